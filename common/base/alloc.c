@@ -1,0 +1,104 @@
+#include "base/alloc.h"
+
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Noreturn static void die_out_of_memory(size_t bytes)
+{
+    fprintf(stderr, "out of memory: %zu bytes could not be had\n", bytes);
+    abort();
+}
+
+void *mst_alloc(size_t bytes)
+{
+    void *memory = calloc(1, bytes ? bytes : 1);
+    if (!memory)
+        die_out_of_memory(bytes);
+    return memory;
+}
+
+void *mst_alloc_array(size_t n, size_t element_bytes)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(n, element_bytes, &bytes))
+        die_out_of_memory(SIZE_MAX);
+    return mst_alloc(bytes);
+}
+
+void *mst_realloc_array(void *old, size_t n, size_t element_bytes)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(n, element_bytes, &bytes))
+        die_out_of_memory(SIZE_MAX);
+    void *memory = realloc(old, bytes ? bytes : 1);
+    if (!memory)
+        die_out_of_memory(bytes);
+    return memory;
+}
+
+static void *alloc_aligned(size_t bytes)
+{
+    if (bytes > SIZE_MAX - MST_ALIGNMENT)
+        return NULL;
+    size_t rounded = (bytes + MST_ALIGNMENT - 1) / MST_ALIGNMENT * MST_ALIGNMENT;
+    void *memory = aligned_alloc(MST_ALIGNMENT, rounded ? rounded : MST_ALIGNMENT);
+    if (memory)
+        memset(memory, 0, rounded ? rounded : MST_ALIGNMENT);
+    return memory;
+}
+
+void *mst_alloc_aligned(size_t bytes)
+{
+    void *memory = alloc_aligned(bytes);
+    if (!memory)
+        die_out_of_memory(bytes);
+    return memory;
+}
+
+char *mst_strdup(const char *text)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        die_out_of_memory(strlen(text));
+    return copy;
+}
+
+char *mst_text(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *text = NULL;
+    int length = vasprintf(&text, format, args);
+    va_end(args);
+    if (length < 0)
+        die_out_of_memory(0);
+    return text;
+}
+
+// Torture tests fail the n-th fallible allocation; 0 means never. Read once: getenv is not for hot paths.
+static bool fails_now(void)
+{
+    static _Atomic long fail_nth = -1;
+    static _Atomic long n_calls;
+    long nth = atomic_load_explicit(&fail_nth, memory_order_relaxed);
+    if (nth < 0) {
+        const char *text = getenv("MST_FAIL_NTH");
+        nth = text ? strtol(text, NULL, 10) : 0;
+        if (nth < 0)
+            nth = 0;
+        atomic_store_explicit(&fail_nth, nth, memory_order_relaxed);
+    }
+    return nth > 0 && atomic_fetch_add_explicit(&n_calls, 1, memory_order_relaxed) + 1 == nth;
+}
+
+mst_status mst_try_alloc(size_t bytes, void **out)
+{
+    *out = fails_now() ? NULL : alloc_aligned(bytes);
+    return *out ? MST_OK : MST_RESOURCE_EXHAUSTED;
+}

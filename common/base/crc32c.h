@@ -1,0 +1,18 @@
+/** @file
+ *  CRC-32C (Castagnoli), and the masked form of TFRecord and TensorBundle files.
+ *  Uses the SSE4.2 instruction when the processor has it, else tables. Thread: any
+ *  Source: RFC 3720 appendix B.4; mask: TensorFlow core/lib/hash/crc32c.h
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** The CRC of data, continuing from the CRC of what came before (0 at the start). */
+uint32_t mst_crc32c_extend(uint32_t crc, const void *data, size_t len);
+/** The CRC of data. */
+uint32_t mst_crc32c(const void *data, size_t len);
+/** ((crc >> 15) | (crc << 17)) + 0xa282ead8 */
+uint32_t mst_crc32c_mask(uint32_t crc);
+/** The inverse of mask. */
+uint32_t mst_crc32c_unmask(uint32_t masked);
