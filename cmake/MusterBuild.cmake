@@ -34,7 +34,7 @@ target_compile_options(muster_flags INTERFACE -ffp-contract=off)
 add_library(muster_warnings INTERFACE)
 target_compile_options(muster_warnings INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
-    -Wdouble-promotion -Wundef -Wwrite-strings -Wno-format-zero-length -fno-common $<$<BOOL:${MUSTER_WERROR}>:-Werror>)
+    -Wdouble-promotion -Wundef -Wwrite-strings -Wno-format-zero-length -Wno-format-truncation -fno-common $<$<BOOL:${MUSTER_WERROR}>:-Werror>)
 if(MUSTER_SANITIZE)
     add_compile_options(-fsanitize=${MUSTER_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
     add_link_options(-fsanitize=${MUSTER_SANITIZE})
