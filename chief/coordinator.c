@@ -1,0 +1,168 @@
+// A lease is sized so that it takes a worker about LEASE_TARGET_MS: long enough that asking costs nothing, short enough
+// that progress is seen and that a death gives little work back. Near the end of the job leases shrink, so that no worker
+// is left alone with a long one.
+#include "chief/coordinator.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LEASE_TARGET_MS = 200, FIRST_LEASE_BATCHES = 4, LEASE_BATCHES_MAX = 4096 };
+
+struct mst_worker_pace {
+    uint64_t number; // incarnation it was measured on
+    uint64_t last_batches; // size of the last lease
+    uint64_t last_ms;      // when it was given
+};
+
+void mst_coordinator_init(struct mst_coordinator *c, const struct mst_coordinator_config *config)
+{
+    *c = (struct mst_coordinator){0};
+    mst_membership_init(&c->membership, config->n_ps, config->lease_ms, config->grace_ms);
+    mst_leases_init(&c->leases, config->n_batches, config->n_epochs, config->max_steps);
+}
+
+void mst_coordinator_fini(struct mst_coordinator *c)
+{
+    mst_membership_fini(&c->membership);
+    mst_leases_fini(&c->leases);
+    free(c->epochs);
+    free(c->paces);
+    *c = (struct mst_coordinator){0};
+}
+
+void mst_training_sums_add(struct mst_training_sums *a, const struct mst_training_sums *b)
+{
+    a->steps += b->steps;
+    a->examples += b->examples;
+    a->loss_sum += b->loss_sum;
+    a->loss_weight += b->loss_weight;
+    for (size_t i = 0; i < MST_METRICS_MAX; i++) {
+        a->metric_sums[i] += b->metric_sums[i];
+        a->metric_weights[i] += b->metric_weights[i];
+    }
+    a->staleness_sum += b->staleness_sum;
+    if (a->staleness_max < b->staleness_max)
+        a->staleness_max = b->staleness_max;
+}
+
+static struct mst_training_sums *sums_of_epoch(struct mst_coordinator *c, uint64_t epoch)
+{
+    MST_ASSERT(epoch >= c->first_epoch);
+    size_t at = (size_t)(epoch - c->first_epoch);
+    while (at >= c->n_epoch_records) {
+        c->epochs = mst_realloc_array(c->epochs, c->n_epoch_records + 1, sizeof *c->epochs);
+        c->epochs[c->n_epoch_records] = (struct mst_epoch_record){.epoch = c->first_epoch + c->n_epoch_records};
+        c->n_epoch_records++;
+    }
+    return &c->epochs[at].sums;
+}
+
+static struct mst_worker_pace *pace_of(struct mst_coordinator *c, uint32_t worker, uint64_t number)
+{
+    if (worker >= c->n_paces) {
+        size_t n = (size_t)worker + 1;
+        c->paces = mst_realloc_array(c->paces, n, sizeof *c->paces);
+        memset(c->paces + c->n_paces, 0, (n - c->n_paces) * sizeof *c->paces);
+        c->n_paces = n;
+    }
+    if (c->paces[worker].number != number)
+        c->paces[worker] = (struct mst_worker_pace){.number = number};
+    return &c->paces[worker];
+}
+
+// Doubles while leases take less than the target, so that the first steps of a job do not wait for an estimate.
+static uint64_t wanted_batches(struct mst_coordinator *c, const struct mst_worker_pace *pace, uint64_t now_ms)
+{
+    uint64_t want = FIRST_LEASE_BATCHES;
+    if (pace->last_batches) {
+        uint64_t took_ms = now_ms > pace->last_ms ? now_ms - pace->last_ms : 1;
+        want = pace->last_batches * LEASE_TARGET_MS / took_ms;
+        if (want > 2 * pace->last_batches)
+            want = 2 * pace->last_batches;
+    }
+    uint64_t left = c->leases.n_total - c->leases.n_done;
+    uint64_t n_live = mst_membership_n_live(&c->membership);
+    uint64_t fair = left / (4 * (n_live ? n_live : 1));
+    if (want > fair)
+        want = fair;
+    if (want > LEASE_BATCHES_MAX)
+        want = LEASE_BATCHES_MAX;
+    return want ? want : 1;
+}
+
+static void take_completed(struct mst_coordinator *c, const struct mst_lease_ask *ask)
+{
+    struct mst_lease lease;
+    bool any = false;
+    uint64_t epoch = 0;
+    while (mst_leases_complete(&c->leases, ask->worker, ask->number, ask->done_seq, &lease)) {
+        any = true;
+        epoch = lease.epoch;
+    }
+    // A repeated question completes nothing, so its sums are not counted again.
+    if (!any)
+        return;
+    mst_training_sums_add(&c->total, &ask->sums);
+    mst_training_sums_add(sums_of_epoch(c, epoch), &ask->sums);
+}
+
+void mst_coordinator_ask(struct mst_coordinator *c, const struct mst_lease_ask *ask, uint64_t now_ms,
+                         struct mst_lease_answer *answer)
+{
+    *answer = (struct mst_lease_answer){.kind = MST_ANSWER_FENCED};
+    if (!mst_membership_heard(&c->membership, ask->worker, ask->number, now_ms))
+        return;
+    take_completed(c, ask);
+    struct mst_worker_pace *pace = pace_of(c, ask->worker, ask->number);
+    uint64_t last_id = c->leases.next_id;
+    enum mst_lease_kind kind = mst_leases_grant(&c->leases, ask->worker, ask->number, ask->seq,
+                                                wanted_batches(c, pace, now_ms), &answer->lease);
+    if (kind == MST_LEASE_GRANTED && c->leases.next_id != last_id) {
+        pace->last_batches = answer->lease.n_batches;
+        pace->last_ms = now_ms;
+    }
+    // A refused sequence number can only be an old question that was under way for long: its asker wants no answer.
+    answer->kind = kind == MST_LEASE_GRANTED    ? MST_ANSWER_LEASE
+                   : kind == MST_LEASE_FINISHED ? MST_ANSWER_FINISHED
+                                                : MST_ANSWER_WAIT;
+}
+
+size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms)
+{
+    return mst_membership_tick(&c->membership, now_ms);
+}
+
+bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_fence *fence,
+                                    const struct mst_lease_mark *marks, size_t n_marks,
+                                    struct mst_leases_revoked *revoked)
+{
+    *revoked = (struct mst_leases_revoked){0};
+    if (!mst_membership_fence_answered(&c->membership, fence->ps, fence->worker, fence->number, marks, n_marks))
+        return false;
+    const struct mst_lease_mark *all;
+    size_t n_all;
+    uint64_t number = mst_membership_take_fenced(&c->membership, fence->worker, &all, &n_all);
+    *revoked = mst_leases_revoke(&c->leases, fence->worker, number, all, n_all);
+    return true;
+}
+
+bool mst_coordinator_finished(const struct mst_coordinator *c)
+{
+    return mst_leases_finished(&c->leases);
+}
+
+bool mst_coordinator_take_epoch(struct mst_coordinator *c, struct mst_epoch_record *out)
+{
+    *out = (struct mst_epoch_record){0};
+    if (c->first_epoch >= c->leases.n_epochs_done)
+        return false;
+    sums_of_epoch(c, c->first_epoch); // an epoch whose batches were all counted by fences has no sums yet
+    *out = c->epochs[0];
+    c->n_epoch_records--;
+    memmove(c->epochs, c->epochs + 1, c->n_epoch_records * sizeof *c->epochs);
+    c->first_epoch++;
+    return true;
+}

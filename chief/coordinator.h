@@ -1,0 +1,98 @@
+/** @file
+ *  The chief's protocol as one pure state machine: membership, fences and data leases together, and what the workers
+ *  report about the batches they trained. Time is passed in; messages are carried by chief/chief.c and by tests/sim.
+ *
+ *      mst_coordinator_init(&c, &config);
+ *      mst_coordinator_ask(&c, &ask, now_ms, &answer);            // a worker asks for a lease and reports finished ones
+ *      mst_coordinator_tick(&c, now_ms);                          // declares the silent dead
+ *      while (mst_membership_next_fence(&c.membership, &cursor, &fence)) …send it…
+ *      mst_coordinator_fence_answered(&c, ps, worker, number, marks, n_marks, &revoked);
+ *
+ *  Thread: one at a time.
+ */
+#pragma once
+
+#include "chief/membership.h"
+
+#define MST_METRICS_MAX 8 // metrics of one job
+
+/** What a worker measured over batches; sums, so that they merge exactly. */
+struct mst_training_sums {
+    uint64_t steps;
+    uint64_t examples;
+    double loss_sum; // of example losses times weights
+    double loss_weight;
+    double metric_sums[MST_METRICS_MAX];
+    double metric_weights[MST_METRICS_MAX];
+    uint64_t staleness_sum; // updates by others between a pull and the push it led to, summed over steps
+    uint64_t staleness_max;
+};
+
+struct mst_coordinator_config {
+    size_t n_ps;
+    uint64_t n_batches; // an epoch
+    uint64_t n_epochs;
+    uint64_t max_steps; // 0: no limit
+    uint64_t lease_ms;  // silence that counts as death
+    uint64_t grace_ms;  // … once the connection closed
+};
+
+struct mst_lease_ask {
+    uint32_t worker;
+    uint64_t number;
+    uint64_t seq;      // the lease wanted
+    uint64_t done_seq; // leases done
+    struct mst_training_sums sums; // over the leases that are done and were not reported before
+};
+
+enum mst_answer_kind {
+    MST_ANSWER_LEASE,
+    MST_ANSWER_WAIT,     // nothing to give now; ask again
+    MST_ANSWER_FINISHED, // all is trained
+    MST_ANSWER_FENCED,   // this incarnation is out; greet again
+};
+
+struct mst_lease_answer {
+    enum mst_answer_kind kind;
+    struct mst_lease lease;
+};
+
+/** What is known of an epoch that is not over, or was the last to be over. */
+struct mst_epoch_record {
+    uint64_t epoch;
+    struct mst_training_sums sums;
+};
+
+struct mst_worker_pace;
+
+struct mst_coordinator {
+    struct mst_membership membership;
+    struct mst_leases leases;
+    struct mst_training_sums total;
+    struct mst_epoch_record *epochs; // of the epochs from first_epoch on
+    uint64_t first_epoch;
+    size_t n_epoch_records;
+    struct mst_worker_pace *paces; // by worker index
+    size_t n_paces;
+};
+
+/** A job in which nothing is trained yet. */
+void mst_coordinator_init(struct mst_coordinator *c, const struct mst_coordinator_config *config);
+/** Releases it. */
+void mst_coordinator_fini(struct mst_coordinator *c);
+/** Answers a worker's question for a lease, after taking in the leases it reports as done. The same question again gets
+ *  the same answer and counts nothing twice. */
+void mst_coordinator_ask(struct mst_coordinator *c, const struct mst_lease_ask *ask, uint64_t now_ms,
+                         struct mst_lease_answer *answer);
+/** Declares dead who was silent too long; returns how many fences began. */
+size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms);
+/** A PS answered a fence. True when it was the last one: the worker's leases are taken back, the figures in *revoked. */
+bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_fence *fence,
+                                    const struct mst_lease_mark *marks, size_t n_marks,
+                                    struct mst_leases_revoked *revoked);
+/** True when every batch is trained. */
+bool mst_coordinator_finished(const struct mst_coordinator *c);
+/** Takes the oldest record of an epoch whose batches are all done into *out; false if there is none. */
+bool mst_coordinator_take_epoch(struct mst_coordinator *c, struct mst_epoch_record *out);
+/** Adds b to a. */
+void mst_training_sums_add(struct mst_training_sums *a, const struct mst_training_sums *b);

@@ -1,0 +1,144 @@
+#include "chief/membership.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void mst_membership_init(struct mst_membership *m, size_t n_ps, uint64_t lease_ms, uint64_t grace_ms)
+{
+    *m = (struct mst_membership){.n_ps = n_ps, .lease_ms = lease_ms, .grace_ms = grace_ms};
+}
+
+void mst_membership_fini(struct mst_membership *m)
+{
+    for (size_t i = 0; i < m->n_members; i++) {
+        free(m->members[i].answered);
+        free(m->members[i].marks);
+    }
+    free(m->members);
+    *m = (struct mst_membership){0};
+}
+
+static struct mst_member *member_of(struct mst_membership *m, uint32_t worker)
+{
+    if (worker >= m->n_members) {
+        size_t n = (size_t)worker + 1;
+        m->members = mst_realloc_array(m->members, n, sizeof *m->members);
+        memset(m->members + m->n_members, 0, (n - m->n_members) * sizeof *m->members);
+        m->n_members = n;
+    }
+    return &m->members[worker];
+}
+
+// The member if this incarnation number is the one that is live or being fenced, else NULL.
+static struct mst_member *current(struct mst_membership *m, uint32_t worker, uint64_t number)
+{
+    if (worker >= m->n_members || m->members[worker].number != number || m->members[worker].state == MST_MEMBER_ABSENT)
+        return NULL;
+    return &m->members[worker];
+}
+
+enum mst_greet_verdict mst_membership_greet(struct mst_membership *m, uint32_t worker, uint64_t incarnation,
+                                            uint64_t now_ms, uint64_t *number_out)
+{
+    *number_out = 0;
+    struct mst_member *member = member_of(m, worker);
+    bool is_same = member->incarnation == incarnation;
+    if (member->state == MST_MEMBER_FENCING || (member->state == MST_MEMBER_LIVE && !is_same))
+        return MST_GREET_BUSY;
+    if (member->state == MST_MEMBER_ABSENT) {
+        member->state = MST_MEMBER_LIVE;
+        member->incarnation = incarnation;
+        member->number++;
+    }
+    member->silent_at_ms = now_ms + m->lease_ms;
+    *number_out = member->number;
+    return MST_GREET_ADMITTED;
+}
+
+bool mst_membership_heard(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms)
+{
+    struct mst_member *member = current(m, worker, number);
+    if (!member || member->state != MST_MEMBER_LIVE)
+        return false;
+    member->silent_at_ms = now_ms + m->lease_ms;
+    return true;
+}
+
+void mst_membership_lost(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms)
+{
+    struct mst_member *member = current(m, worker, number);
+    if (member && member->state == MST_MEMBER_LIVE && member->silent_at_ms > now_ms + m->grace_ms)
+        member->silent_at_ms = now_ms + m->grace_ms;
+}
+
+size_t mst_membership_tick(struct mst_membership *m, uint64_t now_ms)
+{
+    size_t n_begun = 0;
+    for (size_t i = 0; i < m->n_members; i++) {
+        struct mst_member *member = &m->members[i];
+        if (member->state != MST_MEMBER_LIVE || now_ms < member->silent_at_ms)
+            continue;
+        member->state = MST_MEMBER_FENCING;
+        free(member->answered);
+        free(member->marks);
+        member->answered = mst_alloc(m->n_ps);
+        member->n_answered = 0;
+        member->marks = NULL;
+        member->n_marks = 0;
+        n_begun++;
+    }
+    return n_begun;
+}
+
+bool mst_membership_next_fence(const struct mst_membership *m, size_t *cursor, struct mst_fence *out)
+{
+    for (; *cursor < m->n_members * m->n_ps; ++*cursor) {
+        size_t worker = *cursor / m->n_ps;
+        size_t ps = *cursor % m->n_ps;
+        const struct mst_member *member = &m->members[worker];
+        if (member->state == MST_MEMBER_FENCING && !member->answered[ps]) {
+            *out = (struct mst_fence){ps, (uint32_t)worker, member->number};
+            ++*cursor;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool mst_membership_fence_answered(struct mst_membership *m, size_t ps, uint32_t worker, uint64_t number,
+                                   const struct mst_lease_mark *marks, size_t n_marks)
+{
+    struct mst_member *member = current(m, worker, number);
+    if (!member || member->state != MST_MEMBER_FENCING || ps >= m->n_ps || member->answered[ps])
+        return false;
+    member->answered[ps] = 1;
+    member->n_answered++;
+    member->marks = mst_realloc_array(member->marks, member->n_marks + n_marks, sizeof *marks);
+    if (n_marks)
+        memcpy(member->marks + member->n_marks, marks, n_marks * sizeof *marks);
+    member->n_marks += n_marks;
+    return member->n_answered == m->n_ps;
+}
+
+uint64_t mst_membership_take_fenced(struct mst_membership *m, uint32_t worker, const struct mst_lease_mark **marks,
+                                    size_t *n_marks)
+{
+    struct mst_member *member = member_of(m, worker);
+    MST_ASSERT(member->state == MST_MEMBER_FENCING && member->n_answered == m->n_ps);
+    member->state = MST_MEMBER_ABSENT;
+    member->incarnation = 0;
+    *marks = member->marks;
+    *n_marks = member->n_marks;
+    return member->number;
+}
+
+size_t mst_membership_n_live(const struct mst_membership *m)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_members; i++)
+        n += m->members[i].state == MST_MEMBER_LIVE;
+    return n;
+}

@@ -1,0 +1,78 @@
+/** @file
+ *  Who is in the job: which incarnation of each worker index may act, and the fence that ends one. Pure: time is passed in.
+ *
+ *      mst_membership_greet(&m, worker, incarnation, now_ms, &number)   // ADMITTED with its number, or BUSY: ask again
+ *      mst_membership_heard(&m, worker, number, now_ms)                 // false: this incarnation is out, greet again
+ *      mst_membership_lost(&m, worker, number, now_ms)                  // its connection closed
+ *      mst_membership_tick(&m, now_ms)                                  // the silent ones are fenced
+ *      while (mst_membership_next_fence(&m, &cursor, &fence))           // to be sent, and sent again, to fence.ps
+ *      mst_membership_fence_answered(&m, ps, worker, number, marks, n)  // true: all PSs have answered
+ *      mst_membership_take_fenced(&m, worker, &marks, &n_marks)         // its work may now be given to others
+ *
+ *  Invariant: at most one incarnation of an index acts. A death is first a fence: every PS refuses the incarnation and
+ *  answers with its rows; only then does its work move, or its index get a new number. (DESIGN §5, Greeting.)
+ *  Thread: one at a time.
+ */
+#pragma once
+
+#include "chief/leases.h"
+
+enum mst_member_state {
+    MST_MEMBER_ABSENT,
+    MST_MEMBER_LIVE,
+    MST_MEMBER_FENCING, // declared dead; not every PS has answered yet
+};
+
+enum mst_greet_verdict {
+    MST_GREET_ADMITTED,
+    MST_GREET_BUSY, // another incarnation of this index still lives or is being fenced
+};
+
+struct mst_member {
+    enum mst_member_state state;
+    uint64_t incarnation; // 0 while absent
+    uint64_t number;      // of the current or last incarnation
+    uint64_t silent_at_ms; // when it counts as dead unless heard
+    unsigned char *answered; // by PS, while fencing
+    size_t n_answered;
+    struct mst_lease_mark *marks; // what the PSs answered, one a bucket
+    size_t n_marks;
+};
+
+struct mst_membership {
+    struct mst_member *members; // by worker index
+    size_t n_members;
+    size_t n_ps;
+    uint64_t lease_ms;
+    uint64_t grace_ms; // after its connection closed
+};
+
+struct mst_fence {
+    size_t ps;
+    uint32_t worker;
+    uint64_t number;
+};
+
+/** Nobody is in yet. lease_ms: silence after which a member counts as dead; grace_ms: the same once its connection closed. */
+void mst_membership_init(struct mst_membership *m, size_t n_ps, uint64_t lease_ms, uint64_t grace_ms);
+/** Releases it. */
+void mst_membership_fini(struct mst_membership *m);
+/** A process asks to be this worker. ADMITTED: *number_out is its number (the same if it was in already). */
+enum mst_greet_verdict mst_membership_greet(struct mst_membership *m, uint32_t worker, uint64_t incarnation,
+                                            uint64_t now_ms, uint64_t *number_out);
+/** A message of this incarnation came. False if it is not the acting one. */
+bool mst_membership_heard(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms);
+/** The heartbeat connection of this incarnation closed: it is dead unless heard within grace_ms. */
+void mst_membership_lost(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms);
+/** Begins the fence of each member that is silent for too long; returns how many fences began. */
+size_t mst_membership_tick(struct mst_membership *m, uint64_t now_ms);
+/** The next fence a PS has not answered yet; *cursor starts at 0. False after the last. */
+bool mst_membership_next_fence(const struct mst_membership *m, size_t *cursor, struct mst_fence *out);
+/** A PS answered a fence with its marks (copied). True exactly once, when it was the last to answer. */
+bool mst_membership_fence_answered(struct mst_membership *m, size_t ps, uint32_t worker, uint64_t number,
+                                   const struct mst_lease_mark *marks, size_t n_marks);
+/** Makes a completely fenced member absent and lends its marks in *marks (until the next call). Its number is returned. */
+uint64_t mst_membership_take_fenced(struct mst_membership *m, uint32_t worker, const struct mst_lease_mark **marks,
+                                    size_t *n_marks);
+/** How many members are live. */
+size_t mst_membership_n_live(const struct mst_membership *m);

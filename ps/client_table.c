@@ -1,0 +1,79 @@
+#include "ps/client_table.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void mst_client_table_init(struct mst_client_table *table)
+{
+    *table = (struct mst_client_table){0};
+}
+
+void mst_client_table_fini(struct mst_client_table *table)
+{
+    free(table->rows);
+    free(table->fenced);
+    *table = (struct mst_client_table){0};
+}
+
+static void grow(struct mst_client_table *table, uint32_t worker)
+{
+    MST_ASSERT(worker < MST_WORKERS_MAX); // greetings and push metas are checked before
+    if (worker < table->n_rows)
+        return;
+    size_t n = (size_t)worker + 1;
+    table->rows = mst_realloc_array(table->rows, n, sizeof *table->rows);
+    table->fenced = mst_realloc_array(table->fenced, n, sizeof *table->fenced);
+    memset(table->rows + table->n_rows, 0, (n - table->n_rows) * sizeof *table->rows);
+    memset(table->fenced + table->n_rows, 0, (n - table->n_rows) * sizeof *table->fenced);
+    table->n_rows = n;
+}
+
+enum mst_push_verdict mst_client_table_admit(struct mst_client_table *table, uint32_t worker, uint64_t number,
+                                             uint64_t step)
+{
+    grow(table, worker);
+    const struct mst_client_row *row = &table->rows[worker];
+    if (number <= table->fenced[worker])
+        return MST_PUSH_REFUSED_FENCED;
+    if (number < row->number)
+        return MST_PUSH_REFUSED_NUMBER;
+    if (number > row->number || step > row->step)
+        return MST_PUSH_APPLY;
+    return step == row->step ? MST_PUSH_REPEAT : MST_PUSH_REFUSED_STEP;
+}
+
+void mst_client_table_record(struct mst_client_table *table, uint32_t worker, const struct mst_client_row *row)
+{
+    grow(table, worker);
+    table->rows[worker] = *row;
+}
+
+struct mst_client_row mst_client_table_fence(struct mst_client_table *table, uint32_t worker, uint64_t number)
+{
+    grow(table, worker);
+    if (table->fenced[worker] < number)
+        table->fenced[worker] = number;
+    const struct mst_client_row *row = &table->rows[worker];
+    // A row of an earlier incarnation says nothing about this one: it never pushed here.
+    return row->number == number ? *row : (struct mst_client_row){0};
+}
+
+struct mst_client_row *mst_client_table_row(struct mst_client_table *table, uint32_t worker)
+{
+    return worker < table->n_rows ? &table->rows[worker] : NULL;
+}
+
+const char *mst_push_verdict_text(enum mst_push_verdict verdict)
+{
+    static const char *const texts[] = {
+        [MST_PUSH_APPLY] = "applied",
+        [MST_PUSH_REPEAT] = "repeated",
+        [MST_PUSH_REFUSED_STEP] = "a step before the last one applied",
+        [MST_PUSH_REFUSED_NUMBER] = "an older incarnation of this worker",
+        [MST_PUSH_REFUSED_FENCED] = "an incarnation that was declared dead; it has to greet again",
+    };
+    return texts[verdict];
+}

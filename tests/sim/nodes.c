@@ -1,0 +1,300 @@
+// The three kinds of node: each hands what it receives to the product's state machine and sends what that says.
+#include "world_private.h"
+
+static void chief_fences(struct world *w)
+{
+    struct mst_fence fence;
+    for (size_t cursor = 0; mst_membership_next_fence(&w->chief.membership, &cursor, &fence);) {
+        struct message m = {
+            .kind = M_FENCE, .to = 1 + (uint32_t)fence.ps, .worker = fence.worker, .number = fence.number};
+        world_send(w, &m);
+    }
+}
+
+static void chief_answer_fence(struct world *w, const struct message *m)
+{
+    struct mst_fence fence = {m->ps, m->worker, m->number};
+    struct mst_leases_revoked revoked;
+    if (!mst_coordinator_fence_answered(&w->chief, &fence, m->marks, m->n_marks, &revoked))
+        return;
+    if (revoked.n_torn > 2)
+        world_fail(w, "%llu torn batches of one dead worker", (unsigned long long)revoked.n_torn);
+}
+
+static void chief_answer_ask(struct world *w, const struct message *m)
+{
+    struct message answer = {
+        .kind = M_ANSWER, .to = world_worker_node(w, m->worker), .worker = m->worker, .number = m->number};
+    answer.incarnation = m->incarnation;
+    mst_coordinator_ask(&w->chief, &m->ask, w->now_ms, &answer.answer);
+    world_send(w, &answer);
+}
+
+void chief_receive(struct world *w, const struct message *m)
+{
+    struct mst_membership *members = &w->chief.membership;
+    struct message reply = {.to = world_worker_node(w, m->worker), .worker = m->worker, .incarnation = m->incarnation};
+    switch (m->kind) {
+    case M_TICK:
+        if (w->plant != PLANT_NEVER_FENCED)
+            mst_coordinator_tick(&w->chief, w->now_ms);
+        chief_fences(w);
+        world_schedule(w, m, HEARTBEAT_MS / 2);
+        break;
+    case M_GREET:
+        reply.kind = M_GREETED;
+        if (mst_membership_greet(members, m->worker, m->incarnation, w->now_ms, &reply.number) == MST_GREET_ADMITTED)
+            world_send(w, &reply);
+        break;
+    case M_HEARTBEAT:
+        reply.kind = M_FENCED;
+        reply.number = m->number;
+        if (!mst_membership_heard(members, m->worker, m->number, w->now_ms))
+            world_send(w, &reply);
+        break;
+    case M_LOST:
+        mst_membership_lost(members, m->worker, m->number, w->now_ms);
+        break;
+    case M_ASK:
+        chief_answer_ask(w, m);
+        break;
+    case M_FENCE_ANSWER:
+        chief_answer_fence(w, m);
+        break;
+    default:
+        world_fail(w, "the chief got a message of kind %d", m->kind);
+    }
+}
+
+static enum mst_push_verdict admit(struct world *w, struct sim_bucket *bucket, const struct message *m)
+{
+    enum mst_push_verdict verdict =
+        mst_client_table_admit(&bucket->clients, m->worker, m->push.number, m->push.step);
+    if (w->plant == PLANT_NO_CLIENT_TABLE && verdict != MST_PUSH_REFUSED_FENCED)
+        return MST_PUSH_APPLY;
+    if (w->plant == PLANT_REPEAT_APPLIED && verdict == MST_PUSH_REPEAT)
+        return MST_PUSH_APPLY;
+    return verdict;
+}
+
+static void ps_push(struct world *w, const struct message *m)
+{
+    struct sim_bucket *bucket = &w->buckets[m->bucket];
+    struct message reply = {.kind = M_PUSHED, .to = world_worker_node(w, m->worker), .worker = m->worker};
+    reply.incarnation = m->incarnation;
+    reply.bucket = m->bucket;
+    reply.push = m->push;
+    enum mst_push_verdict verdict = admit(w, bucket, m);
+    if (verdict == MST_PUSH_APPLY) {
+        struct mst_client_row row = {
+            .number = m->push.number, .step = m->push.step, .lease = m->push.lease, .offset = m->push.offset};
+        mst_client_table_record(&bucket->clients, m->worker, &row);
+        oracle_applied(w, m->bucket, m);
+    } else if (verdict != MST_PUSH_REPEAT) {
+        if (verdict == MST_PUSH_REFUSED_STEP)
+            return; // the worker is past it and waits for no answer
+        reply.kind = M_FENCED;
+        reply.number = m->push.number;
+    }
+    world_send(w, &reply);
+}
+
+static void ps_fence(struct world *w, const struct message *m)
+{
+    struct message reply = {.kind = M_FENCE_ANSWER, .worker = m->worker, .number = m->number, .ps = m->to - 1};
+    for (size_t b = 0; b < w->n_buckets; b++) {
+        if (w->buckets[b].ps != reply.ps)
+            continue;
+        struct mst_client_row row = {0};
+        if (w->plant != PLANT_NO_REFUSAL) {
+            row = mst_client_table_fence(&w->buckets[b].clients, m->worker, m->number);
+        } else {
+            const struct mst_client_row *held = mst_client_table_row(&w->buckets[b].clients, m->worker);
+            if (held && held->number == m->number)
+                row = *held;
+        }
+        if (w->plant == PLANT_FORGET_MARKS)
+            row = (struct mst_client_row){0};
+        reply.marks[reply.n_marks++] = (struct mst_lease_mark){row.lease, row.offset};
+    }
+    if (w->plant == PLANT_LOWEST_MARK)
+        for (size_t i = 0; i < reply.n_marks; i++)
+            if (reply.marks[i].offset)
+                reply.marks[i].offset--;
+    world_send(w, &reply);
+}
+
+void ps_receive(struct world *w, const struct message *m)
+{
+    struct message reply = {.kind = M_PULLED, .to = world_worker_node(w, m->worker), .worker = m->worker};
+    switch (m->kind) {
+    case M_PUSH:
+        ps_push(w, m);
+        break;
+    case M_FENCE:
+        ps_fence(w, m);
+        break;
+    case M_PULL:
+        reply.incarnation = m->incarnation;
+        reply.number = m->number;
+        reply.bucket = m->bucket;
+        world_send(w, &reply);
+        break;
+    default:
+        world_fail(w, "a PS got a message of kind %d", m->kind);
+    }
+}
+
+void worker_start(struct world *w, size_t index)
+{
+    struct sim_worker *worker = &w->workers[index];
+    mst_session_fini(&worker->session);
+    *worker = (struct sim_worker){.is_alive = true};
+    worker->incarnation = 1 + world_draw(w, UINT64_MAX - 1);
+    mst_session_init(&worker->session, w->n_buckets);
+    struct message tick = {
+        .kind = M_TICK, .to = world_worker_node(w, index), .incarnation = worker->incarnation};
+    world_schedule(w, &tick, world_draw(w, 50));
+}
+
+static void send_outstanding(struct world *w, size_t index)
+{
+    struct sim_worker *worker = &w->workers[index];
+    const struct mst_session *session = &worker->session;
+    for (size_t b = 0; b < w->n_buckets; b++) {
+        if (!session->outstanding[b])
+            continue;
+        struct message m = {.kind = session->step ? M_PUSH : M_PULL, .to = 1 + w->buckets[b].ps};
+        m.worker = (uint32_t)index;
+        m.incarnation = worker->incarnation;
+        m.number = session->number;
+        m.bucket = b;
+        m.push = session->push;
+        m.batch = worker->batch;
+        world_send(w, &m);
+    }
+}
+
+static void send_ask(struct world *w, size_t index)
+{
+    struct sim_worker *worker = &w->workers[index];
+    struct mst_session_request request;
+    if (!mst_session_wants_lease(&worker->session, &request))
+        return;
+    struct message m = {.kind = M_ASK, .worker = (uint32_t)index, .incarnation = worker->incarnation};
+    m.number = request.number;
+    m.ask = (struct mst_lease_ask){.worker = (uint32_t)index,
+                                   .number = request.number,
+                                   .seq = request.seq,
+                                   .done_seq = request.done_seq,
+                                   .sums = worker->sums};
+    world_send(w, &m);
+}
+
+static void try_compute(struct world *w, size_t index)
+{
+    struct sim_worker *worker = &w->workers[index];
+    struct mst_session_batch batch;
+    if (worker->is_computing || !mst_session_next_batch(&worker->session, &batch))
+        return;
+    worker->batch = batch;
+    worker->is_computing = true;
+    struct message m = {.kind = M_COMPUTED, .to = world_worker_node(w, index), .incarnation = worker->incarnation};
+    m.number = worker->session.number;
+    world_schedule(w, &m, 1 + world_draw(w, 30));
+}
+
+static void on_tick(struct world *w, size_t index, const struct message *tick)
+{
+    struct sim_worker *worker = &w->workers[index];
+    struct message m = {.worker = (uint32_t)index, .incarnation = worker->incarnation};
+    m.number = worker->session.number;
+    m.kind = m.number ? M_HEARTBEAT : M_GREET;
+    world_send(w, &m);
+    if (m.number) {
+        send_outstanding(w, index); // what is not answered is sent again
+        send_ask(w, index);
+    }
+    world_schedule(w, tick, HEARTBEAT_MS);
+}
+
+static void on_computed(struct world *w, size_t index, const struct message *m)
+{
+    struct sim_worker *worker = &w->workers[index];
+    worker->is_computing = false;
+    // Admitted anew while it computed: the batch is somebody else's now.
+    struct mst_session_batch batch;
+    if (m->number == worker->session.number && mst_session_next_batch(&worker->session, &batch)) {
+        struct mst_session_push push;
+        mst_session_push_all(&worker->session, &push);
+        send_outstanding(w, index);
+    } else {
+        try_compute(w, index);
+    }
+}
+
+static void on_pushed(struct world *w, size_t index, const struct message *m)
+{
+    struct sim_worker *worker = &w->workers[index];
+    if (!mst_session_pushed(&worker->session, m->push.number, m->push.step, m->bucket))
+        return;
+    w->n_acknowledged++;
+    send_ask(w, index);
+    try_compute(w, index);
+}
+
+static void on_answer(struct world *w, size_t index, const struct message *m)
+{
+    struct mst_session *session = &w->workers[index].session;
+    const struct mst_lease *lease = &m->answer.lease;
+    struct mst_session_lease got = {lease->id, lease->seq, lease->epoch, lease->first_batch, lease->n_batches};
+    if (m->answer.kind == MST_ANSWER_LEASE)
+        mst_session_lease(session, m->number, &got);
+    else if (m->answer.kind == MST_ANSWER_FINISHED)
+        mst_session_finished(session, m->number);
+    else if (m->answer.kind == MST_ANSWER_FENCED && m->number == session->number)
+        mst_session_fenced(session);
+    try_compute(w, index);
+}
+
+void worker_receive(struct world *w, const struct message *m)
+{
+    size_t index = m->to - 1 - w->n_ps;
+    struct sim_worker *worker = &w->workers[index];
+    if (m->kind == M_RESTART) {
+        worker_start(w, index);
+        return;
+    }
+    // A dead process hears nothing, and a new one hears nothing that was meant for the old.
+    if (!worker->is_alive || m->incarnation != worker->incarnation)
+        return;
+    switch (m->kind) {
+    case M_TICK:
+        on_tick(w, index, m);
+        break;
+    case M_GREETED:
+        mst_session_admitted(&worker->session, m->number);
+        send_outstanding(w, index);
+        break;
+    case M_FENCED:
+        if (m->number == worker->session.number)
+            mst_session_fenced(&worker->session);
+        break;
+    case M_ANSWER:
+        on_answer(w, index, m);
+        break;
+    case M_PULLED:
+        mst_session_pulled(&worker->session, m->number, m->bucket);
+        send_ask(w, index);
+        try_compute(w, index);
+        break;
+    case M_COMPUTED:
+        on_computed(w, index, m);
+        break;
+    case M_PUSHED:
+        on_pushed(w, index, m);
+        break;
+    default:
+        world_fail(w, "a worker got a message of kind %d", m->kind);
+    }
+}

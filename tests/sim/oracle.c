@@ -1,0 +1,39 @@
+// What must hold whatever the network did: a batch is applied at most once on every bucket; at the end every batch of
+// every epoch was applied, on all buckets but for the torn ones, and those are as many as the chief counted; what was
+// acknowledged was applied.
+#include "world_private.h"
+
+void oracle_applied(struct world *w, size_t bucket, const struct message *push)
+{
+    uint64_t at = push->batch.epoch * w->n_batches + push->batch.batch;
+    if (++w->buckets[bucket].applied[at] > 1)
+        world_fail(w, "batch %llu of epoch %llu applied twice on bucket %zu, the second time by worker %u number %llu",
+                   (unsigned long long)push->batch.batch, (unsigned long long)push->batch.epoch, bucket, push->worker,
+                   (unsigned long long)push->push.number);
+}
+
+void oracle_check_end(struct world *w)
+{
+    const struct mst_leases *leases = &w->chief.leases;
+    if (w->fault[0])
+        return;
+    uint64_t n_torn = 0;
+    uint64_t n_whole = 0;
+    for (uint64_t at = 0; at < w->n_batches * w->n_epochs; at++) {
+        size_t n_buckets = 0;
+        for (size_t b = 0; b < w->n_buckets; b++)
+            n_buckets += w->buckets[b].applied[at];
+        n_whole += n_buckets == w->n_buckets;
+        n_torn += n_buckets > 0 && n_buckets < w->n_buckets;
+        if (n_buckets > 0 && at >= leases->n_total)
+            world_fail(w, "batch %llu lies beyond the job's steps and was applied", (unsigned long long)at);
+    }
+    // A fence may find a batch that its worker had pushed everywhere but one bucket; never one that was pushed nowhere.
+    if (n_whole + n_torn != leases->n_total || n_torn != leases->n_torn)
+        world_fail(w, "%llu batches: %llu applied, %llu torn, and the chief counted %llu done, %llu torn",
+                   (unsigned long long)leases->n_total, (unsigned long long)n_whole, (unsigned long long)n_torn,
+                   (unsigned long long)leases->n_done, (unsigned long long)leases->n_torn);
+    if (w->n_acknowledged > n_whole)
+        world_fail(w, "%llu batches acknowledged, %llu applied", (unsigned long long)w->n_acknowledged,
+                   (unsigned long long)n_whole);
+}

@@ -1,0 +1,224 @@
+// The event queue, the network and the faults. Nodes are in nodes.c, what is checked is in oracle.c.
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "world_private.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const plant_names[N_PLANTS] = {
+    [PLANT_NONE] = "none",
+    [PLANT_NO_CLIENT_TABLE] = "no-client-table",
+    [PLANT_REPEAT_APPLIED] = "repeat-applied",
+    [PLANT_NO_REFUSAL] = "no-refusal",
+    [PLANT_LOWEST_MARK] = "lowest-mark",
+    [PLANT_FORGET_MARKS] = "forget-marks",
+    [PLANT_NEVER_FENCED] = "never-fenced",
+};
+
+const char *plant_name(enum plant plant)
+{
+    return plant_names[plant];
+}
+
+uint64_t world_draw(struct world *w, uint64_t n)
+{
+    struct mst_rng_key key = {{(uint32_t)w->seed, (uint32_t)(w->seed >> 32)}, {0, 0}};
+    uint32_t words[4];
+    mst_rng_block(key, w->n_drawn++, words);
+    return (words[0] | (uint64_t)words[1] << 32) % n;
+}
+
+void world_fail(struct world *w, const char *format, ...)
+{
+    if (w->fault[0])
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(w->fault, sizeof w->fault, format, args);
+    va_end(args);
+}
+
+uint32_t world_worker_node(const struct world *w, size_t worker)
+{
+    return (uint32_t)(1 + w->n_ps + worker);
+}
+
+static bool is_earlier(const struct message *a, const struct message *b)
+{
+    return a->at_ms < b->at_ms || (a->at_ms == b->at_ms && a->order < b->order);
+}
+
+static void enqueue(struct world *w, const struct message *message, uint64_t at_ms)
+{
+    if (w->n_queued == w->queue_capacity) {
+        w->queue_capacity = w->queue_capacity ? 2 * w->queue_capacity : 64;
+        w->queue = mst_realloc_array(w->queue, w->queue_capacity, sizeof *w->queue);
+    }
+    struct message entry = *message;
+    entry.at_ms = at_ms;
+    entry.order = w->n_sent++;
+    size_t i = w->n_queued++;
+    for (; i > 0 && is_earlier(&entry, &w->queue[(i - 1) / 2]); i = (i - 1) / 2)
+        w->queue[i] = w->queue[(i - 1) / 2];
+    w->queue[i] = entry;
+}
+
+static struct message dequeue(struct world *w)
+{
+    struct message first = w->queue[0];
+    struct message last = w->queue[--w->n_queued];
+    size_t i = 0;
+    for (;;) {
+        size_t child = 2 * i + 1;
+        if (child >= w->n_queued)
+            break;
+        if (child + 1 < w->n_queued && is_earlier(&w->queue[child + 1], &w->queue[child]))
+            child++;
+        if (!is_earlier(&w->queue[child], &last))
+            break;
+        w->queue[i] = w->queue[child];
+        i = child;
+    }
+    w->queue[i] = last;
+    return first;
+}
+
+void world_schedule(struct world *w, const struct message *message, uint64_t delay_ms)
+{
+    enqueue(w, message, w->now_ms + delay_ms);
+}
+
+static uint64_t network_delay(struct world *w)
+{
+    uint64_t delay = 1 + world_draw(w, 10);
+    if (world_draw(w, 100) < w->slow_percent)
+        delay += world_draw(w, 3 * LEASE_MS); // longer than a lease: an answer to somebody long declared dead
+    return delay;
+}
+
+void world_send(struct world *w, const struct message *message)
+{
+    if (w->now_ms < FAULTS_END_MS && world_draw(w, 100) < w->drop_percent)
+        return;
+    enqueue(w, message, w->now_ms + network_delay(w));
+    if (world_draw(w, 100) < w->duplicate_percent)
+        enqueue(w, message, w->now_ms + network_delay(w));
+}
+
+static void kill_worker(struct world *w, size_t worker)
+{
+    struct sim_worker *victim = &w->workers[worker];
+    victim->is_alive = false;
+    w->n_deaths++;
+    struct message lost = {.kind = M_LOST, .worker = (uint32_t)worker, .number = victim->session.number};
+    if (world_draw(w, 2)) // sometimes the connection closes, sometimes the host is just gone
+        world_send(w, &lost);
+    struct message restart = {.kind = M_RESTART, .to = world_worker_node(w, worker), .worker = (uint32_t)worker};
+    world_schedule(w, &restart, 1 + world_draw(w, 2 * LEASE_MS));
+}
+
+// Between two deliveries a worker may be killed or paused.
+static void draw_faults(struct world *w)
+{
+    if (w->now_ms >= FAULTS_END_MS)
+        return;
+    size_t worker = (size_t)world_draw(w, w->n_workers);
+    if (!w->workers[worker].is_alive)
+        return;
+    if (w->n_kills_left && world_draw(w, 60) == 0) {
+        w->n_kills_left--;
+        kill_worker(w, worker);
+    } else if (w->n_pauses_left && world_draw(w, 60) == 0) {
+        w->n_pauses_left--;
+        w->workers[worker].paused_until_ms = w->now_ms + world_draw(w, 4 * LEASE_MS);
+    }
+}
+
+static void deliver(struct world *w, const struct message *m)
+{
+    w->n_delivered++;
+    if (m->to == 0) {
+        chief_receive(w, m);
+    } else if (m->to <= w->n_ps) {
+        ps_receive(w, m);
+    } else {
+        struct sim_worker *worker = &w->workers[m->to - 1 - w->n_ps];
+        if (w->now_ms < worker->paused_until_ms && m->kind != M_RESTART)
+            enqueue(w, m, worker->paused_until_ms); // a stopped process finds it in its socket later
+        else
+            worker_receive(w, m);
+    }
+}
+
+struct world *world_new(uint64_t seed, enum plant plant)
+{
+    struct world *w = mst_alloc(sizeof *w);
+    w->plant = plant;
+    w->seed = seed;
+    w->n_ps = 1 + (size_t)world_draw(w, MAX_PS);
+    w->n_workers = 1 + (size_t)world_draw(w, MAX_WORKERS);
+    w->n_buckets = w->n_ps + (size_t)world_draw(w, MAX_BUCKETS - w->n_ps + 1);
+    w->n_batches = 1 + world_draw(w, 8);
+    w->n_epochs = 1 + world_draw(w, 3);
+    w->drop_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 25);
+    w->duplicate_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 25);
+    w->slow_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 10);
+    w->n_kills_left = (unsigned)world_draw(w, 4);
+    w->n_pauses_left = (unsigned)world_draw(w, 4);
+    struct mst_coordinator_config config = {.n_ps = w->n_ps,
+                                            .n_batches = w->n_batches,
+                                            .n_epochs = w->n_epochs,
+                                            .max_steps = world_draw(w, 2) ? 1 + world_draw(w, 20) : 0,
+                                            .lease_ms = LEASE_MS,
+                                            .grace_ms = GRACE_MS};
+    mst_coordinator_init(&w->chief, &config);
+    for (size_t b = 0; b < w->n_buckets; b++) {
+        w->buckets[b].ps = (uint32_t)(b % w->n_ps);
+        mst_client_table_init(&w->buckets[b].clients);
+        w->buckets[b].applied = mst_alloc(w->n_batches * w->n_epochs);
+    }
+    for (size_t i = 0; i < w->n_workers; i++) {
+        mst_session_init(&w->workers[i].session, w->n_buckets);
+        worker_start(w, i);
+    }
+    struct message tick = {.kind = M_TICK};
+    world_schedule(w, &tick, 0);
+    return w;
+}
+
+const char *world_run(struct world *w)
+{
+    while (w->n_queued && !w->fault[0] && !mst_coordinator_finished(&w->chief)) {
+        struct message m = dequeue(w);
+        w->now_ms = m.at_ms;
+        if (w->now_ms > JOB_END_MS) {
+            world_fail(w, "hang: %llu of %llu batches done after %d ms", (unsigned long long)w->chief.leases.n_done,
+                       (unsigned long long)w->chief.leases.n_total, JOB_END_MS);
+            break;
+        }
+        deliver(w, &m);
+        draw_faults(w);
+    }
+    oracle_check_end(w);
+    return w->fault[0] ? w->fault : NULL;
+}
+
+size_t world_n_delivered(const struct world *w)
+{
+    return w->n_delivered;
+}
+
+void world_free(struct world *w)
+{
+    mst_coordinator_fini(&w->chief);
+    for (size_t b = 0; b < w->n_buckets; b++) {
+        mst_client_table_fini(&w->buckets[b].clients);
+        free(w->buckets[b].applied);
+    }
+    for (size_t i = 0; i < w->n_workers; i++)
+        mst_session_fini(&w->workers[i].session);
+    free(w->queue);
+    free(w);
+}

@@ -1,0 +1,39 @@
+/** @file
+ *  One simulated job: a chief, parameter servers and workers that run the product's own state machines, over a network
+ *  that drops, duplicates, delays and reorders, while workers are killed, restarted and paused. Everything follows from
+ *  the seed. A counting oracle watches every applied push.
+ *
+ *      struct world *world = world_new(seed, plant);
+ *      const char *fault = world_run(world);        // NULL, or what went wrong
+ *      world_free(world);
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** A rule left out on purpose, to show that the simulator would find its absence. */
+enum plant {
+    PLANT_NONE,
+    PLANT_NO_CLIENT_TABLE, // a PS applies whatever is not fenced
+    PLANT_REPEAT_APPLIED,  // a PS applies the last step once more when it comes again
+    PLANT_NO_REFUSAL,      // a fence is answered, but the incarnation is not refused
+    PLANT_LOWEST_MARK,     // what the slowest shard has counts as done, not what the fastest has
+    PLANT_FORGET_MARKS,    // a fence answers without the worker's progress
+    PLANT_NEVER_FENCED,    // silent workers are never declared dead
+    N_PLANTS,
+};
+
+struct world;
+
+/** The name of a planted bug, for --plant. */
+const char *plant_name(enum plant plant);
+/** A job whose size and faults follow from the seed. */
+struct world *world_new(uint64_t seed, enum plant plant);
+/** Runs it to its end. NULL if every rule held, else a sentence (the world's, until it is freed). */
+const char *world_run(struct world *world);
+/** Messages delivered so far. */
+size_t world_n_delivered(const struct world *world);
+/** Releases it. */
+void world_free(struct world *world);

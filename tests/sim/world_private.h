@@ -1,0 +1,115 @@
+// What the files of the simulated world share: its state, its messages, its clock and its dice.
+#pragma once
+
+#include "base/error.h"
+#include "chief/coordinator.h"
+#include "ps/client_table.h"
+#include "world.h"
+#include "worker/session.h"
+
+enum { MAX_PS = 3, MAX_BUCKETS = 4, MAX_WORKERS = 3, HEARTBEAT_MS = 100, LEASE_MS = 300, GRACE_MS = 50 };
+
+// A job may take this long in simulated time; one that does not end is a hang. Faults stop long before.
+enum { FAULTS_END_MS = 4000, JOB_END_MS = 60000 };
+
+enum message_kind {
+    M_GREET,
+    M_GREETED,
+    M_HEARTBEAT,
+    M_FENCED, // to a worker: greet again
+    M_LOST,   // to the chief: the connection of a killed worker closed
+    M_ASK,
+    M_ANSWER,
+    M_PULL,
+    M_PULLED,
+    M_PUSH,
+    M_PUSHED,
+    M_FENCE,
+    M_FENCE_ANSWER,
+    M_TICK,     // a node's own timer
+    M_COMPUTED, // a worker's own gradient is ready
+    M_RESTART,  // a killed worker comes back
+};
+
+struct message {
+    uint64_t at_ms;
+    uint64_t order; // ties are broken by age
+    enum message_kind kind;
+    uint32_t to; // node: 0 chief, 1 … n_ps PSs, then workers
+    uint32_t worker;
+    uint64_t incarnation;
+    uint64_t number;
+    uint32_t ps;
+    size_t bucket;
+    struct mst_session_push push;
+    struct mst_session_batch batch;
+    struct mst_lease_ask ask;
+    struct mst_lease_answer answer;
+    struct mst_lease_mark marks[MAX_BUCKETS];
+    size_t n_marks;
+};
+
+struct sim_worker {
+    bool is_alive;
+    uint64_t paused_until_ms;
+    uint64_t incarnation;
+    struct mst_session session;
+    bool is_computing;
+    struct mst_session_batch batch; // being computed or pushed
+    uint64_t computed_ms;           // when the running computation is done
+    struct mst_training_sums sums;  // of leases done and not yet reported
+    uint64_t reported_seq;
+};
+
+struct sim_bucket {
+    uint32_t ps;
+    struct mst_client_table clients;
+    unsigned char *applied; // by epoch * n_batches + batch: how often
+};
+
+struct world {
+    enum plant plant;
+    uint64_t seed;
+    uint64_t n_drawn;
+    uint64_t now_ms;
+    struct message *queue; // a binary heap by (at_ms, order)
+    size_t n_queued;
+    size_t queue_capacity;
+    uint64_t n_sent;
+    size_t n_delivered;
+    unsigned drop_percent;
+    unsigned duplicate_percent;
+    unsigned slow_percent;
+    unsigned n_kills_left;
+    unsigned n_pauses_left;
+    size_t n_ps;
+    size_t n_workers;
+    size_t n_buckets;
+    uint64_t n_batches;
+    uint64_t n_epochs;
+    uint64_t n_acknowledged; // batches whose every push was acknowledged to a live worker
+    uint64_t n_deaths;
+    struct mst_coordinator chief;
+    struct sim_bucket buckets[MAX_BUCKETS];
+    struct sim_worker workers[MAX_WORKERS];
+    char fault[256];
+};
+
+// The dice: a number in 0 … n-1.
+uint64_t world_draw(struct world *w, uint64_t n);
+// Sends over the faulty network.
+void world_send(struct world *w, const struct message *message);
+// Puts a message of a node to itself into the queue, for `delay_ms` from now.
+void world_schedule(struct world *w, const struct message *message, uint64_t delay_ms);
+// Notes the first broken rule.
+void world_fail(struct world *w, const char *format, ...) MST_PRINTF(2, 3);
+uint32_t world_worker_node(const struct world *w, size_t worker);
+
+void chief_receive(struct world *w, const struct message *m);
+void ps_receive(struct world *w, const struct message *m);
+void worker_receive(struct world *w, const struct message *m);
+void worker_start(struct world *w, size_t worker);
+
+// The oracle.
+void oracle_applied(struct world *w, size_t bucket, const struct message *push);
+void oracle_check_end(struct world *w);
