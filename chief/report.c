@@ -1,0 +1,126 @@
+#include "chief/report.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct mst_scores mst_scores_of(const struct mst_training_sums *sums)
+{
+    struct mst_scores scores = {.is_known = sums->loss_weight > 0};
+    if (!scores.is_known)
+        return scores;
+    scores.loss = sums->loss_sum / sums->loss_weight;
+    for (size_t i = 0; i < MST_METRICS_MAX; i++)
+        scores.metrics[i] = sums->metric_weights[i] > 0 ? sums->metric_sums[i] / sums->metric_weights[i] : 0;
+    return scores;
+}
+
+// JSON has no NaN: a loss that is not a number is null.
+static json_t *real_or_null(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *mst_scores_json(const struct mst_scores *scores, const char *const *metric_names, size_t n_metrics)
+{
+    if (!scores->is_known)
+        return json_null();
+    json_t *object = json_object();
+    json_object_set_new(object, "loss", real_or_null(scores->loss));
+    for (size_t i = 0; i < n_metrics; i++)
+        json_object_set_new(object, metric_names[i], real_or_null(scores->metrics[i]));
+    return object;
+}
+
+static json_t *roles_json(const struct mst_result *result)
+{
+    json_t *roles = json_array();
+    for (size_t i = 0; i < result->n_roles; i++) {
+        const struct mst_role_figures *role = &result->roles[i];
+        json_t *object = json_pack("{s:s, s:I, s:f, s:I}", "role", role->role, "index", (json_int_t)role->index,
+                                   "cpu_seconds", role->cpu_seconds, "max_rss_bytes",
+                                   (json_int_t)role->max_rss_bytes);
+        if (strcmp(role->role, "ps") == 0)
+            json_object_set_new(object, "updates", json_integer((json_int_t)role->n_updates));
+        else if (strcmp(role->role, "worker") == 0)
+            json_object_set_new(object, "steps", json_integer((json_int_t)role->n_updates));
+        json_array_append_new(roles, object);
+    }
+    return roles;
+}
+
+json_t *mst_result_json(const struct mst_result *result)
+{
+    json_t *object = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f}", "name", result->name, "status", result->status, "steps",
+        (json_int_t)result->steps, "epochs", (json_int_t)result->epochs, "examples", (json_int_t)result->examples,
+        "seconds", result->seconds, "examples_per_second",
+        result->seconds > 0 ? (double)result->examples / result->seconds : 0, "first_step_seconds",
+        result->first_step_seconds);
+    json_object_set_new(object, "train", mst_scores_json(&result->train, result->metric_names, result->n_metrics));
+    json_object_set_new(object, "eval", mst_scores_json(&result->eval, result->metric_names, result->n_metrics));
+    if (result->eval_warning)
+        json_object_set_new(object, "warning", json_string(result->eval_warning));
+    json_object_set_new(object, "roles", roles_json(result));
+    json_object_set_new(object, "checkpoint", result->checkpoint ? json_string(result->checkpoint) : json_null());
+    json_object_set_new(object, "model", result->model_dir ? json_string(result->model_dir) : json_null());
+    json_object_set_new(object, "blas_core", json_string(result->blas_core));
+    json_object_set_new(object, "torn", json_integer((json_int_t)result->n_torn));
+    json_object_set_new(object, "staleness",
+                        json_pack("{s:f, s:I}", "mean", result->staleness_mean, "max",
+                                  (json_int_t)result->staleness_max));
+    return object;
+}
+
+static mst_status write_file(const char *path, const char *text, struct mst_error *err)
+{
+    FILE *file = fopen(path, "w");
+    if (!file)
+        return mst_fail(err, MST_UNAVAILABLE, "%s cannot be written: %s", path, strerror(errno));
+    bool written = fputs(text, file) >= 0 && fputc('\n', file) != EOF && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    int cause = errno;
+    if (fclose(file) != 0 && written) {
+        written = false;
+        cause = errno;
+    }
+    if (!written)
+        return mst_fail(err, MST_UNAVAILABLE, "%s cannot be written: %s", path, strerror(cause));
+    return MST_OK;
+}
+
+mst_status mst_result_write(const char *dir, const json_t *result, struct mst_error *err)
+{
+    char *path = mst_text("%s/result.json", dir);
+    char *temporary = mst_text("%s/.result.json.tmp", dir);
+    char *text = json_dumps(result, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    mst_status status = write_file(temporary, text, err);
+    if (status == MST_OK && rename(temporary, path) != 0)
+        status = mst_fail(err, MST_UNAVAILABLE, "%s cannot be written: %s", path, strerror(errno));
+    free(text);
+    free(temporary);
+    free(path);
+    return status;
+}
+
+void mst_progress_write(int fd, const char *event, json_t *fields)
+{
+    json_t *line = json_pack("{s:s}", "event", event);
+    json_object_update(line, fields);
+    json_decref(fields);
+    if (fd >= 0) {
+        char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9));
+        char *whole = mst_text("%s\n", text);
+        ssize_t written = write(fd, whole, strlen(whole));
+        (void)written; // SIGPIPE is ignored by the process; who does not listen misses it
+        free(whole);
+        free(text);
+    }
+    json_decref(line);
+}

@@ -1,0 +1,116 @@
+// Greetings, silence and fences, one rule a test.
+#include "chief/membership.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+enum { N_PS = 2, LEASE_MS = 3000, GRACE_MS = 500 };
+
+static struct mst_membership members;
+
+static int setup(void **state)
+{
+    (void)state;
+    mst_membership_init(&members, N_PS, LEASE_MS, GRACE_MS);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    mst_membership_fini(&members);
+    return 0;
+}
+
+static void admitted(uint64_t incarnation, uint64_t now_ms, uint64_t number)
+{
+    uint64_t got;
+    assert_int_equal(mst_membership_greet(&members, 0, incarnation, now_ms, &got), MST_GREET_ADMITTED);
+    assert_int_equal(got, number);
+}
+
+static void test_the_same_process_keeps_its_number(void **state)
+{
+    (void)state;
+    admitted(77, 0, 1);
+    admitted(77, 10, 1);
+    assert_int_equal(mst_membership_n_live(&members), 1);
+}
+
+static void test_a_second_process_waits_for_the_first_to_die(void **state)
+{
+    (void)state;
+    uint64_t number;
+    struct mst_lease_mark mark = {5, 2};
+    const struct mst_lease_mark *marks;
+    size_t n_marks;
+    admitted(77, 0, 1);
+    assert_int_equal(mst_membership_greet(&members, 0, 88, 10, &number), MST_GREET_BUSY);
+    assert_true(mst_membership_heard(&members, 0, 1, 100));
+    assert_int_equal(mst_membership_tick(&members, 100 + LEASE_MS - 1), 0);
+    assert_int_equal(mst_membership_tick(&members, 100 + LEASE_MS), 1);
+    assert_int_equal(mst_membership_greet(&members, 0, 88, 3200, &number), MST_GREET_BUSY); // being fenced
+    assert_false(mst_membership_heard(&members, 0, 1, 3200));
+    assert_false(mst_membership_fence_answered(&members, 0, 0, 1, &mark, 1));
+    assert_false(mst_membership_fence_answered(&members, 0, 0, 1, &mark, 1)); // the same PS again
+    assert_true(mst_membership_fence_answered(&members, 1, 0, 1, &mark, 1));
+    assert_int_equal(mst_membership_take_fenced(&members, 0, &marks, &n_marks), 1);
+    assert_int_equal(n_marks, 2);
+    assert_int_equal(marks[1].offset, 2);
+    admitted(88, 3300, 2);
+}
+
+static void test_fences_are_repeated_until_each_ps_answered(void **state)
+{
+    (void)state;
+    struct mst_fence fence;
+    struct mst_lease_mark mark = {0};
+    admitted(77, 0, 1);
+    mst_membership_tick(&members, LEASE_MS);
+    size_t cursor = 0;
+    assert_true(mst_membership_next_fence(&members, &cursor, &fence));
+    assert_int_equal(fence.ps, 0);
+    assert_true(mst_membership_next_fence(&members, &cursor, &fence));
+    assert_int_equal(fence.ps, 1);
+    assert_false(mst_membership_next_fence(&members, &cursor, &fence));
+    mst_membership_fence_answered(&members, 0, 0, 1, &mark, 1);
+    cursor = 0;
+    assert_true(mst_membership_next_fence(&members, &cursor, &fence));
+    assert_int_equal(fence.ps, 1);
+}
+
+static void test_a_closed_connection_leaves_a_short_grace(void **state)
+{
+    (void)state;
+    admitted(77, 0, 1);
+    mst_membership_lost(&members, 0, 1, 100);
+    assert_int_equal(mst_membership_tick(&members, 100 + GRACE_MS - 1), 0);
+    assert_true(mst_membership_heard(&members, 0, 1, 599)); // it was only the connection
+    assert_int_equal(mst_membership_tick(&members, 600), 0);
+    mst_membership_lost(&members, 0, 1, 700);
+    assert_int_equal(mst_membership_tick(&members, 700 + GRACE_MS), 1);
+}
+
+static void test_messages_of_unknown_workers_are_not_heard(void **state)
+{
+    (void)state;
+    assert_false(mst_membership_heard(&members, 9, 1, 0));
+    mst_membership_lost(&members, 9, 1, 0);
+    assert_int_equal(mst_membership_tick(&members, 1u << 30), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_the_same_process_keeps_its_number, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_second_process_waits_for_the_first_to_die, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fences_are_repeated_until_each_ps_answered, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_closed_connection_leaves_a_short_grace, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_messages_of_unknown_workers_are_not_heard, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

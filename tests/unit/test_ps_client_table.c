@@ -1,0 +1,103 @@
+// Exactly-once push, one rule a test.
+#include "ps/client_table.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static struct mst_client_table table;
+
+static int setup(void **state)
+{
+    (void)state;
+    mst_client_table_init(&table);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    mst_client_table_fini(&table);
+    return 0;
+}
+
+static void applied(uint32_t worker, uint64_t number, uint64_t step)
+{
+    assert_int_equal(mst_client_table_admit(&table, worker, number, step), MST_PUSH_APPLY);
+    struct mst_client_row row = {.number = number, .step = step, .lease = 7, .offset = step};
+    mst_client_table_record(&table, worker, &row);
+}
+
+static void test_a_step_is_applied_once(void **state)
+{
+    (void)state;
+    applied(2, 1, 1);
+    assert_int_equal(mst_client_table_admit(&table, 2, 1, 1), MST_PUSH_REPEAT);
+    applied(2, 1, 2);
+    assert_int_equal(mst_client_table_admit(&table, 2, 1, 1), MST_PUSH_REFUSED_STEP);
+}
+
+static void test_steps_may_leave_gaps(void **state)
+{
+    (void)state;
+    applied(0, 1, 1);
+    applied(0, 1, 9);
+    assert_int_equal(mst_client_table_admit(&table, 0, 1, 5), MST_PUSH_REFUSED_STEP);
+}
+
+static void test_a_newer_incarnation_starts_a_new_row(void **state)
+{
+    (void)state;
+    applied(0, 1, 50);
+    applied(0, 2, 1);
+    assert_int_equal(mst_client_table_admit(&table, 0, 1, 51), MST_PUSH_REFUSED_NUMBER);
+}
+
+static void test_workers_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    applied(0, 1, 5);
+    applied(3, 1, 1);
+    assert_int_equal(mst_client_table_admit(&table, 0, 1, 5), MST_PUSH_REPEAT);
+    assert_int_equal(mst_client_table_admit(&table, 1, 1, 1), MST_PUSH_APPLY);
+}
+
+static void test_a_fence_refuses_for_good_and_tells_the_row(void **state)
+{
+    (void)state;
+    applied(1, 4, 3);
+    struct mst_client_row row = mst_client_table_fence(&table, 1, 4);
+    assert_int_equal(row.lease, 7);
+    assert_int_equal(row.offset, 3);
+    assert_int_equal(mst_client_table_admit(&table, 1, 4, 4), MST_PUSH_REFUSED_FENCED);
+    assert_int_equal(mst_client_table_admit(&table, 1, 3, 9), MST_PUSH_REFUSED_FENCED);
+    applied(1, 5, 1);
+    // The same fence again, after the next incarnation pushed: nothing of it is told, nothing is undone.
+    row = mst_client_table_fence(&table, 1, 4);
+    assert_int_equal(row.number, 0);
+    assert_int_equal(mst_client_table_admit(&table, 1, 5, 1), MST_PUSH_REPEAT);
+}
+
+static void test_a_fence_of_an_unknown_worker_tells_zeros(void **state)
+{
+    (void)state;
+    struct mst_client_row row = mst_client_table_fence(&table, 12, 2);
+    assert_int_equal(row.number, 0);
+    assert_int_equal(mst_client_table_admit(&table, 12, 2, 1), MST_PUSH_REFUSED_FENCED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_step_is_applied_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_steps_may_leave_gaps, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_newer_incarnation_starts_a_new_row, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_workers_do_not_disturb_each_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_fence_refuses_for_good_and_tells_the_row, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_fence_of_an_unknown_worker_tells_zeros, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
