@@ -1,0 +1,95 @@
+/** @file
+ *  A model planned for a device: static shapes, one arena, no allocation per step.
+ *
+ *      struct mst_program_options options = {.mode = MST_PROGRAM_TRAIN, .max_batch = 64, .feature_dtype = MST_DTYPE_U8};
+ *      MST_TRY(mst_program_new(model, &compile, device, &options, &program, err));
+ *      struct mst_program_step step = {.params = params, .grads = grads, .features = f, .labels = l, .n_examples = 64,
+ *                                      .on_gradient = on_gradient, .context = worker};
+ *      MST_TRY(mst_program_run(program, &step, &result, err));
+ *      loss = result.loss_sum / result.weight;
+ *      mst_program_free(program);
+ *
+ *  Variables are numbered as in the model; params[v] and grads[v] are whole variables in row-major order. Gradients are those
+ *  of the mean loss over the batch. on_gradient(v) comes as soon as grads[v] is complete, from the last layer to the first, so
+ *  that a push can begin while earlier layers are still computed; params[v] is not read again after it has come for all
+ *  variables of a layer.
+ *  Thread: one at a time; owns the device's threads during a run.
+ */
+#pragma once
+
+#include "device/device.h"
+#include "model/compile.h"
+#include "model/model.h"
+#include "muster/status.h"
+#include "tensor/dtype.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum mst_program_mode {
+    MST_PROGRAM_TRAIN,   // forward with dropout, loss, metrics, backward
+    MST_PROGRAM_EVAL,    // forward, loss, metrics
+    MST_PROGRAM_PREDICT, // forward only; compile may be NULL
+};
+
+#define MST_PROGRAM_MAX_ARENA_BYTES ((uint64_t)16 << 30)
+
+struct mst_program_options {
+    enum mst_program_mode mode;
+    size_t max_batch;             // the largest n_examples of a step
+    enum mst_dtype feature_dtype; // of the raw features: MST_DTYPE_U8, MST_DTYPE_I32 or MST_DTYPE_F32
+    uint64_t seed;                // of the job: dropout
+};
+
+/** Called when the gradient of a variable is complete. */
+typedef void mst_gradient_fn(void *context, size_t variable);
+
+/** One batch; borrowed for the call. */
+struct mst_program_step {
+    const float *const *params; // one whole variable each
+    float *const *grads;        // MST_PROGRAM_TRAIN; overwritten
+    const void *features;       // (n_examples, input shape) of feature_dtype
+    const int32_t *labels;      // (n_examples): class indexes; mean squared error with one output: the target
+    const float *targets;       // (n_examples, outputs) for losses with dense targets; NULL: made from labels
+    size_t n_examples;          // 1 … max_batch; the last batch of an epoch may be partial
+    uint64_t epoch;             // with batch: whose dropout masks
+    uint64_t batch;             // number of the batch within the epoch, over all workers
+    mst_gradient_fn *on_gradient; // NULL: not wanted
+    void *context;
+};
+
+/** Sums that add up over batches and workers: loss = Σ loss_sum / Σ weight. */
+struct mst_program_result {
+    double loss_sum; // of the examples' losses
+    double weight;   // examples
+    size_t n_metrics;
+    double metric_sums[MST_MAX_METRICS]; // metric = Σ metric_sums / Σ weight
+    bool loss_is_finite;
+    // Only if the loss is not finite (then there are no gradients and no on_gradient): the first layer whose output holds
+    // NaN or Inf; "the features" (layer 0) if they do already; "the loss" if every layer's output is finite.
+    size_t bad_layer;
+    const char *bad_layer_name; // borrowed until the program is freed
+};
+
+struct mst_program;
+
+/** New program in *out.
+ *  Owner:  keeps model and device (borrowed, must outlive it); copies compile
+ *  Errors: INVALID_ARGUMENT max_batch 0, features of a dtype it cannot cast; UNIMPLEMENTED; RESOURCE_EXHAUSTED the arena */
+MST_MUST_USE mst_status mst_program_new(const struct mst_model *model, const struct mst_compile *compile,
+                                        struct mst_device *device, const struct mst_program_options *options,
+                                        struct mst_program **out, struct mst_error *err);
+/** Releases it; NULL is fine. */
+void mst_program_free(struct mst_program *program);
+/** Runs one batch. A loss that is not finite is no error: see result.
+ *  Errors: INVALID_ARGUMENT a batch larger than planned or without labels; OUT_OF_RANGE a label outside the classes
+ *  Cost:   no allocation */
+MST_MUST_USE mst_status mst_program_run(struct mst_program *program, const struct mst_program_step *step,
+                                        struct mst_program_result *result, struct mst_error *err);
+/** Output of the last run's n_examples examples: what Keras's predict returns.
+ *  Shape:  (n_examples, output shape)
+ *  Owner:  borrowed until the next run */
+const float *mst_program_output(const struct mst_program *program);
+/** Bytes of the arena. */
+size_t mst_program_arena_bytes(const struct mst_program *program);
