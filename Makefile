@@ -1,0 +1,23 @@
+# Names for those who have make; every command is a script in tools/ and explains itself with --help.
+.PHONY: all demo test check format sim fuzz bench test-interop clean
+
+all:
+	tools/build release
+demo:
+	tools/demo
+test:
+	tools/test
+check:
+	tools/check
+format:
+	tools/format
+sim:
+	tools/sim
+fuzz:
+	tools/fuzz
+bench:
+	bench/run
+test-interop:
+	tests/interop/run
+clean:
+	rm -rf build
