@@ -1,0 +1,85 @@
+/** @file
+ *  The job file: one JSON for all roles, checked against one table, every default filled in, paths absolute.
+ *
+ *      struct mst_job_request request = {.path = "job.json", .sets = sets, .n_sets = n_sets};
+ *      MST_TRY(mst_job_load(&request, &job, err));
+ *      … job->batch_size, job->train.features …
+ *      mst_job_free(job);
+ *
+ *  Paths are relative to the file; those that --set gives are relative to the current directory. A key whose feature is
+ * not built yet is refused by name. The room knows no layer, loss or optimizer: `compile` is kept as JSON for model and
+ * optim. Immutable after loading. Thread: any.
+ */
+#pragma once
+
+#include "spec/partitioner.h"
+#include "spec/schema.h"
+
+/** One data set; `format` is "idx". */
+struct mst_job_data {
+    char *format;
+    char *features; // absolute path
+    char *labels;   // absolute path
+    bool shuffle;
+};
+
+/** A job, resolved. */
+struct mst_job {
+    char *file; // as given, for messages
+    char *name;
+    char *model_path; // absolute
+    json_t *compile;  // optimizer, loss, metrics as Keras serialises them; optimizer and loss are there
+
+    struct mst_job_data train;
+    struct mst_job_data eval; // format NULL: no evaluation
+    uint64_t batch_size;      // of one worker
+    uint64_t epochs;          // 0: steps decides
+    uint64_t steps;           // 0: epochs decides
+    uint64_t seed;
+
+    struct mst_partitioner partitioner;
+
+    char *checkpoint_dir;            // absolute
+    uint64_t checkpoint_every_steps; // 0: not by steps
+    double checkpoint_every_seconds; // 0: not by time
+    uint64_t checkpoint_keep;
+    bool checkpoint_resume;
+    double eval_final_timeout_seconds;
+
+    uint64_t heartbeat_ms;
+    uint64_t lease_ms;
+    char *output_dir; // absolute
+
+    json_t *resolved; // the whole job with every default, paths absolute; what `muster config` prints
+};
+
+/** Where a job comes from. All borrowed. */
+struct mst_job_request {
+    const char *path;
+    const char *const *sets; // --set arguments, "a.b=c", in order
+    size_t n_sets;
+    const char *current_dir; // what the paths of sets are relative to; NULL: getcwd()
+};
+
+/** New job in *out from a file. steps given by --set replaces epochs of the file, and the other way round.
+ *  Errors: INVALID_ARGUMENT one sentence with file and line, or file and key path (*out NULL) */
+MST_MUST_USE mst_status mst_job_load(const struct mst_job_request *request, struct mst_job **out,
+                                     struct mst_error *err);
+
+/** As mst_job_load, from text in memory; request->path names it in errors and says what its paths are relative to. */
+MST_MUST_USE mst_status mst_job_parse(const struct mst_job_request *request, const char *text, size_t len,
+                                      struct mst_job **out, struct mst_error *err);
+
+/** Releases it; NULL is fine. */
+void mst_job_free(struct mst_job *job);
+
+/** The 64 bits by which processes know that they run the same job: of the resolved job without paths, checkpoint and
+ *  output, and of the model. Layout and order of keys in either file do not matter.
+ *  Errors: INVALID_ARGUMENT the model's text is not JSON (*out 0) */
+MST_MUST_USE mst_status mst_job_hash(const struct mst_job *job, const char *model_text, size_t model_len, uint64_t *out,
+                                     struct mst_error *err);
+
+/** The table of the job file's keys. */
+const struct mst_schema *mst_job_schema(void);
+/** The table of a partitioner's `config`, by class; NULL for NONE. */
+const struct mst_schema *mst_partitioner_schema(enum mst_partitioner_kind kind);
