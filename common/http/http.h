@@ -1,0 +1,56 @@
+/** @file
+ *  Metrics and health of a role over HTTP, on the role's control loop: GET and HEAD only.
+ *
+ *      MST_TRY(mst_http_new(loop, "8080", on_ready_asked, role, &http, err));   // --http [ADDR:]PORT
+ *      …                                                                        // the loop runs
+ *      mst_http_free(http);
+ *
+ *  /metrics  all metrics in Prometheus's text format 0.0.4
+ *  /healthz  200 while the loop is alive
+ *  /readyz   200 when the role has joined its job, else 503 with the sentence of the callback
+ *  Any other path is 404, any other method 405 (a method that HTTP does not know: 501). Requests, their bodies, the number
+ *  of connections and the life of each are bounded; the limits are named below.
+ *  Thread: all on the loop's thread, or before it runs.
+ */
+#pragma once
+
+#include "muster/status.h"
+
+#include <stdint.h>
+
+struct mst_loop;
+struct mst_http;
+
+enum {
+    MST_HTTP_HEADERS_MAX_BYTES = 8192,
+    MST_HTTP_BODY_MAX_BYTES = 4096, // read and thrown away
+    MST_HTTP_METRICS_MAX_BYTES = 4 << 20,
+    MST_HTTP_CONNECTIONS_MAX = 32,
+    MST_HTTP_IDLE_SECONDS = 5,
+    MST_HTTP_LIFE_MS = 15000, // of a whole connection, however slowly it trickles
+};
+
+/** MST_OK when the role is ready; else any status, with a sentence in err that says what is missing. */
+typedef mst_status (*mst_http_ready_fn)(void *arg, struct mst_error *err);
+
+/** Where to listen: "[ADDR:]PORT", ADDR numeric, an IPv6 one in brackets. Without ADDR: every address of the machine, so
+ *  that a pod's probes reach it. */
+struct mst_http_address {
+    char host[64]; // "" : every address
+    uint16_t port; // 0: the system picks one
+};
+
+/** Reads "[ADDR:]PORT". Errors: INVALID_ARGUMENT names the text and what is expected. Thread: any */
+MST_MUST_USE mst_status mst_http_address_parse(const char *text, struct mst_http_address *out, struct mst_error *err);
+
+/** Listens at once and answers from the loop; logs the port. ready NULL: always ready.
+ *  Owner: keeps loop and ready_arg until mst_http_free
+ *  Errors: INVALID_ARGUMENT the address; UNAVAILABLE names the port that is in use or may not be taken */
+MST_MUST_USE mst_status mst_http_new(struct mst_loop *loop, const char *address, mst_http_ready_fn ready,
+                                     void *ready_arg, struct mst_http **out, struct mst_error *err);
+
+/** Closes the listener and all connections; NULL is fine. */
+void mst_http_free(struct mst_http *http);
+
+/** The port it listens on. */
+uint16_t mst_http_port(const struct mst_http *http);
