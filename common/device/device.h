@@ -1,0 +1,162 @@
+/** @file
+ *  The operations a model needs, as a plain table on float arrays; today the CPU fills it, later a plugin may.
+ *
+ *      MST_TRY(mst_device_cpu_new(n_threads, &device, err));
+ *      struct mst_gemm gemm = {.form = MST_GEMM_NN, .m = 64, .n = 300, .k = 784, .a = x, .b = w, .c = y,
+ *                              .bias = b, .activation = &relu};
+ *      device->ops->gemm(device, &gemm);                       // y = relu(x w + b)
+ *      mst_device_free(device);
+ *
+ *  All arrays are f32, row-major and contiguous, unless a comment says otherwise; any alignment will do, 64 bytes is fastest.
+ *  Results have the same bits for any number of threads and on every instruction set of ours (tensor/isa.h); those of gemm
+ *  also depend on OpenBLAS's core type, which mst_device_describe names. Where a comment says so, output and input may be the
+ *  same array; otherwise they must not overlap. Sizes may be 0. Nothing here allocates after the first call with a size.
+ *  Thread: one caller at a time per device; the device's own threads work within the call.
+ */
+#pragma once
+
+#include "base/rng.h"
+#include "device/activation.h"
+#include "muster/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Grows by one with every change of struct mst_device_ops; a plugin of another version is refused.
+enum { MST_DEVICE_ABI = 1 };
+
+enum { MST_DEVICE_MAX_THREADS = 256 };
+
+struct mst_device;
+
+/** Which operand is used transposed; c is always (m, n). */
+enum mst_gemm_form {
+    MST_GEMM_NN, // a (m, k), b (k, n): forward            y  = x w
+    MST_GEMM_NT, // a (m, k), b (n, k): input's gradient   dx = dy wᵀ
+    MST_GEMM_TN, // a (k, m), b (k, n): weights' gradient  dw = xᵀ dy
+};
+
+enum mst_gemm_write { MST_GEMM_SET, MST_GEMM_ADD };
+
+/** c = act(a b + bias), or c = act(c + a b + bias) with MST_GEMM_ADD. */
+struct mst_gemm {
+    enum mst_gemm_form form;
+    enum mst_gemm_write write;
+    size_t m, n, k;
+    const float *a;
+    const float *b;
+    float *c;
+    const float *bias;                       // (n), or NULL
+    const struct mst_activation *activation; // or NULL
+    float *before;                           // (m, n): what the activation was given (MST_KEEPS_INPUT); NULL: not kept
+};
+
+/** One batch for an activation. */
+struct mst_activate {
+    struct mst_activation activation;
+    size_t rows;
+    size_t columns; // softmax works on a row; the others on rows * columns elements
+    const float *x;
+    float *y; // may be x
+};
+
+struct mst_activate_backward {
+    struct mst_activation activation;
+    size_t rows;
+    size_t columns;
+    const float *x;  // input of forward: needed if MST_KEEPS_INPUT, else may be NULL
+    const float *y;  // output of forward: needed if MST_KEEPS_OUTPUT, else may be NULL
+    const float *dy;
+    float *dx; // may be dy
+};
+
+/** y[i] = x[i] * scale + offset, x converted to float first. */
+struct mst_convert {
+    size_t n;
+    float scale;
+    float offset;
+    float *y;
+};
+
+/** y[i] = x[i] / (1 - rate) where element first + i is kept, else 0. Forward and, with dy for x, backward. */
+struct mst_dropout {
+    size_t n;
+    float rate; // 0 <= rate < 1: element e is dropped if mst_rng_unit(mst_rng_word(key, e)) < rate
+    struct mst_rng_key key;
+    uint64_t first; // number of element 0, a multiple of 4
+    const float *x;
+    float *y; // may be x
+};
+
+enum mst_loss_input { MST_LOSS_LOGITS, MST_LOSS_PROBABILITIES };
+
+/** One batch for a loss. The gradient is that of grad_scale * (sum of the rows' losses) by `outputs`. */
+struct mst_loss {
+    enum mst_loss_input input; // for cross-entropies
+    size_t rows;
+    size_t columns;
+    const float *outputs;  // (rows, columns): what the model returned
+    const int32_t *labels; // (rows): classes, for sparse_crossentropy; a label outside 0 … columns-1 makes the loss NaN
+    const float *targets;  // (rows, columns): for crossentropy and mean_squared_error
+    float *grad;           // (rows, columns), or NULL: not wanted; may be outputs
+    float grad_scale;      // 1 / batch for the mean over the batch
+};
+
+/** One batch for an accuracy. */
+struct mst_matches {
+    size_t rows;
+    size_t columns;
+    const float *outputs;  // (rows, columns)
+    const int32_t *labels; // (rows), for sparse
+    const float *targets;  // (rows, columns), for categorical and binary
+};
+
+struct mst_device_ops {
+    /** Releases the device. Use mst_device_free. */
+    void (*free)(struct mst_device *device);
+    /** Shape: see struct mst_gemm. Cost: 2 m n k operations; about 100 GFLOP/s a core */
+    void (*gemm)(struct mst_device *device, const struct mst_gemm *gemm);
+    /** y[r][c] = x[r][c] + bias[c]. Shape: x, y (rows, columns), y may be x; bias (columns) */
+    void (*bias_add)(struct mst_device *device, size_t rows, size_t columns, const float *bias, const float *x, float *y);
+    /** out[c] = Σ_r x[r][c], added from the first row to the last: the gradient of a bias. */
+    void (*column_sum)(struct mst_device *device, size_t rows, size_t columns, const float *x, float *out);
+    void (*activate)(struct mst_device *device, const struct mst_activate *activate);
+    void (*activate_backward)(struct mst_device *device, const struct mst_activate_backward *activate);
+    /** x is f32; y may be x: Keras's Rescaling. */
+    void (*convert_f32)(struct mst_device *device, const struct mst_convert *convert, const float *x);
+    void (*convert_u8)(struct mst_device *device, const struct mst_convert *convert, const uint8_t *x);
+    void (*convert_i32)(struct mst_device *device, const struct mst_convert *convert, const int32_t *x);
+    void (*dropout)(struct mst_device *device, const struct mst_dropout *dropout);
+    /** Each returns the sum over rows of the row's loss (a float, as Keras computes it), added in double from the first row
+     *  to the last, and writes loss->grad. Probabilities: divided by the row's sum, clipped to [1e-7, 1 - 1e-7], then the
+     *  logarithm; the gradient goes through all three. mean_squared_error: the mean over a row's columns. */
+    double (*sparse_crossentropy)(struct mst_device *device, const struct mst_loss *loss);
+    double (*crossentropy)(struct mst_device *device, const struct mst_loss *loss);
+    double (*mean_squared_error)(struct mst_device *device, const struct mst_loss *loss);
+    /** Rows whose largest output (the first of equals) is the label, or is where the largest target is. */
+    size_t (*count_matches_sparse)(struct mst_device *device, const struct mst_matches *matches);
+    size_t (*count_matches_categorical)(struct mst_device *device, const struct mst_matches *matches);
+    /** Elements (not rows) with (output > 0.5) == target. */
+    size_t (*count_matches_binary)(struct mst_device *device, const struct mst_matches *matches);
+    /** True if no element is NaN or Inf. */
+    bool (*all_finite)(struct mst_device *device, size_t n, const float *x);
+    /** True if the device has this operation for these parameters; the CPU has all. */
+    bool (*supports_activation)(const struct mst_device *device, enum mst_activation_kind kind);
+};
+
+/** A device; what kind lies behind it starts with this. */
+struct mst_device {
+    unsigned abi; // MST_DEVICE_ABI
+    const char *name; // "cpu"
+    const struct mst_device_ops *ops;
+};
+
+/** New CPU device in *out that uses n_threads, the caller's among them.
+ *  Sets OpenBLAS to one thread for the whole process: call it before anybody else uses BLAS.
+ *  Errors: INVALID_ARGUMENT n_threads is 0 or more than MST_DEVICE_MAX_THREADS; RESOURCE_EXHAUSTED no thread to be had */
+MST_MUST_USE mst_status mst_device_cpu_new(size_t n_threads, struct mst_device **out, struct mst_error *err);
+/** Releases it; NULL is fine. Thread: the device's caller */
+void mst_device_free(struct mst_device *device);
+/** Prints "cpu: 2 threads, avx512, OpenBLAS 0.3.21 SkylakeX" to out. Returns out. */
+char *mst_device_describe(const struct mst_device *device, char *out, size_t out_bytes);
