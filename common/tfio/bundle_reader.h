@@ -6,11 +6,11 @@
  *      MST_TRY(mst_bundle_read_rows(bundle, entry, row, n_rows, memory, bytes, err));
  *      mst_bundle_free(bundle);
  *
- *  Nothing a file says is believed before it is checked: offsets against the data files' sizes, sizes against type and shape,
- *  slices against the shape. CRCs: reading a whole tensor or a whole slice checks its CRC; when only some rows of a stored
- *  piece are wanted, the whole piece is read through a small buffer and checked all the same (a checkpoint is read once, and
- *  restoring wrong numbers is worse than reading them twice).
- *  Thread: immutable after open, so any (reads use pread).
+ *  Nothing a file says is believed before it is checked: offsets against the data files' sizes, sizes against type and
+ * shape, slices against the shape. CRCs: reading a whole tensor or a whole slice checks its CRC; when only some rows of
+ * a stored piece are wanted, the whole piece is read through a small buffer and checked all the same (a checkpoint is
+ * read once, and restoring wrong numbers is worse than reading them twice). Thread: immutable after open, so any (reads
+ * use pread).
  */
 #pragma once
 
@@ -26,8 +26,8 @@
 #define MST_BUNDLE_MEMORY_MAX_BYTES ((uint64_t)1 << 30)   // of what is kept of it
 enum { MST_BUNDLE_ENTRIES_MAX = 1 << 20, MST_BUNDLE_SLICES_MAX = 1 << 16 };
 
-/** What the index says of one tensor; a string or variant tensor is listed but cannot be read. Borrowed until the bundle is
- *  freed. */
+/** What the index says of one tensor; a string or variant tensor is listed but cannot be read. Borrowed until the
+ * bundle is freed. */
 struct mst_bundle_entry {
     const char *name;
     uint32_t type; // enum mst_tf_type, or a number that we do not know
@@ -39,8 +39,8 @@ struct mst_bundle_entry {
 struct mst_bundle;
 
 /** New reader in *out: reads and checks prefix.index, and that all data files it names are there and long enough.
- *  Errors: NOT_FOUND a file is missing; DATA_LOSS broken (says what, where); UNIMPLEMENTED compressed blocks, big-endian, a
- *          newer format; RESOURCE_EXHAUSTED over the limits above */
+ *  Errors: NOT_FOUND a file is missing; DATA_LOSS broken (says what, where); UNIMPLEMENTED compressed blocks,
+ * big-endian, a newer format; RESOURCE_EXHAUSTED over the limits above */
 MST_MUST_USE mst_status mst_bundle_open(const char *prefix, struct mst_bundle **out, struct mst_error *err);
 /** Releases the reader; NULL is fine. */
 void mst_bundle_free(struct mst_bundle *bundle);
@@ -55,9 +55,10 @@ const struct mst_bundle_entry *mst_bundle_entry_at(const struct mst_bundle *bund
 const struct mst_bundle_entry *mst_bundle_find(const struct mst_bundle *bundle, const char *name);
 
 /** Reads the whole tensor: out_bytes must be entry->size_bytes.
- *  Errors: INVALID_ARGUMENT another size; UNIMPLEMENTED a type without a fixed size; DATA_LOSS checksum or short file */
-MST_MUST_USE mst_status mst_bundle_read(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry, void *out,
-                                        size_t out_bytes, struct mst_error *err);
+ *  Errors: INVALID_ARGUMENT another size; UNIMPLEMENTED a type without a fixed size; DATA_LOSS checksum or short file
+ */
+MST_MUST_USE mst_status mst_bundle_read(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry,
+                                        void *out, size_t out_bytes, struct mst_error *err);
 /** Reads rows [row, row + n_rows) of axis 0, from as many slices as hold them.
  *  Errors: INVALID_ARGUMENT a scalar, rows outside the shape, out_bytes of another size; else as mst_bundle_read */
 MST_MUST_USE mst_status mst_bundle_read_rows(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry,

@@ -1,0 +1,1 @@
+muster_fuzz(idx LINKS muster_data)
