@@ -1,0 +1,28 @@
+/** @file
+ *  The methods of our wire and their numbers. A number is never used again for something else. Thread: any
+ */
+#pragma once
+
+#include <stdint.h>
+
+// X(name, number, text)
+#define MST_METHOD_MAP(X)                                                                                              \
+    X(GREETING, 1, "greeting")   /* first on every connection */                                                       \
+    X(HEARTBEAT, 2, "heartbeat") /* any role to the chief */                                                           \
+    X(LEASE, 3, "lease")         /* worker to chief: asks for batches, reports those done */                           \
+    X(MAP, 4, "map")             /* chief to PS: the shards it holds; asked of the chief by workers */                 \
+    X(PUSH, 5, "push")           /* worker to PS; body: gradients of a bucket; reply body: its parameters */           \
+    X(PULL, 6, "pull")           /* worker to PS; reply body: parameters of a bucket */                                \
+    X(FENCE, 7, "fence")         /* chief to PS: an incarnation is refused from now on */                              \
+    X(SAVE, 8, "save")           /* chief to PS: write your part of a checkpoint */                                    \
+    X(STATS, 9, "stats")         /* chief to PS: what have you done */                                                 \
+    X(FINISH, 10, "finish")      /* chief to any role: the job is over */
+
+enum mst_method {
+#define X(name, number, text) MST_METHOD_##name = number,
+    MST_METHOD_MAP(X)
+#undef X
+};
+
+/** The name for logs, "unknown" for a number outside the table. */
+const char *mst_method_name(uint16_t method);
