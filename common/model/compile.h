@@ -28,21 +28,18 @@ enum mst_metric_kind {
     MST_METRIC_SPARSE_CATEGORICAL_ACCURACY, // arg max of the output is the label
     MST_METRIC_CATEGORICAL_ACCURACY,        // arg max of the output is that of the target
     MST_METRIC_BINARY_ACCURACY,             // output > 0.5 is target
-    MST_METRIC_MEAN_SQUARED_ERROR,
-    MST_METRIC_SPARSE_CATEGORICAL_CROSSENTROPY,
-    MST_METRIC_CATEGORICAL_CROSSENTROPY,
+    MST_METRIC_LOSS,                        // the loss, under a metric's name
 };
 
 struct mst_metric {
     char name[MST_METRIC_NAME_BYTES]; // as Keras reports it
     enum mst_metric_kind kind;
-    bool from_logits;
 };
 
 /** A plain value: may be copied. */
 struct mst_compile {
     enum mst_loss_kind loss;
-    bool from_logits;
+    bool from_logits; // cross-entropies only
     size_t n_metrics;
     struct mst_metric metrics[MST_MAX_METRICS];
 };
