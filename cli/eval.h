@@ -12,8 +12,8 @@ struct mst_eval_options {
     const char *job;         // path of the job file
     const char *const *sets; // "a.b=c"
     size_t n_sets;
-    const char *checkpoint;  // prefix (ckpt/model-4690); NULL: the newest whole one in checkpoint.dir
-    size_t n_threads;        // compute threads; 0: as many as the cgroup gives
+    const char *checkpoint; // prefix (ckpt/model-4690); NULL: the newest whole one in checkpoint.dir
+    size_t n_threads;       // compute threads; 0: as many as the cgroup gives
 };
 
 /** Prints one JSON object, {"checkpoint": …, "loss": …, "accuracy": …}, to stdout. */

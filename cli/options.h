@@ -1,5 +1,6 @@
 /** @file
- *  Options of a command from a table: parsing, help text and the refusal of what is not in it all come from the same rows.
+ *  Options of a command from a table: parsing, help text and the refusal of what is not in it all come from the same
+ * rows.
  *
  *      struct mst_option rows[] = {
  *          MST_OPTION_TEXT("http", "[ADDR:]PORT", &address, "serve /metrics, /healthz and /readyz there"),
@@ -50,16 +51,15 @@ struct mst_option {
     {MST_OPTION_KIND_LIST, name, argument, (struct mst_text_list *){value}, 0, 0, help}
 #define MST_OPTION_COUNT(name, argument, value, min, max, help)                                                        \
     {MST_OPTION_KIND_COUNT, name, argument, (size_t *){value}, min, max, help}
-#define MST_OPTION_FD(name, argument, value, help)                                                                     \
-    {MST_OPTION_KIND_FD, name, argument, (int *){value}, 0, 0, help}
+#define MST_OPTION_FD(name, argument, value, help) {MST_OPTION_KIND_FD, name, argument, (int *){value}, 0, 0, help}
 
 /** A sub-command as the parser and the help text see it. */
 struct mst_command {
     const char *name;
-    const char *summary;         // one line
-    const char *details;         // paragraphs for the help text, or NULL
-    const char *operand;         // "JOB" or "[JOB]", NULL: none
-    const char **operand_value;  // where it goes; untouched when it does not come
+    const char *summary;        // one line
+    const char *details;        // paragraphs for the help text, or NULL
+    const char *operand;        // "JOB" or "[JOB]", NULL: none
+    const char **operand_value; // where it goes; untouched when it does not come
     const struct mst_option *options;
     size_t n_options;
     const char *const *examples; // command lines, each with what it does: pairs, NULL at the end
@@ -80,7 +80,3 @@ void mst_options_help(const struct mst_command *command, FILE *to);
 
 /** Releases what a list holds; it is empty and usable again. */
 void mst_text_list_fini(struct mst_text_list *list);
-
-/** The word of the table nearest to `word`, or NULL when none is near enough to be what was meant (a third of its letters
- *  differ, or more). Owner: borrowed from words */
-const char *mst_options_nearest(const char *word, const char *const *words, size_t n_words);

@@ -8,9 +8,9 @@
  *  /metrics  all metrics in Prometheus's text format 0.0.4
  *  /healthz  200 while the loop is alive
  *  /readyz   200 when the role has joined its job, else 503 with the sentence of the callback
- *  Any other path is 404, any other method 405 (a method that HTTP does not know: 501). Requests, their bodies, the number
- *  of connections and the life of each are bounded; the limits are named below.
- *  Thread: all on the loop's thread, or before it runs.
+ *  Any other path is 404, any other method 405 (a method that HTTP does not know: 501). Requests, their bodies, the
+ * number of connections and the life of each are bounded; the limits are named below. Thread: all on the loop's thread,
+ * or before it runs.
  */
 #pragma once
 
@@ -33,8 +33,8 @@ enum {
 /** MST_OK when the role is ready; else any status, with a sentence in err that says what is missing. */
 typedef mst_status (*mst_http_ready_fn)(void *arg, struct mst_error *err);
 
-/** Where to listen: "[ADDR:]PORT", ADDR numeric, an IPv6 one in brackets. Without ADDR: every address of the machine, so
- *  that a pod's probes reach it. */
+/** Where to listen: "[ADDR:]PORT", ADDR numeric, an IPv6 one in brackets. Without ADDR: every address of the machine,
+ * so that a pod's probes reach it. */
 struct mst_http_address {
     char host[64]; // "" : every address
     uint16_t port; // 0: the system picks one

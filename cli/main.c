@@ -1,0 +1,307 @@
+// The `muster` command: one table of sub-commands, each with its table of options; the work is done by run.c, local.c,
+// config.c and eval.c. Errors are printed here, once, and become the exit code here.
+#include "base/error.h"
+#include "base/log.h"
+#include "cli/config.h"
+#include "cli/eval.h"
+#include "cli/local.h"
+#include "cli/options.h"
+#include "cli/run.h"
+#include "spec/json_source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LENGTH(array) (sizeof(array) / sizeof(array)[0])
+
+enum { THREADS_MAX = 1024, TASKS_MAX = 1024 };
+
+static const char sets_help[] =
+    "override a key of the job, for example --set epochs=1 --set output.dir=/tmp/run; the value "
+    "is JSON if it parses, else a text; its paths are relative to the current directory";
+static const char threads_help[] = "compute threads (default: the CPUs this process may use)";
+static const char log_level_help[] =
+    "which log lines to print, for example all=info,rpc=debug,-ckpt (default: MUSTER_LOG, else all=info)";
+
+static mst_status set_log(const char *level, const char *file, struct mst_error *err)
+{
+    const char *from_environment = getenv("MUSTER_LOG");
+    if (!level && from_environment && mst_log_set_filter(from_environment, err) != MST_OK)
+        return mst_fail_prefix(err, MST_INVALID_ARGUMENT, "MUSTER_LOG");
+    if (level)
+        MST_TRY(mst_log_set_filter(level, err));
+    if (!file)
+        return MST_OK;
+    int fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "--log-file: %s cannot be opened (%s); name a file in a directory that "
+                        "exists and may be written",
+                        file, strerror(errno));
+    mst_log_set_fd(fd); // stays open until the process ends
+    return MST_OK;
+}
+
+// A command reads its options and works; *exit_code stays 0 unless it says otherwise.
+typedef mst_status (*command_fn)(int argc, char *const *argv, int *exit_code, struct mst_error *err);
+
+static mst_status run_command(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+{
+    static const char *const examples[] = {"muster run job.json",
+                                           "train in one process",
+                                           "TF_CONFIG='{\"cluster\": …, \"task\": …}' muster run job.json",
+                                           "be the role that TF_CONFIG names",
+                                           "muster run job.json --task-type worker --task-index-from hostname",
+                                           "in a StatefulSet: the index is the pod's",
+                                           NULL};
+    struct mst_run_options run = {.listen_fd = -1, .progress_fd = -1};
+    struct mst_text_list sets = {0};
+    const char *log_level = NULL;
+    const char *log_file = NULL;
+    const struct mst_option options[] = {
+        MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
+        MST_OPTION_TEXT("task-type", "ROLE", &run.task_type,
+                        "this process's role: chief, worker, ps or evaluator (default: TF_CONFIG's task.type)"),
+        MST_OPTION_TEXT("task-index", "N", &run.task_index, "this process's index (default: TF_CONFIG's task.index)"),
+        MST_OPTION_TEXT("task-index-from", "SOURCE", &run.task_index_from,
+                        "where the index comes from: 'hostname' (the number a pod's name ends with) or 'env:NAME'"),
+        MST_OPTION_TEXT("http", "[ADDR:]PORT", &run.http,
+                        "serve /metrics, /healthz and /readyz there; without ADDR on every address; port 0: any free "
+                        "one, which is logged"),
+        MST_OPTION_COUNT("threads", "N", &run.n_threads, 1, THREADS_MAX, threads_help),
+        MST_OPTION_COUNT("data-threads", "N", &run.n_data_threads, 1, THREADS_MAX,
+                         "threads of a parameter server that serve pushes and pulls"),
+        MST_OPTION_TEXT("log-level", "FILTER", &log_level, log_level_help),
+        MST_OPTION_TEXT("log-file", "FILE", &log_file, "append log lines to FILE (default: standard error)"),
+        MST_OPTION_FD("listen-fd", "FD", &run.listen_fd,
+                      "listen on this open descriptor (a listening socket) instead of TF_CONFIG's port"),
+        MST_OPTION_FD("progress-fd", "FD", &run.progress_fd,
+                      "the chief writes its progress there, one JSON object a line"),
+    };
+    const struct mst_command command = {
+        .name = "run",
+        .summary = "Trains: runs the role that TF_CONFIG names; without TF_CONFIG one process does everything.",
+        .details = "Roles may start in any order; each waits for those it needs and says every 10 s who is missing. "
+                   "Exit code: 0 "
+                   "finished, 2 wrong arguments or configuration, 1 wrong data or a loss that is not a number, 138 "
+                   "what may pass "
+                   "when started again, 143 and 130 after SIGTERM and Ctrl-C with work left.",
+        .operand = "JOB",
+        .operand_value = &run.job,
+        .options = options,
+        .n_options = LENGTH(options),
+        .examples = examples};
+    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
+    mst_status status = mst_options_parse(&command, argc, argv, &outcome, err);
+    if (status == MST_OK && outcome == MST_OPTIONS_HELP) {
+        mst_options_help(&command, stdout);
+    } else if (status == MST_OK) {
+        run.sets = sets.items;
+        run.n_sets = sets.n;
+        status = set_log(log_level, log_file, err);
+        if (status == MST_OK)
+            status = mst_run(&run, exit_code, err);
+    }
+    mst_text_list_fini(&sets);
+    return status;
+}
+
+static mst_status local_command(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+{
+    static const char *const examples[] = {
+        "muster local job.json",
+        "one worker and one parameter server",
+        "muster local job.json --workers 2 --ps 2",
+        "two of each",
+        "muster local job.json --workers 2 --ps 2 --set epochs=1 --set output.dir=/tmp/run",
+        "with two keys of the job changed",
+        NULL};
+    struct mst_local_options local = {.n_workers = 1, .n_ps = 1, .max_restarts = 5};
+    struct mst_text_list sets = {0};
+    const struct mst_option options[] = {
+        MST_OPTION_COUNT("workers", "N", &local.n_workers, 1, TASKS_MAX, "worker processes (default: 1)"),
+        MST_OPTION_COUNT("ps", "N", &local.n_ps, 1, TASKS_MAX, "parameter server processes (default: 1)"),
+        MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
+        MST_OPTION_COUNT("max-restarts", "N", &local.max_restarts, 0, 1000,
+                         "how often in a minute a worker that died is started again (default: 5)"),
+        MST_OPTION_COUNT("http-base-port", "PORT", &local.http_base_port, 1, 65535,
+                         "serve /metrics, /healthz and /readyz on 127.0.0.1: the chief on PORT, workers and then "
+                         "parameter servers on those that follow"),
+        MST_OPTION_COUNT("threads", "N", &local.n_threads, 1, THREADS_MAX,
+                         "compute threads of each worker (default: its share of the CPUs)"),
+        MST_OPTION_COUNT("data-threads", "N", &local.n_data_threads, 1, THREADS_MAX,
+                         "threads of each parameter server that serve pushes and pulls"),
+        MST_OPTION_TEXT("log-level", "FILTER", &local.log_level, log_level_help),
+    };
+    const struct mst_command command = {
+        .name = "local",
+        .summary = "Trains on a cluster of processes on this machine: a chief, workers and parameter servers.",
+        .details = "Each process writes its log to logs/ in the job's output directory. A worker that dies is started "
+                   "again; what "
+                   "cannot go on ends the job with the last lines of the log that says why. Ctrl-C stops all; a second "
+                   "one at once.",
+        .operand = "JOB",
+        .operand_value = &local.job,
+        .options = options,
+        .n_options = LENGTH(options),
+        .examples = examples};
+    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
+    mst_status status = mst_options_parse(&command, argc, argv, &outcome, err);
+    if (status == MST_OK && outcome == MST_OPTIONS_HELP) {
+        mst_options_help(&command, stdout);
+    } else if (status == MST_OK) {
+        local.sets = sets.items;
+        local.n_sets = sets.n;
+        status = set_log(local.log_level, NULL, err);
+        if (status == MST_OK)
+            status = mst_local(&local, exit_code, err);
+    }
+    mst_text_list_fini(&sets);
+    return status;
+}
+
+static mst_status config_command(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+{
+    static const char *const examples[] = {"muster config", "what is understood from TF_CONFIG",
+                                           "muster config job.json --set epochs=1", "and the job with every default",
+                                           NULL};
+    struct mst_cluster_request cluster = {.tf_config = getenv("TF_CONFIG")};
+    struct mst_job_request job = {0};
+    struct mst_text_list sets = {0};
+    const struct mst_option options[] = {
+        MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
+        MST_OPTION_TEXT("task-type", "ROLE", &cluster.task_type,
+                        "this process's role (default: TF_CONFIG's task.type)"),
+        MST_OPTION_TEXT("task-index", "N", &cluster.task_index,
+                        "this process's index (default: TF_CONFIG's task.index)"),
+        MST_OPTION_TEXT("task-index-from", "SOURCE", &cluster.task_index_from,
+                        "where the index comes from: 'hostname' or 'env:NAME'"),
+    };
+    const struct mst_command command = {
+        .name = "config",
+        .summary = "Prints what TF_CONFIG and the job mean, every default filled in, and starts nothing.",
+        .operand = "[JOB]",
+        .operand_value = &job.path,
+        .options = options,
+        .n_options = LENGTH(options),
+        .examples = examples};
+    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
+    *exit_code = 0;
+    mst_status status = mst_options_parse(&command, argc, argv, &outcome, err);
+    if (status == MST_OK && outcome == MST_OPTIONS_HELP) {
+        mst_options_help(&command, stdout);
+    } else if (status == MST_OK) {
+        job.sets = sets.items;
+        job.n_sets = sets.n;
+        if (!job.path && job.n_sets)
+            status = mst_fail(err, MST_INVALID_ARGUMENT, "--set %s changes a job, but no JOB is given", sets.items[0]);
+        else
+            status = mst_config_run(&cluster, job.path ? &job : NULL, stdout, err);
+    }
+    mst_text_list_fini(&sets);
+    return status;
+}
+
+static mst_status eval_command(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+{
+    static const char *const examples[] = {"muster eval job.json", "the newest checkpoint on the job's data.eval",
+                                           "muster eval job.json --checkpoint run/ckpt/model-4690", "this one", NULL};
+    struct mst_eval_options eval = {0};
+    struct mst_text_list sets = {0};
+    const char *log_level = NULL;
+    const struct mst_option options[] = {
+        MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
+        MST_OPTION_TEXT("checkpoint", "PREFIX", &eval.checkpoint,
+                        "the checkpoint (default: the newest whole one of the job)"),
+        MST_OPTION_COUNT("threads", "N", &eval.n_threads, 1, THREADS_MAX, threads_help),
+        MST_OPTION_TEXT("log-level", "FILTER", &log_level, log_level_help),
+    };
+    const struct mst_command command = {
+        .name = "eval",
+        .summary = "Prints loss and metrics of a checkpoint on the job's evaluation data, as one JSON object.",
+        .operand = "JOB",
+        .operand_value = &eval.job,
+        .options = options,
+        .n_options = LENGTH(options),
+        .examples = examples};
+    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
+    *exit_code = 0;
+    mst_status status = mst_options_parse(&command, argc, argv, &outcome, err);
+    if (status == MST_OK && outcome == MST_OPTIONS_HELP) {
+        mst_options_help(&command, stdout);
+    } else if (status == MST_OK) {
+        eval.sets = sets.items;
+        eval.n_sets = sets.n;
+        status = set_log(log_level, NULL, err);
+        if (status == MST_OK)
+            status = mst_eval(&eval, err);
+    }
+    mst_text_list_fini(&sets);
+    return status;
+}
+
+static const struct {
+    const char *name;
+    command_fn run;
+    const char *summary;
+} commands[] = {
+    {"local", local_command, "train on a cluster of processes on this machine"},
+    {"run", run_command, "train: the role that TF_CONFIG names, or all in one process"},
+    {"config", config_command, "print what TF_CONFIG and the job mean"},
+    {"eval", eval_command, "loss and metrics of a checkpoint"},
+};
+
+static void print_usage(FILE *to)
+{
+    fprintf(to, "usage: muster COMMAND [options]\n\n"
+                "Trains Keras models on a TF_CONFIG parameter-server cluster.\n\ncommands:\n");
+    for (size_t i = 0; i < LENGTH(commands); i++)
+        fprintf(to, "  %-8s  %s\n", commands[i].name, commands[i].summary);
+    fprintf(to, "\n'muster COMMAND --help' says more; 'muster --version' prints the version.\n"
+                "Try: muster local examples/fashion-mnist/job.json --workers 2 --ps 2\n");
+}
+
+static mst_status dispatch(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+{
+    const char *names[LENGTH(commands)];
+    for (size_t i = 0; i < LENGTH(commands); i++) {
+        names[i] = commands[i].name;
+        if (strcmp(argv[1], names[i]) == 0)
+            return commands[i].run(argc - 2, argv + 2, exit_code, err);
+    }
+    const char *nearest = mst_nearest_word(argv[1], names, LENGTH(names));
+    if (nearest)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "unknown command '%s'; did you mean '%s'?", argv[1], nearest);
+    return mst_fail(err, MST_INVALID_ARGUMENT, "unknown command '%s'; 'muster --help' lists what there is", argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    struct mst_error err = {""};
+    int exit_code = 0;
+    setlocale(LC_CTYPE, "");  // never LC_NUMERIC: numbers in JSON have a point
+    signal(SIGPIPE, SIG_IGN); // a peer or reader that is gone is an error code, not a death
+    if (argc < 2) {
+        print_usage(stderr);
+        return mst_status_exit_code(MST_INVALID_ARGUMENT);
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_usage(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("muster %s\n", MUSTER_VERSION);
+        return 0;
+    }
+    mst_status status = dispatch(argc, argv, &exit_code, &err);
+    if (status != MST_OK) {
+        fprintf(stderr, "muster: %s\n", err.text[0] ? err.text : mst_status_text(status));
+        exit_code = mst_status_exit_code(status);
+    }
+    return exit_code;
+}
