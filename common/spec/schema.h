@@ -48,6 +48,7 @@ struct mst_schema_key {
 };
 
 struct mst_schema {
+    const char *at; // the path of the object that is checked, "" for the whole file; the keys' paths begin with it
     const struct mst_schema_key *keys;
     size_t n_keys;
 };
