@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define MST_BUNDLE_INDEX_MAX_BYTES  ((uint64_t)256 << 20) // of the index file
-#define MST_BUNDLE_MEMORY_MAX_BYTES ((uint64_t)1 << 30)   // of what is kept of it
+#define MST_BUNDLE_MEMORY_MAX_BYTES ((uint64_t)256 << 20) // of the names kept of it
 enum { MST_BUNDLE_ENTRIES_MAX = 1 << 20, MST_BUNDLE_SLICES_MAX = 1 << 16 };
 
 /** What the index says of one tensor; a string or variant tensor is listed but cannot be read. Borrowed until the

@@ -1,0 +1,316 @@
+// The order of a commit is in checkpoint.h; each step here is one function, called in that order by commit_files. Data
+// files are renamed by the chief, not by who wrote them, so that until the commit nothing that exists is touched.
+#include "ckpt/checkpoint.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "checkpoint_names.h"
+#include "ckpt/checkpoint_list.h"
+#include "tfio/bundle_writer.h"
+#include "tfio/disk_file.h"
+#include "values.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { STATE_MAX_BYTES = 64 << 20 };
+
+struct mst_checkpoint_writer {
+    char *dir;
+    char *prefix;
+    uint64_t step;
+    size_t n_shards;
+    uint64_t *shard_end; // for each shard, where its last added piece ends
+    struct mst_bundle_index *index;
+};
+
+char *mst_checkpoint_prefix(const char *dir, uint64_t step)
+{
+    return mst_text("%s/model-%llu", dir, (unsigned long long)step);
+}
+
+static char *temporary_of(char *path)
+{
+    char *temporary = mst_text("%s" MST_CHECKPOINT_TMP, path);
+    free(path);
+    return temporary;
+}
+
+mst_status mst_checkpoint_shard_write(const struct mst_checkpoint_shard *shard, struct mst_bundle_piece *pieces,
+                                      struct mst_error *err)
+{
+    char *prefix = mst_checkpoint_prefix(shard->dir, shard->step);
+    char *path = temporary_of(mst_bundle_data_path(prefix, shard->shard, shard->n_shards));
+    mst_status status = mst_values_write(path, shard->values, shard->n_values, pieces, err);
+    free(path);
+    free(prefix);
+    return status;
+}
+
+mst_status mst_checkpoint_begin(const char *dir, uint64_t step, size_t n_shards, struct mst_checkpoint_writer **out,
+                                struct mst_error *err)
+{
+    *out = NULL;
+    if (n_shards < 1 || n_shards > MST_BUNDLE_SHARDS_MAX)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "a checkpoint of %zu shards; there are 1 to %d", n_shards,
+                        MST_BUNDLE_SHARDS_MAX);
+    MST_TRY(mst_disk_make_folders(dir, err));
+    struct mst_checkpoint_writer *writer = mst_alloc(sizeof *writer);
+    writer->dir = mst_strdup(dir);
+    writer->prefix = mst_checkpoint_prefix(dir, step);
+    writer->step = step;
+    writer->n_shards = n_shards;
+    writer->shard_end = mst_alloc_array(n_shards, sizeof *writer->shard_end);
+    writer->index = mst_bundle_index_new(n_shards);
+    *out = writer;
+    return MST_OK;
+}
+
+static void writer_free(struct mst_checkpoint_writer *writer)
+{
+    mst_bundle_index_free(writer->index);
+    free(writer->shard_end);
+    free(writer->prefix);
+    free(writer->dir);
+    free(writer);
+}
+
+mst_status mst_checkpoint_add(struct mst_checkpoint_writer *writer, const struct mst_bundle_tensor *tensor,
+                              size_t shard, const struct mst_bundle_piece *piece, struct mst_error *err)
+{
+    MST_TRY(mst_bundle_index_add(writer->index, tensor, shard, piece, err));
+    uint64_t end = piece->offset_bytes + piece->size_bytes;
+    if (end > writer->shard_end[shard])
+        writer->shard_end[shard] = end;
+    return MST_OK;
+}
+
+mst_status mst_checkpoint_write(struct mst_checkpoint_writer *writer, const struct mst_checkpoint_value *values,
+                                size_t n_values, struct mst_error *err)
+{
+    size_t last = writer->n_shards - 1;
+    struct mst_checkpoint_shard shard = {writer->dir, writer->step, last, writer->n_shards, values, n_values};
+    struct mst_bundle_piece *pieces = mst_alloc_array(n_values, sizeof *pieces);
+    mst_status status = mst_checkpoint_shard_write(&shard, pieces, err);
+    for (size_t i = 0; status == MST_OK && i < n_values; i++)
+        status = mst_checkpoint_add(writer, &values[i].tensor, last, &pieces[i], err);
+    free(pieces);
+    return status;
+}
+
+static mst_status check_shards(const struct mst_checkpoint_writer *writer, struct mst_error *err)
+{
+    for (size_t i = 0; i < writer->n_shards; i++) {
+        char *path = temporary_of(mst_bundle_data_path(writer->prefix, i, writer->n_shards));
+        struct stat info;
+        mst_status status = MST_OK;
+        if (stat(path, &info) != 0)
+            status =
+                errno == ENOENT
+                    ? mst_fail(err, MST_DATA_LOSS,
+                               "%s is not there: shard %zu of %zu was not written, or not to a folder that all share",
+                               path, i, writer->n_shards)
+                    : mst_disk_fail(err, errno, "examine", path);
+        else if ((uint64_t)info.st_size < writer->shard_end[i])
+            status = mst_fail(err, MST_DATA_LOSS, "%s has %llu bytes, its tensors end at %llu", path,
+                              (unsigned long long)info.st_size, (unsigned long long)writer->shard_end[i]);
+        free(path);
+        MST_TRY(status);
+    }
+    return MST_OK;
+}
+
+static mst_status write_index(const struct mst_checkpoint_writer *writer, struct mst_error *err)
+{
+    char *path = temporary_of(mst_bundle_index_path(writer->prefix));
+    mst_status status = mst_bundle_index_write(writer->index, path, err);
+    free(path);
+    return status;
+}
+
+// An index that stays while its data files are replaced would name bytes that are not there any more.
+static mst_status remove_old_index(const struct mst_checkpoint_writer *writer, struct mst_error *err)
+{
+    char *path = mst_bundle_index_path(writer->prefix);
+    struct stat info;
+    mst_status status = MST_OK;
+    if (stat(path, &info) == 0) {
+        status = mst_disk_remove(path, err);
+        if (status == MST_OK)
+            status = mst_disk_sync_folder(writer->dir, err);
+    }
+    free(path);
+    return status;
+}
+
+static mst_status rename_temporary(char *final_path, struct mst_error *err)
+{
+    char *temporary = mst_text("%s" MST_CHECKPOINT_TMP, final_path);
+    mst_status status = mst_disk_rename(temporary, final_path, err);
+    free(temporary);
+    free(final_path);
+    return status;
+}
+
+static mst_status append_quoted(struct mst_buf *buf, const char *key, uint64_t step)
+{
+    return mst_buf_printf(buf, "%s: \"model-%llu\"\n", key, (unsigned long long)step);
+}
+
+// TensorFlow's CheckpointState as text; names without a slash are relative to the folder it lies in.
+static mst_status write_state(const char *dir, const uint64_t *steps, size_t n_steps, uint64_t latest,
+                              struct mst_error *err)
+{
+    struct mst_buf text;
+    mst_buf_init(&text, STATE_MAX_BYTES);
+    mst_status status = append_quoted(&text, "model_checkpoint_path", latest);
+    for (size_t i = 0; status == MST_OK && i < n_steps; i++)
+        if (steps[i] != latest)
+            status = append_quoted(&text, "all_model_checkpoint_paths", steps[i]);
+    if (status == MST_OK)
+        status = append_quoted(&text, "all_model_checkpoint_paths", latest);
+    char *path = mst_text("%s/" MST_CHECKPOINT_STATE, dir);
+    char *temporary = mst_text("%s" MST_CHECKPOINT_TMP, path);
+    if (status == MST_OK)
+        status = mst_disk_write(temporary, mst_buf_view(&text), err);
+    else
+        status = mst_fail(err, status, "%s would be larger than its limit", path);
+    if (status == MST_OK)
+        status = rename_temporary(mst_strdup(path), err);
+    if (status == MST_OK)
+        status = mst_disk_sync_folder(dir, err);
+    free(temporary);
+    free(path);
+    mst_buf_fini(&text);
+    return status;
+}
+
+struct removal {
+    const char *dir;
+    uint64_t step;
+    enum mst_checkpoint_kind kind;
+};
+
+static mst_status on_file_of_step(void *context, const char *name, enum mst_checkpoint_kind kind, uint64_t step,
+                                  struct mst_error *err)
+{
+    const struct removal *removal = context;
+    if (step != removal->step || kind != removal->kind)
+        return MST_OK;
+    char *path = mst_text("%s/%s", removal->dir, name);
+    mst_status status = mst_disk_remove(path, err);
+    free(path);
+    return status;
+}
+
+// The index goes first: data files without an index are leftovers, an index without data files looks like damage.
+static mst_status remove_checkpoint(const char *dir, uint64_t step, struct mst_error *err)
+{
+    struct removal removal = {dir, step, MST_CHECKPOINT_INDEX};
+    MST_TRY(mst_checkpoint_each_file(dir, on_file_of_step, &removal, err));
+    removal.kind = MST_CHECKPOINT_DATA;
+    return mst_checkpoint_each_file(dir, on_file_of_step, &removal, err);
+}
+
+// Steps above the one just committed come from an earlier run that went further: they are not newer than what was
+// committed now, so they are the first to go, as TensorFlow's manager counts by time, not by name.
+static void oldest_first(uint64_t *steps, size_t n_steps, uint64_t latest)
+{
+    size_t n_up_to = 0;
+    while (n_up_to < n_steps && steps[n_up_to] <= latest)
+        n_up_to++;
+    uint64_t *ordered = mst_alloc_array(n_steps, sizeof *ordered);
+    size_t n_above = n_steps - n_up_to;
+    memcpy(ordered, steps + n_up_to, n_above * sizeof *steps);
+    memcpy(ordered + n_above, steps, n_up_to * sizeof *steps);
+    memcpy(steps, ordered, n_steps * sizeof *steps);
+    free(ordered);
+}
+
+static mst_status publish(const struct mst_checkpoint_writer *writer, size_t keep, struct mst_error *err)
+{
+    uint64_t *steps;
+    size_t n_steps;
+    MST_TRY(mst_checkpoint_list(writer->dir, &steps, &n_steps, err));
+    oldest_first(steps, n_steps, writer->step);
+    size_t n_old = keep > 0 && n_steps > keep ? n_steps - keep : 0;
+    mst_status status = write_state(writer->dir, steps + n_old, n_steps - n_old, writer->step, err);
+    for (size_t i = 0; status == MST_OK && i < n_old; i++)
+        status = remove_checkpoint(writer->dir, steps[i], err);
+    free(steps);
+    return status;
+}
+
+static mst_status commit_files(const struct mst_checkpoint_writer *writer, bool *is_committed, struct mst_error *err)
+{
+    MST_TRY(check_shards(writer, err));
+    MST_TRY(write_index(writer, err));
+    MST_TRY(remove_old_index(writer, err));
+    for (size_t i = 0; i < writer->n_shards; i++)
+        MST_TRY(rename_temporary(mst_bundle_data_path(writer->prefix, i, writer->n_shards), err));
+    MST_TRY(mst_disk_sync_folder(writer->dir, err));
+    MST_TRY(rename_temporary(mst_bundle_index_path(writer->prefix), err));
+    *is_committed = true;
+    return mst_disk_sync_folder(writer->dir, err);
+}
+
+mst_status mst_checkpoint_commit(struct mst_checkpoint_writer *writer, size_t keep, struct mst_error *err)
+{
+    bool is_committed = false;
+    mst_status status = commit_files(writer, &is_committed, err);
+    if (status == MST_OK)
+        status = publish(writer, keep, err);
+    if (is_committed)
+        writer_free(writer);
+    else
+        mst_checkpoint_abort(writer);
+    return status;
+}
+
+void mst_checkpoint_abort(struct mst_checkpoint_writer *writer)
+{
+    if (!writer)
+        return;
+    struct removal removal = {writer->dir, writer->step, MST_CHECKPOINT_TEMPORARY};
+    struct mst_error ignored; // whoever aborts has a failure of his own to tell; clean finds what is left
+    (void)!mst_checkpoint_each_file(writer->dir, on_file_of_step, &removal, &ignored);
+    writer_free(writer);
+}
+
+struct cleaning {
+    const char *dir;
+    const uint64_t *steps; // committed
+    size_t n_steps;
+};
+
+static mst_status on_leftover(void *context, const char *name, enum mst_checkpoint_kind kind, uint64_t step,
+                              struct mst_error *err)
+{
+    const struct cleaning *cleaning = context;
+    bool is_committed = false;
+    for (size_t i = 0; i < cleaning->n_steps; i++)
+        is_committed = is_committed || cleaning->steps[i] == step;
+    if (kind == MST_CHECKPOINT_INDEX || (kind == MST_CHECKPOINT_DATA && is_committed))
+        return MST_OK;
+    char *path = mst_text("%s/%s", cleaning->dir, name);
+    mst_status status = mst_disk_remove(path, err);
+    free(path);
+    return status;
+}
+
+mst_status mst_checkpoint_clean(const char *dir, struct mst_error *err)
+{
+    uint64_t *steps;
+    struct cleaning cleaning = {.dir = dir};
+    mst_status status = mst_checkpoint_list(dir, &steps, &cleaning.n_steps, err);
+    if (status == MST_NOT_FOUND)
+        return MST_OK;
+    cleaning.steps = steps;
+    if (status == MST_OK)
+        status = mst_checkpoint_each_file(dir, on_leftover, &cleaning, err);
+    free(steps);
+    return status;
+}

@@ -1,0 +1,233 @@
+// A write buffer of 256 KiB, passed by whatever is larger; fsync before close, because a rename may reach the disk
+// before the bytes it names. Error texts come from one place, so that every one names the path.
+#include "tfio/disk_file.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { WRITE_BUFFER_BYTES = 256 << 10 };
+
+struct mst_disk_file {
+    char *path;
+    int fd;
+    uint64_t size_bytes;
+    size_t n_buffered;
+    uint8_t buffer[WRITE_BUFFER_BYTES];
+};
+
+mst_status mst_disk_fail(struct mst_error *err, int errno_value, const char *what, const char *path)
+{
+    mst_status status = MST_UNAVAILABLE;
+    switch (errno_value) {
+    case ENOENT:
+    case ENOTDIR:
+        status = MST_NOT_FOUND;
+        break;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        status = MST_PERMISSION_DENIED;
+        break;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+        status = MST_RESOURCE_EXHAUSTED;
+        break;
+    default:
+        break;
+    }
+    return mst_fail(err, status, "cannot %s %s: %s", what, path, strerror(errno_value));
+}
+
+mst_status mst_disk_file_new(const char *path, struct mst_disk_file **out, struct mst_error *err)
+{
+    *out = NULL;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return mst_disk_fail(err, errno, "create", path);
+    struct mst_disk_file *file = mst_alloc(sizeof *file);
+    file->path = mst_strdup(path);
+    file->fd = fd;
+    *out = file;
+    return MST_OK;
+}
+
+static mst_status write_all(const struct mst_disk_file *file, const uint8_t *bytes, size_t len, struct mst_error *err)
+{
+    while (len > 0) {
+        ssize_t n = write(file->fd, bytes, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return mst_disk_fail(err, errno, "write", file->path);
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return MST_OK;
+}
+
+static mst_status write_buffered(struct mst_disk_file *file, struct mst_error *err)
+{
+    size_t n = file->n_buffered;
+    file->n_buffered = 0;
+    return write_all(file, file->buffer, n, err);
+}
+
+mst_status mst_disk_file_append(struct mst_disk_file *file, const void *bytes, size_t len, struct mst_error *err)
+{
+    file->size_bytes += len;
+    if (len > WRITE_BUFFER_BYTES - file->n_buffered)
+        MST_TRY(write_buffered(file, err));
+    if (len > WRITE_BUFFER_BYTES)
+        return write_all(file, bytes, len, err);
+    if (len > 0)
+        memcpy(file->buffer + file->n_buffered, bytes, len);
+    file->n_buffered += len;
+    return MST_OK;
+}
+
+uint64_t mst_disk_file_size_bytes(const struct mst_disk_file *file)
+{
+    return file->size_bytes;
+}
+
+mst_status mst_disk_file_close(struct mst_disk_file *file, struct mst_error *err)
+{
+    mst_status status = write_buffered(file, err);
+    if (status == MST_OK && fsync(file->fd) != 0)
+        status = mst_disk_fail(err, errno, "flush", file->path);
+    if (status != MST_OK) {
+        mst_disk_file_abort(file);
+        return status;
+    }
+    int result = close(file->fd);
+    file->fd = -1;
+    if (result != 0) {
+        status = mst_disk_fail(err, errno, "close", file->path);
+        (void)unlink(file->path);
+    }
+    free(file->path);
+    free(file);
+    return status;
+}
+
+void mst_disk_file_abort(struct mst_disk_file *file)
+{
+    if (!file)
+        return;
+    struct stat info;
+    // Only a regular file is ours to delete: a path such as /dev/full stays.
+    if (fstat(file->fd, &info) == 0 && S_ISREG(info.st_mode))
+        (void)unlink(file->path);
+    close(file->fd);
+    free(file->path);
+    free(file);
+}
+
+mst_status mst_disk_write(const char *path, struct mst_bytes content, struct mst_error *err)
+{
+    struct mst_disk_file *file;
+    MST_TRY(mst_disk_file_new(path, &file, err));
+    mst_status status = mst_disk_file_append(file, content.data, content.len, err);
+    if (status != MST_OK) {
+        mst_disk_file_abort(file);
+        return status;
+    }
+    return mst_disk_file_close(file, err);
+}
+
+static mst_status read_open(int fd, const char *path, struct mst_buf *buf, struct mst_error *err)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0)
+        return mst_disk_fail(err, errno, "examine", path);
+    if (!S_ISREG(info.st_mode))
+        return mst_fail(err, MST_DATA_LOSS, "%s is not a regular file", path);
+    if ((uint64_t)info.st_size > buf->max_bytes)
+        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "%s has %llu bytes; the limit is %llu", path,
+                        (unsigned long long)info.st_size, (unsigned long long)buf->max_bytes);
+    uint8_t *to;
+    if (mst_buf_reserve(buf, (size_t)info.st_size, &to) != MST_OK)
+        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for the %llu bytes of %s",
+                        (unsigned long long)info.st_size, path);
+    while (buf->len < (size_t)info.st_size) {
+        ssize_t n = read(fd, to + buf->len, (size_t)info.st_size - buf->len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return mst_disk_fail(err, errno, "read", path);
+        if (n == 0)
+            break; // it shrank meanwhile; who parses the bytes will see
+        buf->len += (size_t)n;
+    }
+    return MST_OK;
+}
+
+mst_status mst_disk_read(const char *path, uint64_t max_bytes, struct mst_buf *buf, struct mst_error *err)
+{
+    mst_buf_init(buf, (size_t)max_bytes);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return mst_disk_fail(err, errno, "open", path);
+    mst_status status = read_open(fd, path, buf, err);
+    close(fd);
+    return status;
+}
+
+mst_status mst_disk_rename(const char *from, const char *to, struct mst_error *err)
+{
+    if (rename(from, to) != 0)
+        return mst_disk_fail(err, errno, "rename to its final name", from);
+    return MST_OK;
+}
+
+mst_status mst_disk_remove(const char *path, struct mst_error *err)
+{
+    if (unlink(path) != 0 && errno != ENOENT)
+        return mst_disk_fail(err, errno, "delete", path);
+    return MST_OK;
+}
+
+mst_status mst_disk_sync_folder(const char *path, struct mst_error *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return mst_disk_fail(err, errno, "open", path);
+    mst_status status = MST_OK;
+    // Some file systems cannot flush a folder (EINVAL); there a rename is as durable as they make it.
+    if (fsync(fd) != 0 && errno != EINVAL)
+        status = mst_disk_fail(err, errno, "flush", path);
+    close(fd);
+    return status;
+}
+
+mst_status mst_disk_make_folders(const char *path, struct mst_error *err)
+{
+    char *text = mst_strdup(path);
+    mst_status status = MST_OK;
+    for (char *end = text; status == MST_OK && *end; end++) {
+        if (end[1] != '/' && end[1] != '\0')
+            continue;
+        char after = end[1];
+        end[1] = '\0';
+        if (mkdir(text, 0777) != 0 && errno != EEXIST && errno != EISDIR)
+            status = mst_disk_fail(err, errno, "make the folder", text);
+        end[1] = after;
+    }
+    struct stat info;
+    if (status == MST_OK && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)))
+        status = mst_fail(err, MST_FAILED_PRECONDITION, "%s is not a folder", path);
+    free(text);
+    return status;
+}
