@@ -51,5 +51,3 @@ MST_MUST_USE mst_status mst_frame_decode(const uint8_t header[MST_FRAME_HEADER_B
 /** Checks the CRC of header and meta (as many bytes as the header says). Errors: DATA_LOSS */
 MST_MUST_USE mst_status mst_frame_check(const uint8_t header[MST_FRAME_HEADER_BYTES], const void *meta,
                                         struct mst_error *err);
-/** True if the first bytes (at most 32) can still become one of our headers' call id: magic and version are ours. */
-bool mst_frame_is_ours(const uint8_t *data, size_t len);

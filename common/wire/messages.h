@@ -49,7 +49,7 @@ enum mst_lease_reply_kind {
 
 /** An ERROR reply of any method. */
 struct mst_msg_error {
-    uint32_t status; // an mst_status, never OK
+    mst_status status; // an mst_status, never OK
     const char *text;
 };
 
@@ -98,7 +98,7 @@ struct mst_msg_heartbeat {
 
 struct mst_msg_heartbeat_reply {
     enum mst_job_state job_state;
-    uint32_t status; // FAILED: why
+    mst_status status; // FAILED: why
     const char *text;
     uint64_t epoch;
     uint64_t step;
@@ -123,7 +123,7 @@ struct mst_msg_lease_reply {
     uint64_t first_batch;
     uint64_t n_batches;
     uint64_t first_step;
-    uint32_t status; // FAILED: why
+    mst_status status; // FAILED: why
     const char *text;
 };
 
@@ -147,6 +147,8 @@ struct mst_msg_map {
     const struct mst_msg_shard *shards;
     const char *restore_prefix; // "" : initial values
     uint64_t iterations;
+    const char *nonce_path; // a file that the chief wrote into the checkpoint directory; "": none
+    const char *nonce;      // what it holds
 };
 
 struct mst_msg_map_reply {
@@ -218,7 +220,8 @@ struct mst_msg_fence_reply {
 
 struct mst_msg_save {
     uint64_t term;
-    const char *prefix;
+    const char *dir; // of checkpoints
+    uint64_t step;
     uint32_t shard_id;
     uint32_t n_shards;
 };
@@ -271,7 +274,7 @@ struct mst_msg_stats_reply {
 
 struct mst_msg_finish {
     uint64_t term;
-    uint32_t status; // OK: finished
+    mst_status status; // OK: finished
     const char *text;
 };
 

@@ -1,0 +1,430 @@
+// Every message has a table of its fields, F(kind, field, detail), and the tables make all the code: fill_<message>
+// puts the plain struct into protobuf-c's, take_<message> the other way with checks, and encode and decode wrap them. A
+// new field is a line in proto/muster.proto, one in messages.h and one here. Decoding allocates from the caller's arena
+// only (protobuf-c takes an allocator), so texts and arrays need no copy and a hostile message is bounded by the
+// arena's maximum.
+#include "wire/messages.h"
+
+#include "base/error.h"
+#include "muster.pb-c.h"
+
+#include <string.h>
+
+#define ERROR_FIELDS(F) F(STATUS, status, ) F(TEXT, text, )
+#define GREETING_FIELDS(F)                                                                                             \
+    F(VALUE, min_version, )                                                                                            \
+    F(VALUE, max_version, )                                                                                            \
+    F(TEXT, job_name, )                                                                                                \
+    F(VALUE, job_hash, )                                                                                               \
+    F(ENUM, role, MST_PEER_ROLES)                                                                                      \
+    F(VALUE, index, )                                                                                                  \
+    F(TEXT, address, )                                                                                                 \
+    F(VALUE, data_thread, )                                                                                            \
+    F(VALUE, incarnation, )                                                                                            \
+    F(VALUE, number, )                                                                                                 \
+    F(VALUE, term, )
+#define GREETING_REPLY_FIELDS(F)                                                                                       \
+    F(VALUE, version, )                                                                                                \
+    F(ENUM, role, MST_PEER_ROLES)                                                                                      \
+    F(VALUE, index, )                                                                                                  \
+    F(VALUE, incarnation, )                                                                                            \
+    F(VALUE, n_data_threads, )                                                                                         \
+    F(BOOL, chief_known, )                                                                                             \
+    F(TEXT, chief_address, )                                                                                           \
+    F(VALUE, chief_index, )                                                                                            \
+    F(ENUM, chief_role, MST_PEER_ROLES)                                                                                \
+    F(VALUE, number, )                                                                                                 \
+    F(VALUE, term, )                                                                                                   \
+    F(TEXT, state_text, )
+#define HEARTBEAT_FIELDS(F)                                                                                            \
+    F(ENUM, role, MST_PEER_ROLES)                                                                                      \
+    F(VALUE, index, )                                                                                                  \
+    F(VALUE, incarnation, )                                                                                            \
+    F(VALUE, number, )                                                                                                 \
+    F(VALUE, progress, )                                                                                               \
+    F(SUMS, sums, )                                                                                                    \
+    F(VALUE, cpu_seconds, )                                                                                            \
+    F(VALUE, max_rss_bytes, )                                                                                          \
+    F(TEXT, state_text, )
+#define HEARTBEAT_REPLY_FIELDS(F)                                                                                      \
+    F(ENUM, job_state, MST_JOB_STATES) F(STATUS, status, ) F(TEXT, text, ) F(VALUE, epoch, ) F(VALUE, step, )
+#define LEASE_FIELDS(F)                                                                                                \
+    F(VALUE, index, )                                                                                                  \
+    F(VALUE, incarnation, )                                                                                            \
+    F(VALUE, number, )                                                                                                 \
+    F(VALUE, seq, )                                                                                                    \
+    F(VALUE, done_seq, )                                                                                               \
+    F(VALUE, done_lease, )                                                                                             \
+    F(VALUE, done_offset, )                                                                                            \
+    F(SUMS, sums, )
+#define LEASE_REPLY_FIELDS(F)                                                                                          \
+    F(ENUM, kind, MST_LEASE_REPLY_KINDS)                                                                               \
+    F(VALUE, lease, )                                                                                                  \
+    F(VALUE, seq, )                                                                                                    \
+    F(VALUE, epoch, )                                                                                                  \
+    F(VALUE, first_batch, )                                                                                            \
+    F(VALUE, n_batches, )                                                                                              \
+    F(VALUE, first_step, )                                                                                             \
+    F(STATUS, status, )                                                                                                \
+    F(TEXT, text, )
+#define SHARD_FIELDS(F)                                                                                                \
+    F(VALUE, variable, )                                                                                               \
+    F(VALUE, part, )                                                                                                   \
+    F(VALUE, n_parts, )                                                                                                \
+    F(VALUE, row_offset, )                                                                                             \
+    F(VALUE, n_rows, )                                                                                                 \
+    F(VALUE, ps, )                                                                                                     \
+    F(VALUE, thread, )                                                                                                 \
+    F(VALUE, bucket, )
+#define MAP_FIELDS(F)                                                                                                  \
+    F(VALUE, term, )                                                                                                   \
+    F(VALUE, epoch, )                                                                                                  \
+    F(VALUE, seed, )                                                                                                   \
+    F(LIST, shards, shard)                                                                                             \
+    F(TEXT, restore_prefix, )                                                                                          \
+    F(TEXT, nonce_path, )                                                                                              \
+    F(TEXT, nonce, )                                                                                                   \
+    F(VALUE, iterations, )
+#define MAP_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, epoch, ) F(VALUE, bytes, )
+#define PUSH_FIELDS(F)                                                                                                 \
+    F(VALUE, bucket, )                                                                                                 \
+    F(VALUE, map_term, )                                                                                               \
+    F(VALUE, map_epoch, )                                                                                              \
+    F(VALUE, worker, )                                                                                                 \
+    F(VALUE, number, )                                                                                                 \
+    F(VALUE, step, )                                                                                                   \
+    F(VALUE, lease, )                                                                                                  \
+    F(VALUE, offset, )                                                                                                 \
+    F(VALUE, weight, )
+#define PUSH_REPLY_FIELDS(F)                                                                                           \
+    F(VALUE, bucket, )                                                                                                 \
+    F(VALUE, version, )                                                                                                \
+    F(VALUE, map_term, )                                                                                               \
+    F(VALUE, map_epoch, )                                                                                              \
+    F(VALUE, iterations, )                                                                                             \
+    F(VALUE, staleness, )                                                                                              \
+    F(BOOL, is_repeat, )                                                                                               \
+    F(BOOL, is_finite, )
+#define PULL_FIELDS(F)                                                                                                 \
+    F(VALUE, bucket, ) F(VALUE, map_term, ) F(VALUE, map_epoch, ) F(VALUE, worker, ) F(VALUE, number, )
+#define PULL_REPLY_FIELDS(F)                                                                                           \
+    F(VALUE, bucket, ) F(VALUE, version, ) F(VALUE, map_term, ) F(VALUE, map_epoch, ) F(VALUE, iterations, )
+#define FENCE_FIELDS(F) F(VALUE, term, ) F(VALUE, worker, ) F(VALUE, number, )
+#define CLIENT_ROW_FIELDS(F)                                                                                           \
+    F(VALUE, bucket, ) F(VALUE, worker, ) F(VALUE, number, ) F(VALUE, step, ) F(VALUE, lease, ) F(VALUE, offset, )
+#define FENCE_REPLY_FIELDS(F) F(VALUE, ps, ) F(LIST, rows, client_row)
+#define SAVE_FIELDS(F)        F(VALUE, term, ) F(TEXT, dir, ) F(VALUE, step, ) F(VALUE, shard_id, ) F(VALUE, n_shards, )
+#define BUNDLE_ENTRY_FIELDS(F)                                                                                         \
+    F(TEXT, name, )                                                                                                    \
+    F(VALUE, dtype, )                                                                                                  \
+    F(NUMBERS, dims, )                                                                                                 \
+    F(NUMBERS, starts, )                                                                                               \
+    F(NUMBERS, lengths, )                                                                                              \
+    F(VALUE, offset, )                                                                                                 \
+    F(VALUE, size_bytes, )                                                                                             \
+    F(VALUE, crc32c, )
+#define SAVE_REPLY_FIELDS(F)                                                                                           \
+    F(LIST, entries, bundle_entry) F(VALUE, iterations, ) F(BOOL, is_finite, ) F(TEXT, text, ) F(VALUE, bytes, )
+#define STATS_FIELDS(F) F(VALUE, term, )
+#define BUCKET_STATS_FIELDS(F)                                                                                         \
+    F(VALUE, bucket, ) F(VALUE, bytes, ) F(VALUE, version, ) F(VALUE, updates, ) F(VALUE, pulls, ) F(VALUE, repeats, )
+#define STATS_REPLY_FIELDS(F)                                                                                          \
+    F(VALUE, cpu_seconds, )                                                                                            \
+    F(VALUE, max_rss_bytes, )                                                                                          \
+    F(VALUE, updates, )                                                                                                \
+    F(VALUE, pulls, )                                                                                                  \
+    F(LIST, buckets, bucket_stats)
+#define FINISH_FIELDS(F)       F(VALUE, term, ) F(STATUS, status, ) F(TEXT, text, )
+#define FINISH_REPLY_FIELDS(F) F(VALUE, updates, )
+
+// protobuf-c declares fields it does not change without const.
+static char *text_of(const char *text)
+{
+    return (char *)(uintptr_t)(text ? text : "");
+}
+
+// ---- into protobuf-c's struct ----
+
+#define FILL_VALUE(field, detail)  pb->field = m->field;
+#define FILL_BOOL(field, detail)   pb->field = m->field;
+#define FILL_ENUM(field, detail)   pb->field = (uint32_t)m->field;
+#define FILL_STATUS(field, detail) pb->field = (uint32_t)m->field;
+#define FILL_TEXT(field, detail)   pb->field = text_of(m->field);
+#define FILL_NUMBERS(field, detail)                                                                                    \
+    pb->n_##field = m->n_##field;                                                                                      \
+    pb->field = (uint64_t *)(uintptr_t)m->field;
+#define FILL_SUMS(field, detail)        MST_TRY(fill_sums(&m->field, arena, &pb->field));
+#define FILL_LIST(field, detail)                                                                                       \
+    MST_TRY(fill_list_##detail(m->n_##field, m->field, arena, &pb->n_##field, &pb->field));
+#define FILL_FIELD(kind, field, detail) FILL_##kind(field, detail)
+
+// ---- out of it ----
+
+#define TAKE_VALUE(field, detail) m->field = pb->field;
+#define TAKE_BOOL(field, detail)  m->field = pb->field != 0;
+#define TAKE_ENUM(field, limit)                                                                                        \
+    MST_TRY(check_below(pb->field, limit, #field, err));                                                               \
+    m->field = pb->field;
+#define TAKE_STATUS(field, detail)                                                                                     \
+    MST_TRY(check_below(pb->field, MST_UNAUTHENTICATED + 1, #field, err));                                             \
+    m->field = pb->field;
+#define TAKE_TEXT(field, detail)                                                                                       \
+    MST_TRY(check_text(pb->field, #field, err));                                                                       \
+    m->field = pb->field;
+#define TAKE_NUMBERS(field, detail)                                                                                    \
+    m->n_##field = pb->n_##field;                                                                                      \
+    m->field = pb->field;
+#define TAKE_SUMS(field, detail) MST_TRY(take_sums(pb->field, &m->field, err));
+#define TAKE_LIST(field, detail)                                                                                       \
+    MST_TRY(take_list_##detail(pb->n_##field, pb->field, arena, &m->n_##field, &m->field, err));
+#define TAKE_FIELD(kind, field, detail) TAKE_##kind(field, detail)
+
+static mst_status check_below(uint32_t value, uint32_t limit, const char *field, struct mst_error *err)
+{
+    if (value >= limit)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "message field %s is %u, it must be below %u", field, value, limit);
+    return MST_OK;
+}
+
+// Texts end up in logs and on terminals: line ends and tabs are all the control that a peer has there.
+static mst_status check_text(const char *text, const char *field, struct mst_error *err)
+{
+    for (const char *at = text; *at; at++)
+        if (((unsigned char)*at < ' ' && *at != '\n' && *at != '\t') || *at == 0x7f)
+            return mst_fail(err, MST_INVALID_ARGUMENT, "message field %s holds the control byte 0x%02x at %td", field,
+                            (unsigned)*at, at - text);
+    return MST_OK;
+}
+
+static mst_status fill_sums(const struct mst_training_sums *sums, struct mst_arena *arena, MstPb__Sums **out)
+{
+    void *memory;
+    MST_TRY(mst_arena_alloc(arena, sizeof **out, &memory));
+    MstPb__Sums *pb = *out = memory;
+    mst_pb__sums__init(pb);
+    pb->steps = sums->steps;
+    pb->examples = sums->examples;
+    pb->loss_sum = sums->loss_sum;
+    pb->loss_weight = sums->loss_weight;
+    pb->n_metric_sums = pb->n_metric_weights = MST_METRICS_MAX;
+    pb->metric_sums = (double *)(uintptr_t)sums->metric_sums;
+    pb->metric_weights = (double *)(uintptr_t)sums->metric_weights;
+    pb->staleness_sum = sums->staleness_sum;
+    pb->staleness_max = sums->staleness_max;
+    return MST_OK;
+}
+
+static mst_status take_sums(const MstPb__Sums *pb, struct mst_training_sums *out, struct mst_error *err)
+{
+    *out = (struct mst_training_sums){0};
+    if (!pb)
+        return MST_OK;
+    if (pb->n_metric_sums > MST_METRICS_MAX || pb->n_metric_weights != pb->n_metric_sums)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "message has %zu metric sums and %zu weights, at most %d of each",
+                        pb->n_metric_sums, pb->n_metric_weights, MST_METRICS_MAX);
+    out->steps = pb->steps;
+    out->examples = pb->examples;
+    out->loss_sum = pb->loss_sum;
+    out->loss_weight = pb->loss_weight;
+    for (size_t i = 0; i < pb->n_metric_sums; i++) {
+        out->metric_sums[i] = pb->metric_sums[i];
+        out->metric_weights[i] = pb->metric_weights[i];
+    }
+    out->staleness_sum = pb->staleness_sum;
+    out->staleness_max = pb->staleness_max;
+    return MST_OK;
+}
+
+// fill_<name> and take_<name> of one message; arena and err are not used by all of them.
+#define CONVERSIONS(name, Pb, FIELDS)                                                                                  \
+    static mst_status fill_##name(const struct mst_msg_##name *m, struct mst_arena *arena, MstPb__##Pb *pb)            \
+    {                                                                                                                  \
+        (void)arena;                                                                                                   \
+        mst_pb__##name##__init(pb);                                                                                    \
+        FIELDS(FILL_FIELD)                                                                                             \
+        return MST_OK;                                                                                                 \
+    }                                                                                                                  \
+    static mst_status take_##name(const MstPb__##Pb *pb, struct mst_arena *arena, struct mst_msg_##name *m,            \
+                                  struct mst_error *err)                                                               \
+    {                                                                                                                  \
+        (void)arena;                                                                                                   \
+        (void)err;                                                                                                     \
+        FIELDS(TAKE_FIELD)                                                                                             \
+        return check_##name(m, err);                                                                                   \
+    }
+
+// A repeated message: protobuf-c has an array of pointers, we have an array.
+#define LIST_CONVERSIONS(name, Pb)                                                                                     \
+    static mst_status fill_list_##name(size_t n, const struct mst_msg_##name *list, struct mst_arena *arena,           \
+                                       size_t *n_out, MstPb__##Pb ***out)                                              \
+    {                                                                                                                  \
+        void *pointers, *messages;                                                                                     \
+        MST_TRY(mst_arena_alloc_array(arena, n, sizeof(MstPb__##Pb *), &pointers));                                    \
+        MST_TRY(mst_arena_alloc_array(arena, n, sizeof(MstPb__##Pb), &messages));                                      \
+        *n_out = n;                                                                                                    \
+        *out = pointers;                                                                                               \
+        for (size_t i = 0; i < n; i++) {                                                                               \
+            (*out)[i] = (MstPb__##Pb *)messages + i;                                                                   \
+            MST_TRY(fill_##name(list + i, arena, (*out)[i]));                                                          \
+        }                                                                                                              \
+        return MST_OK;                                                                                                 \
+    }                                                                                                                  \
+    static mst_status take_list_##name(size_t n, MstPb__##Pb *const *pointers, struct mst_arena *arena, size_t *n_out, \
+                                       const struct mst_msg_##name **out, struct mst_error *err)                       \
+    {                                                                                                                  \
+        void *memory;                                                                                                  \
+        mst_status status = mst_arena_alloc_array(arena, n, sizeof(struct mst_msg_##name), &memory);                   \
+        if (status != MST_OK)                                                                                          \
+            return fail_size(arena, err);                                                                              \
+        struct mst_msg_##name *list = memory;                                                                          \
+        for (size_t i = 0; i < n; i++)                                                                                 \
+            MST_TRY(take_##name(pointers[i], arena, list + i, err));                                                   \
+        *n_out = n;                                                                                                    \
+        *out = list;                                                                                                   \
+        return MST_OK;                                                                                                 \
+    }
+
+static mst_status fail_size(const struct mst_arena *arena, struct mst_error *err)
+{
+    return mst_fail(err, MST_RESOURCE_EXHAUSTED, "message takes more than %zu bytes of memory", arena->max_bytes);
+}
+
+// Rules between fields; most messages have none.
+#define NO_RULE(name)                                                                                                  \
+    static mst_status check_##name(const struct mst_msg_##name *m, struct mst_error *err)                              \
+    {                                                                                                                  \
+        (void)m;                                                                                                       \
+        (void)err;                                                                                                     \
+        return MST_OK;                                                                                                 \
+    }
+
+static mst_status check_error(const struct mst_msg_error *m, struct mst_error *err)
+{
+    return m->status != MST_OK ? MST_OK : mst_fail(err, MST_INVALID_ARGUMENT, "error message with status OK");
+}
+
+static mst_status check_bundle_entry(const struct mst_msg_bundle_entry *m, struct mst_error *err)
+{
+    if ((m->n_starts != 0 && m->n_starts != m->n_dims) || m->n_lengths != m->n_starts)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "slice of %s has %zu dimensions, %zu starts and %zu lengths",
+                        m->name, m->n_dims, m->n_starts, m->n_lengths);
+    return MST_OK;
+}
+
+NO_RULE(greeting)
+NO_RULE(greeting_reply)
+NO_RULE(heartbeat)
+NO_RULE(heartbeat_reply)
+NO_RULE(lease)
+NO_RULE(lease_reply)
+NO_RULE(shard)
+NO_RULE(map)
+NO_RULE(map_reply)
+NO_RULE(push)
+NO_RULE(push_reply)
+NO_RULE(pull)
+NO_RULE(pull_reply)
+NO_RULE(fence)
+NO_RULE(client_row)
+NO_RULE(fence_reply)
+NO_RULE(save)
+NO_RULE(save_reply)
+NO_RULE(stats)
+NO_RULE(bucket_stats)
+NO_RULE(stats_reply)
+NO_RULE(finish)
+NO_RULE(finish_reply)
+
+CONVERSIONS(shard, Shard, SHARD_FIELDS)
+LIST_CONVERSIONS(shard, Shard)
+CONVERSIONS(client_row, ClientRow, CLIENT_ROW_FIELDS)
+LIST_CONVERSIONS(client_row, ClientRow)
+CONVERSIONS(bundle_entry, BundleEntry, BUNDLE_ENTRY_FIELDS)
+LIST_CONVERSIONS(bundle_entry, BundleEntry)
+CONVERSIONS(bucket_stats, BucketStats, BUCKET_STATS_FIELDS)
+LIST_CONVERSIONS(bucket_stats, BucketStats)
+
+// What protobuf-c allocates from while it unpacks; nothing is freed singly.
+static void *on_alloc(void *arg, size_t bytes)
+{
+    void *memory;
+    return mst_arena_alloc(arg, bytes, &memory) == MST_OK ? memory : NULL;
+}
+
+static void on_free(void *arg, void *memory)
+{
+    (void)arg;
+    (void)memory;
+}
+
+static mst_status unpack(const ProtobufCMessageDescriptor *descriptor, struct mst_bytes bytes, struct mst_arena *arena,
+                         void **out, struct mst_error *err)
+{
+    ProtobufCAllocator allocator = {.alloc = on_alloc, .free = on_free, .allocator_data = arena};
+    *out = protobuf_c_message_unpack(descriptor, &allocator, bytes.len, bytes.data);
+    if (*out)
+        return MST_OK;
+    return mst_fail(err, MST_INVALID_ARGUMENT,
+                    "not a message %s (%zu bytes), or it takes more than %zu bytes of memory", descriptor->short_name,
+                    bytes.len, arena->max_bytes);
+}
+
+static mst_status pack(const ProtobufCMessage *message, struct mst_buf *out)
+{
+    size_t n_bytes = protobuf_c_message_get_packed_size(message);
+    uint8_t *place;
+    MST_TRY(mst_buf_reserve(out, n_bytes, &place));
+    out->len += protobuf_c_message_pack(message, place);
+    return MST_OK;
+}
+
+// encode and decode of a message that is a frame's meta. Packing needs an arena for lists only.
+#define MESSAGE(name, Pb, FIELDS)                                                                                      \
+    CONVERSIONS(name, Pb, FIELDS)                                                                                      \
+    mst_status mst_msg_##name##_encode(const struct mst_msg_##name *message, struct mst_buf *out)                      \
+    {                                                                                                                  \
+        struct mst_arena arena;                                                                                        \
+        mst_arena_init(&arena, SIZE_MAX / 4);                                                                          \
+        MstPb__##Pb pb;                                                                                                \
+        mst_status status = fill_##name(message, &arena, &pb);                                                         \
+        if (status == MST_OK)                                                                                          \
+            status = pack(&pb.base, out);                                                                              \
+        mst_arena_fini(&arena);                                                                                        \
+        return status;                                                                                                 \
+    }                                                                                                                  \
+    mst_status mst_msg_##name##_decode(struct mst_bytes bytes, struct mst_arena *arena, struct mst_msg_##name *out,    \
+                                       struct mst_error *err)                                                          \
+    {                                                                                                                  \
+        *out = (struct mst_msg_##name){0};                                                                             \
+        void *pb;                                                                                                      \
+        MST_TRY(unpack(&mst_pb__##name##__descriptor, bytes, arena, &pb, err));                                        \
+        return take_##name(pb, arena, out, err);                                                                       \
+    }
+
+MESSAGE(error, Error, ERROR_FIELDS)
+MESSAGE(greeting, Greeting, GREETING_FIELDS)
+MESSAGE(greeting_reply, GreetingReply, GREETING_REPLY_FIELDS)
+MESSAGE(heartbeat, Heartbeat, HEARTBEAT_FIELDS)
+MESSAGE(heartbeat_reply, HeartbeatReply, HEARTBEAT_REPLY_FIELDS)
+MESSAGE(lease, Lease, LEASE_FIELDS)
+MESSAGE(lease_reply, LeaseReply, LEASE_REPLY_FIELDS)
+MESSAGE(map, Map, MAP_FIELDS)
+MESSAGE(map_reply, MapReply, MAP_REPLY_FIELDS)
+MESSAGE(push, Push, PUSH_FIELDS)
+MESSAGE(push_reply, PushReply, PUSH_REPLY_FIELDS)
+MESSAGE(pull, Pull, PULL_FIELDS)
+MESSAGE(pull_reply, PullReply, PULL_REPLY_FIELDS)
+MESSAGE(fence, Fence, FENCE_FIELDS)
+MESSAGE(fence_reply, FenceReply, FENCE_REPLY_FIELDS)
+MESSAGE(save, Save, SAVE_FIELDS)
+MESSAGE(save_reply, SaveReply, SAVE_REPLY_FIELDS)
+MESSAGE(stats, Stats, STATS_FIELDS)
+MESSAGE(stats_reply, StatsReply, STATS_REPLY_FIELDS)
+MESSAGE(finish, Finish, FINISH_FIELDS)
+MESSAGE(finish_reply, FinishReply, FINISH_REPLY_FIELDS)
+
+const char *mst_peer_role_name(enum mst_peer_role role)
+{
+    static const char *const names[MST_PEER_ROLES] = {"unknown", "chief", "worker", "ps", "evaluator"};
+    return (unsigned)role < MST_PEER_ROLES ? names[role] : "unknown";
+}
