@@ -1,0 +1,5 @@
+muster_test(test_tfio_ordered_code SOURCES test_tfio_ordered_code.c LINKS muster_tfio)
+muster_test(test_tfio_proto_fields SOURCES test_tfio_proto_fields.c LINKS muster_tfio)
+muster_test(test_tfio_table SOURCES test_tfio_table.c LINKS muster_tfio)
+muster_test(test_tfio_bundle SOURCES test_tfio_bundle.c data_files.c LINKS muster_tfio PkgConfig::ZLIB)
+muster_test(test_tfio_disk_file SOURCES test_tfio_disk_file.c data_files.c LINKS muster_tfio PkgConfig::ZLIB)
