@@ -1,1 +1,2 @@
 muster_fuzz(idx LINKS muster_data)
+muster_fuzz(bundle LINKS muster_tfio)

@@ -1,0 +1,344 @@
+// Checkpoints: what is there after a commit, after a crash at any point of it, and after a full disk.
+#include "ckpt/checkpoint.h"
+
+#include "base/alloc.h"
+#include "ckpt/checkpoint_list.h"
+#include "data_files.h"
+#include "tfio/bundle_reader.h"
+#include "tfio/disk_file.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ROWS = 6, WIDTH = 3 };
+
+static char *folder;
+static float kernel[ROWS * WIDTH];
+
+static int set_up(void **state)
+{
+    (void)state;
+    folder = data_folder_new();
+    for (size_t i = 0; i < ROWS * WIDTH; i++)
+        kernel[i] = (float)i;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    data_folder_free(folder);
+    return 0;
+}
+
+static bool exists(const char *name)
+{
+    char *path = mst_text("%s/%s", folder, name);
+    bool is_there = access(path, F_OK) == 0;
+    free(path);
+    return is_there;
+}
+
+static void touch(const char *name)
+{
+    char *path = mst_text("%s/%s", folder, name);
+    data_file_write(path, FORM_PLAIN, "x", 1);
+    free(path);
+}
+
+// Two PSs with the kernel cut 4 + 2, the chief with `iterations`: up to but without the commit.
+static mst_status prepare(uint64_t step, struct mst_checkpoint_writer **writer, struct mst_error *err)
+{
+    const uint64_t cut[2][2] = {{0, 4}, {4, 2}};
+    assert_int_equal(mst_checkpoint_begin(folder, step, 3, writer, err), MST_OK);
+    for (size_t shard = 0; shard < 2; shard++) {
+        struct mst_bundle_piece piece;
+        struct mst_checkpoint_value value = {
+            {"dense/kernel", MST_TF_FLOAT, {2, {ROWS, WIDTH}}, cut[shard][0], cut[shard][1]},
+            kernel + cut[shard][0] * WIDTH};
+        struct mst_checkpoint_shard job = {folder, step, shard, 3, &value, 1};
+        mst_status status = mst_checkpoint_shard_write(&job, &piece, err);
+        if (status != MST_OK)
+            return status;
+        assert_int_equal(mst_checkpoint_add(*writer, &value.tensor, shard, &piece, err), MST_OK);
+    }
+    int64_t iterations = (int64_t)step;
+    struct mst_checkpoint_value value = {{"iterations", MST_TF_INT64, {0, {0}}, 0, 0}, &iterations};
+    return mst_checkpoint_write(*writer, &value, 1, err);
+}
+
+static void commit(uint64_t step, size_t keep)
+{
+    struct mst_checkpoint_writer *writer;
+    assert_int_equal(prepare(step, &writer, NULL), MST_OK);
+    assert_int_equal(mst_checkpoint_commit(writer, keep, NULL), MST_OK);
+}
+
+static void check_state(const char *want)
+{
+    struct mst_buf buf;
+    char *path = mst_text("%s/checkpoint", folder);
+    assert_int_equal(mst_disk_read(path, 1 << 20, &buf, NULL), MST_OK);
+    assert_int_equal(buf.len, strlen(want));
+    assert_memory_equal(buf.data, want, buf.len);
+    mst_buf_fini(&buf);
+    free(path);
+}
+
+static void expect_newest(uint64_t want)
+{
+    char *prefix;
+    uint64_t step;
+    struct mst_bundle *bundle;
+    float values[ROWS * WIDTH];
+    int64_t iterations;
+    assert_int_equal(mst_checkpoint_newest(folder, NULL, NULL, &prefix, &step, NULL), MST_OK);
+    assert_int_equal(step, want);
+    assert_int_equal(mst_checkpoint_verify(prefix, NULL), MST_OK);
+    assert_int_equal(mst_bundle_open(prefix, &bundle, NULL), MST_OK);
+    assert_int_equal(mst_bundle_read(bundle, mst_bundle_find(bundle, "dense/kernel"), values, sizeof values, NULL),
+                     MST_OK);
+    assert_memory_equal(values, kernel, sizeof values);
+    assert_int_equal(
+        mst_bundle_read(bundle, mst_bundle_find(bundle, "iterations"), &iterations, sizeof iterations, NULL), MST_OK);
+    assert_int_equal(iterations, want);
+    mst_bundle_free(bundle);
+    free(prefix);
+}
+
+static void test_commit_and_keep(void **state)
+{
+    (void)state;
+    commit(10, 2);
+    check_state("model_checkpoint_path: \"model-10\"\nall_model_checkpoint_paths: \"model-10\"\n");
+    commit(9, 2); // as a run that resumed from an older one might
+    check_state("model_checkpoint_path: \"model-9\"\nall_model_checkpoint_paths: \"model-10\"\n"
+                "all_model_checkpoint_paths: \"model-9\"\n");
+    commit(100, 2);
+    assert_false(exists("model-9.index"));
+    assert_false(exists("model-9.data-00000-of-00003"));
+    assert_true(exists("model-10.index"));
+    assert_true(exists("model-100.data-00002-of-00003"));
+    check_state("model_checkpoint_path: \"model-100\"\nall_model_checkpoint_paths: \"model-10\"\n"
+                "all_model_checkpoint_paths: \"model-100\"\n");
+    expect_newest(100);
+    commit(100, 2); // the same step once more
+    expect_newest(100);
+    commit(11, 1);
+    assert_false(exists("model-100.index"));
+    assert_false(exists("model-10.index"));
+    expect_newest(11);
+    commit(12, 0); // keeps all
+    assert_true(exists("model-11.index"));
+}
+
+static void test_missing_or_short_shard(void **state)
+{
+    (void)state;
+    struct mst_checkpoint_writer *writer;
+    struct mst_error err = {0};
+    commit(1, 5);
+    assert_int_equal(prepare(2, &writer, &err), MST_OK);
+    char *path = mst_text("%s/model-2.data-00001-of-00003.tmp", folder);
+    assert_int_equal(truncate(path, 3), 0);
+    assert_int_equal(mst_checkpoint_commit(writer, 5, &err), MST_DATA_LOSS);
+    assert_non_null(strstr(err.text, "has 3 bytes, its tensors end at 24"));
+    assert_false(exists("model-2.data-00000-of-00003.tmp"));
+    assert_int_equal(prepare(2, &writer, &err), MST_OK);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mst_checkpoint_commit(writer, 5, &err), MST_DATA_LOSS);
+    assert_non_null(strstr(err.text, "shard 1 of 3 was not written"));
+    assert_false(exists("model-2.index"));
+    assert_false(exists("model-2.index.tmp"));
+    expect_newest(1);
+    free(path);
+}
+
+static void test_nan_is_never_saved(void **state)
+{
+    (void)state;
+    const float bad[] = {NAN, INFINITY, -INFINITY};
+    struct mst_checkpoint_writer *writer;
+    struct mst_error err = {0};
+    commit(1, 5);
+    for (size_t i = 0; i < 3; i++) {
+        float saved = kernel[13];
+        kernel[13] = bad[i];
+        assert_int_equal(prepare(2, &writer, &err), MST_DATA_LOSS);
+        assert_non_null(strstr(err.text, "dense/kernel holds NaN or Inf (element 1 of the 6 from row 4 on)"));
+        mst_checkpoint_abort(writer);
+        kernel[13] = saved;
+    }
+    assert_false(exists("model-2.data-00000-of-00003.tmp"));
+    assert_false(exists("model-2.data-00001-of-00003.tmp"));
+    expect_newest(1);
+}
+
+struct passed {
+    size_t n;
+    char text[4][1024];
+};
+
+static void on_passed(void *context, const char *prefix, const char *why)
+{
+    struct passed *passed = context;
+    snprintf(passed->text[passed->n++], sizeof passed->text[0], "%s: %s", prefix, why);
+}
+
+static void test_newest_passes_over_broken_ones(void **state)
+{
+    (void)state;
+    for (uint64_t step = 1; step <= 4; step++)
+        commit(step, 0);
+    char *path = mst_text("%s/model-4.data-00000-of-00003", folder);
+    assert_int_equal(unlink(path), 0);
+    free(path);
+    path = mst_text("%s/model-3.data-00001-of-00003", folder);
+    assert_int_equal(truncate(path, 5), 0);
+    free(path);
+    path = mst_text("%s/model-2.index", folder);
+    assert_int_equal(truncate(path, 100), 0);
+    free(path);
+    struct passed passed = {0};
+    char *prefix;
+    uint64_t step;
+    assert_int_equal(mst_checkpoint_newest(folder, on_passed, &passed, &prefix, &step, NULL), MST_OK);
+    assert_int_equal(step, 1);
+    free(prefix);
+    assert_int_equal(passed.n, 3);
+    assert_non_null(strstr(passed.text[0], "model-4.data-00000-of-00003: No such file"));
+    assert_non_null(strstr(passed.text[1], "is truncated"));
+    assert_non_null(strstr(passed.text[2], "not a table, or truncated"));
+    path = mst_text("%s/model-1.data-00000-of-00003", folder);
+    assert_int_equal(unlink(path), 0);
+    free(path);
+    struct mst_error err = {0};
+    assert_int_equal(mst_checkpoint_newest(folder, NULL, NULL, &prefix, &step, &err), MST_NOT_FOUND);
+    assert_non_null(strstr(err.text, "no whole checkpoint (4 are broken)"));
+    assert_null(prefix);
+    assert_int_equal(mst_checkpoint_newest("/nonexistent", NULL, NULL, &prefix, &step, &err), MST_NOT_FOUND);
+}
+
+static void test_verify_finds_a_turned_byte(void **state)
+{
+    (void)state;
+    commit(1, 0);
+    char *path = mst_text("%s/model-1.data-00001-of-00003", folder);
+    char *prefix = mst_checkpoint_prefix(folder, 1);
+    struct mst_error err = {0};
+    struct mst_buf buf;
+    assert_int_equal(mst_disk_read(path, 1 << 20, &buf, NULL), MST_OK);
+    buf.data[7] ^= 1;
+    data_file_write(path, FORM_PLAIN, buf.data, buf.len);
+    assert_int_equal(mst_checkpoint_verify(prefix, &err), MST_DATA_LOSS);
+    assert_non_null(strstr(err.text, "\"dense/kernel\""));
+    mst_buf_fini(&buf);
+    free(prefix);
+    free(path);
+}
+
+static void test_clean(void **state)
+{
+    (void)state;
+    static const char *const leftovers[] = {
+        "model-2.data-00000-of-00003.tmp", "model-2.index.tmp", "checkpoint.tmp", "model-3.data-00001-of-00002",
+        "model-1.data-00000-of-00003.tmp",
+    };
+    static const char *const others[] = {
+        "model-2.txt",
+        "model-x.index",
+        "model-02.index",
+        "model-.index",
+        "model-2.data-0000-of-00003",
+        "model-2.json",
+        "notes",
+        "model-99999999999999999999.data-00000-of-00001",
+    };
+    commit(1, 0);
+    for (size_t i = 0; i < sizeof leftovers / sizeof *leftovers; i++)
+        touch(leftovers[i]);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        touch(others[i]);
+    assert_int_equal(mst_checkpoint_clean(folder, NULL), MST_OK);
+    for (size_t i = 0; i < sizeof leftovers / sizeof *leftovers; i++)
+        assert_false(exists(leftovers[i]));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_true(exists(others[i]));
+    expect_newest(1);
+    assert_int_equal(mst_checkpoint_clean("/nonexistent", NULL), MST_OK);
+}
+
+// The states a crash can leave, in the order of the commit: each time what was whole before is still found.
+static void test_crash_at_any_point(void **state)
+{
+    (void)state;
+    struct mst_checkpoint_writer *writer;
+    commit(1, 0);
+    assert_int_equal(prepare(2, &writer, NULL), MST_OK); // 1: data files
+    expect_newest(1);
+    touch("model-2.index.tmp"); // 2: the index
+    expect_newest(1);
+    static const char *const names[] = {"model-2.data-00000-of-00003", "model-2.data-00001-of-00003",
+                                        "model-2.data-00002-of-00003"};
+    for (size_t i = 0; i < 3; i++) { // 4: renames
+        char *from = mst_text("%s/%s.tmp", folder, names[i]);
+        char *to = mst_text("%s/%s", folder, names[i]);
+        assert_int_equal(rename(from, to), 0);
+        expect_newest(1);
+        free(to);
+        free(from);
+    }
+    mst_checkpoint_abort(writer);
+    assert_int_equal(mst_checkpoint_clean(folder, NULL), MST_OK);
+    for (size_t i = 0; i < 3; i++)
+        assert_false(exists(names[i]));
+    commit(2, 0);
+    char *path = mst_text("%s/checkpoint", folder);
+    data_file_write(path, FORM_PLAIN, "model_checkpoint_path: \"model-1\"\n", 33); // 6: not yet replaced
+    expect_newest(2);
+    free(path);
+}
+
+static void test_disk_errors(void **state)
+{
+    (void)state;
+    struct mst_checkpoint_writer *writer;
+    struct mst_error err = {0};
+    char *dir = mst_text("%s/file/ckpt", folder);
+    touch("file");
+    assert_int_not_equal(mst_checkpoint_begin(dir, 1, 1, &writer, &err), MST_OK);
+    assert_null(writer);
+    assert_non_null(strstr(err.text, dir));
+    struct mst_checkpoint_value value = {{"b", MST_TF_FLOAT, {1, {WIDTH}}, 0, 0}, kernel};
+    struct mst_checkpoint_shard shard = {dir, 1, 0, 1, &value, 1};
+    struct mst_bundle_piece piece;
+    assert_int_equal(mst_checkpoint_shard_write(&shard, &piece, &err), MST_NOT_FOUND);
+    assert_non_null(strstr(err.text, "model-1.data-00000-of-00001.tmp"));
+    free(dir);
+    assert_int_equal(mst_checkpoint_begin(folder, 1, 0, &writer, &err), MST_INVALID_ARGUMENT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_commit_and_keep, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_missing_or_short_shard, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nan_is_never_saved, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_newest_passes_over_broken_ones, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_verify_finds_a_turned_byte, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_clean, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_crash_at_any_point, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_disk_errors, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
