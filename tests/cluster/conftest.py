@@ -4,6 +4,7 @@ MUSTER_BINARY names the binary (tools/test sets it; else the newest of build/{as
 """
 import os
 import pathlib
+import resource
 import signal
 
 import pytest
@@ -16,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def pytest_configure(config):
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # inherited by what the tests kill
     config.addinivalue_line("markers", "threads: also run under ThreadSanitizer by tools/test-threads")
 
 

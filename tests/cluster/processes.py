@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import re
-import resource
 import select
 import signal
 import socket
@@ -57,8 +56,7 @@ class Process:
         clean.update(environment)
         with open(self.log_path, "wb") as log:
             self.popen = subprocess.Popen([str(word) for word in command], env=clean, stdin=subprocess.DEVNULL, stdout=log,
-                                          stderr=subprocess.STDOUT, cwd=folder, pass_fds=pass_fds,
-                                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+                                          stderr=subprocess.STDOUT, cwd=folder, pass_fds=pass_fds)
 
     @property
     def pid(self):
