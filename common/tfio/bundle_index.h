@@ -19,6 +19,7 @@ struct mst_bundle_stored {
     size_t length[MST_SHAPE_MAX_RANK];
 };
 
+/** A tensor: what is shown of it, and which of the stored pieces are its own. */
 struct mst_bundle_item {
     struct mst_bundle_entry entry;
     size_t first_stored;
