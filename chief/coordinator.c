@@ -33,21 +33,6 @@ void mst_coordinator_fini(struct mst_coordinator *c)
     *c = (struct mst_coordinator){0};
 }
 
-void mst_training_sums_add(struct mst_training_sums *a, const struct mst_training_sums *b)
-{
-    a->steps += b->steps;
-    a->examples += b->examples;
-    a->loss_sum += b->loss_sum;
-    a->loss_weight += b->loss_weight;
-    for (size_t i = 0; i < MST_METRICS_MAX; i++) {
-        a->metric_sums[i] += b->metric_sums[i];
-        a->metric_weights[i] += b->metric_weights[i];
-    }
-    a->staleness_sum += b->staleness_sum;
-    if (a->staleness_max < b->staleness_max)
-        a->staleness_max = b->staleness_max;
-}
-
 static struct mst_training_sums *sums_of_epoch(struct mst_coordinator *c, uint64_t epoch)
 {
     MST_ASSERT(epoch >= c->first_epoch);
@@ -109,11 +94,24 @@ static void take_completed(struct mst_coordinator *c, const struct mst_lease_ask
     mst_training_sums_add(sums_of_epoch(c, epoch), &ask->sums);
 }
 
+void mst_coordinator_skip(struct mst_coordinator *c, uint64_t n_steps)
+{
+    mst_leases_skip(&c->leases, n_steps);
+    c->first_epoch = c->leases.n_epochs_done;
+}
+
 void mst_coordinator_ask(struct mst_coordinator *c, const struct mst_lease_ask *ask, uint64_t now_ms,
                          struct mst_lease_answer *answer)
 {
+    mst_membership_heard(&c->membership, ask->worker, ask->number, now_ms);
+    mst_coordinator_ask_again(c, ask, now_ms, answer);
+}
+
+void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease_ask *ask, uint64_t now_ms,
+                               struct mst_lease_answer *answer)
+{
     *answer = (struct mst_lease_answer){.kind = MST_ANSWER_FENCED};
-    if (!mst_membership_heard(&c->membership, ask->worker, ask->number, now_ms))
+    if (!mst_membership_is_acting(&c->membership, ask->worker, ask->number))
         return;
     take_completed(c, ask);
     struct mst_worker_pace *pace = pace_of(c, ask->worker, ask->number);

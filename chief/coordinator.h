@@ -13,20 +13,7 @@
 #pragma once
 
 #include "chief/membership.h"
-
-#define MST_METRICS_MAX 8 // metrics of one job
-
-/** What a worker measured over batches; sums, so that they merge exactly. */
-struct mst_training_sums {
-    uint64_t steps;
-    uint64_t examples;
-    double loss_sum; // of example losses times weights
-    double loss_weight;
-    double metric_sums[MST_METRICS_MAX];
-    double metric_weights[MST_METRICS_MAX];
-    uint64_t staleness_sum; // updates by others between a pull and the push it led to, summed over steps
-    uint64_t staleness_max;
-};
+#include "wire/training_sums.h"
 
 struct mst_coordinator_config {
     size_t n_ps;
@@ -84,6 +71,11 @@ void mst_coordinator_fini(struct mst_coordinator *c);
  *  the same answer and counts nothing twice. */
 void mst_coordinator_ask(struct mst_coordinator *c, const struct mst_lease_ask *ask, uint64_t now_ms,
                          struct mst_lease_answer *answer);
+/** Answers a question that was kept after MST_ANSWER_WAIT; it is no sign of life. */
+void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease_ask *ask, uint64_t now_ms,
+                               struct mst_lease_answer *answer);
+/** Counts the first n_steps steps as done, by the run that is resumed. Before anybody asks. */
+void mst_coordinator_skip(struct mst_coordinator *c, uint64_t n_steps);
 /** Declares dead who was silent too long; returns how many fences began. */
 size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms);
 /** A PS answered a fence. True when it was the last one: the worker's leases are taken back, the figures in *revoked. */
@@ -94,5 +86,3 @@ bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_
 bool mst_coordinator_finished(const struct mst_coordinator *c);
 /** Takes the oldest record of an epoch whose batches are all done into *out; false if there is none. */
 bool mst_coordinator_take_epoch(struct mst_coordinator *c, struct mst_epoch_record *out);
-/** Adds b to a. */
-void mst_training_sums_add(struct mst_training_sums *a, const struct mst_training_sums *b);

@@ -64,6 +64,18 @@ static void count_done(struct mst_leases *leases, uint64_t epoch, uint64_t n_bat
     }
 }
 
+void mst_leases_skip(struct mst_leases *leases, uint64_t n_steps)
+{
+    MST_ASSERT(leases->n_granted == 0);
+    leases->n_granted = n_steps < leases->n_total ? n_steps : leases->n_total;
+    for (uint64_t left = leases->n_granted; left > 0;) {
+        uint64_t size = epoch_size(leases, leases->n_epochs_done);
+        uint64_t n = left < size ? left : size;
+        count_done(leases, leases->n_epochs_done, n);
+        left -= n;
+    }
+}
+
 static struct mst_lease_holder *find_holder(struct mst_leases *leases, uint32_t worker, uint64_t number)
 {
     for (size_t i = 0; i < leases->n_holders; i++)

@@ -68,6 +68,8 @@ struct mst_leases {
 
 /** All of n_epochs epochs of n_batches batches to be given out; at most max_steps batches in all if that is not 0. */
 void mst_leases_init(struct mst_leases *leases, uint64_t n_batches, uint64_t n_epochs, uint64_t max_steps);
+/** Counts the first n_steps batches as done already, by the run whose checkpoint is resumed. Before the first grant. */
+void mst_leases_skip(struct mst_leases *leases, uint64_t n_steps);
 /** Releases it. */
 void mst_leases_fini(struct mst_leases *leases);
 /** Lease number seq of this incarnation of the worker, of at most `want` batches (at least 1), in *out.

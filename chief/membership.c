@@ -67,6 +67,12 @@ bool mst_membership_heard(struct mst_membership *m, uint32_t worker, uint64_t nu
     return true;
 }
 
+bool mst_membership_is_acting(const struct mst_membership *m, uint32_t worker, uint64_t number)
+{
+    return worker < m->n_members && m->members[worker].number == number &&
+           m->members[worker].state == MST_MEMBER_LIVE;
+}
+
 void mst_membership_lost(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms)
 {
     struct mst_member *member = current(m, worker, number);

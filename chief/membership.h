@@ -62,6 +62,8 @@ enum mst_greet_verdict mst_membership_greet(struct mst_membership *m, uint32_t w
                                             uint64_t now_ms, uint64_t *number_out);
 /** A message of this incarnation came. False if it is not the acting one. */
 bool mst_membership_heard(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms);
+/** True if this incarnation is the acting one; changes nothing. */
+bool mst_membership_is_acting(const struct mst_membership *m, uint32_t worker, uint64_t number);
 /** The heartbeat connection of this incarnation closed: it is dead unless heard within grace_ms. */
 void mst_membership_lost(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms);
 /** Begins the fence of each member that is silent for too long; returns how many fences began. */

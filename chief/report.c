@@ -2,11 +2,9 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "tfio/disk_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -79,31 +77,17 @@ json_t *mst_result_json(const struct mst_result *result)
     return object;
 }
 
-static mst_status write_file(const char *path, const char *text, struct mst_error *err)
-{
-    FILE *file = fopen(path, "w");
-    if (!file)
-        return mst_fail(err, MST_UNAVAILABLE, "%s cannot be written: %s", path, strerror(errno));
-    bool written = fputs(text, file) >= 0 && fputc('\n', file) != EOF && fflush(file) == 0 && fsync(fileno(file)) == 0;
-    int cause = errno;
-    if (fclose(file) != 0 && written) {
-        written = false;
-        cause = errno;
-    }
-    if (!written)
-        return mst_fail(err, MST_UNAVAILABLE, "%s cannot be written: %s", path, strerror(cause));
-    return MST_OK;
-}
-
 mst_status mst_result_write(const char *dir, const json_t *result, struct mst_error *err)
 {
     char *path = mst_text("%s/result.json", dir);
     char *temporary = mst_text("%s/.result.json.tmp", dir);
-    char *text = json_dumps(result, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    mst_status status = write_file(temporary, text, err);
-    if (status == MST_OK && rename(temporary, path) != 0)
-        status = mst_fail(err, MST_UNAVAILABLE, "%s cannot be written: %s", path, strerror(errno));
+    char *json = json_dumps(result, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    char *text = mst_text("%s\n", json);
+    mst_status status = mst_disk_write(temporary, (struct mst_bytes){text, strlen(text)}, err);
+    if (status == MST_OK)
+        status = mst_disk_rename(temporary, path, err);
     free(text);
+    free(json);
     free(temporary);
     free(path);
     return status;

@@ -79,6 +79,20 @@ bool mst_session_next_batch(const struct mst_session *s, struct mst_session_batc
     return true;
 }
 
+bool mst_session_batch_ahead(const struct mst_session *s, size_t ahead, struct mst_session_batch *out)
+{
+    *out = (struct mst_session_batch){0};
+    uint64_t at = s->n_done + ahead;
+    for (size_t i = 0; i < s->n_leases; i++) {
+        if (at < s->leases[i].n_batches) {
+            *out = (struct mst_session_batch){s->leases[i].epoch, s->leases[i].first_batch + at};
+            return true;
+        }
+        at -= s->leases[i].n_batches;
+    }
+    return false;
+}
+
 void mst_session_push_all(struct mst_session *s, struct mst_session_push *out)
 {
     MST_ASSERT(s->n_outstanding == 0 && s->n_leases > 0);

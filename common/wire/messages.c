@@ -84,6 +84,7 @@
     F(TEXT, restore_prefix, )                                                                                          \
     F(TEXT, nonce_path, )                                                                                              \
     F(TEXT, nonce, )                                                                                                   \
+    F(VALUE, ps, )                                                                                                     \
     F(VALUE, iterations, )
 #define MAP_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, epoch, ) F(VALUE, bytes, )
 #define PUSH_FIELDS(F)                                                                                                 \

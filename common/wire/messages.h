@@ -149,6 +149,7 @@ struct mst_msg_map {
     uint64_t iterations;
     const char *nonce_path; // a file that the chief wrote into the checkpoint directory; "": none
     const char *nonce;      // what it holds
+    uint32_t ps;            // the index of the PS this is sent to: its own view may not say
 };
 
 struct mst_msg_map_reply {

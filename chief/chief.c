@@ -1,0 +1,346 @@
+// The chief's phases, and the clock that drives them. WAITING until every PS is up, PLACING until each has made its shards,
+// RUNNING until every batch is trained, CLOSING while the last checkpoint, the evaluation and the model are written,
+// TELLING until everybody knows how it ended.
+#include "chief/chief_private.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "data/dataset.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    TICKS_PER_BEAT = 4, // how much finer than heartbeats deaths are looked for
+    PROGRESS_MS = 250,
+    REMINDER_MS = 10000,
+    GRACE_MS = 500, // after a worker's connection closed, for it to be made again
+};
+
+uint64_t chief_steps_done(const struct mst_chief *chief)
+{
+    return chief->coordinator.leases.n_done;
+}
+
+// ---- progress ----
+
+static double seconds_between(uint64_t from_ns, uint64_t to_ns)
+{
+    return to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0;
+}
+
+static void report_progress(struct mst_chief *chief)
+{
+    const struct mst_leases *leases = &chief->coordinator.leases;
+    const struct mst_training_sums *total = &chief->coordinator.total;
+    double seconds = seconds_between(chief->first_lease_ns, mst_clock_monotonic_ns());
+    double rate = seconds > 0 ? (double)total->examples / seconds : 0;
+    double step_rate = seconds > 0 ? (double)(leases->n_done - chief->n_steps_resumed) / seconds : 0;
+    uint64_t epoch = leases->n_done / leases->n_batches;
+    const struct mst_training_sums *sums = &chief->last_epoch.sums;
+    if (chief->coordinator.n_epoch_records > 0 && chief->coordinator.epochs[0].sums.loss_weight > 0)
+        sums = &chief->coordinator.epochs[0].sums;
+    struct mst_scores scores = mst_scores_of(sums);
+    json_t *metrics = mst_scores_json(&scores, chief->metric_names, chief->config.compile->n_metrics);
+    json_t *loss = json_incref(json_object_get(metrics, "loss"));
+    if (json_is_object(metrics))
+        json_object_del(metrics, "loss");
+    json_t *fields = json_pack(
+        "{s:I, s:I, s:I, s:I, s:f, s:f, s:i}", "epoch",
+        (json_int_t)(epoch < leases->n_epochs ? epoch + 1 : leases->n_epochs), "epochs", (json_int_t)leases->n_epochs,
+        "step", (json_int_t)leases->n_done, "steps", (json_int_t)leases->n_total, "examples_per_second", rate,
+        "eta_seconds", step_rate > 0 ? (double)(leases->n_total - leases->n_done) / step_rate : 0, "workers",
+        (int)mst_membership_n_live(&chief->coordinator.membership));
+    json_object_set_new(fields, "loss", loss ? loss : json_null());
+    json_object_set_new(fields, "metrics", metrics);
+    mst_progress_write(chief->config.progress_fd, "progress", fields);
+}
+
+static void report_epochs(struct mst_chief *chief)
+{
+    struct mst_epoch_record record;
+    while (mst_coordinator_take_epoch(&chief->coordinator, &record)) {
+        chief->last_epoch = record;
+        struct mst_scores scores = mst_scores_of(&record.sums);
+        json_t *fields = json_pack("{s:I, s:I}", "epoch", (json_int_t)record.epoch + 1, "epochs",
+                                   (json_int_t)chief->coordinator.leases.n_epochs);
+        json_object_set_new(fields, "train",
+                            mst_scores_json(&scores, chief->metric_names, chief->config.compile->n_metrics));
+        mst_progress_write(chief->config.progress_fd, "epoch", fields);
+        MST_LOG(INFO, "chief", "epoch done", "epoch=%llu loss=%.6g", (unsigned long long)record.epoch + 1, scores.loss);
+    }
+}
+
+// ---- phases ----
+
+static bool checkpoint_is_due(const struct mst_chief *chief, uint64_t now_ms)
+{
+    const struct mst_job *job = chief->config.job;
+    uint64_t done = chief_steps_done(chief);
+    if (done <= chief->checkpoint_step)
+        return false;
+    if (job->checkpoint_every_steps && done / job->checkpoint_every_steps > chief->checkpoint_step / job->checkpoint_every_steps)
+        return true;
+    return job->checkpoint_every_seconds > 0 &&
+           (double)(now_ms - chief->checkpoint_ms) >= job->checkpoint_every_seconds * 1000;
+}
+
+static void begin_closing(struct mst_chief *chief)
+{
+    chief->phase = CHIEF_CLOSING;
+    chief->trained_ns = mst_clock_monotonic_ns();
+    report_progress(chief);
+    MST_LOG(INFO, "chief", "training done", "steps=%llu torn=%llu",
+            (unsigned long long)chief->coordinator.leases.n_done, (unsigned long long)chief->coordinator.leases.n_torn);
+    chief_save(chief, chief_steps_done(chief));
+}
+
+void chief_advance(struct mst_chief *chief)
+{
+    if (chief->phase == CHIEF_RUNNING) {
+        report_epochs(chief);
+        if (mst_coordinator_finished(&chief->coordinator)) {
+            if (!chief_is_saving(chief))
+                begin_closing(chief);
+        } else if (!chief_is_saving(chief) && checkpoint_is_due(chief, mst_clock_monotonic_ms())) {
+            chief_save(chief, chief_steps_done(chief));
+        }
+    }
+    chief_answer_parked(chief);
+}
+
+void chief_on_saved(struct mst_chief *chief, mst_status status, const char *text)
+{
+    if (chief->phase != CHIEF_RUNNING && chief->phase != CHIEF_CLOSING)
+        return;
+    if (status != MST_OK && (chief->phase == CHIEF_CLOSING || status == MST_DATA_LOSS)) {
+        chief_tell(chief, status, text); // NaN in the weights, or no last checkpoint: the job has not succeeded
+        return;
+    }
+    if (status != MST_OK) {
+        MST_LOG(ERROR, "chief", "checkpoint failed", "reason=\"%s\" last=%s", text,
+                chief->checkpoint ? chief->checkpoint : "none");
+        chief->checkpoint_ms = mst_clock_monotonic_ms();
+        chief->checkpoint_step = chief_steps_done(chief); // tried again when the next one is due
+    }
+    if (chief->phase == CHIEF_CLOSING)
+        chief_close(chief);
+    else
+        chief_advance(chief);
+}
+
+void chief_set_running(struct mst_chief *chief)
+{
+    chief->phase = CHIEF_RUNNING;
+    chief->checkpoint_ms = mst_clock_monotonic_ms();
+    chief->checkpoint_step = chief_steps_done(chief);
+    MST_LOG(INFO, "chief", "running", "term=%llu steps=%llu of=%llu", (unsigned long long)chief->term,
+            (unsigned long long)chief_steps_done(chief), (unsigned long long)chief->coordinator.leases.n_total);
+    mst_progress_write(chief->config.progress_fd, "started", json_object());
+    chief_advance(chief);
+}
+
+// ---- the end ----
+
+void chief_check_told(struct mst_chief *chief)
+{
+    if (chief->phase != CHIEF_TELLING)
+        return;
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        if (!chief->links[i].is_told)
+            return;
+    if (chief_n_worker_conns(chief) > 0)
+        return;
+    chief->phase = CHIEF_OVER;
+    mst_timer_stop(&chief->telling);
+    chief->config.on_end(chief->config.arg, chief->end_status, chief->end_text);
+}
+
+// Who has not answered within a lease is left: it finds the chief gone and ends by itself.
+static void on_telling_too_long(void *arg)
+{
+    struct mst_chief *chief = arg;
+    chief->phase = CHIEF_OVER;
+    chief->config.on_end(chief->config.arg, chief->end_status, chief->end_text);
+}
+
+void chief_tell(struct mst_chief *chief, mst_status status, const char *text)
+{
+    if (chief->phase >= CHIEF_TELLING)
+        return;
+    chief->phase = CHIEF_TELLING;
+    chief->end_status = status;
+    chief->end_text = mst_strdup(text);
+    mst_timer_stop(&chief->tick);
+    mst_timer_stop(&chief->progress);
+    mst_timer_stop(&chief->reminder);
+    mst_timer_start_once(&chief->telling, chief->config.job->lease_ms);
+    if (status != MST_OK)
+        MST_LOG(ERROR, "chief", "job failed", "status=%s reason=\"%s\" checkpoint=%s", mst_status_name(status), text,
+                chief->checkpoint ? chief->checkpoint : "none");
+    chief_answer_parked(chief);
+    chief_links_finish(chief);
+    chief_check_told(chief);
+}
+
+void mst_chief_fail(struct mst_chief *chief, mst_status status, const char *text)
+{
+    chief_tell(chief, status, text);
+}
+
+// ---- the clock ----
+
+static void on_tick(void *arg)
+{
+    struct mst_chief *chief = arg;
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    size_t n_dead = mst_coordinator_tick(&chief->coordinator, now_ms);
+    if (n_dead > 0)
+        MST_LOG(WARN, "chief", "workers declared dead", "n=%zu", n_dead);
+    chief_links_tick(chief, now_ms);
+    if (now_ms - chief->last_beat_ms >= chief->config.job->heartbeat_ms) {
+        chief->last_beat_ms = now_ms;
+        chief_links_beat(chief);
+    }
+    if (chief->phase < CHIEF_TELLING)
+        chief_advance(chief);
+}
+
+static void on_progress(void *arg)
+{
+    struct mst_chief *chief = arg;
+    if (chief->phase == CHIEF_RUNNING && chief->first_lease_ns)
+        report_progress(chief);
+}
+
+static void describe_wait(const struct mst_chief *chief, char *out, size_t out_bytes)
+{
+    out[0] = '\0';
+    if (chief->phase == CHIEF_WAITING || chief->phase == CHIEF_PLACING)
+        chief_links_state(chief, out, out_bytes);
+    else if (chief->phase == CHIEF_RUNNING && mst_membership_n_live(&chief->coordinator.membership) == 0)
+        snprintf(out, out_bytes, "workers: none is there");
+}
+
+static void on_reminder(void *arg)
+{
+    struct mst_chief *chief = arg;
+    char text[1024];
+    describe_wait(chief, text, sizeof text);
+    if (!text[0])
+        return;
+    MST_LOG(INFO, "chief", "waiting", "for=\"%s\"", text);
+    mst_progress_write(chief->config.progress_fd, "waiting", json_pack("{s:s}", "text", text));
+}
+
+mst_status mst_chief_ready(const struct mst_chief *chief, struct mst_error *err)
+{
+    if (chief->phase >= CHIEF_RUNNING)
+        return MST_OK;
+    char text[512];
+    describe_wait(chief, text, sizeof text);
+    return mst_fail(err, MST_UNAVAILABLE, "waiting for %s", text[0] ? text : "parameter servers to make their shards");
+}
+
+// ---- making and freeing ----
+
+static mst_status read_data_header(struct mst_chief *chief, struct mst_error *err)
+{
+    const struct mst_job *job = chief->config.job;
+    struct mst_dataset_source source = {job->train.format, job->train.features, job->train.labels};
+    struct mst_dataset *dataset;
+    MST_TRY(mst_dataset_open(&source, &dataset, err));
+    chief->n_examples = mst_dataset_n_examples(dataset);
+    size_t n_batches = mst_dataset_n_batches(dataset, job->batch_size);
+    mst_dataset_free(dataset);
+    if (n_batches == 0)
+        return mst_fail(err, MST_DATA_LOSS, "%s holds no examples", job->train.features);
+    uint64_t n_epochs = job->epochs ? job->epochs : (job->steps + n_batches - 1) / n_batches;
+    struct mst_coordinator_config config = {.n_ps = chief->config.n_ps,
+                                            .n_batches = n_batches,
+                                            .n_epochs = n_epochs,
+                                            .max_steps = job->steps,
+                                            .lease_ms = job->lease_ms,
+                                            .grace_ms = job->heartbeat_ms < GRACE_MS ? job->heartbeat_ms : GRACE_MS};
+    mst_coordinator_init(&chief->coordinator, &config);
+    return MST_OK;
+}
+
+static mst_status set_up(struct mst_chief *chief, struct mst_error *err)
+{
+    const struct mst_chief_config *config = &chief->config;
+    MST_TRY(read_data_header(chief, err));
+    struct mst_server_config server = {.on_greeting = chief_on_greeting, .arg = chief};
+    MST_TRY(mst_server_new(config->control, &server, &chief->server));
+    MST_TRY(config->listen_fd >= 0 ? mst_server_listen_fd(chief->server, config->listen_fd, err)
+                                   : mst_server_listen(chief->server, config->port, err));
+    MST_TRY(mst_loop_new("chief-work", &chief->work, err));
+    MST_TRY(mst_loop_thread_start(chief->work, err));
+    return chief_links_new(chief, err);
+}
+
+mst_status mst_chief_new(const struct mst_chief_config *config, struct mst_chief **out, struct mst_error *err)
+{
+    *out = NULL;
+    struct mst_chief *chief = mst_alloc(sizeof *chief);
+    chief->config = *config;
+    for (size_t i = 0; i < config->compile->n_metrics; i++)
+        chief->metric_names[i] = config->compile->metrics[i].name;
+    mst_timer_init(&chief->tick, config->control, on_tick, chief);
+    mst_timer_init(&chief->progress, config->control, on_progress, chief);
+    mst_timer_init(&chief->reminder, config->control, on_reminder, chief);
+    mst_timer_init(&chief->telling, config->control, on_telling_too_long, chief);
+    mst_status status = set_up(chief, err);
+    if (status != MST_OK) {
+        mst_chief_free(chief);
+        return status;
+    }
+    uint64_t tick_ms = config->job->heartbeat_ms / TICKS_PER_BEAT;
+    mst_timer_start_periodic(&chief->tick, tick_ms ? tick_ms : 1);
+    mst_timer_start_periodic(&chief->progress, PROGRESS_MS);
+    mst_timer_start_periodic(&chief->reminder, REMINDER_MS);
+    chief_links_start(chief);
+    MST_LOG(INFO, "chief", "listening", "port=%u ps=%zu examples=%zu batches=%llu", mst_server_port(chief->server),
+            config->n_ps, chief->n_examples, (unsigned long long)chief->coordinator.leases.n_batches);
+    *out = chief;
+    return MST_OK;
+}
+
+void mst_chief_free(struct mst_chief *chief)
+{
+    if (!chief)
+        return;
+    if (chief->work) {
+        mst_loop_stop(chief->work);
+        mst_loop_thread_join(chief->work);
+        mst_loop_free(chief->work);
+    }
+    chief_save_free(chief);
+    chief_links_free(chief);
+    chief_workers_free(chief);
+    mst_server_free(chief->server);
+    mst_timer_fini(&chief->tick);
+    mst_timer_fini(&chief->progress);
+    mst_timer_fini(&chief->reminder);
+    mst_timer_fini(&chief->telling);
+    mst_coordinator_fini(&chief->coordinator);
+    mst_plan_free(chief->plan);
+    free(chief->shards);
+    free(chief->nonce_path);
+    free(chief->nonce);
+    free(chief->restore_prefix);
+    free(chief->rivals);
+    free(chief->figures);
+    free(chief->checkpoint);
+    free(chief->end_text);
+    free(chief);
+}
+
+uint16_t mst_chief_port(const struct mst_chief *chief)
+{
+    return mst_server_port(chief->server);
+}

@@ -1,0 +1,58 @@
+/** @file
+ *  The chief: places variables on the parameter servers, admits workers, deals out the data, writes checkpoints, evaluates,
+ *  and says when the job is over.
+ *
+ *      struct mst_chief_config config = {.identity = &identity, .job = job, .model = model, .control = loop, …};
+ *      MST_TRY(mst_chief_new(&config, &chief, err));        // listens; on_end(arg, status, text) says when it is over
+ *      …the loop runs…
+ *      mst_chief_free(chief);
+ *
+ *  It never trains: in a process that is chief and worker, a worker role runs beside it and talks to it like any other.
+ *  Thread: loop `control`.
+ */
+#pragma once
+
+#include "model/compile.h"
+#include "optim/optimizer.h"
+#include "spec/job.h"
+#include "wire/greeting.h"
+
+struct mst_loop;
+struct mst_resolver;
+struct mst_chief;
+
+/** Borrowed until free. */
+struct mst_chief_config {
+    const struct mst_identity *identity;
+    const struct mst_job *job;
+    struct mst_bytes model_text; // as given, for the model directory
+    const struct mst_model *model;
+    const struct mst_compile *compile;
+    const struct mst_optimizer *optimizer;
+    struct mst_loop *control;
+    struct mst_resolver *resolver;
+    const char *const *ps_addresses; // by PS index, all of them
+    size_t n_ps;
+    uint64_t bucket_max_bytes; // chief/plan.h
+    int listen_fd; // -1: bind port
+    uint16_t port;
+    int progress_fd; // -1: no progress lines
+    uint64_t started_ns; // CLOCK_MONOTONIC when the command was given
+    size_t n_threads; // for the final evaluation
+    /** The role is over: OK the job is finished and everybody was told; else why not. Once. */
+    void (*on_end)(void *arg, mst_status status, const char *text);
+    void *arg;
+};
+
+/** New chief in *out, listening.
+ *  Errors: UNAVAILABLE the port is in use; those of the data (its header is read); disk errors */
+MST_MUST_USE mst_status mst_chief_new(const struct mst_chief_config *config, struct mst_chief **out,
+                                      struct mst_error *err);
+/** Releases it; NULL is fine. Thread: the loop has stopped */
+void mst_chief_free(struct mst_chief *chief);
+/** The port it listens on. */
+uint16_t mst_chief_port(const struct mst_chief *chief);
+/** Ends the job with a failure that everybody is told: a signal, say. */
+void mst_chief_fail(struct mst_chief *chief, mst_status status, const char *text);
+/** OK when the shards are placed; else UNAVAILABLE with what is waited for. */
+MST_MUST_USE mst_status mst_chief_ready(const struct mst_chief *chief, struct mst_error *err);

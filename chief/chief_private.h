@@ -1,0 +1,145 @@
+// What the files of the chief share. All on the control loop, unless a comment says otherwise.
+#pragma once
+
+#include "chief/chief.h"
+#include "chief/coordinator.h"
+#include "chief/plan.h"
+#include "chief/report.h"
+#include "event/timer.h"
+#include "rpc/peer.h"
+#include "rpc/server.h"
+#include "rpc/service.h"
+
+enum chief_phase {
+    CHIEF_WAITING, // for parameter servers
+    CHIEF_PLACING, // they make their shards
+    CHIEF_RUNNING,
+    CHIEF_CLOSING, // all is trained: last checkpoint, evaluation, model
+    CHIEF_TELLING, // everybody is told how it ended
+    CHIEF_OVER,
+};
+
+// The link to one PS.
+struct ps_link {
+    struct mst_chief *chief;
+    uint32_t index;
+    struct mst_peer *peer;
+    uint64_t incarnation; // 0 before its first greeting
+    size_t n_threads;
+    bool is_placed; // answered MAP
+    bool is_beating; // a heartbeat is under way
+    bool is_fencing; // a fence is under way
+    struct mst_fence fence; // that one
+    bool is_told;    // answered FINISH, or is beyond reach
+    struct mst_role_figures figures;
+};
+
+// A connection of a worker.
+struct worker_conn {
+    struct worker_conn *next;
+    struct mst_chief *chief;
+    struct mst_conn *conn;
+    uint32_t worker;
+    uint64_t number;
+};
+
+// A question that is answered when there is an answer.
+struct parked {
+    struct parked *next;
+    struct worker_conn *from;
+    uint16_t method; // LEASE or MAP
+    uint64_t call;
+    struct mst_lease_ask ask; // LEASE
+    uint64_t since_ms;
+};
+
+// A process that wants an index whose holder lives.
+struct rival {
+    uint64_t incarnation;
+    uint64_t since_ms;
+};
+
+struct chief_save;
+
+struct mst_chief {
+    struct mst_chief_config config;
+    enum chief_phase phase;
+    struct mst_server *server;
+    struct mst_coordinator coordinator;
+    size_t n_examples;
+    struct ps_link *links; // n_ps
+    struct mst_plan *plan;
+    struct mst_msg_shard *shards;
+    struct mst_msg_map map;
+    uint64_t term;
+    char *nonce_path;
+    char *nonce;
+    char *restore_prefix;
+    struct worker_conn *workers;
+    struct parked *parked; // oldest first
+    struct rival *rivals; // by worker index
+    size_t n_rivals;
+    struct mst_role_figures *figures; // of workers, by index
+    size_t n_figures;
+    struct mst_timer tick;
+    struct mst_timer progress;
+    struct mst_timer reminder;
+    struct mst_timer telling;
+    uint64_t last_beat_ms;
+    struct mst_loop *work; // a thread of its own: disks, evaluation
+    struct chief_save *save; // under way, or NULL
+    char *checkpoint;        // prefix of the last one, or NULL
+    uint64_t checkpoint_step;
+    uint64_t checkpoint_ms;
+    uint64_t first_lease_ns;
+    uint64_t first_step_ns;
+    uint64_t trained_ns;
+    struct mst_epoch_record last_epoch; // the last that was over
+    uint64_t n_steps_resumed;
+    mst_status end_status;
+    char *end_text;
+    const char *metric_names[MST_METRICS_MAX];
+};
+
+// chief.c
+uint64_t chief_steps_done(const struct mst_chief *chief);
+// Looks at what became possible: epochs over, a checkpoint due, all trained, parked questions answerable.
+void chief_advance(struct mst_chief *chief);
+void chief_set_running(struct mst_chief *chief);
+// Tells everybody how it ended, then ends. Once.
+void chief_tell(struct mst_chief *chief, mst_status status, const char *text);
+// Ends if everybody has been told.
+void chief_check_told(struct mst_chief *chief);
+
+// ps_links.c
+mst_status chief_links_new(struct mst_chief *chief, struct mst_error *err);
+void chief_links_free(struct mst_chief *chief);
+void chief_links_start(struct mst_chief *chief);
+void chief_links_tick(struct mst_chief *chief, uint64_t now_ms);
+void chief_links_beat(struct mst_chief *chief);
+void chief_links_finish(struct mst_chief *chief);
+void chief_links_place(struct mst_chief *chief);
+// "ps-1 (DNS not found, 12 s)", or "" when all are up.
+void chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes);
+
+// placing.c
+// Plans, resumes or begins anew, and fills chief->map.
+mst_status chief_make_map(struct mst_chief *chief, struct mst_error *err);
+
+// workers.c
+void chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,
+                       const struct mst_msg_greeting *greeting);
+void chief_answer_parked(struct mst_chief *chief);
+void chief_workers_free(struct mst_chief *chief);
+size_t chief_n_worker_conns(const struct mst_chief *chief);
+
+// saving.c
+// Begins a checkpoint of this step unless one is under way; when it is committed (or failed), chief_on_saved is called.
+void chief_save(struct mst_chief *chief, uint64_t step);
+void chief_on_saved(struct mst_chief *chief, mst_status status, const char *text);
+bool chief_is_saving(const struct mst_chief *chief);
+void chief_save_free(struct mst_chief *chief);
+
+// closing.c
+// Evaluates and writes the model directory and result.json, then tells everybody. After the last checkpoint.
+void chief_close(struct mst_chief *chief);

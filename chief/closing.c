@@ -1,0 +1,209 @@
+// After the last checkpoint: what the servers cost (STATS), then on the work thread the weights are read back from that
+// checkpoint, evaluated and written as a model directory; then result.json; then everybody is told.
+#include "chief/chief_private.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "chief/evaluate.h"
+#include "tfio/disk_file.h"
+
+#include <cblas.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { STATS_MS = 10000 };
+
+struct closing {
+    struct mst_chief *chief;
+    size_t n_waiting; // PSs that have not answered STATS
+    char *model_dir;
+    struct mst_training_sums eval;
+    bool has_eval;
+    mst_status status;
+    struct mst_error err;
+};
+
+static uint64_t n_examples_done(const struct mst_chief *chief)
+{
+    const struct mst_leases *leases = &chief->coordinator.leases;
+    uint64_t whole = leases->n_done / leases->n_batches;
+    uint64_t rest = leases->n_done % leases->n_batches;
+    uint64_t resumed_whole = chief->n_steps_resumed / leases->n_batches;
+    uint64_t resumed_rest = chief->n_steps_resumed % leases->n_batches;
+    uint64_t batch = chief->config.job->batch_size;
+    // Only the last batch of an epoch is smaller, and it is never among the first `rest` ones.
+    return (whole - resumed_whole) * chief->n_examples + rest * batch - resumed_rest * batch;
+}
+
+static struct mst_role_figures *gather_figures(struct mst_chief *chief, size_t *n_out)
+{
+    struct mst_role_figures *all = mst_alloc_array(1 + chief->config.n_ps + chief->n_figures, sizeof *all);
+    size_t n = 0;
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    all[n++] = (struct mst_role_figures){.role = "chief",
+                                         .index = chief->config.identity->index,
+                                         .cpu_seconds = (double)mst_clock_cpu_ns() * 1e-9,
+                                         .max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024};
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        all[n++] = chief->links[i].figures;
+    for (size_t i = 0; i < chief->n_figures; i++)
+        if (chief->figures[i].role)
+            all[n++] = chief->figures[i];
+    *n_out = n;
+    return all;
+}
+
+static double seconds_of(uint64_t from_ns, uint64_t to_ns)
+{
+    return from_ns && to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0;
+}
+
+static json_t *make_result(struct closing *closing)
+{
+    struct mst_chief *chief = closing->chief;
+    const struct mst_training_sums *total = &chief->coordinator.total;
+    size_t n_roles;
+    struct mst_role_figures *roles = gather_figures(chief, &n_roles);
+    struct mst_result result = {
+        .name = chief->config.job->name,
+        .status = "finished",
+        .steps = chief_steps_done(chief),
+        .epochs = chief->coordinator.leases.n_epochs_done,
+        .examples = n_examples_done(chief),
+        .seconds = seconds_of(chief->first_lease_ns, chief->trained_ns),
+        .first_step_seconds = seconds_of(chief->config.started_ns, chief->first_step_ns),
+        .metric_names = chief->metric_names,
+        .n_metrics = chief->config.compile->n_metrics,
+        .train = mst_scores_of(&chief->last_epoch.sums),
+        .eval_warning = closing->has_eval ? NULL : "data.eval is not given: nothing was evaluated",
+        .roles = roles,
+        .n_roles = n_roles,
+        .checkpoint = chief->checkpoint,
+        .model_dir = closing->model_dir,
+        .blas_core = openblas_get_corename(),
+        .n_torn = chief->coordinator.leases.n_torn,
+        .staleness_mean = total->steps ? (double)total->staleness_sum / (double)total->steps : 0,
+        .staleness_max = total->staleness_max};
+    if (closing->has_eval)
+        result.eval = mst_scores_of(&closing->eval);
+    json_t *json = mst_result_json(&result);
+    free(roles);
+    return json;
+}
+
+static mst_status write_result(struct closing *closing)
+{
+    struct mst_chief *chief = closing->chief;
+    json_t *result = make_result(closing);
+    mst_status status = mst_result_write(chief->config.job->output_dir, result, &closing->err);
+    if (status == MST_OK)
+        mst_progress_write(chief->config.progress_fd, "finished", json_pack("{s:O}", "result", result));
+    json_decref(result);
+    return status;
+}
+
+static void over(void *arg)
+{
+    struct closing *closing = arg;
+    struct mst_chief *chief = closing->chief;
+    mst_status status = closing->status;
+    if (status == MST_OK)
+        status = write_result(closing);
+    if (status == MST_OK) {
+        MST_LOG(INFO, "chief", "job finished", "steps=%llu model=%s", (unsigned long long)chief_steps_done(chief),
+                closing->model_dir);
+        chief_tell(chief, MST_OK, "the job is finished");
+    } else {
+        chief_tell(chief, status, closing->err.text);
+    }
+    free(closing->model_dir);
+    free(closing);
+}
+
+static mst_status evaluate(struct closing *closing, const struct mst_weights *weights)
+{
+    const struct mst_chief_config *config = &closing->chief->config;
+    const struct mst_job *job = config->job;
+    if (!job->eval.format)
+        return MST_OK;
+    struct mst_dataset_source source = {job->eval.format, job->eval.features, job->eval.labels};
+    struct mst_evaluation evaluation = {.model = config->model,
+                                        .compile = config->compile,
+                                        .source = &source,
+                                        .batch_size = job->batch_size,
+                                        .n_threads = config->n_threads,
+                                        .seed = job->seed};
+    closing->has_eval = true;
+    return mst_evaluate(&evaluation, weights, &closing->eval, &closing->err);
+}
+
+// On the work thread.
+static void finish_work(void *arg)
+{
+    struct closing *closing = arg;
+    const struct mst_chief_config *config = &closing->chief->config;
+    struct mst_weights *weights = NULL;
+    closing->model_dir = mst_text("%s/model", config->job->output_dir);
+    closing->status = mst_disk_make_folders(config->job->output_dir, &closing->err);
+    if (closing->status == MST_OK)
+        closing->status = mst_weights_read(config->model, closing->chief->checkpoint, &weights, &closing->err);
+    if (closing->status == MST_OK)
+        closing->status = evaluate(closing, weights);
+    if (closing->status == MST_OK)
+        closing->status =
+            mst_weights_write_dir(config->model, weights, config->model_text, closing->model_dir, &closing->err);
+    mst_weights_free(weights);
+    mst_loop_post(config->control, over, closing);
+}
+
+struct stats_part {
+    struct closing *closing;
+    struct ps_link *link;
+};
+
+static void on_stats(void *arg, const struct mst_reply *reply)
+{
+    struct stats_part *part = arg;
+    struct closing *closing = part->closing;
+    struct mst_arena arena;
+    struct mst_msg_stats_reply stats;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    part->link->figures = (struct mst_role_figures){.role = "ps", .index = part->link->index};
+    if (reply->status == MST_OK &&
+        mst_msg_stats_reply_decode(reply->message->meta, &arena, &stats, NULL) == MST_OK) {
+        part->link->figures.cpu_seconds = stats.cpu_seconds;
+        part->link->figures.max_rss_bytes = stats.max_rss_bytes;
+        part->link->figures.n_updates = stats.updates;
+    }
+    mst_arena_fini(&arena);
+    free(part);
+    if (--closing->n_waiting == 0)
+        mst_loop_post(closing->chief->work, finish_work, closing);
+}
+
+void chief_close(struct mst_chief *chief)
+{
+    struct closing *closing = mst_alloc(sizeof *closing);
+    closing->chief = chief;
+    closing->n_waiting = chief->config.n_ps;
+    struct mst_msg_stats message = {chief->term};
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status status = mst_msg_stats_encode(&message, &meta);
+    MST_ASSERT(status == MST_OK); // one number
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct stats_part *part = mst_alloc(sizeof *part);
+        *part = (struct stats_part){closing, &chief->links[i]};
+        struct mst_call call = {.method = MST_METHOD_STATS,
+                                .meta = mst_buf_view(&meta),
+                                .deadline_ms = STATS_MS,
+                                .on_reply = on_stats,
+                                .arg = part};
+        mst_peer_call(chief->links[i].peer, &call);
+    }
+    mst_buf_fini(&meta);
+}

@@ -1,0 +1,48 @@
+/** @file
+ *  Weights read back from a checkpoint, and loss and metrics of them on a data set: what the chief does at the end of a job
+ *  and what `muster eval` does.
+ *
+ *      MST_TRY(mst_weights_read(model, "ckpt/model-4690", &weights, err));
+ *      struct mst_evaluation evaluation = {.model = model, .compile = &compile, .source = &source, .batch_size = 64};
+ *      MST_TRY(mst_evaluate(&evaluation, weights, &sums, err));
+ *      mst_weights_free(weights);
+ *
+ *  Thread: any one; an evaluation takes the calling thread for as long as it lasts.
+ */
+#pragma once
+
+#include "ckpt/model_dir.h"
+#include "data/dataset.h"
+#include "model/program.h"
+#include "wire/training_sums.h"
+
+/** All variables of a model, whole. */
+struct mst_weights {
+    size_t n;
+    float **values;
+};
+
+/** New weights in *out from the bundle with this prefix.
+ *  Errors: NOT_FOUND, DATA_LOSS as mst_bundle_open; INVALID_ARGUMENT a variable is not in it, or has another shape or type */
+MST_MUST_USE mst_status mst_weights_read(const struct mst_model *model, const char *prefix, struct mst_weights **out,
+                                         struct mst_error *err);
+/** Releases them; NULL is fine. */
+void mst_weights_free(struct mst_weights *weights);
+/** Writes dir as a model directory: model.json and the weights. Errors: those of mst_model_dir_write */
+MST_MUST_USE mst_status mst_weights_write_dir(const struct mst_model *model, const struct mst_weights *weights,
+                                              struct mst_bytes model_json, const char *dir, struct mst_error *err);
+
+/** What to evaluate. Borrowed for the call. */
+struct mst_evaluation {
+    const struct mst_model *model;
+    const struct mst_compile *compile;
+    const struct mst_dataset_source *source;
+    size_t batch_size;
+    size_t n_threads;
+    uint64_t seed;
+};
+
+/** Loss and metrics over the whole data set, as sums in *out.
+ *  Errors: those of mst_dataset_open and mst_dataset_load; INVALID_ARGUMENT shapes that do not fit; OUT_OF_RANGE a label */
+MST_MUST_USE mst_status mst_evaluate(const struct mst_evaluation *evaluation, const struct mst_weights *weights,
+                                     struct mst_training_sums *out, struct mst_error *err);

@@ -1,0 +1,134 @@
+// Where variables go, and what they begin with: initial values, or the newest whole checkpoint.
+#include "chief/chief_private.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "ckpt/checkpoint.h"
+#include "ckpt/checkpoint_list.h"
+#include "tfio/bundle_reader.h"
+#include "tfio/disk_file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static mst_status make_plan(struct mst_chief *chief, struct mst_error *err)
+{
+    const struct mst_model *model = chief->config.model;
+    size_t n = mst_model_n_variables(model);
+    struct mst_plan_variable *variables = mst_alloc_array(n, sizeof *variables);
+    for (size_t v = 0; v < n; v++) {
+        const struct mst_variable *variable = mst_model_variable(model, v);
+        uint64_t dims[MST_SHAPE_MAX_RANK];
+        for (size_t d = 0; d < variable->shape.rank; d++)
+            dims[d] = variable->shape.dims[d];
+        uint64_t n_rows = variable->shape.rank ? dims[0] : 1;
+        variables[v] = (struct mst_plan_variable){
+            .name = variable->name,
+            .n_rows = n_rows,
+            .row_bytes = variable->n_elements / n_rows * sizeof(float),
+            .n_parts = mst_partitioner_n_parts(&chief->config.job->partitioner, dims, variable->shape.rank,
+                                               sizeof(float))};
+    }
+    struct mst_plan_ps *servers = mst_alloc_array(chief->config.n_ps, sizeof *servers);
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        servers[i].n_threads = chief->links[i].n_threads;
+    struct mst_plan_request request = {variables, n, servers, chief->config.n_ps, chief->config.bucket_max_bytes};
+    mst_status status = mst_plan_new(&request, &chief->plan, err);
+    free(servers);
+    free(variables);
+    return status;
+}
+
+static void fill_shards(struct mst_chief *chief)
+{
+    const struct mst_plan *plan = chief->plan;
+    chief->shards = mst_alloc_array(plan->n_pieces, sizeof *chief->shards);
+    for (size_t i = 0; i < plan->n_pieces; i++) {
+        const struct mst_plan_piece *piece = &plan->pieces[i];
+        chief->shards[i] = (struct mst_msg_shard){.variable = piece->variable,
+                                                  .part = piece->part,
+                                                  .row_offset = piece->row_offset,
+                                                  .n_rows = piece->n_rows,
+                                                  .ps = piece->ps,
+                                                  .thread = piece->thread,
+                                                  .bucket = piece->bucket};
+    }
+}
+
+static void on_passed(void *context, const char *prefix, const char *why)
+{
+    (void)context;
+    MST_LOG(WARN, "chief", "checkpoint passed over", "prefix=%s reason=\"%s\"", prefix, why);
+}
+
+static mst_status read_iterations(const char *prefix, uint64_t *out, struct mst_error *err)
+{
+    struct mst_bundle *bundle;
+    MST_TRY(mst_bundle_open(prefix, &bundle, err));
+    const struct mst_bundle_entry *entry = mst_bundle_find(bundle, "iterations");
+    int64_t iterations = 0;
+    mst_status status = MST_OK;
+    if (!entry || entry->type != MST_TF_INT64)
+        status = mst_fail(err, MST_INVALID_ARGUMENT, "%s has no iterations: it is no checkpoint of a job", prefix);
+    else
+        status = mst_bundle_read(bundle, entry, &iterations, sizeof iterations, err);
+    if (status == MST_OK && iterations < 0)
+        status = mst_fail(err, MST_DATA_LOSS, "%s: iterations is %lld", prefix, (long long)iterations);
+    mst_bundle_free(bundle);
+    *out = status == MST_OK ? (uint64_t)iterations : 0;
+    return status;
+}
+
+static mst_status resume(struct mst_chief *chief, struct mst_error *err)
+{
+    const char *dir = chief->config.job->checkpoint_dir;
+    uint64_t step;
+    mst_status status = mst_checkpoint_newest(dir, on_passed, NULL, &chief->restore_prefix, &step, err);
+    if (status == MST_NOT_FOUND) {
+        MST_LOG(INFO, "chief", "nothing to resume", "dir=%s", dir);
+        return MST_OK;
+    }
+    MST_TRY(status);
+    MST_TRY(read_iterations(chief->restore_prefix, &chief->n_steps_resumed, err));
+    mst_coordinator_skip(&chief->coordinator, chief->n_steps_resumed);
+    chief->checkpoint = mst_strdup(chief->restore_prefix);
+    chief->n_steps_resumed = chief_steps_done(chief);
+    MST_LOG(INFO, "chief", "resuming", "prefix=%s steps=%llu", chief->restore_prefix,
+            (unsigned long long)chief->n_steps_resumed);
+    return MST_OK;
+}
+
+// A file with a random text, which every PS has to read: if it cannot, the storage is not shared.
+static mst_status write_nonce(struct mst_chief *chief, struct mst_error *err)
+{
+    const char *dir = chief->config.job->checkpoint_dir;
+    MST_TRY(mst_disk_make_folders(dir, err));
+    chief->nonce = mst_text("%016llx", (unsigned long long)mst_rng_system());
+    chief->nonce_path = mst_text("%s/.shared-%s", dir, chief->nonce);
+    return mst_disk_write(chief->nonce_path, (struct mst_bytes){chief->nonce, strlen(chief->nonce)}, err);
+}
+
+mst_status chief_make_map(struct mst_chief *chief, struct mst_error *err)
+{
+    MST_TRY(make_plan(chief, err));
+    fill_shards(chief);
+    char *text = mst_plan_text(chief->plan);
+    MST_LOG(INFO, "chief", "variables placed", "plan=\"%s\"", text);
+    free(text);
+    MST_TRY(write_nonce(chief, err));
+    MST_TRY(mst_checkpoint_clean(chief->config.job->checkpoint_dir, err));
+    if (chief->config.job->checkpoint_resume)
+        MST_TRY(resume(chief, err));
+    chief->map = (struct mst_msg_map){.term = chief->term,
+                                      .epoch = 1,
+                                      .seed = chief->config.job->seed,
+                                      .n_shards = chief->plan->n_pieces,
+                                      .shards = chief->shards,
+                                      .restore_prefix = chief->restore_prefix,
+                                      .iterations = chief->n_steps_resumed,
+                                      .nonce_path = chief->nonce_path,
+                                      .nonce = chief->nonce};
+    return MST_OK;
+}

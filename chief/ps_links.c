@@ -1,0 +1,310 @@
+#include "chief/chief_private.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PLACE_MS = 600000 }; // initial values of a large model, or reading them from a slow disk
+
+static bool all_greeted(const struct mst_chief *chief)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        if (chief->links[i].incarnation == 0 || !mst_peer_is_up(chief->links[i].peer))
+            return false;
+    return true;
+}
+
+// Calls a PS with a message; its answer goes to on_reply with the link.
+#define CALL(link, method_name, name, message, ms, reply_fn)                                                           \
+    do {                                                                                                               \
+        struct mst_buf meta_;                                                                                          \
+        mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
+        mst_status encoded_ = mst_msg_##name##_encode(message, &meta_);                                                \
+        MST_ASSERT(encoded_ == MST_OK); /* sizes are ours */                                                           \
+        struct mst_call call_ = {.method = MST_METHOD_##method_name,                                                   \
+                                 .meta = mst_buf_view(&meta_),                                                         \
+                                 .deadline_ms = ms,                                                                    \
+                                 .on_reply = reply_fn,                                                                 \
+                                 .arg = link};                                                                         \
+        mst_peer_call((link)->peer, &call_);                                                                           \
+        mst_buf_fini(&meta_);                                                                                          \
+    } while (0)
+
+// ---- placing ----
+
+static void lose_ps(struct mst_chief *chief, const struct ps_link *link, const char *why)
+{
+    struct mst_error err;
+    mst_status status = mst_fail(&err, MST_UNAVAILABLE,
+                                 "ps-%u was lost (%s), and nothing replaces it yet; last checkpoint: %s", link->index,
+                                 why, chief->checkpoint ? chief->checkpoint : "none");
+    chief_tell(chief, status, err.text);
+}
+
+static void on_placed(void *arg, const struct mst_reply *reply)
+{
+    struct ps_link *link = arg;
+    struct mst_chief *chief = link->chief;
+    if (chief->phase != CHIEF_PLACING)
+        return;
+    if (reply->status != MST_OK) {
+        if (mst_status_is_retryable(reply->status))
+            return; // the link broke: placed again when it is up
+        chief_tell(chief, reply->status, reply->text);
+        return;
+    }
+    link->is_placed = true;
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        if (!chief->links[i].is_placed)
+            return;
+    chief_set_running(chief);
+}
+
+static void place(struct ps_link *link)
+{
+    struct mst_msg_map map = link->chief->map;
+    map.ps = link->index;
+    CALL(link, MAP, map, &map, PLACE_MS, on_placed);
+}
+
+void chief_links_place(struct mst_chief *chief)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        place(&chief->links[i]);
+}
+
+// ---- up and down ----
+
+static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *greeting)
+{
+    struct ps_link *link = arg;
+    (void)peer;
+    mst_identity_greet(link->chief->config.identity, greeting);
+    greeting->term = link->chief->term ? link->chief->term : 1;
+}
+
+static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
+{
+    struct ps_link *link = arg;
+    struct mst_chief *chief = link->chief;
+    (void)peer;
+    link->is_beating = false;
+    link->is_fencing = false;
+    if (chief->phase >= CHIEF_PLACING && reply->incarnation != link->incarnation) {
+        lose_ps(chief, link, "it was started again, empty");
+        return;
+    }
+    link->incarnation = reply->incarnation;
+    link->n_threads = reply->n_data_threads ? reply->n_data_threads : 1;
+    if (chief->term <= reply->term)
+        chief->term = reply->term + 1;
+    if (chief->phase == CHIEF_PLACING && !link->is_placed)
+        place(link);
+    if (chief->phase != CHIEF_WAITING || !all_greeted(chief))
+        return;
+    if (chief->term == 0)
+        chief->term = 1;
+    chief->phase = CHIEF_PLACING;
+    struct mst_error err;
+    mst_status status = chief_make_map(chief, &err);
+    if (status == MST_OK)
+        chief_links_place(chief);
+    else
+        chief_tell(chief, status, err.text);
+}
+
+static void on_down(void *arg, struct mst_peer *peer, mst_status status, const char *text)
+{
+    struct ps_link *link = arg;
+    if (link->chief->phase >= CHIEF_TELLING) {
+        link->is_told = true;
+        mst_peer_stop(peer);
+        chief_check_told(link->chief);
+        return;
+    }
+    MST_LOG(WARN, "chief", "parameter server lost", "ps=%u status=%s reason=\"%s\"", link->index,
+            mst_status_name(status), text);
+}
+
+static void on_refused(void *arg, struct mst_peer *peer, mst_status status, const char *text)
+{
+    struct ps_link *link = arg;
+    (void)peer;
+    link->is_told = true;
+    chief_tell(link->chief, status, text);
+}
+
+static const struct mst_peer_events peer_events = {on_greet, on_up, on_down, on_refused};
+
+// ---- heartbeats, fences, silence ----
+
+static void on_beat(void *arg, const struct mst_reply *reply)
+{
+    struct ps_link *link = arg;
+    link->is_beating = false;
+    // The connection stands and nobody answers: a stopped process, or a host that is gone.
+    if (reply->status == MST_DEADLINE_EXCEEDED && link->chief->phase < CHIEF_TELLING)
+        lose_ps(link->chief, link, "it does not answer heartbeats");
+}
+
+void chief_links_beat(struct mst_chief *chief)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_link *link = &chief->links[i];
+        if (link->is_beating || !mst_peer_is_up(link->peer))
+            continue;
+        link->is_beating = true;
+        struct mst_msg_heartbeat heartbeat = {.role = MST_PEER_CHIEF,
+                                              .incarnation = chief->config.identity->incarnation,
+                                              .state_text = chief->checkpoint};
+        CALL(link, HEARTBEAT, heartbeat, &heartbeat, chief->config.job->lease_ms, on_beat);
+    }
+}
+
+static void take_fence(struct ps_link *link, const struct mst_msg_fence_reply *reply)
+{
+    struct mst_chief *chief = link->chief;
+    if (reply->n_rows == 0)
+        return;
+    struct mst_lease_mark *marks = mst_alloc_array(reply->n_rows, sizeof *marks);
+    for (size_t i = 0; i < reply->n_rows; i++)
+        marks[i] = (struct mst_lease_mark){reply->rows[i].lease, reply->rows[i].offset};
+    struct mst_leases_revoked revoked;
+    if (mst_coordinator_fence_answered(&chief->coordinator, &link->fence, marks, reply->n_rows, &revoked)) {
+        MST_LOG(WARN, "chief", "worker fenced", "worker=%u number=%llu done=%llu torn=%llu returned=%llu",
+                link->fence.worker, (unsigned long long)link->fence.number, (unsigned long long)revoked.n_done,
+                (unsigned long long)revoked.n_torn, (unsigned long long)revoked.n_returned);
+        chief_advance(chief);
+    }
+    free(marks);
+}
+
+static void on_fenced(void *arg, const struct mst_reply *reply)
+{
+    struct ps_link *link = arg;
+    link->is_fencing = false;
+    if (reply->status != MST_OK || link->chief->phase >= CHIEF_TELLING)
+        return; // sent again by the tick
+    struct mst_arena arena;
+    struct mst_msg_fence_reply answer;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    if (mst_msg_fence_reply_decode(reply->message->meta, &arena, &answer, NULL) == MST_OK)
+        take_fence(link, &answer);
+    mst_arena_fini(&arena);
+}
+
+static void send_fences(struct mst_chief *chief)
+{
+    struct mst_fence fence;
+    for (size_t cursor = 0; mst_membership_next_fence(&chief->coordinator.membership, &cursor, &fence);) {
+        struct ps_link *link = &chief->links[fence.ps];
+        if (link->is_fencing || !mst_peer_is_up(link->peer))
+            continue;
+        link->is_fencing = true;
+        link->fence = fence;
+        struct mst_msg_fence message = {chief->term, fence.worker, fence.number};
+        CALL(link, FENCE, fence, &message, chief->config.job->lease_ms, on_fenced);
+    }
+}
+
+void chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
+{
+    (void)now_ms;
+    if (chief->phase < CHIEF_PLACING || chief->phase >= CHIEF_TELLING)
+        return;
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_link *link = &chief->links[i];
+        if (mst_peer_is_up(link->peer) || mst_peer_down_ms(link->peer) <= chief->config.job->lease_ms)
+            continue;
+        char state[128];
+        mst_peer_state(link->peer, state, sizeof state);
+        lose_ps(chief, link, state);
+        return;
+    }
+    send_fences(chief);
+}
+
+void chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        const struct ps_link *link = &chief->links[i];
+        char state[128];
+        if (mst_peer_is_up(link->peer) && (chief->phase != CHIEF_PLACING || link->is_placed))
+            continue;
+        if (mst_peer_is_up(link->peer))
+            snprintf(state, sizeof state, "making its shards");
+        else
+            mst_peer_state(link->peer, state, sizeof state);
+        int n = snprintf(out + used, out_bytes - used, "%sps-%zu (%s)", used ? ", " : "", i, state);
+        if (n < 0 || (size_t)n >= out_bytes - used)
+            return;
+        used += (size_t)n;
+    }
+}
+
+// ---- the end ----
+
+static void on_told(void *arg, const struct mst_reply *reply)
+{
+    struct ps_link *link = arg;
+    (void)reply; // told, or beyond reach
+    link->is_told = true;
+    mst_peer_stop(link->peer);
+    chief_check_told(link->chief);
+}
+
+void chief_links_finish(struct mst_chief *chief)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_link *link = &chief->links[i];
+        if (!mst_peer_is_up(link->peer)) {
+            link->is_told = true;
+            mst_peer_stop(link->peer);
+            continue;
+        }
+        struct mst_msg_finish finish = {chief->term, (uint32_t)chief->end_status, chief->end_text};
+        CALL(link, FINISH, finish, &finish, chief->config.job->lease_ms, on_told);
+    }
+}
+
+// ---- making and freeing ----
+
+mst_status chief_links_new(struct mst_chief *chief, struct mst_error *err)
+{
+    chief->links = mst_alloc_array(chief->config.n_ps, sizeof *chief->links);
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_link *link = &chief->links[i];
+        link->chief = chief;
+        link->index = (uint32_t)i;
+        char name[32];
+        snprintf(name, sizeof name, "ps-%zu", i);
+        struct mst_peer_config config = {.name = name,
+                                         .address = chief->config.ps_addresses[i],
+                                         .user_timeout_ms = chief->config.job->lease_ms,
+                                         .events = &peer_events,
+                                         .arg = link};
+        MST_TRY(mst_peer_new(chief->config.control, chief->config.resolver, &config, &link->peer, err));
+    }
+    return MST_OK;
+}
+
+void chief_links_start(struct mst_chief *chief)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        mst_peer_start(chief->links[i].peer);
+}
+
+void chief_links_free(struct mst_chief *chief)
+{
+    for (size_t i = 0; chief->links && i < chief->config.n_ps; i++)
+        mst_peer_free(chief->links[i].peer);
+    free(chief->links);
+    chief->links = NULL;
+}

@@ -1,0 +1,177 @@
+// A checkpoint: every PS writes its data file and says what is in it, the chief adds `iterations`, writes the index and
+// commits on the work thread. Until cuts exist (a later step of the protocol) buckets may be of different steps.
+#include "chief/chief_private.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "ckpt/checkpoint.h"
+
+#include <stdlib.h>
+
+enum { SAVE_MS = 600000 }; // a PS's part on a slow disk
+
+struct chief_save {
+    struct mst_chief *chief;
+    uint64_t step;
+    struct mst_checkpoint_writer *writer;
+    size_t n_waiting; // PSs that have not answered
+    uint64_t n_updates; // the fewest of a PS
+    uint64_t began_ms;
+    mst_status status;
+    struct mst_error err;
+};
+
+// The argument of one PS's answer.
+struct save_part {
+    struct chief_save *save;
+    struct ps_link *link;
+};
+
+bool chief_is_saving(const struct mst_chief *chief)
+{
+    return chief->save != NULL;
+}
+
+void chief_save_free(struct mst_chief *chief)
+{
+    if (!chief->save)
+        return;
+    mst_checkpoint_abort(chief->save->writer);
+    free(chief->save);
+    chief->save = NULL;
+}
+
+static void over(struct chief_save *save)
+{
+    struct mst_chief *chief = save->chief;
+    mst_status status = save->status;
+    struct mst_error err = save->err;
+    if (status == MST_OK) {
+        free(chief->checkpoint);
+        chief->checkpoint = mst_checkpoint_prefix(chief->config.job->checkpoint_dir, save->step);
+        chief->checkpoint_step = save->step;
+        chief->checkpoint_ms = mst_clock_monotonic_ms();
+        bool is_whole = chief->phase == CHIEF_CLOSING;
+        MST_LOG(INFO, "chief", "checkpoint written", "prefix=%s ms=%llu%s", chief->checkpoint,
+                (unsigned long long)(chief->checkpoint_ms - save->began_ms),
+                is_whole ? "" : " note=\"buckets may be of different steps\"");
+        mst_progress_write(chief->config.progress_fd, "checkpoint", json_pack("{s:s}", "prefix", chief->checkpoint));
+    }
+    chief->save = NULL;
+    free(save);
+    chief_on_saved(chief, status, err.text);
+}
+
+static void on_committed(void *arg)
+{
+    over(arg);
+}
+
+// On the work thread.
+static void commit(void *arg)
+{
+    struct chief_save *save = arg;
+    int64_t iterations = (int64_t)save->n_updates;
+    struct mst_checkpoint_value value = {.tensor = {.name = "iterations", .type = MST_TF_INT64}, .data = &iterations};
+    save->status = mst_checkpoint_write(save->writer, &value, 1, &save->err);
+    if (save->status == MST_OK)
+        save->status = mst_checkpoint_commit(save->writer, save->chief->config.job->checkpoint_keep, &save->err);
+    else
+        mst_checkpoint_abort(save->writer);
+    save->writer = NULL;
+    mst_loop_post(save->chief->config.control, on_committed, save);
+}
+
+static mst_status add_entry(struct chief_save *save, const struct ps_link *link,
+                            const struct mst_msg_bundle_entry *entry)
+{
+    struct mst_bundle_tensor tensor = {.name = entry->name, .type = (enum mst_tf_type)entry->dtype};
+    if (entry->n_dims > MST_SHAPE_MAX_RANK)
+        return mst_fail(&save->err, MST_INVALID_ARGUMENT, "ps-%u says that %s has %zu axes", link->index, entry->name,
+                        entry->n_dims);
+    tensor.shape.rank = entry->n_dims;
+    for (size_t d = 0; d < entry->n_dims; d++)
+        tensor.shape.dims[d] = (size_t)entry->dims[d];
+    if (entry->n_starts > 0) {
+        tensor.row_offset = entry->starts[0];
+        tensor.n_rows = entry->lengths[0];
+    }
+    struct mst_bundle_piece piece = {entry->offset, entry->size_bytes, entry->crc32c};
+    return mst_checkpoint_add(save->writer, &tensor, link->index, &piece, &save->err);
+}
+
+static void take_part(struct save_part *part, const struct mst_reply *reply)
+{
+    struct chief_save *save = part->save;
+    if (reply->status != MST_OK) {
+        save->status = mst_fail(&save->err, reply->status, "ps-%u did not write its part: %s", part->link->index,
+                                reply->text);
+        return;
+    }
+    struct mst_arena arena;
+    struct mst_msg_save_reply answer;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    save->status = mst_msg_save_reply_decode(reply->message->meta, &arena, &answer, &save->err);
+    for (size_t i = 0; save->status == MST_OK && i < answer.n_entries; i++)
+        save->status = add_entry(save, part->link, &answer.entries[i]);
+    if (save->status == MST_OK && save->n_updates > answer.iterations)
+        save->n_updates = answer.iterations;
+    mst_arena_fini(&arena);
+}
+
+static void on_part(void *arg, const struct mst_reply *reply)
+{
+    struct save_part *part = arg;
+    struct chief_save *save = part->save;
+    if (save->status == MST_OK)
+        take_part(part, reply);
+    free(part);
+    if (--save->n_waiting > 0)
+        return;
+    if (save->status == MST_OK) {
+        // A server that holds nothing says so with the largest number.
+        if (save->n_updates == UINT64_MAX)
+            save->n_updates = save->step;
+        mst_loop_post(save->chief->work, commit, save);
+        return;
+    }
+    mst_checkpoint_abort(save->writer);
+    over(save);
+}
+
+void chief_save(struct mst_chief *chief, uint64_t step)
+{
+    struct chief_save *save = mst_alloc(sizeof *save);
+    *save = (struct chief_save){.chief = chief, .step = step, .n_updates = UINT64_MAX};
+    save->began_ms = mst_clock_monotonic_ms();
+    chief->save = save;
+    size_t n_shards = chief->config.n_ps + 1; // the last one is the chief's own
+    save->status = mst_checkpoint_begin(chief->config.job->checkpoint_dir, step, n_shards, &save->writer, &save->err);
+    if (save->status != MST_OK) {
+        over(save);
+        return;
+    }
+    save->n_waiting = chief->config.n_ps;
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct mst_msg_save message = {.term = chief->term,
+                                       .dir = chief->config.job->checkpoint_dir,
+                                       .step = step,
+                                       .shard_id = (uint32_t)i,
+                                       .n_shards = (uint32_t)n_shards};
+        struct save_part *part = mst_alloc(sizeof *part);
+        *part = (struct save_part){save, &chief->links[i]};
+        struct mst_buf meta;
+        mst_buf_init(&meta, MST_FRAME_META_MAX);
+        mst_status status = mst_msg_save_encode(&message, &meta);
+        MST_ASSERT(status == MST_OK); // a path of ours
+        struct mst_call call = {.method = MST_METHOD_SAVE,
+                                .meta = mst_buf_view(&meta),
+                                .deadline_ms = SAVE_MS,
+                                .on_reply = on_part,
+                                .arg = part};
+        mst_peer_call(chief->links[i].peer, &call);
+        mst_buf_fini(&meta);
+    }
+}

@@ -1,0 +1,407 @@
+// What workers ask: to be admitted (greeting), where variables live (MAP), what to train (LEASE), a sign of life
+// (HEARTBEAT), and that it cannot go on (FINISH). A question that has no answer yet is parked and looked at again whenever
+// something changed; none is kept longer than HOLD_MS, so that a worker's deadline never passes unanswered.
+#include "chief/chief_private.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { HOLD_MS = 2000, WORKERS_MAX = 65536 };
+
+static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message *message);
+static void on_map(void *arg, struct mst_conn *conn, const struct mst_message *message);
+static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message);
+static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message);
+
+static const struct mst_handler handlers[] = {
+    {MST_METHOD_LEASE, NULL, on_lease},
+    {MST_METHOD_MAP, NULL, on_map},
+    {MST_METHOD_HEARTBEAT, NULL, on_heartbeat},
+    {MST_METHOD_FINISH, NULL, on_finish},
+};
+
+static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text);
+
+static const struct mst_service service = {handlers, sizeof handlers / sizeof handlers[0], on_closed};
+
+#define REPLY(conn, message, name, reply)                                                                              \
+    do {                                                                                                               \
+        struct mst_buf meta_;                                                                                          \
+        mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
+        mst_status encoded_ = mst_msg_##name##_encode(reply, &meta_);                                                  \
+        if (encoded_ == MST_OK)                                                                                        \
+            mst_conn_reply(conn, message, mst_buf_view(&meta_), NULL);                                                 \
+        else                                                                                                           \
+            mst_conn_reply_error(conn, message, encoded_, "the answer does not fit a frame");                          \
+        mst_buf_fini(&meta_);                                                                                          \
+    } while (0)
+
+// ---- parked questions ----
+
+static void park(struct mst_chief *chief, struct worker_conn *from, const struct mst_message *message,
+                 const struct mst_lease_ask *ask)
+{
+    struct parked *parked = mst_alloc(sizeof *parked);
+    *parked = (struct parked){.from = from, .method = message->method, .call = message->call};
+    parked->since_ms = mst_clock_monotonic_ms();
+    if (ask)
+        parked->ask = *ask;
+    struct parked **end = &chief->parked;
+    while (*end)
+        end = &(*end)->next;
+    *end = parked;
+}
+
+static void drop_parked(struct mst_chief *chief, const struct worker_conn *from)
+{
+    for (struct parked **at = &chief->parked; *at;) {
+        struct parked *parked = *at;
+        if (parked->from != from) {
+            at = &parked->next;
+            continue;
+        }
+        *at = parked->next;
+        free(parked);
+    }
+}
+
+static void reply_lease(struct mst_conn *conn, const struct mst_message *message,
+                        const struct mst_lease_answer *answer)
+{
+    static const enum mst_lease_reply_kind kinds[] = {
+        [MST_ANSWER_LEASE] = MST_LEASE_REPLY_LEASE,
+        [MST_ANSWER_WAIT] = MST_LEASE_REPLY_WAIT,
+        [MST_ANSWER_FINISHED] = MST_LEASE_REPLY_WAIT, // the job is over only when the model is written
+        [MST_ANSWER_FENCED] = MST_LEASE_REPLY_FENCED,
+    };
+    struct mst_msg_lease_reply reply = {.kind = kinds[answer->kind],
+                                        .lease = answer->lease.id,
+                                        .seq = answer->lease.seq,
+                                        .epoch = answer->lease.epoch,
+                                        .first_batch = answer->lease.first_batch,
+                                        .n_batches = answer->lease.n_batches};
+    REPLY(conn, message, lease_reply, &reply);
+}
+
+static void reply_over(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message)
+{
+    bool ok = chief->end_status == MST_OK;
+    struct mst_msg_lease_reply reply = {.kind = ok ? MST_LEASE_REPLY_FINISHED : MST_LEASE_REPLY_FAILED,
+                                        .status = (uint32_t)chief->end_status,
+                                        .text = chief->end_text};
+    REPLY(conn, message, lease_reply, &reply);
+}
+
+static void note_lease_given(struct mst_chief *chief)
+{
+    if (chief->first_lease_ns == 0)
+        chief->first_lease_ns = mst_clock_monotonic_ns();
+}
+
+// Answers a lease question if there is an answer; false: keep it.
+static bool try_lease(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
+                      const struct mst_lease_ask *ask)
+{
+    if (chief->phase >= CHIEF_TELLING) {
+        reply_over(chief, conn, message);
+        return true;
+    }
+    if (chief->phase < CHIEF_RUNNING)
+        return false;
+    struct mst_lease_answer answer;
+    mst_coordinator_ask_again(&chief->coordinator, ask, mst_clock_monotonic_ms(), &answer);
+    if (answer.kind == MST_ANSWER_WAIT || answer.kind == MST_ANSWER_FINISHED)
+        return false;
+    if (answer.kind == MST_ANSWER_LEASE)
+        note_lease_given(chief);
+    reply_lease(conn, message, &answer);
+    return true;
+}
+
+static bool try_map(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message)
+{
+    if (chief->phase >= CHIEF_TELLING && chief->end_status != MST_OK) {
+        mst_conn_reply_error(conn, message, chief->end_status, "%s", chief->end_text);
+        return true;
+    }
+    if (chief->phase < CHIEF_RUNNING)
+        return false;
+    struct mst_msg_map map = chief->map;
+    map.nonce_path = map.nonce = NULL; // for parameter servers only
+    map.restore_prefix = NULL;
+    REPLY(conn, message, map, &map);
+    return true;
+}
+
+static bool hold_no_longer(const struct parked *parked, struct mst_conn *conn, const struct mst_message *message)
+{
+    if (parked->method != MST_METHOD_LEASE || mst_clock_monotonic_ms() - parked->since_ms < HOLD_MS)
+        return false;
+    struct mst_lease_answer wait = {.kind = MST_ANSWER_WAIT};
+    reply_lease(conn, message, &wait);
+    return true;
+}
+
+void chief_answer_parked(struct mst_chief *chief)
+{
+    for (struct parked **at = &chief->parked; *at;) {
+        struct parked *parked = *at;
+        struct mst_conn *conn = parked->from->conn;
+        struct mst_message message = {.method = parked->method, .call = parked->call};
+        bool answered = parked->method == MST_METHOD_MAP ? try_map(chief, conn, &message)
+                                                         : try_lease(chief, conn, &message, &parked->ask);
+        if (!answered && !hold_no_longer(parked, conn, &message)) {
+            at = &parked->next;
+            continue;
+        }
+        *at = parked->next;
+        free(parked);
+    }
+}
+
+// ---- calls ----
+
+static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct worker_conn *from = arg;
+    struct mst_chief *chief = from->chief;
+    struct mst_arena arena;
+    struct mst_msg_lease lease;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_lease_decode(message->meta, &arena, &lease, &err);
+    mst_arena_fini(&arena); // it holds no texts or arrays
+    if (status == MST_OK && lease.index != from->worker)
+        status = mst_fail(&err, MST_INVALID_ARGUMENT, "worker-%u asked as worker-%u", from->worker, lease.index);
+    if (status != MST_OK) {
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
+        return;
+    }
+    struct mst_lease_ask ask = {lease.index, lease.number, lease.seq, lease.done_seq, lease.sums};
+    mst_membership_heard(&chief->coordinator.membership, ask.worker, ask.number, mst_clock_monotonic_ms());
+    if (!try_lease(chief, conn, message, &ask))
+        park(chief, from, message, &ask);
+    if (chief->phase < CHIEF_TELLING)
+        chief_advance(chief);
+}
+
+static void on_map(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct worker_conn *from = arg;
+    if (!try_map(from->chief, conn, message))
+        park(from->chief, from, message, NULL);
+}
+
+static struct mst_role_figures *figures_of(struct mst_chief *chief, uint32_t worker)
+{
+    if (worker >= chief->n_figures) {
+        size_t n = (size_t)worker + 1;
+        chief->figures = mst_realloc_array(chief->figures, n, sizeof *chief->figures);
+        for (size_t i = chief->n_figures; i < n; i++)
+            chief->figures[i] = (struct mst_role_figures){.role = NULL, .index = (uint32_t)i};
+        chief->n_figures = n;
+    }
+    return &chief->figures[worker];
+}
+
+static void note_figures(struct mst_chief *chief, const struct mst_msg_heartbeat *heartbeat)
+{
+    struct mst_role_figures *figures = figures_of(chief, heartbeat->index);
+    figures->role = "worker";
+    figures->cpu_seconds = heartbeat->cpu_seconds;
+    if (figures->max_rss_bytes < heartbeat->max_rss_bytes)
+        figures->max_rss_bytes = heartbeat->max_rss_bytes;
+    figures->n_updates = heartbeat->progress;
+    if (heartbeat->progress > 0 && chief->first_step_ns == 0) {
+        chief->first_step_ns = mst_clock_monotonic_ns();
+        MST_LOG(INFO, "chief", "first step", "seconds=%.3f",
+                (double)(chief->first_step_ns - chief->config.started_ns) * 1e-9);
+    }
+}
+
+static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct worker_conn *from = arg;
+    struct mst_chief *chief = from->chief;
+    struct mst_arena arena;
+    struct mst_msg_heartbeat heartbeat;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_heartbeat_decode(message->meta, &arena, &heartbeat, &err);
+    if (status == MST_OK && heartbeat.index != from->worker)
+        status = mst_fail(&err, MST_INVALID_ARGUMENT, "worker-%u beat as worker-%u", from->worker, heartbeat.index);
+    if (status != MST_OK) {
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
+    } else {
+        mst_membership_heard(&chief->coordinator.membership, heartbeat.index, heartbeat.number,
+                             mst_clock_monotonic_ms());
+        note_figures(chief, &heartbeat);
+        bool is_over = chief->phase >= CHIEF_TELLING;
+        struct mst_msg_heartbeat_reply reply = {.job_state = chief->phase < CHIEF_RUNNING ? MST_JOB_WAITING
+                                                             : !is_over                   ? MST_JOB_RUNNING
+                                                             : chief->end_status == MST_OK ? MST_JOB_FINISHED
+                                                                                           : MST_JOB_FAILED,
+                                                .status = (uint32_t)chief->end_status,
+                                                .text = is_over ? chief->end_text : NULL,
+                                                .step = chief_steps_done(chief)};
+        REPLY(conn, message, heartbeat_reply, &reply);
+    }
+    mst_arena_fini(&arena);
+}
+
+// A worker cannot go on, and no other could in its place: bad data, a loss that is not a number.
+static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct worker_conn *from = arg;
+    struct mst_chief *chief = from->chief;
+    struct mst_arena arena;
+    struct mst_msg_finish finish;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_finish_decode(message->meta, &arena, &finish, &err);
+    if (status != MST_OK) {
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
+    } else {
+        struct mst_msg_finish_reply reply = {0};
+        REPLY(conn, message, finish_reply, &reply);
+        if (finish.status != MST_OK)
+            chief_tell(chief, (mst_status)finish.status, finish.text);
+    }
+    mst_arena_fini(&arena);
+}
+
+// ---- connections ----
+
+static bool has_conn(const struct mst_chief *chief, uint32_t worker, uint64_t number)
+{
+    for (const struct worker_conn *conn = chief->workers; conn; conn = conn->next)
+        if (conn->worker == worker && conn->number == number)
+            return true;
+    return false;
+}
+
+static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
+{
+    struct worker_conn *closed = arg;
+    struct mst_chief *chief = closed->chief;
+    (void)conn;
+    drop_parked(chief, closed);
+    for (struct worker_conn **at = &chief->workers; *at; at = &(*at)->next)
+        if (*at == closed) {
+            *at = closed->next;
+            break;
+        }
+    if (chief->phase < CHIEF_TELLING && !has_conn(chief, closed->worker, closed->number)) {
+        MST_LOG(WARN, "chief", "worker lost", "worker=%u number=%llu status=%s reason=\"%s\"", closed->worker,
+                (unsigned long long)closed->number, mst_status_name(status), text);
+        mst_membership_lost(&chief->coordinator.membership, closed->worker, closed->number, mst_clock_monotonic_ms());
+    }
+    free(closed);
+    chief_check_told(chief);
+}
+
+static void refuse(struct mst_conn *conn, const struct mst_message *message, mst_status status, const char *text)
+{
+    MST_LOG(WARN, "chief", "greeting refused", "peer=%s status=%s reason=\"%s\"", mst_conn_name(conn),
+            mst_status_name(status), text);
+    mst_conn_reply_error(conn, message, status, "%s", text);
+    mst_conn_close_flushed(conn);
+}
+
+// Another process holds the index and lives: asked again for a while, then refused for good.
+static void refuse_rival(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
+                         const struct mst_msg_greeting *greeting)
+{
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    if (greeting->index >= chief->n_rivals) {
+        size_t n = (size_t)greeting->index + 1;
+        chief->rivals = mst_realloc_array(chief->rivals, n, sizeof *chief->rivals);
+        memset(chief->rivals + chief->n_rivals, 0, (n - chief->n_rivals) * sizeof *chief->rivals);
+        chief->n_rivals = n;
+    }
+    struct rival *rival = &chief->rivals[greeting->index];
+    if (rival->incarnation != greeting->incarnation)
+        *rival = (struct rival){greeting->incarnation, now_ms};
+    struct mst_error err;
+    // Twice the lease: a holder that died without a word is declared dead after one.
+    bool is_final = now_ms - rival->since_ms >= 2 * chief->config.job->lease_ms;
+    mst_status status = is_final ? MST_ALREADY_EXISTS : MST_UNAVAILABLE;
+    mst_fail(&err, status, "another process is worker-%u and alive; stop it, or give this one another index",
+             greeting->index);
+    if (is_final) {
+        refuse(conn, message, status, err.text);
+        return;
+    }
+    mst_conn_reply_error(conn, message, status, "%s", err.text);
+    mst_conn_close_flushed(conn);
+}
+
+static void admit(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
+                  const struct mst_msg_greeting *greeting, uint64_t number)
+{
+    if (!has_conn(chief, greeting->index, number))
+        MST_LOG(INFO, "chief", "worker admitted", "worker=%u number=%llu peer=%s", greeting->index,
+                (unsigned long long)number, mst_conn_name(conn));
+    struct mst_msg_greeting_reply reply;
+    mst_identity_answer(chief->config.identity, &reply);
+    reply.number = number;
+    reply.term = chief->term;
+    reply.chief_known = true;
+    reply.chief_address = chief->config.identity->address;
+    REPLY(conn, message, greeting_reply, &reply);
+    struct worker_conn *worker = mst_alloc(sizeof *worker);
+    *worker = (struct worker_conn){chief->workers, chief, conn, greeting->index, number};
+    chief->workers = worker;
+    mst_service_attach(&service, worker, conn);
+}
+
+void chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,
+                       const struct mst_msg_greeting *greeting)
+{
+    struct mst_chief *chief = arg;
+    struct mst_error err;
+    mst_status status = mst_identity_check(chief->config.identity, greeting, &err);
+    if (status == MST_OK && greeting->role != MST_PEER_WORKER)
+        status = mst_fail(&err, MST_FAILED_PRECONDITION, "%s-%u greeted the chief; only workers do",
+                          mst_peer_role_name(greeting->role), greeting->index);
+    if (status == MST_OK && greeting->index >= WORKERS_MAX)
+        status = mst_fail(&err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", greeting->index, WORKERS_MAX);
+    if (status != MST_OK) {
+        refuse(conn, message, status, err.text);
+        return;
+    }
+    uint64_t number;
+    if (mst_membership_greet(&chief->coordinator.membership, greeting->index, greeting->incarnation,
+                             mst_clock_monotonic_ms(), &number) == MST_GREET_ADMITTED)
+        admit(chief, conn, message, greeting, number);
+    else
+        refuse_rival(chief, conn, message, greeting);
+}
+
+size_t chief_n_worker_conns(const struct mst_chief *chief)
+{
+    size_t n = 0;
+    for (const struct worker_conn *conn = chief->workers; conn; conn = conn->next)
+        n++;
+    return n;
+}
+
+void chief_workers_free(struct mst_chief *chief)
+{
+    while (chief->parked) {
+        struct parked *parked = chief->parked;
+        chief->parked = parked->next;
+        free(parked);
+    }
+    while (chief->workers) {
+        struct worker_conn *worker = chief->workers;
+        chief->workers = worker->next;
+        mst_conn_close(worker->conn);
+        free(worker);
+    }
+}

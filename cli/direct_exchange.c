@@ -1,0 +1,146 @@
+#include "cli/direct_exchange.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <stdlib.h>
+
+struct direct_bucket {
+    struct mst_bucket *bucket;
+    struct mst_version *version;  // held; NULL before the first pull
+    const float **grads; // one a piece
+};
+
+struct direct_exchange {
+    struct mst_exchange base;
+    const struct mst_layout *layout;
+    struct mst_exchange_events events;
+    struct direct_bucket *buckets;
+    const float **grads;  // backs those of the buckets
+    const float **params; // by variable
+};
+
+static void hold(struct direct_exchange *x, size_t index, struct mst_version *version)
+{
+    struct direct_bucket *bucket = &x->buckets[index];
+    const struct mst_layout_bucket *place = &x->layout->buckets[index];
+    if (bucket->version)
+        mst_version_unref(bucket->version);
+    bucket->version = version;
+    size_t at = 0;
+    for (size_t i = 0; i < place->n; i++) {
+        const struct mst_layout_run *run = &x->layout->runs[place->first + i];
+        if (run->at == 0)
+            x->params[run->variable] = version->floats + at;
+        at += run->n_floats;
+    }
+}
+
+static void pull(struct mst_exchange *exchange, uint64_t number)
+{
+    struct direct_exchange *x = (struct direct_exchange *)exchange;
+    for (size_t b = 0; b < x->layout->n_buckets; b++) {
+        hold(x, b, mst_bucket_pull(x->buckets[b].bucket, 0, number));
+        struct mst_exchange_answer answer = {.bucket = b, .number = number, .is_finite = true};
+        x->events.on_answered(x->events.arg, &answer);
+    }
+}
+
+static void push(struct mst_exchange *exchange, size_t index, const struct mst_session_push *push, double weight)
+{
+    struct direct_exchange *x = (struct direct_exchange *)exchange;
+    struct direct_bucket *bucket = &x->buckets[index];
+    (void)weight; // of one worker, every gradient counts alike
+    struct mst_bucket_push identity = {0, push->number, push->step, push->lease, push->offset};
+    struct mst_gradients gradients = {.pieces = bucket->grads};
+    struct mst_push_result result;
+    mst_bucket_push(bucket->bucket, &identity, &gradients, &result);
+    MST_ASSERT(result.outcome != MST_PUSH_LATER); // this exchange holds one version, and there are three
+    if (result.outcome == MST_PUSH_REFUSED) {
+        x->events.on_refused(x->events.arg, MST_FAILED_PRECONDITION, mst_push_verdict_text(result.verdict));
+        return;
+    }
+    hold(x, index, result.version);
+    struct mst_exchange_answer answer = {.bucket = index,
+                                         .number = push->number,
+                                         .step = push->step,
+                                         .staleness = result.staleness,
+                                         .is_finite = result.is_finite};
+    x->events.on_answered(x->events.arg, &answer);
+}
+
+static void drop(struct mst_exchange *exchange)
+{
+    (void)exchange; // nothing is ever outstanding
+}
+
+static const float *const *params(struct mst_exchange *exchange)
+{
+    return ((struct direct_exchange *)exchange)->params;
+}
+
+static const struct mst_exchange_ops ops = {pull, push, drop, params};
+
+// Parts of one variable that follow each other in a bucket are the variable.
+static bool continues(const struct mst_layout_run *run, const struct mst_layout_run *before)
+{
+    return before && before->variable == run->variable && before->at + before->n_floats == run->at;
+}
+
+static mst_status find_buckets(struct direct_exchange *x, struct mst_ps *ps, float *const *grads, struct mst_error *err)
+{
+    for (size_t b = 0; b < x->layout->n_buckets; b++) {
+        const struct mst_layout_bucket *place = &x->layout->buckets[b];
+        x->buckets[b].bucket = mst_ps_bucket(ps, place->thread, (uint32_t)b);
+        x->buckets[b].grads = x->grads + place->first;
+        if (!x->buckets[b].bucket)
+            return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %zu is not held by this process", b);
+        for (size_t i = 0; i < place->n; i++) {
+            const struct mst_layout_run *run = &x->layout->runs[place->first + i];
+            x->grads[place->first + i] = grads[run->variable] + run->at;
+            if (run->at != 0 && !continues(run, i ? run - 1 : NULL))
+                return mst_fail(err, MST_INVALID_ARGUMENT, "variable %zu lies in pieces that do not follow each other",
+                                run->variable);
+        }
+    }
+    return MST_OK;
+}
+
+mst_status mst_exchange_direct_new(struct mst_ps *ps, const struct mst_layout *layout, float *const *grads,
+                                   const struct mst_exchange_events *events, struct mst_exchange **out,
+                                   struct mst_error *err)
+{
+    *out = NULL;
+    struct direct_exchange *x = mst_alloc(sizeof *x);
+    size_t n_variables = 0;
+    for (size_t i = 0; i < layout->n_runs; i++)
+        if (n_variables <= layout->runs[i].variable)
+            n_variables = layout->runs[i].variable + 1;
+    x->base.ops = &ops;
+    x->layout = layout;
+    x->events = *events;
+    x->buckets = mst_alloc_array(layout->n_buckets, sizeof *x->buckets);
+    x->grads = mst_alloc_array(layout->n_runs, sizeof *x->grads);
+    x->params = mst_alloc_array(n_variables, sizeof *x->params);
+    mst_status status = find_buckets(x, ps, grads, err);
+    if (status != MST_OK) {
+        mst_exchange_direct_free(&x->base);
+        return status;
+    }
+    *out = &x->base;
+    return MST_OK;
+}
+
+void mst_exchange_direct_free(struct mst_exchange *exchange)
+{
+    struct direct_exchange *x = (struct direct_exchange *)exchange;
+    if (!x)
+        return;
+    for (size_t b = 0; b < x->layout->n_buckets; b++)
+        if (x->buckets[b].version)
+            mst_version_unref(x->buckets[b].version);
+    free(x->buckets);
+    free(x->grads);
+    free(x->params);
+    free(x);
+}

@@ -1,0 +1,61 @@
+#include "cli/job_context.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "spec/json_source.h"
+#include "tfio/disk_file.h"
+
+#include <stdlib.h>
+
+static mst_status read_model(struct mst_job_context *context, struct mst_error *err)
+{
+    const char *path = context->job->model_path;
+    mst_status status = mst_disk_read(path, MST_JSON_MAX_BYTES, &context->model_text, err);
+    if (status != MST_OK) // what names the model is the configuration, so this is an error of the configuration
+        return mst_fail_prefix(err, MST_INVALID_ARGUMENT, "%s: model", context->job->file);
+    return mst_model_parse(mst_buf_view(&context->model_text), path, &context->model, err);
+}
+
+static mst_status read_all(struct mst_job_context *context, const struct mst_job_request *request, struct mst_error *err)
+{
+    MST_TRY(mst_job_load(request, &context->job, err));
+    MST_TRY(read_model(context, err));
+    char *path = mst_text("%s: compile", request->path);
+    mst_status status = mst_compile_parse(context->job->compile, path, context->model, &context->compile, err);
+    free(path);
+    if (status != MST_OK)
+        return status;
+    path = mst_text("%s: compile.optimizer", request->path);
+    status = mst_optimizer_parse(json_object_get(context->job->compile, "optimizer"), path, &context->optimizer, err);
+    free(path);
+    if (status != MST_OK)
+        return status;
+    return mst_job_hash(context->job, (const char *)context->model_text.data, context->model_text.len, &context->hash,
+                        err);
+}
+
+mst_status mst_job_context_new(const struct mst_job_request *request, struct mst_job_context **out,
+                               struct mst_error *err)
+{
+    *out = NULL;
+    struct mst_job_context *context = mst_alloc(sizeof *context);
+    mst_buf_init(&context->model_text, MST_JSON_MAX_BYTES);
+    mst_status status = read_all(context, request, err);
+    if (status != MST_OK) {
+        mst_job_context_free(context);
+        return status;
+    }
+    *out = context;
+    return MST_OK;
+}
+
+void mst_job_context_free(struct mst_job_context *context)
+{
+    if (!context)
+        return;
+    mst_optimizer_free(context->optimizer);
+    mst_model_free(context->model);
+    mst_buf_fini(&context->model_text);
+    mst_job_free(context->job);
+    free(context);
+}

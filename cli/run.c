@@ -1,0 +1,436 @@
+// Puts roles and loops together. The control loop is this thread; the worker's and each of the PS's data loops have one of
+// their own. Without TF_CONFIG one process is chief, PS and worker: they talk over loopback like any others, but the worker
+// and the PS share one data loop, and pushes are calls.
+#include "cli/run.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/cpus.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "chief/chief.h"
+#include "chief/plan.h"
+#include "cli/direct_exchange.h"
+#include "cli/job_context.h"
+#include "event/signal.h"
+#include "http/http.h"
+#include "ps/ps.h"
+#include "rpc/resolve.h"
+#include "rpc/server.h"
+#include "spec/tf_config.h"
+#include "worker/worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { DATA_THREADS_DEFAULT_MAX = 4 }; // a PS's; more have to earn their place in a measurement
+
+struct run {
+    const struct mst_run_options *options;
+    uint64_t started_ns;
+    struct mst_cluster *cluster;
+    struct mst_job_context *context;
+    struct mst_loop *control;
+    struct mst_loop **data_loops; // of the PS; of the worker, if it is in the process, the first
+    size_t n_data_loops;
+    struct mst_resolver *resolver;
+    struct mst_http *http;
+    struct mst_signals signals;
+    uint64_t incarnation;
+    struct mst_identity chief_identity;
+    struct mst_identity ps_identity;
+    struct mst_identity worker_identity;
+    const char **ps_addresses;
+    size_t n_ps;
+    char *own_chief_address; // "127.0.0.1:port": of the chief in this process
+    char *own_ps_address;
+    struct mst_chief *chief;
+    struct mst_ps *ps;
+    struct mst_worker *worker;
+    struct mst_exchange *direct;
+    struct mst_server *worker_port; // a worker takes no calls; it only says so
+    int signal; // the one that ends us, or 0
+    bool is_over;
+    mst_status status;
+    struct mst_error err;
+};
+
+static bool runs_chief(const struct run *run)
+{
+    return run->cluster->is_chief;
+}
+
+static bool runs_ps(const struct run *run)
+{
+    return run->cluster->role == MST_ROLE_PS || run->cluster->role == MST_ROLE_LOCAL;
+}
+
+static bool runs_worker(const struct run *run)
+{
+    return run->cluster->role == MST_ROLE_WORKER || run->cluster->role == MST_ROLE_LOCAL ||
+           (run->cluster->is_chief && run->cluster->chief_trains);
+}
+
+// ---- the end ----
+
+static void finish(struct run *run, mst_status status, const char *text)
+{
+    if (run->is_over)
+        return;
+    run->is_over = true;
+    run->status = status;
+    snprintf(run->err.text, sizeof run->err.text, "%s", text);
+    mst_loop_stop(run->control);
+}
+
+// Roles end on their own loops; the process ends on the control loop.
+struct ended {
+    struct run *run;
+    bool is_worker;
+    mst_status status;
+    char text[1024];
+};
+
+static void on_ended(void *arg)
+{
+    struct ended *ended = arg;
+    struct run *run = ended->run;
+    if (!runs_chief(run))
+        finish(run, ended->status, ended->text);
+    else if (!ended->is_worker)
+        finish(run, ended->status, ended->text); // the chief's word, or the PS's in one process
+    else if (ended->status != MST_OK)
+        mst_chief_fail(run->chief, ended->status, ended->text);
+    free(ended);
+}
+
+static void post_ended(struct run *run, bool is_worker, mst_status status, const char *text)
+{
+    struct ended *ended = mst_alloc(sizeof *ended);
+    ended->run = run;
+    ended->is_worker = is_worker;
+    ended->status = status;
+    snprintf(ended->text, sizeof ended->text, "%s", text);
+    mst_loop_post_or_drop(run->control, on_ended, free, ended);
+}
+
+static void on_role_end(void *arg, mst_status status, const char *text)
+{
+    post_ended(arg, false, status, text);
+}
+
+static void on_ps_end(void *arg, mst_status status, const char *text)
+{
+    struct run *run = arg;
+    // With the chief in the process it is the chief that says when all is over.
+    if (!run->chief)
+        post_ended(run, false, status, text);
+}
+
+static void on_worker_end(void *arg, mst_status status, const char *text)
+{
+    post_ended(arg, true, status, text);
+}
+
+static void on_signal(void *arg, int number)
+{
+    struct run *run = arg;
+    if (run->signal)
+        _exit(128 + number); // a second one ends at once
+    run->signal = number;
+    struct mst_error err;
+    mst_fail(&err, MST_UNAVAILABLE, "%s-%u was told to stop by %s with work left",
+             mst_cluster_role_name(run->cluster), run->cluster->index, number == SIGINT ? "SIGINT" : "SIGTERM");
+    MST_LOG(WARN, "cli", "told to stop", "signal=%d", number);
+    if (run->chief)
+        mst_chief_fail(run->chief, MST_UNAVAILABLE, err.text);
+    else
+        finish(run, MST_UNAVAILABLE, err.text);
+}
+
+// ---- roles ----
+
+static struct mst_identity identity_of(const struct run *run, enum mst_peer_role role, uint32_t index,
+                                       const char *address)
+{
+    return (struct mst_identity){.job_name = run->context->job->name,
+                                 .job_hash = run->context->hash,
+                                 .role = role,
+                                 .index = index,
+                                 .address = address ? address : "",
+                                 .incarnation = run->incarnation};
+}
+
+static mst_status own_port(const struct run *run, uint16_t *out, struct mst_error *err)
+{
+    *out = 0;
+    if (!run->cluster->address)
+        return MST_OK;
+    char host[256];
+    return mst_address_split(run->cluster->address, host, sizeof host, out, err);
+}
+
+static mst_status list_ps(struct run *run, struct mst_error *err)
+{
+    const struct mst_task_list *list = &run->cluster->jobs[MST_ROLE_PS];
+    for (size_t i = 0; i < list->n_tasks; i++)
+        if (run->n_ps <= list->tasks[i].index)
+            run->n_ps = (size_t)list->tasks[i].index + 1;
+    run->ps_addresses = mst_alloc_array(run->n_ps ? run->n_ps : 1, sizeof(char *));
+    for (size_t i = 0; i < list->n_tasks; i++)
+        run->ps_addresses[list->tasks[i].index] = list->tasks[i].address;
+    for (size_t i = 0; runs_chief(run) && i < run->n_ps; i++)
+        if (!run->ps_addresses[i])
+            return mst_fail(err, MST_INVALID_ARGUMENT,
+                            "TF_CONFIG: the chief has to know every parameter server, and ps %zu is missing", i);
+    return MST_OK;
+}
+
+static mst_status start_data_loops(struct run *run, struct mst_error *err)
+{
+    size_t n = 1;
+    if (run->cluster->role == MST_ROLE_PS) {
+        size_t n_cpus = mst_cpus_usable();
+        n = run->options->n_data_threads ? run->options->n_data_threads
+            : n_cpus < DATA_THREADS_DEFAULT_MAX ? n_cpus
+                                                : DATA_THREADS_DEFAULT_MAX;
+    }
+    run->data_loops = mst_alloc_array(n, sizeof(struct mst_loop *));
+    for (size_t i = 0; i < n; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "data-%zu", i);
+        MST_TRY(mst_loop_new(name, &run->data_loops[i], err));
+        run->n_data_loops++;
+    }
+    return MST_OK;
+}
+
+static mst_status start_ps(struct run *run, struct mst_error *err)
+{
+    bool is_local = run->cluster->role == MST_ROLE_LOCAL;
+    struct mst_ps_config config = {.identity = &run->ps_identity,
+                                   .model = run->context->model,
+                                   .optimizer = run->context->optimizer,
+                                   .control = run->control,
+                                   .data_loops = run->data_loops,
+                                   .n_data_loops = run->n_data_loops,
+                                   .listen_fd = is_local ? -1 : run->options->listen_fd,
+                                   .lease_ms = run->context->job->lease_ms,
+                                   .on_end = on_ps_end,
+                                   .arg = run};
+    run->ps_identity = identity_of(run, MST_PEER_PS, is_local ? 0 : run->cluster->index, run->cluster->address);
+    MST_TRY(own_port(run, &config.port, err));
+    MST_TRY(mst_ps_new(&config, &run->ps, err));
+    if (is_local) {
+        run->own_ps_address = mst_text("127.0.0.1:%u", mst_ps_port(run->ps));
+        run->ps_addresses = mst_realloc_array(run->ps_addresses, 1, sizeof(char *));
+        run->ps_addresses[0] = run->own_ps_address;
+        run->n_ps = 1;
+    }
+    return MST_OK;
+}
+
+static mst_status start_chief(struct run *run, struct mst_error *err)
+{
+    bool is_local = run->cluster->role == MST_ROLE_LOCAL;
+    struct mst_chief_config config = {.identity = &run->chief_identity,
+                                      .job = run->context->job,
+                                      .model_text = mst_buf_view(&run->context->model_text),
+                                      .model = run->context->model,
+                                      .compile = &run->context->compile,
+                                      .optimizer = run->context->optimizer,
+                                      .control = run->control,
+                                      .resolver = run->resolver,
+                                      .ps_addresses = run->ps_addresses,
+                                      .n_ps = run->n_ps,
+                                      .bucket_max_bytes = is_local ? UINT64_MAX : MST_BUCKET_MAX_BYTES,
+                                      .listen_fd = run->options->listen_fd,
+                                      .progress_fd = run->options->progress_fd,
+                                      .started_ns = run->started_ns,
+                                      .n_threads = run->options->n_threads ? run->options->n_threads : mst_cpus_usable(),
+                                      .on_end = on_role_end,
+                                      .arg = run};
+    run->chief_identity = identity_of(run, MST_PEER_CHIEF, run->cluster->index, run->cluster->address);
+    MST_TRY(own_port(run, &config.port, err));
+    MST_TRY(mst_chief_new(&config, &run->chief, err));
+    run->own_chief_address = mst_text("127.0.0.1:%u", mst_chief_port(run->chief));
+    return MST_OK;
+}
+
+static mst_status make_direct(void *arg, const struct mst_layout *layout, float *const *grads,
+                              const struct mst_exchange_events *events, struct mst_exchange **out,
+                              struct mst_error *err)
+{
+    struct run *run = arg;
+    mst_status status = mst_exchange_direct_new(run->ps, layout, grads, events, out, err);
+    run->direct = *out;
+    return status;
+}
+
+static void refuse_caller(void *arg, struct mst_conn *conn, const struct mst_message *message,
+                          const struct mst_msg_greeting *greeting)
+{
+    struct run *run = arg;
+    (void)greeting;
+    mst_conn_reply_error(conn, message, MST_FAILED_PRECONDITION,
+                         "worker-%u takes no calls: greet a parameter server or the chief", run->cluster->index);
+    mst_conn_close_flushed(conn);
+}
+
+// The port of TF_CONFIG is taken also by a worker, so that a second one on it is noticed at once.
+static mst_status open_worker_port(struct run *run, struct mst_error *err)
+{
+    uint16_t port;
+    struct mst_server_config config = {.on_greeting = refuse_caller, .arg = run};
+    MST_TRY(own_port(run, &port, err));
+    MST_TRY(mst_server_new(run->control, &config, &run->worker_port));
+    if (run->options->listen_fd >= 0)
+        return mst_server_listen_fd(run->worker_port, run->options->listen_fd, err);
+    return mst_server_listen(run->worker_port, port, err);
+}
+
+// `master` trains beside the workers, under the index after theirs.
+static uint32_t worker_index(const struct run *run)
+{
+    if (!run->cluster->has_master || !runs_chief(run))
+        return run->cluster->role == MST_ROLE_LOCAL ? 0 : run->cluster->index;
+    const struct mst_task_list *list = &run->cluster->jobs[MST_ROLE_WORKER];
+    return list->n_tasks ? list->tasks[list->n_tasks - 1].index + 1 : 0;
+}
+
+static mst_status start_worker(struct run *run, struct mst_error *err)
+{
+    bool is_local = run->cluster->role == MST_ROLE_LOCAL;
+    if (!runs_chief(run))
+        MST_TRY(open_worker_port(run, err));
+    run->worker_identity = identity_of(run, MST_PEER_WORKER, worker_index(run), run->cluster->address);
+    struct mst_worker_config config = {.identity = &run->worker_identity,
+                                       .job = run->context->job,
+                                       .model = run->context->model,
+                                       .compile = &run->context->compile,
+                                       .loop = run->data_loops[0],
+                                       .control = run->control,
+                                       .resolver = run->resolver,
+                                       .chief_address = runs_chief(run) ? run->own_chief_address
+                                                                        : run->cluster->chief_address,
+                                       .ps_addresses = run->ps_addresses,
+                                       .n_ps = run->n_ps,
+                                       .n_threads = run->options->n_threads ? run->options->n_threads : mst_cpus_usable(),
+                                       .make_exchange = is_local ? make_direct : NULL,
+                                       .make_arg = run,
+                                       .on_end = on_worker_end,
+                                       .arg = run};
+    MST_TRY(mst_worker_new(&config, &run->worker, err));
+    mst_worker_start(run->worker);
+    return MST_OK;
+}
+
+static mst_status is_ready(void *arg, struct mst_error *err)
+{
+    struct run *run = arg;
+    if (run->chief)
+        MST_TRY(mst_chief_ready(run->chief, err));
+    if (run->ps)
+        MST_TRY(mst_ps_ready(run->ps, err));
+    return run->worker ? mst_worker_ready(run->worker, err) : MST_OK;
+}
+
+// ---- setting up and down ----
+
+static mst_status read_configuration(struct run *run, struct mst_error *err)
+{
+    const struct mst_run_options *options = run->options;
+    struct mst_cluster_request cluster = {.tf_config = getenv("TF_CONFIG"),
+                                          .task_type = options->task_type,
+                                          .task_index = options->task_index,
+                                          .task_index_from = options->task_index_from};
+    MST_TRY(mst_cluster_parse(&cluster, &run->cluster, err));
+    MST_TRY(mst_cluster_check_runnable(run->cluster, err));
+    if (run->cluster->role == MST_ROLE_EVALUATOR)
+        return mst_fail(err, MST_UNIMPLEMENTED,
+                        "the evaluator role is not built yet; leave it out: the chief evaluates data.eval at the end");
+    char role[64];
+    snprintf(role, sizeof role, "%s/%u", mst_cluster_role_name(run->cluster), run->cluster->index);
+    mst_log_set_role(role);
+    struct mst_job_request job = {.path = options->job, .sets = options->sets, .n_sets = options->n_sets};
+    MST_TRY(mst_job_context_new(&job, &run->context, err));
+    return list_ps(run, err);
+}
+
+static mst_status start_roles(struct run *run, struct mst_error *err)
+{
+    MST_TRY(mst_loop_new("control", &run->control, err));
+    mst_signals_init(&run->signals, run->control, on_signal, run);
+    MST_TRY(mst_resolver_new(&run->resolver, err));
+    MST_TRY(start_data_loops(run, err));
+    if (run->options->http)
+        MST_TRY(mst_http_new(run->control, run->options->http, is_ready, run, &run->http, err));
+    if (runs_ps(run))
+        MST_TRY(start_ps(run, err));
+    if (runs_chief(run))
+        MST_TRY(start_chief(run, err));
+    if (runs_worker(run))
+        MST_TRY(start_worker(run, err));
+    for (size_t i = 0; i < run->n_data_loops; i++)
+        MST_TRY(mst_loop_thread_start(run->data_loops[i], err));
+    return MST_OK;
+}
+
+static void stop_roles(struct run *run)
+{
+    for (size_t i = 0; i < run->n_data_loops; i++) {
+        mst_loop_stop(run->data_loops[i]);
+        mst_loop_thread_join(run->data_loops[i]);
+    }
+    mst_exchange_direct_free(run->direct);
+    mst_worker_free(run->worker);
+    mst_chief_free(run->chief);
+    mst_ps_free(run->ps);
+    mst_server_free(run->worker_port);
+    mst_http_free(run->http);
+    mst_resolver_free(run->resolver);
+    mst_signals_fini(&run->signals);
+    for (size_t i = 0; i < run->n_data_loops; i++)
+        mst_loop_free(run->data_loops[i]);
+    free(run->data_loops);
+    mst_loop_free(run->control);
+    mst_job_context_free(run->context);
+    mst_cluster_free(run->cluster);
+    free(run->ps_addresses);
+    free(run->own_chief_address);
+    free(run->own_ps_address);
+}
+
+// `muster local` says when the command was given; else it is now.
+static uint64_t started_ns(void)
+{
+    const char *text = getenv("MUSTER_STARTED_NS");
+    uint64_t number = text ? strtoull(text, NULL, 10) : 0;
+    uint64_t now = mst_clock_monotonic_ns();
+    return number > 0 && number < now ? number : now;
+}
+
+mst_status mst_run(const struct mst_run_options *options, int *exit_code_out, struct mst_error *err)
+{
+    *exit_code_out = 0;
+    signal(SIGPIPE, SIG_IGN); // a reader of progress lines may go away
+    struct run run = {.options = options, .started_ns = started_ns(), .incarnation = mst_rng_system()};
+    mst_status status = read_configuration(&run, err);
+    if (status == MST_OK)
+        status = start_roles(&run, err);
+    if (status == MST_OK) {
+        mst_loop_run(run.control);
+        status = run.status;
+        *err = run.err;
+    }
+    if (run.signal && status != MST_OK) {
+        *exit_code_out = 128 + run.signal;
+        status = MST_OK;
+    }
+    stop_roles(&run);
+    return status;
+}

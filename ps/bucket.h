@@ -1,0 +1,108 @@
+/** @file
+ *  A bucket: the shards that one data thread pushes, pulls and versions as one; where the optimizer is applied.
+ *
+ *      MST_TRY(mst_bucket_new(&layout, optimizer, &bucket, err));
+ *      outcome = mst_bucket_push(bucket, &push, &gradients, &version);   // exactly once, see ps/client_table.h
+ *      … send from version->floats, then mst_version_unref(version)
+ *      version = mst_bucket_pull(bucket);                                // a reference to the current version
+ *
+ *  A published version never changes while anybody holds a reference to it. An update is applied in place when nobody does,
+ *  else into a spare buffer. There are MST_BUCKET_VERSIONS buffers at most: when all are held, a push is answered
+ *  MST_PUSH_LATER and comes again when a reference is given back (bucket->on_free).
+ *  Thread: loop of the bucket.
+ */
+#pragma once
+
+#include "optim/optimizer.h"
+#include "ps/client_table.h"
+
+#include <stdbool.h>
+#include <sys/uio.h>
+
+enum { MST_BUCKET_VERSIONS = 3 };
+
+/** Whole rows of one variable, as they lie in a bucket. */
+struct mst_piece {
+    uint32_t variable; // index in the model
+    uint32_t part;     // of the partitioned variable
+    uint64_t row_offset;
+    uint64_t n_rows;
+    uint64_t row_floats;
+    bool is_whole; // all rows of the variable
+};
+
+struct mst_bucket;
+
+/** One immutable state of a bucket's parameters. */
+struct mst_version {
+    struct mst_bucket *bucket;
+    float *floats; // n_floats of the bucket
+    uint64_t counter;
+    unsigned n_refs;
+    struct iovec part; // all of floats, as a reply's body wants it
+};
+
+/** What a push says about itself. */
+struct mst_bucket_push {
+    uint32_t worker;
+    uint64_t number;
+    uint64_t step;
+    uint64_t lease;
+    uint64_t offset;
+};
+
+/** A gradient: all floats of the bucket in one run (`staged`), or one pointer a piece. The other one is NULL. */
+struct mst_gradients {
+    const float *staged;
+    const float *const *pieces;
+};
+
+enum mst_push_outcome {
+    MST_PUSH_DONE,    // applied, or repeated: answer with the version
+    MST_PUSH_LATER,   // all buffers are held; try again when one is free
+    MST_PUSH_REFUSED, // see verdict
+};
+
+struct mst_push_result {
+    enum mst_push_outcome outcome;
+    enum mst_push_verdict verdict;
+    struct mst_version *version; // DONE: a reference, the caller's
+    uint64_t staleness;          // updates by others since this worker was last answered
+    bool is_finite;              // false: gradient or result held NaN or Inf
+};
+
+struct mst_bucket {
+    uint32_t id;
+    size_t n_pieces;
+    struct mst_piece *pieces;
+    size_t n_floats;
+    const struct mst_optimizer *optimizer; // borrowed
+    size_t n_slots;
+    float *slots[MST_OPTIMIZER_MAX_SLOTS];
+    struct mst_version versions[MST_BUCKET_VERSIONS];
+    struct mst_version *current;
+    uint64_t n_updates; // applied ever: `iterations`
+    struct mst_client_table clients;
+    void (*on_free)(void *arg, struct mst_bucket *bucket); // a buffer became free; may be NULL
+    void *on_free_arg;
+};
+
+/** New bucket with zeros in it; the caller fills current->floats (and slots, when it restores) before it serves.
+ *  Owner:  copies pieces; borrows optimizer until free
+ *  Errors: RESOURCE_EXHAUSTED the bytes could not be had */
+MST_MUST_USE mst_status mst_bucket_new(uint32_t id, const struct mst_piece *pieces, size_t n_pieces,
+                                       const struct mst_optimizer *optimizer, struct mst_bucket **out,
+                                       struct mst_error *err);
+/** Releases it; no version may be held any more. NULL is fine. */
+void mst_bucket_free(struct mst_bucket *bucket);
+/** Applies a push once. Owner: borrows gradients for the call; *result.version is a reference of the caller's */
+void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push, const struct mst_gradients *gradients,
+                     struct mst_push_result *result);
+/** A reference to the current version; notes that this worker has seen it (MST_NO_WORKER: nobody's). */
+struct mst_version *mst_bucket_pull(struct mst_bucket *bucket, uint32_t worker, uint64_t number);
+/** Gives a reference back. */
+void mst_version_unref(struct mst_version *version);
+/** Bytes of one version. */
+size_t mst_bucket_bytes(const struct mst_bucket *bucket);
+
+#define MST_NO_WORKER UINT32_MAX

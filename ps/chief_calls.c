@@ -1,0 +1,430 @@
+// What the chief asks of a PS and what takes more than a line: which shards to hold (MAP), whom to refuse (FENCE), its part
+// of a checkpoint (SAVE), what it has done (STATS). Each is work on every data thread: a `gather` is posted to each of them
+// in turn, and when the last has done its part the control loop answers.
+#include "ps/ps_private.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { NONCE_BYTES = 64 };
+
+// Work that visits the data threads one after the other and ends on the control loop. A visit runs on the thread's loop.
+struct gather {
+    struct late_call late;
+    size_t next_thread;
+    mst_status status;
+    struct mst_error err;
+    void (*visit)(struct gather *gather, struct mst_data_thread *thread, uint32_t index);
+    void (*done)(struct gather *gather); // control loop; frees
+};
+
+static void on_gathered(void *arg)
+{
+    struct gather *gather = arg;
+    gather->done(gather);
+}
+
+static void on_visit(void *arg)
+{
+    struct gather *gather = arg;
+    struct mst_ps *ps = gather->late.ps;
+    uint32_t index = (uint32_t)gather->next_thread++;
+    gather->visit(gather, ps->threads[index], index);
+    if (gather->status == MST_OK && gather->next_thread < ps->config.n_data_loops)
+        mst_loop_post(ps->config.data_loops[gather->next_thread], on_visit, gather);
+    else
+        mst_loop_post(ps->config.control, on_gathered, gather);
+}
+
+static void start_gather(struct gather *gather, struct control_conn *control, const struct mst_message *message)
+{
+    gather->late = ps_late_call(control, message);
+    gather->status = MST_OK;
+    mst_loop_post(control->ps->config.data_loops[0], on_visit, gather);
+}
+
+#define ANSWER(late, name, reply)                                                                                      \
+    do {                                                                                                               \
+        struct mst_buf meta_;                                                                                          \
+        mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
+        mst_status encoded_ = mst_msg_##name##_encode(reply, &meta_);                                                  \
+        if (encoded_ == MST_OK) {                                                                                      \
+            ps_answer(late, &meta_);                                                                                   \
+        } else {                                                                                                       \
+            mst_buf_fini(&meta_);                                                                                      \
+            ps_answer_error(late, encoded_, "the answer does not fit a frame");                                        \
+        }                                                                                                              \
+    } while (0)
+
+// ---- MAP ----
+
+static void visit_map(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
+{
+    struct mst_ps *ps = gather->late.ps;
+    struct mst_store_request request = {.model = ps->config.model,
+                                        .optimizer = ps->config.optimizer,
+                                        .map = &ps->map,
+                                        .ps = ps->map.ps,
+                                        .thread = index};
+    struct mst_bucket **buckets;
+    size_t n;
+    gather->status = mst_store_build(&request, &buckets, &n, &gather->err);
+    if (gather->status != MST_OK)
+        return;
+    for (size_t i = 0; i < n; i++)
+        ps->n_bytes += mst_bucket_bytes(buckets[i]) * (1 + buckets[i]->n_slots);
+    mst_data_thread_serve(thread, buckets, n, ps->map.term, ps->map.epoch);
+}
+
+static void done_map(struct gather *gather)
+{
+    struct mst_ps *ps = gather->late.ps;
+    if (gather->status != MST_OK) {
+        ps_answer_error(&gather->late, gather->status, gather->err.text);
+        ps_end(ps, gather->status, gather->err.text);
+    } else {
+        if (ps->phase == PS_BUILDING)
+            ps->phase = PS_SERVING;
+        MST_LOG(INFO, "ps", "serving", "epoch=%llu.%llu bytes=%llu from=%s", (unsigned long long)ps->map.term,
+                (unsigned long long)ps->map.epoch, (unsigned long long)ps->n_bytes,
+                ps->map.restore_prefix[0] ? ps->map.restore_prefix : "initial values");
+        struct mst_msg_map_reply reply = {ps->map.term, ps->map.epoch, ps->n_bytes};
+        ANSWER(&gather->late, map_reply, &reply);
+    }
+    free(gather);
+}
+
+// Storage is shared: what the chief wrote into the checkpoint directory has to be there for us, or its index would name
+// files that it never sees.
+static mst_status check_nonce(const struct mst_msg_map *map, struct mst_error *err)
+{
+    if (map->nonce_path[0] == '\0')
+        return MST_OK;
+    char text[NONCE_BYTES] = {0};
+    int fd = open(map->nonce_path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (n < 0 || strcmp(text, map->nonce) != 0)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "the chief's file %s is not seen from here: checkpoint.dir has to be storage that the chief and "
+                        "every ps share",
+                        map->nonce_path);
+    return MST_OK;
+}
+
+static mst_status accept_map(struct mst_ps *ps, const struct mst_message *message, struct mst_error *err)
+{
+    MST_TRY(mst_msg_map_decode(message->meta, &ps->map_arena, &ps->map, err));
+    MST_TRY(ps_check_term(ps, ps->map.term, err));
+    return check_nonce(&ps->map, err);
+}
+
+void ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct control_conn *control = arg;
+    struct mst_ps *ps = control->ps;
+    if (ps->phase != PS_WAITING) {
+        // The chief's link broke after it had sent the map: the same chief is answered again once the buckets are there.
+        struct mst_msg_map_reply reply = {ps->map.term, ps->map.epoch, ps->n_bytes};
+        struct late_call late = ps_late_call(control, message);
+        if (ps->phase == PS_SERVING)
+            ANSWER(&late, map_reply, &reply);
+        else
+            mst_conn_reply_error(conn, message, MST_UNAVAILABLE, "the shards are being made; ask again");
+        return;
+    }
+    struct mst_error err;
+    mst_status status = accept_map(ps, message, &err);
+    if (status != MST_OK) {
+        mst_arena_fini(&ps->map_arena);
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
+        return;
+    }
+    ps->phase = PS_BUILDING;
+    ps->chief_term = ps->map.term;
+    struct gather *gather = mst_alloc(sizeof *gather);
+    gather->visit = visit_map;
+    gather->done = done_map;
+    start_gather(gather, control, message);
+}
+
+// ---- FENCE ----
+
+struct fence {
+    struct gather gather;
+    struct mst_msg_fence fence;
+    struct mst_msg_client_row *rows;
+    size_t n_rows;
+};
+
+static void visit_fence(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
+{
+    struct fence *fence = (struct fence *)gather;
+    size_t n;
+    struct mst_bucket *const *buckets = mst_data_thread_buckets(thread, &n);
+    (void)index;
+    fence->rows = mst_realloc_array(fence->rows, fence->n_rows + n, sizeof *fence->rows);
+    for (size_t i = 0; i < n; i++) {
+        struct mst_client_row row =
+            mst_client_table_fence(&buckets[i]->clients, fence->fence.worker, fence->fence.number);
+        fence->rows[fence->n_rows++] = (struct mst_msg_client_row){.bucket = buckets[i]->id,
+                                                                   .worker = fence->fence.worker,
+                                                                   .number = row.number,
+                                                                   .step = row.step,
+                                                                   .lease = row.lease,
+                                                                   .offset = row.offset};
+    }
+}
+
+static void done_fence(struct gather *gather)
+{
+    struct fence *fence = (struct fence *)gather;
+    MST_LOG(INFO, "ps", "worker fenced", "worker=%u number=%llu", fence->fence.worker,
+            (unsigned long long)fence->fence.number);
+    struct mst_msg_fence_reply reply = {gather->late.ps->config.identity->index, fence->n_rows, fence->rows};
+    ANSWER(&gather->late, fence_reply, &reply);
+    free(fence->rows);
+    free(fence);
+}
+
+void ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct control_conn *control = arg;
+    struct fence *fence = mst_alloc(sizeof *fence);
+    struct mst_error err;
+    struct mst_arena arena;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_fence_decode(message->meta, &arena, &fence->fence, &err);
+    mst_arena_fini(&arena); // it holds no texts or arrays
+    if (status == MST_OK)
+        status = ps_check_term(control->ps, fence->fence.term, &err);
+    if (status == MST_OK && fence->fence.worker >= MST_WORKERS_MAX)
+        status = mst_fail(&err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", fence->fence.worker,
+                          MST_WORKERS_MAX);
+    if (status != MST_OK) {
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
+        free(fence);
+        return;
+    }
+    fence->gather.visit = visit_fence;
+    fence->gather.done = done_fence;
+    start_gather(&fence->gather, control, message);
+}
+
+// ---- SAVE ----
+
+struct save {
+    struct gather gather;
+    char *dir;
+    uint64_t step;
+    uint32_t shard;
+    uint32_t n_shards;
+    struct mst_store_copy *copies; // one a data thread
+    size_t n_copies;
+    struct mst_checkpoint_value *values; // of all copies
+    struct mst_bundle_piece *pieces;
+    size_t n_values;
+    uint64_t n_updates;
+};
+
+static void visit_save(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
+{
+    struct save *save = (struct save *)gather;
+    size_t n;
+    struct mst_bucket *const *buckets = mst_data_thread_buckets(thread, &n);
+    gather->status = mst_store_copy(buckets, n, gather->late.ps->config.model, &save->copies[index], &gather->err);
+}
+
+static void join_copies(struct save *save)
+{
+    for (size_t i = 0; i < save->n_copies; i++)
+        save->n_values += save->copies[i].n_values;
+    save->values = mst_alloc_array(save->n_values, sizeof *save->values);
+    save->pieces = mst_alloc_array(save->n_values, sizeof *save->pieces);
+    save->n_updates = UINT64_MAX;
+    size_t at = 0;
+    for (size_t i = 0; i < save->n_copies; i++) {
+        if (save->copies[i].n_values)
+            memcpy(save->values + at, save->copies[i].values, save->copies[i].n_values * sizeof *save->values);
+        at += save->copies[i].n_values;
+        if (save->n_updates > save->copies[i].n_updates)
+            save->n_updates = save->copies[i].n_updates;
+    }
+}
+
+static void free_save(struct save *save)
+{
+    for (size_t i = 0; i < save->n_copies; i++)
+        mst_store_copy_fini(&save->copies[i]);
+    free(save->copies);
+    free(save->values);
+    free(save->pieces);
+    free(save->dir);
+    free(save);
+}
+
+static void answer_save(struct save *save)
+{
+    struct mst_msg_bundle_entry *entries = mst_alloc_array(save->n_values, sizeof *entries);
+    uint64_t *numbers = mst_alloc_array(save->n_values * 3 * MST_SHAPE_MAX_RANK, sizeof *numbers);
+    uint64_t n_bytes = 0;
+    for (size_t i = 0; i < save->n_values; i++) {
+        const struct mst_bundle_tensor *tensor = &save->values[i].tensor;
+        uint64_t *dims = numbers + i * 3 * MST_SHAPE_MAX_RANK;
+        uint64_t *starts = dims + MST_SHAPE_MAX_RANK;
+        uint64_t *lengths = starts + MST_SHAPE_MAX_RANK;
+        for (size_t d = 0; d < tensor->shape.rank; d++) {
+            dims[d] = tensor->shape.dims[d];
+            starts[d] = d == 0 ? tensor->row_offset : 0;
+            lengths[d] = d == 0 ? tensor->n_rows : tensor->shape.dims[d];
+        }
+        size_t n_slice = tensor->n_rows ? tensor->shape.rank : 0;
+        entries[i] = (struct mst_msg_bundle_entry){.name = tensor->name,
+                                                   .dtype = tensor->type,
+                                                   .n_dims = tensor->shape.rank,
+                                                   .dims = dims,
+                                                   .n_starts = n_slice,
+                                                   .starts = starts,
+                                                   .n_lengths = n_slice,
+                                                   .lengths = lengths,
+                                                   .offset = save->pieces[i].offset_bytes,
+                                                   .size_bytes = save->pieces[i].size_bytes,
+                                                   .crc32c = save->pieces[i].crc32c};
+        n_bytes += save->pieces[i].size_bytes;
+    }
+    struct mst_msg_save_reply reply = {.n_entries = save->n_values,
+                                       .entries = entries,
+                                       .iterations = save->n_updates,
+                                       .is_finite = true,
+                                       .bytes = n_bytes};
+    ANSWER(&save->gather.late, save_reply, &reply);
+    free(entries);
+    free(numbers);
+}
+
+static void on_written(void *arg)
+{
+    struct save *save = arg;
+    if (save->gather.status == MST_OK)
+        answer_save(save);
+    else
+        ps_answer_error(&save->gather.late, save->gather.status, save->gather.err.text);
+    free_save(save);
+}
+
+// On the writer's thread.
+static void write_shard(void *arg)
+{
+    struct save *save = arg;
+    struct mst_checkpoint_shard shard = {.dir = save->dir,
+                                         .step = save->step,
+                                         .shard = save->shard,
+                                         .n_shards = save->n_shards,
+                                         .values = save->values,
+                                         .n_values = save->n_values};
+    save->gather.status = mst_checkpoint_shard_write(&shard, save->pieces, &save->gather.err);
+    mst_loop_post(save->gather.late.ps->config.control, on_written, save);
+}
+
+static void done_save(struct gather *gather)
+{
+    struct save *save = (struct save *)gather;
+    if (gather->status != MST_OK) {
+        on_written(save);
+        return;
+    }
+    join_copies(save);
+    mst_loop_post(gather->late.ps->writer, write_shard, save);
+}
+
+void ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct control_conn *control = arg;
+    struct mst_ps *ps = control->ps;
+    struct mst_arena arena;
+    struct mst_msg_save meta;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_save_decode(message->meta, &arena, &meta, &err);
+    if (status == MST_OK)
+        status = ps_check_term(ps, meta.term, &err);
+    if (status == MST_OK && ps->phase != PS_SERVING)
+        status = mst_fail(&err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
+    if (status != MST_OK) {
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
+    } else {
+        struct save *save = mst_alloc(sizeof *save);
+        save->dir = mst_strdup(meta.dir);
+        save->step = meta.step;
+        save->shard = meta.shard_id;
+        save->n_shards = meta.n_shards;
+        save->n_copies = ps->config.n_data_loops;
+        save->copies = mst_alloc_array(save->n_copies, sizeof *save->copies);
+        save->gather.visit = visit_save;
+        save->gather.done = done_save;
+        start_gather(&save->gather, control, message);
+    }
+    mst_arena_fini(&arena);
+}
+
+// ---- STATS ----
+
+struct stats {
+    struct gather gather;
+    struct mst_msg_bucket_stats *buckets;
+    size_t n_buckets;
+    uint64_t n_updates; // the most of a bucket: steps this PS has seen
+    uint64_t n_pulls;
+};
+
+static void visit_stats(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
+{
+    struct stats *stats = (struct stats *)gather;
+    size_t n;
+    struct mst_bucket *const *buckets = mst_data_thread_buckets(thread, &n);
+    (void)index;
+    stats->n_pulls += mst_data_thread_counts(thread).n_pulls;
+    stats->buckets = mst_realloc_array(stats->buckets, stats->n_buckets + n, sizeof *stats->buckets);
+    for (size_t i = 0; i < n; i++) {
+        if (stats->n_updates < buckets[i]->n_updates)
+            stats->n_updates = buckets[i]->n_updates;
+        stats->buckets[stats->n_buckets++] = (struct mst_msg_bucket_stats){.bucket = buckets[i]->id,
+                                                                           .bytes = mst_bucket_bytes(buckets[i]),
+                                                                           .version = buckets[i]->current->counter,
+                                                                           .updates = buckets[i]->n_updates};
+    }
+}
+
+static void done_stats(struct gather *gather)
+{
+    struct stats *stats = (struct stats *)gather;
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    struct mst_msg_stats_reply reply = {.cpu_seconds = (double)mst_clock_cpu_ns() * 1e-9,
+                                        .max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024,
+                                        .updates = stats->n_updates,
+                                        .pulls = stats->n_pulls,
+                                        .n_buckets = stats->n_buckets,
+                                        .buckets = stats->buckets};
+    ANSWER(&gather->late, stats_reply, &reply);
+    free(stats->buckets);
+    free(stats);
+}
+
+void ps_on_stats(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    (void)conn;
+    struct stats *stats = mst_alloc(sizeof *stats);
+    stats->gather.visit = visit_stats;
+    stats->gather.done = done_stats;
+    start_gather(&stats->gather, arg, message);
+}

@@ -1,0 +1,481 @@
+#include "ps/data_thread.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/metrics.h"
+
+#include <stdlib.h>
+
+struct staging {
+    struct staging *next;
+    size_t bytes;
+    float *floats;
+};
+
+struct client;
+
+// A push whose body is being read, or that waits for a free version. Its call is answered when it is applied.
+struct pending_push {
+    struct pending_push *next;
+    struct client *client;
+    uint16_t method;
+    uint64_t call;
+    struct mst_bucket *bucket;
+    struct mst_bucket_push push;
+    struct staging *staging;
+    struct iovec part; // the staging buffer as a sink
+};
+
+// A connection of a worker.
+struct client {
+    struct client *next;
+    struct mst_data_thread *thread;
+    struct mst_conn *conn;
+    uint32_t worker;
+    uint64_t number;
+    struct pending_push *reading; // the push whose body is coming in
+};
+
+struct metrics {
+    struct mst_metric *updates;
+    struct mst_metric *pulls;
+    struct mst_metric *repeats;
+    struct mst_metric *refused;
+    struct mst_metric *parked;
+};
+
+struct mst_data_thread {
+    struct mst_loop *loop;
+    uint32_t index;
+    uint64_t send_timeout_ms;
+    uint64_t term;
+    uint64_t epoch;
+    struct mst_bucket **buckets;
+    size_t n_buckets;
+    struct client *clients;
+    struct staging *free_staging;
+    size_t n_staging;
+    size_t n_staging_max;
+    size_t staging_bytes;        // of each: the largest bucket's
+    struct pending_push *waiting; // for a free version, oldest first
+    struct pending_push *free_pushes;
+    struct mst_data_thread_counts counts;
+    struct metrics metrics;
+};
+
+static struct metrics make_metrics(uint32_t index)
+{
+    char *labels = mst_text("thread=\"%u\"", index);
+    struct metrics metrics = {
+        mst_metric_counter("muster_ps_updates_total", "Pushes applied, a bucket each", labels),
+        mst_metric_counter("muster_ps_pulls_total", "Pulls answered, a bucket each", labels),
+        mst_metric_counter("muster_ps_repeats_total", "Pushes that came again and were answered, not applied", labels),
+        mst_metric_counter("muster_ps_refused_total", "Pushes and pulls refused", labels),
+        mst_metric_counter("muster_ps_parked_total", "Times a push waited for a staging buffer", labels),
+    };
+    free(labels);
+    return metrics;
+}
+
+struct mst_data_thread *mst_data_thread_new(struct mst_loop *loop, uint32_t index, uint64_t send_timeout_ms)
+{
+    struct mst_data_thread *thread = mst_alloc(sizeof *thread);
+    thread->loop = loop;
+    thread->index = index;
+    thread->send_timeout_ms = send_timeout_ms;
+    thread->metrics = make_metrics(index);
+    return thread;
+}
+
+static void free_pushes(struct pending_push *pushes)
+{
+    while (pushes) {
+        struct pending_push *next = pushes->next;
+        free(pushes);
+        pushes = next;
+    }
+}
+
+void mst_data_thread_free(struct mst_data_thread *thread)
+{
+    if (!thread)
+        return;
+    while (thread->clients) {
+        struct client *client = thread->clients;
+        thread->clients = client->next;
+        mst_conn_close(client->conn); // releases of replies run here, so buckets must still be there
+        if (client->reading) {
+            free(client->reading->staging->floats);
+            free(client->reading->staging);
+            free(client->reading);
+        }
+        free(client);
+    }
+    for (struct pending_push *push = thread->waiting; push; push = push->next) {
+        free(push->staging->floats);
+        free(push->staging);
+    }
+    free_pushes(thread->waiting);
+    free_pushes(thread->free_pushes);
+    while (thread->free_staging) {
+        struct staging *staging = thread->free_staging;
+        thread->free_staging = staging->next;
+        free(staging->floats);
+        free(staging);
+    }
+    for (size_t i = 0; i < thread->n_buckets; i++)
+        mst_bucket_free(thread->buckets[i]);
+    free(thread->buckets);
+    free(thread);
+}
+
+static struct mst_bucket *find_bucket(const struct mst_data_thread *thread, uint32_t id)
+{
+    // Buckets of a thread are few and their ids grow; a handful of steps.
+    size_t low = 0;
+    size_t high = thread->n_buckets;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (thread->buckets[middle]->id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < thread->n_buckets && thread->buckets[low]->id == id ? thread->buckets[low] : NULL;
+}
+
+// ---- staging buffers ----
+
+static struct staging *take_staging(struct mst_data_thread *thread)
+{
+    struct staging *staging = thread->free_staging;
+    if (staging) {
+        thread->free_staging = staging->next;
+        return staging;
+    }
+    if (thread->n_staging == thread->n_staging_max)
+        return NULL;
+    void *floats;
+    if (mst_try_alloc(thread->staging_bytes, &floats) != MST_OK)
+        return NULL;
+    staging = mst_alloc(sizeof *staging);
+    staging->bytes = thread->staging_bytes;
+    staging->floats = floats;
+    thread->n_staging++;
+    return staging;
+}
+
+static void give_staging(struct mst_data_thread *thread, struct staging *staging)
+{
+    staging->next = thread->free_staging;
+    thread->free_staging = staging;
+    for (struct client *client = thread->clients; client; client = client->next)
+        if (mst_conn_is_parked(client->conn)) {
+            mst_conn_resume(client->conn);
+            return; // one buffer, one connection
+        }
+}
+
+static struct pending_push *take_push(struct mst_data_thread *thread)
+{
+    struct pending_push *push = thread->free_pushes;
+    if (push)
+        thread->free_pushes = push->next;
+    else
+        push = mst_alloc(sizeof *push);
+    *push = (struct pending_push){0};
+    return push;
+}
+
+static void give_push(struct mst_data_thread *thread, struct pending_push *push)
+{
+    if (push->staging)
+        give_staging(thread, push->staging);
+    push->next = thread->free_pushes;
+    thread->free_pushes = push;
+}
+
+// ---- answering ----
+
+static void release_version(void *arg)
+{
+    mst_version_unref(arg);
+}
+
+static void send_version(struct mst_conn *conn, const struct mst_message *call, struct mst_buf *meta,
+                         struct mst_version *version)
+{
+    struct mst_body body = {&version->part, 1, release_version, version};
+    mst_conn_reply(conn, call, mst_buf_view(meta), &body);
+    mst_buf_fini(meta);
+}
+
+static void answer_push(struct mst_data_thread *thread, const struct pending_push *push,
+                        const struct mst_push_result *result)
+{
+    struct mst_msg_push_reply reply = {.bucket = push->bucket->id,
+                                       .version = result->version->counter,
+                                       .map_term = thread->term,
+                                       .map_epoch = thread->epoch,
+                                       .iterations = push->bucket->n_updates,
+                                       .staleness = result->staleness,
+                                       .is_repeat = result->verdict == MST_PUSH_REPEAT,
+                                       .is_finite = result->is_finite};
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status status = mst_msg_push_reply_encode(&reply, &meta);
+    MST_ASSERT(status == MST_OK); // a few numbers
+    struct mst_message call = {.method = push->method, .call = push->call};
+    send_version(push->client->conn, &call, &meta, result->version);
+}
+
+static void count_push(struct mst_data_thread *thread, const struct mst_push_result *result)
+{
+    bool is_repeat = result->verdict == MST_PUSH_REPEAT;
+    thread->counts.n_updates += !is_repeat;
+    thread->counts.n_repeats += is_repeat;
+    mst_metric_add(is_repeat ? thread->metrics.repeats : thread->metrics.updates, 1);
+}
+
+static void refuse(struct mst_data_thread *thread, struct mst_conn *conn, const struct mst_message *call,
+                   enum mst_push_verdict verdict, uint32_t worker)
+{
+    thread->counts.n_refused++;
+    mst_metric_add(thread->metrics.refused, 1);
+    // A step before the last was answered already; anything else means that this incarnation is out.
+    mst_status status = verdict == MST_PUSH_REFUSED_STEP ? MST_ALREADY_EXISTS : MST_FAILED_PRECONDITION;
+    mst_conn_reply_error(conn, call, status, "push of worker-%u refused: %s", worker, mst_push_verdict_text(verdict));
+}
+
+// Applies and answers; false if all versions are held and it has to wait.
+static bool try_apply(struct mst_data_thread *thread, struct pending_push *push)
+{
+    struct mst_gradients gradients = {.staged = push->staging ? push->staging->floats : NULL};
+    struct mst_push_result result;
+    mst_bucket_push(push->bucket, &push->push, &gradients, &result);
+    if (result.outcome == MST_PUSH_LATER)
+        return false;
+    if (result.outcome == MST_PUSH_DONE) {
+        count_push(thread, &result);
+        answer_push(thread, push, &result);
+    } else {
+        struct mst_message call = {.method = push->method, .call = push->call};
+        refuse(thread, push->client->conn, &call, result.verdict, push->push.worker);
+    }
+    return true;
+}
+
+static void apply_waiting(void *arg)
+{
+    struct mst_data_thread *thread = arg;
+    struct pending_push **at = &thread->waiting;
+    while (*at) {
+        struct pending_push *push = *at;
+        if (!try_apply(thread, push)) {
+            at = &push->next;
+            continue;
+        }
+        *at = push->next;
+        give_push(thread, push);
+    }
+}
+
+// A version became free: from the loop, since this may run from within a send.
+static void on_version_free(void *arg, struct mst_bucket *bucket)
+{
+    struct mst_data_thread *thread = arg;
+    (void)bucket;
+    if (thread->waiting)
+        mst_loop_post(thread->loop, apply_waiting, thread);
+}
+
+// ---- calls ----
+
+static mst_status check_push(const struct mst_data_thread *thread, const struct client *client,
+                             const struct mst_msg_push *meta, const struct mst_message *message, struct mst_error *err)
+{
+    const struct mst_bucket *bucket = find_bucket(thread, meta->bucket);
+    if (!bucket)
+        return mst_fail(err, MST_NOT_FOUND, "bucket %u is not on this data thread", meta->bucket);
+    if (meta->map_term != thread->term || meta->map_epoch != thread->epoch)
+        return mst_fail(err, MST_ABORTED, "bucket %u: map epoch %llu.%llu was pushed to, %llu.%llu is served",
+                        meta->bucket, (unsigned long long)meta->map_term, (unsigned long long)meta->map_epoch,
+                        (unsigned long long)thread->term, (unsigned long long)thread->epoch);
+    if (meta->worker != client->worker)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "worker-%u pushed as worker-%u", client->worker, meta->worker);
+    if (message->body_bytes != mst_bucket_bytes(bucket))
+        return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: %llu bytes were pushed, it has %zu", meta->bucket,
+                        (unsigned long long)message->body_bytes, mst_bucket_bytes(bucket));
+    return MST_OK;
+}
+
+static mst_status decode_push(const struct mst_data_thread *thread, const struct client *client,
+                              const struct mst_message *message, struct mst_msg_push *out, struct mst_error *err)
+{
+    struct mst_arena arena;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_push_decode(message->meta, &arena, out, err);
+    mst_arena_fini(&arena); // it holds no texts or arrays
+    return status == MST_OK ? check_push(thread, client, out, message, err) : status;
+}
+
+static enum mst_body_verdict on_push_head(void *arg, struct mst_conn *conn, const struct mst_message *message,
+                                          struct mst_sink *sink)
+{
+    struct client *client = arg;
+    struct mst_data_thread *thread = client->thread;
+    struct mst_msg_push meta;
+    struct mst_error err;
+    mst_status status = decode_push(thread, client, message, &meta, &err);
+    if (status != MST_OK) {
+        thread->counts.n_refused++;
+        mst_metric_add(thread->metrics.refused, 1);
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
+        return MST_BODY_DRAIN;
+    }
+    struct staging *staging = take_staging(thread);
+    if (!staging) {
+        mst_metric_add(thread->metrics.parked, 1);
+        return MST_BODY_PARK;
+    }
+    struct pending_push *push = take_push(thread);
+    *push = (struct pending_push){.client = client, .method = message->method, .call = message->call};
+    push->bucket = find_bucket(thread, meta.bucket);
+    push->push = (struct mst_bucket_push){meta.worker, meta.number, meta.step, meta.lease, meta.offset};
+    push->staging = staging;
+    push->part = (struct iovec){staging->floats, mst_bucket_bytes(push->bucket)};
+    client->reading = push;
+    *sink = (struct mst_sink){&push->part, 1};
+    return MST_BODY_TAKE;
+}
+
+static void on_push(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct client *client = arg;
+    struct pending_push *push = client->reading;
+    if (!push) {
+        mst_conn_reply_error(conn, message, MST_INVALID_ARGUMENT, "a push without a gradient");
+        return;
+    }
+    client->reading = NULL;
+    if (try_apply(client->thread, push)) {
+        give_push(client->thread, push);
+        return;
+    }
+    struct pending_push **end = &client->thread->waiting;
+    while (*end)
+        end = &(*end)->next;
+    *end = push;
+}
+
+static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct client *client = arg;
+    struct mst_data_thread *thread = client->thread;
+    struct mst_arena arena;
+    struct mst_msg_pull pull;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_pull_decode(message->meta, &arena, &pull, &err);
+    mst_arena_fini(&arena);
+    struct mst_bucket *bucket = status == MST_OK ? find_bucket(thread, pull.bucket) : NULL;
+    if (!bucket) {
+        thread->counts.n_refused++;
+        mst_metric_add(thread->metrics.refused, 1);
+        mst_conn_reply_error(conn, message, status == MST_OK ? MST_NOT_FOUND : status, "%s",
+                             status == MST_OK ? "no such bucket on this data thread" : err.text);
+        return;
+    }
+    struct mst_version *version = mst_bucket_pull(bucket, client->worker, pull.number);
+    struct mst_msg_pull_reply reply = {.bucket = bucket->id,
+                                       .version = version->counter,
+                                       .map_term = thread->term,
+                                       .map_epoch = thread->epoch,
+                                       .iterations = bucket->n_updates};
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    status = mst_msg_pull_reply_encode(&reply, &meta);
+    MST_ASSERT(status == MST_OK); // a few numbers
+    thread->counts.n_pulls++;
+    mst_metric_add(thread->metrics.pulls, 1);
+    send_version(conn, message, &meta, version);
+}
+
+// What a lost worker had sent wholly or in part and is not applied is dropped: it was not acknowledged, so it comes again.
+static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
+{
+    struct client *client = arg;
+    struct mst_data_thread *thread = client->thread;
+    MST_LOG(DEBUG, "ps", "data connection closed", "worker=%u number=%llu status=%s reason=\"%s\"", client->worker,
+            (unsigned long long)client->number, mst_status_name(status), text);
+    (void)conn;
+    if (client->reading)
+        give_push(thread, client->reading);
+    for (struct pending_push **at = &thread->waiting; *at;) {
+        struct pending_push *push = *at;
+        if (push->client != client) {
+            at = &push->next;
+            continue;
+        }
+        *at = push->next;
+        give_push(thread, push);
+    }
+    for (struct client **at = &thread->clients; *at; at = &(*at)->next)
+        if (*at == client) {
+            *at = client->next;
+            break;
+        }
+    free(client);
+}
+
+static const struct mst_handler handlers[] = {
+    {MST_METHOD_PUSH, on_push_head, on_push},
+    {MST_METHOD_PULL, NULL, on_pull},
+};
+static const struct mst_service service = {handlers, sizeof handlers / sizeof handlers[0], on_closed};
+
+void mst_data_thread_adopt(struct mst_data_thread *thread, struct mst_conn *conn, uint32_t worker, uint64_t number)
+{
+    struct client *client = mst_alloc(sizeof *client);
+    *client = (struct client){.next = thread->clients, .thread = thread, .conn = conn, .worker = worker};
+    client->number = number;
+    thread->clients = client;
+    mst_conn_attach(conn, thread->loop);
+    mst_conn_set_send_timeout(conn, thread->send_timeout_ms);
+    mst_service_attach(&service, client, conn);
+}
+
+void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_bucket **buckets, size_t n_buckets, uint64_t term,
+                           uint64_t epoch)
+{
+    MST_ASSERT(thread->n_buckets == 0);
+    thread->buckets = buckets;
+    thread->n_buckets = n_buckets;
+    thread->term = term;
+    thread->epoch = epoch;
+    for (size_t i = 0; i < n_buckets; i++) {
+        buckets[i]->on_free = on_version_free;
+        buckets[i]->on_free_arg = thread;
+        if (thread->staging_bytes < mst_bucket_bytes(buckets[i]))
+            thread->staging_bytes = mst_bucket_bytes(buckets[i]);
+    }
+    size_t n = thread->staging_bytes ? MST_STAGING_MAX_BYTES / thread->staging_bytes : 0;
+    thread->n_staging_max = n < 2 ? 2 : n > MST_STAGING_MAX ? MST_STAGING_MAX : n;
+}
+
+struct mst_bucket *const *mst_data_thread_buckets(const struct mst_data_thread *thread, size_t *n_out)
+{
+    *n_out = thread->n_buckets;
+    return thread->buckets;
+}
+
+struct mst_loop *mst_data_thread_loop(const struct mst_data_thread *thread)
+{
+    return thread->loop;
+}
+
+struct mst_data_thread_counts mst_data_thread_counts(const struct mst_data_thread *thread)
+{
+    return thread->counts;
+}

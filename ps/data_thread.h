@@ -1,0 +1,49 @@
+/** @file
+ *  One data thread of a PS: a loop, the buckets it owns, the connections that push and pull them, and the staging buffers
+ *  that gradients are read into.
+ *
+ *      MST_TRY(mst_data_thread_new(loop, &config, &thread, err));
+ *      mst_data_thread_adopt(thread, conn, worker, number);           // a greeted connection, handed over
+ *      mst_data_thread_serve(thread, buckets, n, term, epoch);        // the buckets of the map
+ *
+ *  While no staging buffer is free, connections that want to push are not read (parked); a push that finds all versions of
+ *  its bucket held waits in the bucket's queue. Neither needs a lock: everything here belongs to the loop's thread.
+ *  Thread: loop, but new and free.
+ */
+#pragma once
+
+#include "event/loop.h"
+#include "ps/bucket.h"
+#include "rpc/service.h"
+#include "wire/messages.h"
+
+enum {
+    MST_STAGING_MAX_BYTES = 256 << 20, // of all staging buffers of a thread, or two of them if one is larger than half
+    MST_STAGING_MAX = 64,              // buffers
+};
+
+struct mst_data_thread;
+
+/** What it has done; read by other threads, so atomics in metrics stand behind it. */
+struct mst_data_thread_counts {
+    uint64_t n_updates;
+    uint64_t n_pulls;
+    uint64_t n_repeats;
+    uint64_t n_refused;
+};
+
+/** New thread object on a loop that somebody runs. index is its number within the PS. */
+struct mst_data_thread *mst_data_thread_new(struct mst_loop *loop, uint32_t index, uint64_t send_timeout_ms);
+/** Closes its connections and frees its buckets. NULL is fine. Thread: the loop has stopped */
+void mst_data_thread_free(struct mst_data_thread *thread);
+/** Serves a greeted connection of a worker. Owner: steals conn, which was detached from another loop */
+void mst_data_thread_adopt(struct mst_data_thread *thread, struct mst_conn *conn, uint32_t worker, uint64_t number);
+/** Serves these buckets from now on. Owner: steals buckets (the array and all) */
+void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_bucket **buckets, size_t n_buckets, uint64_t term,
+                           uint64_t epoch);
+/** Its buckets. Owner: borrowed */
+struct mst_bucket *const *mst_data_thread_buckets(const struct mst_data_thread *thread, size_t *n_out);
+/** The loop it runs on. Thread: any */
+struct mst_loop *mst_data_thread_loop(const struct mst_data_thread *thread);
+/** The counts so far. */
+struct mst_data_thread_counts mst_data_thread_counts(const struct mst_data_thread *thread);

@@ -1,0 +1,376 @@
+// Greetings, the chief's coming and going, and the end. What the chief asks for is in ps/chief_calls.c.
+#include "ps/ps_private.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REMINDER_MS = 10000 };
+
+static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message);
+static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message);
+
+static const struct mst_handler chief_handlers[] = {
+    {MST_METHOD_HEARTBEAT, NULL, on_heartbeat}, {MST_METHOD_MAP, NULL, ps_on_map},
+    {MST_METHOD_FENCE, NULL, ps_on_fence},      {MST_METHOD_SAVE, NULL, ps_on_save},
+    {MST_METHOD_STATS, NULL, ps_on_stats},      {MST_METHOD_FINISH, NULL, on_finish},
+};
+
+static void on_control_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
+{
+    struct control_conn *control = arg;
+    struct mst_ps *ps = control->ps;
+    (void)status;
+    if (conn == ps->chief) {
+        ps->chief = NULL;
+        if (ps->phase != PS_ENDED) {
+            MST_LOG(WARN, "ps", "chief lost", "reason=\"%s\" lease_ms=%llu", text,
+                    (unsigned long long)ps->config.lease_ms);
+            mst_timer_start_once(&ps->chief_lost, ps->config.lease_ms);
+        }
+    }
+    for (struct control_conn **at = &ps->conns; *at; at = &(*at)->next)
+        if (*at == control) {
+            *at = control->next;
+            break;
+        }
+    free(control);
+}
+
+static const struct mst_service chief_service = {chief_handlers, sizeof chief_handlers / sizeof chief_handlers[0],
+                                                 on_control_closed};
+static const struct mst_service idle_service = {NULL, 0, on_control_closed};
+
+static struct control_conn *add_control(struct mst_ps *ps, struct mst_conn *conn)
+{
+    static uint64_t next_id; // control loop only
+    struct control_conn *control = mst_alloc(sizeof *control);
+    *control = (struct control_conn){.next = ps->conns, .ps = ps, .conn = conn, .id = ++next_id};
+    ps->conns = control;
+    return control;
+}
+
+// ---- calls that are answered later ----
+
+struct late_call ps_late_call(const struct control_conn *control, const struct mst_message *message)
+{
+    return (struct late_call){control->ps, control->id, message->method, message->call};
+}
+
+static struct mst_conn *conn_of(const struct late_call *late)
+{
+    for (struct control_conn *control = late->ps->conns; control; control = control->next)
+        if (control->id == late->conn_id)
+            return control->conn;
+    return NULL;
+}
+
+void ps_answer(const struct late_call *late, struct mst_buf *meta)
+{
+    struct mst_conn *conn = conn_of(late);
+    struct mst_message message = {.method = late->method, .call = late->call};
+    if (conn)
+        mst_conn_reply(conn, &message, mst_buf_view(meta), NULL);
+    mst_buf_fini(meta);
+}
+
+void ps_answer_error(const struct late_call *late, mst_status status, const char *text)
+{
+    struct mst_conn *conn = conn_of(late);
+    struct mst_message message = {.method = late->method, .call = late->call};
+    if (conn)
+        mst_conn_reply_error(conn, &message, status, "%s", text);
+}
+
+// ---- greetings ----
+
+static void answer_greeting(struct mst_ps *ps, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct mst_msg_greeting_reply reply;
+    mst_identity_answer(ps->config.identity, &reply);
+    reply.n_data_threads = (uint32_t)ps->config.n_data_loops;
+    reply.chief_known = ps->chief != NULL;
+    reply.chief_address = ps->chief_address;
+    reply.chief_index = ps->chief_index;
+    reply.chief_role = ps->chief_role;
+    reply.term = ps->chief_term;
+    reply.state_text = ps->phase == PS_SERVING ? "serving" : ps->chief ? "waiting for its shards" : "waiting for the chief";
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status status = mst_msg_greeting_reply_encode(&reply, &meta);
+    if (status == MST_OK)
+        mst_conn_reply(conn, message, mst_buf_view(&meta), NULL);
+    else
+        mst_conn_reply_error(conn, message, status, "the greeting could not be answered");
+    mst_buf_fini(&meta);
+}
+
+static void refuse_greeting(struct mst_conn *conn, const struct mst_message *message, mst_status status,
+                            const char *text)
+{
+    MST_LOG(WARN, "ps", "greeting refused", "peer=%s status=%s reason=\"%s\"", mst_conn_name(conn),
+            mst_status_name(status), text);
+    mst_conn_reply_error(conn, message, status, "%s", text);
+    mst_conn_close_flushed(conn);
+}
+
+// A higher term wins; among equal ones the larger incarnation, so that two chiefs cannot both be followed.
+static bool chief_is_older(const struct mst_ps *ps, const struct mst_msg_greeting *greeting)
+{
+    return greeting->term < ps->chief_term ||
+           (greeting->term == ps->chief_term && greeting->incarnation < ps->chief_incarnation);
+}
+
+static void adopt_chief(struct mst_ps *ps, struct mst_conn *conn, const struct mst_message *message,
+                        const struct mst_msg_greeting *greeting)
+{
+    bool is_new = greeting->incarnation != ps->chief_incarnation;
+    if (is_new && greeting->term != 0 && chief_is_older(ps, greeting)) {
+        refuse_greeting(conn, message, MST_ABORTED, "another chief with a higher term is followed here");
+        return;
+    }
+    if (is_new && ps->phase != PS_WAITING) {
+        refuse_greeting(conn, message, MST_ABORTED,
+                        "the job was begun by a chief that is gone; start all processes again (with checkpoint.resume to "
+                        "go on from the last checkpoint)");
+        ps_end(ps, MST_UNAVAILABLE, "the chief was lost and came back without the state of the job");
+        return;
+    }
+    ps->chief = conn;
+    ps->chief_incarnation = greeting->incarnation;
+    ps->chief_index = greeting->index;
+    ps->chief_role = greeting->role;
+    free(ps->chief_address);
+    ps->chief_address = mst_strdup(greeting->address);
+    mst_timer_stop(&ps->chief_lost);
+    MST_LOG(INFO, "ps", "chief greeted", "address=%s term=%llu", ps->chief_address, (unsigned long long)greeting->term);
+    answer_greeting(ps, conn, message);
+    mst_conn_set_user_timeout(conn, ps->config.lease_ms);
+    mst_service_attach(&chief_service, add_control(ps, conn), conn);
+}
+
+struct arrival {
+    struct mst_data_thread *thread;
+    struct mst_conn *conn;
+    uint32_t worker;
+    uint64_t number;
+};
+
+static void on_arrival(void *arg)
+{
+    struct arrival *arrival = arg;
+    mst_data_thread_adopt(arrival->thread, arrival->conn, arrival->worker, arrival->number);
+    free(arrival);
+}
+
+static void drop_arrival(void *arg)
+{
+    struct arrival *arrival = arg;
+    mst_conn_close(arrival->conn);
+    free(arrival);
+}
+
+static void hand_over(struct mst_ps *ps, struct mst_conn *conn, const struct mst_message *message,
+                      const struct mst_msg_greeting *greeting)
+{
+    size_t index = (size_t)greeting->data_thread;
+    if (index >= ps->config.n_data_loops || greeting->index >= MST_WORKERS_MAX) {
+        refuse_greeting(conn, message, MST_OUT_OF_RANGE, "no such data thread, or a worker index past the limit");
+        return;
+    }
+    answer_greeting(ps, conn, message);
+    struct arrival *arrival = mst_alloc(sizeof *arrival);
+    *arrival = (struct arrival){ps->threads[index], conn, greeting->index, greeting->number};
+    mst_conn_detach(conn);
+    mst_loop_post_or_drop(ps->config.data_loops[index], on_arrival, drop_arrival, arrival);
+}
+
+static void on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,
+                        const struct mst_msg_greeting *greeting)
+{
+    struct mst_ps *ps = arg;
+    struct mst_error err;
+    mst_status status = mst_identity_check(ps->config.identity, greeting, &err);
+    if (status != MST_OK) {
+        refuse_greeting(conn, message, status, err.text);
+    } else if (greeting->data_thread >= 0) {
+        hand_over(ps, conn, message, greeting);
+    } else if (greeting->term > 0) {
+        adopt_chief(ps, conn, message, greeting);
+    } else {
+        answer_greeting(ps, conn, message);
+        mst_service_attach(&idle_service, add_control(ps, conn), conn);
+    }
+}
+
+// ---- the chief's small calls ----
+
+mst_status ps_check_term(const struct mst_ps *ps, uint64_t term, struct mst_error *err)
+{
+    if (term < ps->chief_term)
+        return mst_fail(err, MST_ABORTED, "term %llu is over, ps-%u follows term %llu", (unsigned long long)term,
+                        ps->config.identity->index, (unsigned long long)ps->chief_term);
+    return MST_OK;
+}
+
+static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct control_conn *control = arg;
+    struct mst_arena arena;
+    struct mst_msg_heartbeat heartbeat;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_heartbeat_decode(message->meta, &arena, &heartbeat, &err);
+    if (status != MST_OK) {
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
+    } else {
+        // The chief's state text is the last checkpoint: it is what this PS names should the chief be lost.
+        free(control->ps->last_checkpoint);
+        control->ps->last_checkpoint = heartbeat.state_text[0] ? mst_strdup(heartbeat.state_text) : NULL;
+        struct mst_msg_heartbeat_reply reply = {.job_state = MST_JOB_RUNNING};
+        struct mst_buf meta;
+        mst_buf_init(&meta, MST_FRAME_META_MAX);
+        if (mst_msg_heartbeat_reply_encode(&reply, &meta) == MST_OK)
+            mst_conn_reply(conn, message, mst_buf_view(&meta), NULL);
+        mst_buf_fini(&meta);
+    }
+    mst_arena_fini(&arena);
+}
+
+static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct control_conn *control = arg;
+    struct mst_ps *ps = control->ps;
+    struct mst_arena arena;
+    struct mst_msg_finish finish;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_finish_decode(message->meta, &arena, &finish, &err);
+    if (status != MST_OK) {
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
+    } else {
+        struct mst_msg_finish_reply reply = {0};
+        struct mst_buf meta;
+        mst_buf_init(&meta, MST_FRAME_META_MAX);
+        if (mst_msg_finish_reply_encode(&reply, &meta) == MST_OK)
+            mst_conn_reply(conn, message, mst_buf_view(&meta), NULL);
+        mst_buf_fini(&meta);
+        ps_end(ps, (mst_status)finish.status, finish.text);
+    }
+    mst_arena_fini(&arena);
+}
+
+// ---- beginning and end ----
+
+void ps_end(struct mst_ps *ps, mst_status status, const char *text)
+{
+    if (ps->phase == PS_ENDED)
+        return;
+    ps->phase = PS_ENDED;
+    mst_timer_stop(&ps->reminder);
+    mst_timer_stop(&ps->chief_lost);
+    ps->config.on_end(ps->config.arg, status, text);
+}
+
+static void on_chief_lost(void *arg)
+{
+    struct mst_ps *ps = arg;
+    struct mst_error err;
+    mst_status status =
+        mst_fail(&err, MST_UNAVAILABLE, "the chief (%s) was lost and did not come back within %llu ms; last checkpoint: %s",
+                 ps->chief_address, (unsigned long long)ps->config.lease_ms,
+                 ps->last_checkpoint ? ps->last_checkpoint : "none");
+    ps_end(ps, status, err.text);
+}
+
+static void on_reminder(void *arg)
+{
+    struct mst_ps *ps = arg;
+    struct mst_error err;
+    if (mst_ps_ready(ps, &err) != MST_OK)
+        MST_LOG(INFO, "ps", "waiting", "for=\"%s\"", err.text);
+}
+
+mst_status mst_ps_ready(const struct mst_ps *ps, struct mst_error *err)
+{
+    if (ps->phase == PS_SERVING || ps->phase == PS_ENDED)
+        return MST_OK;
+    return mst_fail(err, MST_UNAVAILABLE, ps->chief ? "waiting for the chief to say which shards to hold"
+                                                    : "waiting for the chief, which has not greeted");
+}
+
+mst_status mst_ps_new(const struct mst_ps_config *config, struct mst_ps **out, struct mst_error *err)
+{
+    *out = NULL;
+    struct mst_ps *ps = mst_alloc(sizeof *ps);
+    ps->config = *config;
+    mst_arena_init(&ps->map_arena, MST_MSG_ARENA_MAX);
+    mst_timer_init(&ps->chief_lost, config->control, on_chief_lost, ps);
+    mst_timer_init(&ps->reminder, config->control, on_reminder, ps);
+    struct mst_server_config server = {.on_greeting = on_greeting, .arg = ps};
+    mst_status status = mst_server_new(config->control, &server, &ps->server);
+    if (status == MST_OK)
+        status = config->listen_fd >= 0 ? mst_server_listen_fd(ps->server, config->listen_fd, err)
+                                        : mst_server_listen(ps->server, config->port, err);
+    if (status == MST_OK)
+        status = mst_loop_new("ps-writer", &ps->writer, err);
+    if (status == MST_OK)
+        status = mst_loop_thread_start(ps->writer, err);
+    if (status != MST_OK) {
+        mst_ps_free(ps);
+        return status;
+    }
+    ps->threads = mst_alloc_array(config->n_data_loops, sizeof(struct mst_data_thread *));
+    for (size_t i = 0; i < config->n_data_loops; i++)
+        ps->threads[i] = mst_data_thread_new(config->data_loops[i], (uint32_t)i, config->lease_ms);
+    mst_timer_start_periodic(&ps->reminder, REMINDER_MS);
+    MST_LOG(INFO, "ps", "listening", "port=%u data_threads=%zu", mst_server_port(ps->server), config->n_data_loops);
+    *out = ps;
+    return MST_OK;
+}
+
+void mst_ps_free(struct mst_ps *ps)
+{
+    if (!ps)
+        return;
+    if (ps->writer) {
+        mst_loop_stop(ps->writer);
+        mst_loop_thread_join(ps->writer);
+        mst_loop_free(ps->writer);
+    }
+    for (size_t i = 0; ps->threads && i < ps->config.n_data_loops; i++)
+        mst_data_thread_free(ps->threads[i]);
+    free(ps->threads);
+    while (ps->conns) {
+        struct control_conn *control = ps->conns;
+        ps->conns = control->next;
+        mst_conn_close(control->conn);
+        free(control);
+    }
+    mst_server_free(ps->server);
+    mst_timer_fini(&ps->chief_lost);
+    mst_timer_fini(&ps->reminder);
+    mst_arena_fini(&ps->map_arena);
+    free(ps->chief_address);
+    free(ps->last_checkpoint);
+    free(ps);
+}
+
+uint16_t mst_ps_port(const struct mst_ps *ps)
+{
+    return mst_server_port(ps->server);
+}
+
+struct mst_bucket *mst_ps_bucket(struct mst_ps *ps, uint32_t thread, uint32_t bucket)
+{
+    size_t n;
+    struct mst_bucket *const *buckets = mst_data_thread_buckets(ps->threads[thread], &n);
+    for (size_t i = 0; i < n; i++)
+        if (buckets[i]->id == bucket)
+            return buckets[i];
+    return NULL;
+}

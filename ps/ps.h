@@ -1,0 +1,49 @@
+/** @file
+ *  The parameter server role: holds shards of the model's variables, applies updates to them, answers pulls.
+ *
+ *      struct mst_ps_config config = {.identity = &identity, .model = model, .optimizer = optimizer, .control = loop, …};
+ *      MST_TRY(mst_ps_new(&config, &ps, err));          // listens; on_end(arg, status, text) says when it is over
+ *      …the loops run…
+ *      mst_ps_free(ps);
+ *
+ *  It opens neither data nor output. The chief tells it what it holds (MAP), and it computes the initial values or reads them
+ *  from a checkpoint; workers push and pull on the data loops (ps/data_thread.h). Without a chief for one lease it ends with
+ *  UNAVAILABLE.
+ *  Thread: loop `control`, unless said otherwise.
+ */
+#pragma once
+
+#include "model/model.h"
+#include "optim/optimizer.h"
+#include "ps/bucket.h"
+#include "wire/greeting.h"
+
+struct mst_loop;
+struct mst_ps;
+
+/** Borrowed until free. */
+struct mst_ps_config {
+    const struct mst_identity *identity;
+    const struct mst_model *model;
+    const struct mst_optimizer *optimizer;
+    struct mst_loop *control;
+    struct mst_loop *const *data_loops; // run by somebody else
+    size_t n_data_loops;
+    int listen_fd; // -1: bind port
+    uint16_t port;
+    uint64_t lease_ms;
+    /** The role is over: OK the job is finished; else why not. Once. */
+    void (*on_end)(void *arg, mst_status status, const char *text);
+    void *arg;
+};
+
+/** New PS in *out, listening. Errors: UNAVAILABLE the port is in use; RESOURCE_EXHAUSTED */
+MST_MUST_USE mst_status mst_ps_new(const struct mst_ps_config *config, struct mst_ps **out, struct mst_error *err);
+/** Releases it; NULL is fine. Thread: all loops have stopped */
+void mst_ps_free(struct mst_ps *ps);
+/** The port it listens on. */
+uint16_t mst_ps_port(const struct mst_ps *ps);
+/** OK when it holds its shards; else UNAVAILABLE with what it waits for. */
+MST_MUST_USE mst_status mst_ps_ready(const struct mst_ps *ps, struct mst_error *err);
+/** The bucket with this id, or NULL; for a direct exchange. Thread: the bucket's data loop */
+struct mst_bucket *mst_ps_bucket(struct mst_ps *ps, uint32_t thread, uint32_t bucket);

@@ -1,0 +1,61 @@
+// What the files of the PS's control side share. All on the control loop, unless a comment says otherwise.
+#pragma once
+
+#include "event/timer.h"
+#include "ps/data_thread.h"
+#include "ps/ps.h"
+#include "ps/store.h"
+#include "rpc/server.h"
+
+enum ps_phase { PS_WAITING, PS_BUILDING, PS_SERVING, PS_ENDED };
+
+struct mst_ps {
+    struct mst_ps_config config;
+    struct mst_server *server;
+    struct mst_data_thread **threads;
+    enum ps_phase phase;
+    // The chief, as it greeted.
+    struct mst_conn *chief; // NULL while it is away
+    uint64_t chief_term;
+    uint64_t chief_incarnation;
+    char *chief_address;
+    uint32_t chief_index;
+    enum mst_peer_role chief_role;
+    char *last_checkpoint; // as the chief told; NULL: none
+    struct mst_timer chief_lost;
+    struct mst_timer reminder; // "waiting for …", each 10 s
+    struct control_conn *conns;
+    struct mst_loop *writer;   // a thread of its own: fsync may take long
+    struct mst_msg_map map;    // accepted; arrays in map_arena
+    struct mst_arena map_arena;
+    uint64_t n_bytes; // of the map's buckets, parameters and slots
+};
+
+// A connection on the control loop. Work on other threads keeps the id, not the pointer: the connection may be gone.
+struct control_conn {
+    struct control_conn *next;
+    struct mst_ps *ps;
+    struct mst_conn *conn;
+    uint64_t id;
+};
+
+// A call that is answered later.
+struct late_call {
+    struct mst_ps *ps;
+    uint64_t conn_id;
+    uint16_t method;
+    uint64_t call;
+};
+
+void ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message);
+void ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message);
+void ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message);
+void ps_on_stats(void *arg, struct mst_conn *conn, const struct mst_message *message);
+
+struct late_call ps_late_call(const struct control_conn *control, const struct mst_message *message);
+// Answers a late call, if its connection is still there. meta is released.
+void ps_answer(const struct late_call *late, struct mst_buf *meta);
+void ps_answer_error(const struct late_call *late, mst_status status, const char *text);
+// The term of a call of the chief: an older chief than the one we follow is refused.
+mst_status ps_check_term(const struct mst_ps *ps, uint64_t term, struct mst_error *err);
+void ps_end(struct mst_ps *ps, mst_status status, const char *text);

@@ -1,0 +1,237 @@
+#include "ps/store.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "tfio/bundle_reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static size_t n_rows_of(const struct mst_variable *variable)
+{
+    return variable->shape.rank == 0 ? 1 : variable->shape.dims[0];
+}
+
+static mst_status piece_of(const struct mst_model *model, const struct mst_msg_shard *shard, struct mst_piece *out,
+                           struct mst_error *err)
+{
+    if (shard->variable >= mst_model_n_variables(model))
+        return mst_fail(err, MST_INVALID_ARGUMENT, "the map names variable %u and the model has %zu", shard->variable,
+                        mst_model_n_variables(model));
+    const struct mst_variable *variable = mst_model_variable(model, shard->variable);
+    size_t n_rows = n_rows_of(variable);
+    if (shard->n_rows == 0 || shard->row_offset > n_rows || shard->n_rows > n_rows - shard->row_offset)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "the map has rows %llu+%llu of %s, which has %zu",
+                        (unsigned long long)shard->row_offset, (unsigned long long)shard->n_rows, variable->name,
+                        n_rows);
+    *out = (struct mst_piece){.variable = shard->variable,
+                              .part = shard->part,
+                              .row_offset = shard->row_offset,
+                              .n_rows = shard->n_rows,
+                              .row_floats = variable->n_elements / n_rows,
+                              .is_whole = shard->n_rows == n_rows};
+    return MST_OK;
+}
+
+static void fill_initial(struct mst_bucket *bucket, const struct mst_model *model, uint64_t seed)
+{
+    float *at = bucket->current->floats;
+    for (size_t i = 0; i < bucket->n_pieces; i++) {
+        const struct mst_piece *piece = &bucket->pieces[i];
+        const struct mst_variable *variable = mst_model_variable(model, piece->variable);
+        struct mst_initializer_range range = {piece->row_offset * piece->row_floats, piece->n_rows * piece->row_floats};
+        mst_initializer_fill(&variable->initializer, seed, variable->name, &variable->shape, range, at);
+        at += range.n;
+    }
+}
+
+static mst_status read_piece(const struct mst_bundle *bundle, const char *name, const struct mst_variable *variable,
+                             const struct mst_piece *piece, float *out, struct mst_error *err)
+{
+    const struct mst_bundle_entry *entry = mst_bundle_find(bundle, name);
+    if (!entry)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "the checkpoint has no %s: it is of another model or optimizer",
+                        name);
+    if (entry->type != MST_TF_FLOAT || !mst_shape_equal(&entry->shape, &variable->shape))
+        return mst_fail(err, MST_INVALID_ARGUMENT, "the checkpoint's %s has another shape or type than the model's",
+                        name);
+    size_t bytes = piece->n_rows * piece->row_floats * sizeof(float);
+    if (variable->shape.rank == 0)
+        return mst_bundle_read(bundle, entry, out, bytes, err);
+    return mst_bundle_read_rows(bundle, entry, piece->row_offset, piece->n_rows, out, bytes, err);
+}
+
+static mst_status restore_bucket(struct mst_bucket *bucket, const struct mst_model *model,
+                                 const struct mst_bundle *bundle, struct mst_error *err)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < bucket->n_pieces; i++) {
+        const struct mst_piece *piece = &bucket->pieces[i];
+        const struct mst_variable *variable = mst_model_variable(model, piece->variable);
+        MST_TRY(read_piece(bundle, variable->name, variable, piece, bucket->current->floats + at, err));
+        for (size_t s = 0; s < bucket->n_slots; s++) {
+            char *name = mst_text("%s/%s", variable->name, mst_optimizer_slot_name(bucket->optimizer, s));
+            mst_status status = read_piece(bundle, name, variable, piece, bucket->slots[s] + at, err);
+            free(name);
+            if (status != MST_OK)
+                return status;
+        }
+        at += piece->n_rows * piece->row_floats;
+    }
+    return MST_OK;
+}
+
+static bool is_ours(const struct mst_store_request *request, const struct mst_msg_shard *shard)
+{
+    return shard->ps == request->ps && shard->thread == request->thread;
+}
+
+// The map lists shards by bucket; a run of ours with one bucket id is one bucket.
+static mst_status make_buckets(const struct mst_store_request *request, struct mst_bucket **buckets, size_t *n,
+                               struct mst_error *err)
+{
+    const struct mst_msg_map *map = request->map;
+    struct mst_piece *pieces = mst_alloc_array(map->n_shards, sizeof *pieces);
+    mst_status status = MST_OK;
+    for (size_t i = 0; i < map->n_shards && status == MST_OK;) {
+        if (!is_ours(request, &map->shards[i])) {
+            i++;
+            continue;
+        }
+        uint32_t id = map->shards[i].bucket;
+        size_t n_pieces = 0;
+        for (; i < map->n_shards && is_ours(request, &map->shards[i]) && map->shards[i].bucket == id; i++) {
+            status = piece_of(request->model, &map->shards[i], &pieces[n_pieces++], err);
+            if (status != MST_OK)
+                break;
+        }
+        if (status == MST_OK && *n > 0 && buckets[*n - 1]->id >= id)
+            status = mst_fail(err, MST_INVALID_ARGUMENT, "the map lists bucket %u after bucket %u", id,
+                              buckets[*n - 1]->id);
+        if (status == MST_OK)
+            status = mst_bucket_new(id, pieces, n_pieces, request->optimizer, &buckets[*n], err);
+        *n += status == MST_OK;
+    }
+    free(pieces);
+    return status;
+}
+
+static mst_status fill_buckets(const struct mst_store_request *request, struct mst_bucket **buckets, size_t n,
+                               struct mst_error *err)
+{
+    const struct mst_msg_map *map = request->map;
+    if (map->restore_prefix[0] == '\0') {
+        for (size_t i = 0; i < n; i++)
+            fill_initial(buckets[i], request->model, map->seed);
+        return MST_OK;
+    }
+    struct mst_bundle *bundle;
+    MST_TRY(mst_bundle_open(map->restore_prefix, &bundle, err));
+    mst_status status = MST_OK;
+    for (size_t i = 0; i < n && status == MST_OK; i++) {
+        status = restore_bucket(buckets[i], request->model, bundle, err);
+        buckets[i]->n_updates = map->iterations;
+        buckets[i]->current->counter = map->iterations;
+    }
+    mst_bundle_free(bundle);
+    return status == MST_OK ? MST_OK : mst_fail_prefix(err, status, "%s", map->restore_prefix);
+}
+
+mst_status mst_store_build(const struct mst_store_request *request, struct mst_bucket ***out, size_t *n_out,
+                           struct mst_error *err)
+{
+    *out = NULL;
+    *n_out = 0;
+    struct mst_bucket **buckets = mst_alloc_array(request->map->n_shards, sizeof *buckets);
+    size_t n = 0;
+    mst_status status = make_buckets(request, buckets, &n, err);
+    if (status == MST_OK)
+        status = fill_buckets(request, buckets, n, err);
+    if (status != MST_OK) {
+        for (size_t i = 0; i < n; i++)
+            mst_bucket_free(buckets[i]);
+        free(buckets);
+        return status;
+    }
+    *out = buckets;
+    *n_out = n;
+    return MST_OK;
+}
+
+void mst_store_copy_fini(struct mst_store_copy *copy)
+{
+    for (size_t i = 0; i < copy->n_values; i++)
+        free(copy->names[i]);
+    for (size_t i = 0; i < copy->n_floats; i++)
+        free(copy->floats[i]);
+    free(copy->names);
+    free(copy->floats);
+    free(copy->values);
+    *copy = (struct mst_store_copy){0};
+}
+
+static void add_value(struct mst_store_copy *copy, const struct mst_piece *piece, const struct mst_variable *variable,
+                      char *name, const float *floats)
+{
+    copy->names[copy->n_values] = name;
+    copy->values[copy->n_values++] =
+        (struct mst_checkpoint_value){.tensor = {.name = name,
+                                                 .type = MST_TF_FLOAT,
+                                                 .shape = variable->shape,
+                                                 .row_offset = piece->is_whole ? 0 : piece->row_offset,
+                                                 .n_rows = piece->is_whole ? 0 : piece->n_rows},
+                                      .data = floats};
+}
+
+// Weights and slots of a bucket are copied in one go, so they belong to one version.
+static mst_status copy_bucket(const struct mst_bucket *bucket, const struct mst_model *model,
+                              struct mst_store_copy *copy, struct mst_error *err)
+{
+    size_t n_arrays = 1 + bucket->n_slots;
+    for (size_t a = 0; a < n_arrays; a++) {
+        void *memory;
+        if (mst_try_alloc(mst_bucket_bytes(bucket), &memory) != MST_OK)
+            return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory to copy the %zu bytes of bucket %u",
+                            mst_bucket_bytes(bucket), bucket->id);
+        memcpy(memory, a == 0 ? bucket->current->floats : bucket->slots[a - 1], mst_bucket_bytes(bucket));
+        copy->floats[copy->n_floats++] = memory;
+    }
+    float *const *arrays = &copy->floats[copy->n_floats - n_arrays];
+    size_t at = 0;
+    for (size_t i = 0; i < bucket->n_pieces; i++) {
+        const struct mst_piece *piece = &bucket->pieces[i];
+        const struct mst_variable *variable = mst_model_variable(model, piece->variable);
+        add_value(copy, piece, variable, mst_strdup(variable->name), arrays[0] + at);
+        for (size_t s = 0; s < bucket->n_slots; s++)
+            add_value(copy, piece, variable,
+                      mst_text("%s/%s", variable->name, mst_optimizer_slot_name(bucket->optimizer, s)),
+                      arrays[1 + s] + at);
+        at += piece->n_rows * piece->row_floats;
+    }
+    if (copy->n_updates > bucket->n_updates)
+        copy->n_updates = bucket->n_updates;
+    return MST_OK;
+}
+
+mst_status mst_store_copy(struct mst_bucket *const *buckets, size_t n_buckets, const struct mst_model *model,
+                          struct mst_store_copy *out, struct mst_error *err)
+{
+    *out = (struct mst_store_copy){.n_updates = UINT64_MAX};
+    size_t n_values = 0;
+    size_t n_floats = 0;
+    for (size_t i = 0; i < n_buckets; i++) {
+        n_values += buckets[i]->n_pieces * (1 + buckets[i]->n_slots);
+        n_floats += 1 + buckets[i]->n_slots;
+    }
+    out->values = mst_alloc_array(n_values, sizeof *out->values);
+    out->names = mst_alloc_array(n_values, sizeof *out->names);
+    out->floats = mst_alloc_array(n_floats, sizeof *out->floats);
+    for (size_t i = 0; i < n_buckets; i++) {
+        mst_status status = copy_bucket(buckets[i], model, out, err);
+        if (status != MST_OK) {
+            mst_store_copy_fini(out);
+            return status;
+        }
+    }
+    return MST_OK;
+}

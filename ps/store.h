@@ -1,0 +1,46 @@
+/** @file
+ *  Makes the buckets of a map: memory, initial values or those of a checkpoint; and copies them out for one.
+ *
+ *      MST_TRY(mst_store_build(&request, &buckets, &n, err));
+ *      MST_TRY(mst_store_copy(buckets, n, model, optimizer, &values, &n_values, err));
+ *
+ *  Thread: loop of the buckets for copy; any for build.
+ */
+#pragma once
+
+#include "ckpt/checkpoint.h"
+#include "model/model.h"
+#include "ps/bucket.h"
+#include "wire/messages.h"
+
+/** What to build. Borrowed for the call. */
+struct mst_store_request {
+    const struct mst_model *model;
+    const struct mst_optimizer *optimizer;
+    const struct mst_msg_map *map;
+    uint32_t ps;
+    uint32_t thread;
+};
+
+/** The buckets that the map gives to this server and thread, filled, in ascending id.
+ *  Owner:  *out and what it points to are the caller's
+ *  Errors: INVALID_ARGUMENT a map that does not fit the model; RESOURCE_EXHAUSTED; those of reading a checkpoint */
+MST_MUST_USE mst_status mst_store_build(const struct mst_store_request *request, struct mst_bucket ***out,
+                                        size_t *n_out, struct mst_error *err);
+
+/** A copy of buckets as checkpoint values: weights and slots of one version each. */
+struct mst_store_copy {
+    struct mst_checkpoint_value *values;
+    size_t n_values;
+    uint64_t n_updates; // the fewest of a bucket
+    char **names;       // backs values[i].tensor.name of slots
+    float **floats;     // backs values[i].data
+    size_t n_floats;
+};
+
+/** Copies. Errors: RESOURCE_EXHAUSTED (*out is zeroed) */
+MST_MUST_USE mst_status mst_store_copy(struct mst_bucket *const *buckets, size_t n_buckets,
+                                       const struct mst_model *model, struct mst_store_copy *out,
+                                       struct mst_error *err);
+/** Releases a copy. A zeroed one is fine. */
+void mst_store_copy_fini(struct mst_store_copy *copy);

@@ -1,0 +1,63 @@
+/** @file
+ *  The step loop: takes batches as the session allows, runs the program, pushes buckets as their gradients become ready,
+ *  and goes on when all have answered.
+ *
+ *      MST_TRY(mst_trainer_new(&config, &trainer, err));
+ *      mst_trainer_admitted(trainer, number);            // pulls, then trains what leases allow
+ *      mst_trainer_lease(trainer, number, &lease);
+ *      … events.wants_lease(arg) whenever there may be something new to ask …
+ *
+ *  Thread: loop of the worker.
+ */
+#pragma once
+
+#include "data/prefetch.h"
+#include "event/loop.h"
+#include "model/program.h"
+#include "wire/training_sums.h"
+#include "worker/exchange.h"
+#include "worker/layout.h"
+
+struct mst_trainer;
+
+struct mst_trainer_events {
+    /** A lease was finished or a place for one became free. */
+    void (*wants_lease)(void *arg);
+    /** A step is done: n of them so far. */
+    void (*on_step)(void *arg, uint64_t n_steps);
+    /** A PS said that this incarnation is fenced. */
+    void (*on_fenced)(void *arg);
+    /** Training cannot go on: bad data, a loss that is not a number. */
+    void (*on_failed)(void *arg, mst_status status, const char *text);
+    void *arg;
+};
+
+struct mst_trainer_config {
+    struct mst_loop *loop;       // polled between steps
+    struct mst_program *program; // borrowed
+    struct mst_prefetch *prefetch;
+    struct mst_batches *batches;
+    const struct mst_layout *layout;
+    float *const *grads; // one whole variable each
+    struct mst_trainer_events events;
+};
+
+/** New trainer in *out. Owner: borrows all of config until free. Errors: RESOURCE_EXHAUSTED */
+MST_MUST_USE mst_status mst_trainer_new(const struct mst_trainer_config *config, struct mst_trainer **out,
+                                        struct mst_error *err);
+/** Releases it; NULL is fine. */
+void mst_trainer_free(struct mst_trainer *trainer);
+/** The chief gave this process a number: pulls all buckets, and forgets leases of an earlier number. */
+void mst_trainer_admitted(struct mst_trainer *trainer, uint64_t number);
+/** The chief or a PS said that this incarnation is out. */
+void mst_trainer_fenced(struct mst_trainer *trainer);
+/** A lease came for the question that was asked. */
+void mst_trainer_lease(struct mst_trainer *trainer, uint64_t number, const struct mst_session_lease *lease);
+/** True if a lease is to be asked for: what to ask in *out, and in *sums what the leases done since the last question
+ *  measured (they are then forgotten here: the caller repeats the same question until it is answered). */
+bool mst_trainer_take_question(struct mst_trainer *trainer, struct mst_session_request *out,
+                               struct mst_training_sums *sums);
+/** What an exchange is to call. Owner: borrowed */
+struct mst_exchange_events mst_trainer_exchange_events(struct mst_trainer *trainer);
+/** Connects the carrier, which is made after the trainer because it needs its events. */
+void mst_trainer_set_exchange(struct mst_trainer *trainer, struct mst_exchange *exchange);

@@ -1,0 +1,596 @@
+// Joining is a chain of questions, each answered by an event: where is the chief (the PSs know, if TF_CONFIG does not say),
+// who am I (its number, in the greeting), where do variables live (the map), what shall I train (leases). The trainer does
+// the rest.
+#include "worker/worker.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "data/prefetch.h"
+#include "event/timer.h"
+#include "model/input.h"
+#include "rpc/peer.h"
+#include "worker/exchange_rpc.h"
+#include "worker/heartbeat.h"
+#include "worker/trainer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    REMINDER_MS = 10000,
+    MAP_CALL_MS = 20000,  // the chief keeps the question until it has placed the variables; then it is asked again
+    ASK_AGAIN_MS = 20,    // after WAIT: the chief has kept the question already
+    PREFETCH_DEPTH = 4,
+    EXCHANGE_LEASES = 4,  // leases without an answer before a push is sent again over a new connection
+};
+
+// A lease question, frozen until it is answered: asked again in the same words, so that nothing counts twice.
+struct question {
+    bool is_open;
+    bool is_sent;
+    struct mst_session_request request;
+    struct mst_training_sums sums;
+};
+
+struct mst_worker {
+    struct mst_worker_config config;
+    struct mst_dataset *dataset;
+    struct mst_batches *batches;
+    struct mst_prefetch *prefetch;
+    struct mst_device *device;
+    struct mst_program *program;
+    pthread_t loader; // decodes the features while the worker joins
+    bool has_loader;
+    struct mst_peer **rendezvous; // to PSs, while the chief is unknown
+    char *chief_address;
+    struct mst_peer *chief;
+    struct mst_heartbeat *heartbeat;
+    struct mst_timer reminder;
+    struct mst_timer ask_again;
+    uint64_t number;
+    struct mst_layout *layout;
+    uint64_t map_term;
+    uint64_t map_epoch;
+    float **grads;
+    struct mst_exchange *exchange;
+    struct mst_trainer *trainer;
+    struct question question;
+    struct mst_metric *steps_metric;
+    _Atomic bool is_ready;
+    bool is_over;
+};
+
+static void ask(struct mst_worker *worker);
+
+static void end(struct mst_worker *worker, mst_status status, const char *text)
+{
+    if (worker->is_over)
+        return;
+    worker->is_over = true;
+    mst_timer_stop(&worker->reminder);
+    mst_timer_stop(&worker->ask_again);
+    // The chief waits for connections of those it has told to close.
+    if (worker->chief)
+        mst_peer_stop(worker->chief);
+    if (worker->heartbeat)
+        mst_heartbeat_stop(worker->heartbeat);
+    worker->config.on_end(worker->config.arg, status, text);
+}
+
+// ---- events of the heartbeat, from the control loop to ours ----
+
+struct verdict {
+    struct mst_worker *worker;
+    mst_status status;
+    char text[1024];
+};
+
+static void on_verdict(void *arg)
+{
+    struct verdict *verdict = arg;
+    end(verdict->worker, verdict->status, verdict->text);
+    free(verdict);
+}
+
+static void on_heartbeat_verdict(void *arg, mst_status status, const char *text)
+{
+    struct mst_worker *worker = arg;
+    struct verdict *verdict = mst_alloc(sizeof *verdict);
+    verdict->worker = worker;
+    verdict->status = status;
+    snprintf(verdict->text, sizeof verdict->text, "%s", text);
+    mst_loop_post_or_drop(worker->config.loop, on_verdict, free, verdict);
+}
+
+// ---- events of the trainer ----
+
+static void on_wants_lease(void *arg)
+{
+    ask(arg);
+}
+
+static void on_step(void *arg, uint64_t n_steps)
+{
+    struct mst_worker *worker = arg;
+    mst_metric_add(worker->steps_metric, 1);
+    if (worker->heartbeat)
+        mst_heartbeat_set_progress(worker->heartbeat, n_steps);
+    if (n_steps == 1) {
+        MST_LOG(INFO, "worker", "first step done", "number=%llu", (unsigned long long)worker->number);
+        atomic_store_explicit(&worker->is_ready, true, memory_order_relaxed);
+    }
+}
+
+static void on_fenced(void *arg)
+{
+    struct mst_worker *worker = arg;
+    MST_LOG(WARN, "worker", "fenced", "number=%llu", (unsigned long long)worker->number);
+    worker->question = (struct question){0};
+    mst_trainer_fenced(worker->trainer);
+    mst_peer_retry(worker->chief, "greeting again for a new number");
+}
+
+struct failure {
+    struct mst_worker *worker;
+    mst_status status;
+    char text[1024];
+};
+
+static void on_failure_told(void *arg, const struct mst_reply *reply)
+{
+    struct failure *failure = arg;
+    (void)reply; // told or not: this process is over
+    end(failure->worker, failure->status, failure->text);
+    free(failure);
+}
+
+static void on_failed(void *arg, mst_status status, const char *text)
+{
+    struct mst_worker *worker = arg;
+    struct failure *failure = mst_alloc(sizeof *failure);
+    failure->worker = worker;
+    failure->status = status;
+    snprintf(failure->text, sizeof failure->text, "worker-%u: %s", worker->config.identity->index, text);
+    struct mst_msg_finish finish = {.status = (uint32_t)status, .text = failure->text};
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status encoded = mst_msg_finish_encode(&finish, &meta);
+    MST_ASSERT(encoded == MST_OK); // a bounded text
+    struct mst_call call = {.method = MST_METHOD_FINISH,
+                            .meta = mst_buf_view(&meta),
+                            .deadline_ms = worker->config.job->lease_ms,
+                            .on_reply = on_failure_told,
+                            .arg = failure};
+    mst_peer_call(worker->chief, &call);
+    mst_buf_fini(&meta);
+}
+
+// ---- leases ----
+
+static void take_lease(struct mst_worker *worker, const struct mst_msg_lease_reply *reply)
+{
+    struct mst_session_lease lease = {.id = reply->lease,
+                                      .seq = reply->seq,
+                                      .epoch = reply->epoch,
+                                      .first_batch = reply->first_batch,
+                                      .n_batches = reply->n_batches};
+    if (lease.n_batches == 0 || lease.first_batch >= mst_batches_n_batches(worker->batches) ||
+        lease.n_batches > mst_batches_n_batches(worker->batches) - lease.first_batch) {
+        end(worker, MST_INTERNAL, "the chief gave a lease outside the data: do all processes read the same files?");
+        return;
+    }
+    worker->question.is_open = false;
+    mst_trainer_lease(worker->trainer, worker->number, &lease);
+}
+
+static void take_answer(struct mst_worker *worker, const struct mst_msg_lease_reply *reply)
+{
+    switch (reply->kind) {
+    case MST_LEASE_REPLY_LEASE:
+        take_lease(worker, reply);
+        break;
+    case MST_LEASE_REPLY_WAIT:
+        mst_timer_start_once(&worker->ask_again, ASK_AGAIN_MS);
+        break;
+    case MST_LEASE_REPLY_FENCED:
+        on_fenced(worker);
+        break;
+    case MST_LEASE_REPLY_FINISHED:
+        end(worker, MST_OK, "the job is finished");
+        break;
+    case MST_LEASE_REPLY_FAILED:
+    case MST_LEASE_REPLY_KINDS:
+        end(worker, reply->status ? (mst_status)reply->status : MST_INTERNAL, reply->text);
+        break;
+    }
+}
+
+static void on_answer(void *arg, const struct mst_reply *reply)
+{
+    struct mst_worker *worker = arg;
+    worker->question.is_sent = false;
+    if (worker->is_over)
+        return;
+    if (reply->status != MST_OK) {
+        // The link broke or the chief is busy: on_chief_up asks again, and so does the timer if the link is still up.
+        MST_LOG(DEBUG, "worker", "lease question unanswered", "reason=\"%s\"", reply->text);
+        mst_timer_start_once(&worker->ask_again, ASK_AGAIN_MS);
+        return;
+    }
+    struct mst_arena arena;
+    struct mst_msg_lease_reply answer;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_lease_reply_decode(reply->message->meta, &arena, &answer, &err);
+    if (status == MST_OK)
+        take_answer(worker, &answer);
+    else
+        end(worker, status, err.text);
+    mst_arena_fini(&arena);
+}
+
+static void send_question(struct mst_worker *worker)
+{
+    const struct question *question = &worker->question;
+    struct mst_msg_lease message = {.index = worker->config.identity->index,
+                                    .incarnation = worker->config.identity->incarnation,
+                                    .number = question->request.number,
+                                    .seq = question->request.seq,
+                                    .done_seq = question->request.done_seq,
+                                    .sums = question->sums};
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status status = mst_msg_lease_encode(&message, &meta);
+    MST_ASSERT(status == MST_OK); // a few numbers
+    struct mst_call call = {.method = MST_METHOD_LEASE,
+                            .meta = mst_buf_view(&meta),
+                            .deadline_ms = MAP_CALL_MS,
+                            .on_reply = on_answer,
+                            .arg = worker};
+    worker->question.is_sent = true;
+    mst_peer_call(worker->chief, &call);
+    mst_buf_fini(&meta);
+}
+
+static void ask(struct mst_worker *worker)
+{
+    struct question *question = &worker->question;
+    if (worker->is_over || !worker->trainer || question->is_sent || !mst_peer_is_up(worker->chief))
+        return;
+    if (!question->is_open)
+        question->is_open = mst_trainer_take_question(worker->trainer, &question->request, &question->sums);
+    if (question->is_open)
+        send_question(worker);
+}
+
+static void on_ask_again(void *arg)
+{
+    ask(arg);
+}
+
+// ---- the map ----
+
+static mst_status make_grads(struct mst_worker *worker, struct mst_error *err)
+{
+    size_t n = mst_model_n_variables(worker->config.model);
+    worker->grads = mst_alloc_array(n, sizeof(float *));
+    for (size_t v = 0; v < n; v++) {
+        size_t bytes = mst_model_variable(worker->config.model, v)->n_elements * sizeof(float);
+        void *memory;
+        if (mst_try_alloc(bytes, &memory) != MST_OK)
+            return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for the %zu bytes of a gradient", bytes);
+        worker->grads[v] = memory;
+    }
+    return MST_OK;
+}
+
+static mst_status make_exchange(struct mst_worker *worker, struct mst_error *err)
+{
+    struct mst_exchange_events events = mst_trainer_exchange_events(worker->trainer);
+    if (worker->config.make_exchange)
+        return worker->config.make_exchange(worker->config.make_arg, worker->layout, worker->grads, &events,
+                                            &worker->exchange, err);
+    struct mst_exchange_rpc_config config = {.loop = worker->config.loop,
+                                             .resolver = worker->config.resolver,
+                                             .identity = worker->config.identity,
+                                             .model = worker->config.model,
+                                             .layout = worker->layout,
+                                             .ps_addresses = worker->config.ps_addresses,
+                                             .n_ps = worker->config.n_ps,
+                                             .grads = worker->grads,
+                                             .map_term = worker->map_term,
+                                             .map_epoch = worker->map_epoch,
+                                             .call_ms = EXCHANGE_LEASES * worker->config.job->lease_ms,
+                                             .events = events};
+    return mst_exchange_rpc_new(&config, &worker->exchange, err);
+}
+
+static mst_status take_map(struct mst_worker *worker, const struct mst_msg_map *map, struct mst_error *err)
+{
+    worker->map_term = map->term;
+    worker->map_epoch = map->epoch;
+    MST_TRY(mst_layout_new(worker->config.model, map, &worker->layout, err));
+    MST_TRY(make_grads(worker, err));
+    struct mst_trainer_config config = {.loop = worker->config.loop,
+                                        .program = worker->program,
+                                        .prefetch = worker->prefetch,
+                                        .batches = worker->batches,
+                                        .layout = worker->layout,
+                                        .grads = worker->grads,
+                                        .events = {on_wants_lease, on_step, on_fenced, on_failed, worker}};
+    MST_TRY(mst_trainer_new(&config, &worker->trainer, err));
+    MST_TRY(make_exchange(worker, err));
+    mst_trainer_set_exchange(worker->trainer, worker->exchange);
+    MST_LOG(INFO, "worker", "joined", "number=%llu epoch=%llu.%llu buckets=%zu", (unsigned long long)worker->number,
+            (unsigned long long)map->term, (unsigned long long)map->epoch, worker->layout->n_buckets);
+    mst_trainer_admitted(worker->trainer, worker->number);
+    return MST_OK;
+}
+
+static void ask_map(struct mst_worker *worker);
+
+static void on_map(void *arg, const struct mst_reply *reply)
+{
+    struct mst_worker *worker = arg;
+    if (worker->is_over || worker->layout)
+        return;
+    if (reply->status == MST_DEADLINE_EXCEEDED) {
+        ask_map(worker);
+        return;
+    }
+    if (reply->status != MST_OK) {
+        if (!mst_status_is_retryable(reply->status))
+            end(worker, reply->status, reply->text);
+        return; // else the link is made again, and on_chief_up asks
+    }
+    struct mst_arena arena;
+    struct mst_msg_map map;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_map_decode(reply->message->meta, &arena, &map, &err);
+    if (status == MST_OK)
+        status = take_map(worker, &map, &err);
+    if (status != MST_OK)
+        end(worker, status, err.text);
+    mst_arena_fini(&arena);
+}
+
+static void ask_map(struct mst_worker *worker)
+{
+    struct mst_call call = {
+        .method = MST_METHOD_MAP, .deadline_ms = MAP_CALL_MS, .on_reply = on_map, .arg = worker};
+    mst_peer_call(worker->chief, &call);
+}
+
+// ---- the chief ----
+
+static void on_chief_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *greeting)
+{
+    struct mst_worker *worker = arg;
+    (void)peer;
+    mst_identity_greet(worker->config.identity, greeting);
+}
+
+static void on_chief_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
+{
+    struct mst_worker *worker = arg;
+    (void)peer;
+    worker->number = reply->number;
+    worker->question.is_sent = false;
+    if (!worker->trainer) {
+        ask_map(worker);
+        return;
+    }
+    mst_trainer_admitted(worker->trainer, reply->number);
+    ask(worker);
+}
+
+static void on_chief_refused(void *arg, struct mst_peer *peer, mst_status status, const char *text)
+{
+    (void)peer;
+    end(arg, status, text);
+}
+
+static const struct mst_peer_events chief_events = {on_chief_greet, on_chief_up, NULL, on_chief_refused};
+
+static mst_status join_chief(struct mst_worker *worker, const char *address, struct mst_error *err)
+{
+    worker->chief_address = mst_strdup(address);
+    struct mst_peer_config peer = {
+        .name = "chief", .address = worker->chief_address, .events = &chief_events, .arg = worker};
+    MST_TRY(mst_peer_new(worker->config.loop, worker->config.resolver, &peer, &worker->chief, err));
+    struct mst_heartbeat_config heartbeat = {.loop = worker->config.control,
+                                             .resolver = worker->config.resolver,
+                                             .identity = worker->config.identity,
+                                             .chief_address = worker->chief_address,
+                                             .period_ms = worker->config.job->heartbeat_ms,
+                                             .lease_ms = worker->config.job->lease_ms,
+                                             .events = {on_heartbeat_verdict, on_heartbeat_verdict, worker}};
+    MST_TRY(mst_heartbeat_new(&heartbeat, &worker->heartbeat, err));
+    mst_peer_start(worker->chief);
+    mst_heartbeat_start(worker->heartbeat);
+    return MST_OK;
+}
+
+// ---- the rendezvous at the PSs ----
+
+static void on_rendezvous_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
+{
+    struct mst_worker *worker = arg;
+    if (worker->chief)
+        return;
+    if (!reply->chief_known) {
+        mst_peer_retry(peer, "it has not heard of the chief");
+        return;
+    }
+    struct mst_error err;
+    mst_status status = join_chief(worker, reply->chief_address, &err);
+    if (status != MST_OK)
+        end(worker, status, err.text);
+}
+
+static const struct mst_peer_events rendezvous_events = {on_chief_greet, on_rendezvous_up, NULL, on_chief_refused};
+
+static mst_status start_rendezvous(struct mst_worker *worker, struct mst_error *err)
+{
+    worker->rendezvous = mst_alloc_array(worker->config.n_ps, sizeof(struct mst_peer *));
+    for (size_t i = 0; i < worker->config.n_ps; i++) {
+        if (!worker->config.ps_addresses[i])
+            continue;
+        char name[32];
+        snprintf(name, sizeof name, "ps-%zu", i);
+        struct mst_peer_config peer = {
+            .name = name, .address = worker->config.ps_addresses[i], .events = &rendezvous_events, .arg = worker};
+        MST_TRY(mst_peer_new(worker->config.loop, worker->config.resolver, &peer, &worker->rendezvous[i], err));
+        mst_peer_start(worker->rendezvous[i]);
+    }
+    return MST_OK;
+}
+
+// ---- waiting, said aloud ----
+
+static void describe_wait(const struct mst_worker *worker, char *out, size_t out_bytes)
+{
+    char state[512] = "";
+    if (!worker->chief) {
+        size_t used = (size_t)snprintf(out, out_bytes, "the chief, through");
+        for (size_t i = 0; worker->rendezvous && i < worker->config.n_ps && used < out_bytes; i++) {
+            if (!worker->rendezvous[i])
+                continue;
+            mst_peer_state(worker->rendezvous[i], state, sizeof state);
+            used += (size_t)snprintf(out + used, out_bytes - used, " ps-%zu (%s)", i, state);
+        }
+        return;
+    }
+    if (!mst_peer_is_up(worker->chief)) {
+        mst_peer_state(worker->chief, state, sizeof state);
+        snprintf(out, out_bytes, "chief (%s)", state);
+        return;
+    }
+    if (worker->exchange && !worker->config.make_exchange)
+        mst_exchange_rpc_state(worker->exchange, state, sizeof state);
+    if (!worker->trainer)
+        snprintf(out, out_bytes, "the chief to place the variables: it waits for parameter servers");
+    else
+        snprintf(out, out_bytes, "%s", state);
+}
+
+static void on_reminder(void *arg)
+{
+    struct mst_worker *worker = arg;
+    char text[1024];
+    describe_wait(worker, text, sizeof text);
+    if (text[0])
+        MST_LOG(INFO, "worker", "waiting", "for=\"%s\"", text);
+}
+
+mst_status mst_worker_ready(const struct mst_worker *worker, struct mst_error *err)
+{
+    if (atomic_load_explicit(&worker->is_ready, memory_order_relaxed))
+        return MST_OK;
+    return mst_fail(err, MST_UNAVAILABLE, "worker-%u has not done its first step", worker->config.identity->index);
+}
+
+// ---- making and freeing ----
+
+static void *load_features(void *arg)
+{
+    struct mst_worker *worker = arg;
+    // A failure is kept by the data set and told when the first batch is taken.
+    mst_status status = mst_dataset_load(worker->dataset, NULL);
+    (void)status;
+    return NULL;
+}
+
+static mst_status open_data(struct mst_worker *worker, struct mst_error *err)
+{
+    const struct mst_job *job = worker->config.job;
+    struct mst_dataset_source source = {job->train.format, job->train.features, job->train.labels};
+    MST_TRY(mst_dataset_open(&source, &worker->dataset, err));
+    MST_TRY(mst_input_check(worker->dataset, worker->config.model, worker->config.compile, job->train.features, err));
+    struct mst_batches_options options = {.batch_size = job->batch_size,
+                                          .seed = job->seed,
+                                          .order = job->train.shuffle ? MST_ORDER_SHUFFLED : MST_ORDER_FILE};
+    MST_TRY(mst_batches_new(worker->dataset, &options, &worker->batches, err));
+    // Inline: a gather takes microseconds, and a thread for it would only take the core from a PS.
+    MST_TRY(mst_prefetch_new(worker->batches, PREFETCH_DEPTH, MST_PREFETCH_INLINE, &worker->prefetch, err));
+    worker->has_loader = pthread_create(&worker->loader, NULL, load_features, worker) == 0;
+    return MST_OK;
+}
+
+static mst_status plan_program(struct mst_worker *worker, struct mst_error *err)
+{
+    MST_TRY(mst_device_cpu_new(worker->config.n_threads, &worker->device, err));
+    struct mst_program_options options = {.mode = MST_PROGRAM_TRAIN,
+                                          .max_batch = worker->config.job->batch_size,
+                                          .feature_dtype = mst_dataset_feature_dtype(worker->dataset),
+                                          .seed = worker->config.job->seed};
+    MST_TRY(mst_program_new(worker->config.model, worker->config.compile, worker->device, &options, &worker->program,
+                            err));
+    char text[256];
+    MST_LOG(INFO, "worker", "device", "is=\"%s\"", mst_device_describe(worker->device, text, sizeof text));
+    return MST_OK;
+}
+
+mst_status mst_worker_new(const struct mst_worker_config *config, struct mst_worker **out, struct mst_error *err)
+{
+    *out = NULL;
+    struct mst_worker *worker = mst_alloc(sizeof *worker);
+    worker->config = *config;
+    mst_timer_init(&worker->reminder, config->loop, on_reminder, worker);
+    mst_timer_init(&worker->ask_again, config->loop, on_ask_again, worker);
+    worker->steps_metric = mst_metric_counter("muster_worker_steps_total", "Steps trained by this process", NULL);
+    mst_status status = open_data(worker, err);
+    if (status == MST_OK)
+        status = plan_program(worker, err);
+    if (status != MST_OK) {
+        mst_worker_free(worker);
+        return status;
+    }
+    *out = worker;
+    return MST_OK;
+}
+
+void mst_worker_start(struct mst_worker *worker)
+{
+    struct mst_error err;
+    mst_timer_start_periodic(&worker->reminder, REMINDER_MS);
+    mst_status status = worker->config.chief_address ? join_chief(worker, worker->config.chief_address, &err)
+                                                     : start_rendezvous(worker, &err);
+    if (status != MST_OK)
+        end(worker, status, err.text);
+}
+
+void mst_worker_free(struct mst_worker *worker)
+{
+    if (!worker)
+        return;
+    if (worker->has_loader)
+        pthread_join(worker->loader, NULL);
+    mst_timer_fini(&worker->reminder);
+    mst_timer_fini(&worker->ask_again);
+    mst_heartbeat_free(worker->heartbeat);
+    mst_peer_free(worker->chief);
+    for (size_t i = 0; worker->rendezvous && i < worker->config.n_ps; i++)
+        mst_peer_free(worker->rendezvous[i]);
+    free(worker->rendezvous);
+    if (!worker->config.make_exchange)
+        mst_exchange_rpc_free(worker->exchange);
+    mst_trainer_free(worker->trainer);
+    for (size_t v = 0; worker->grads && v < mst_model_n_variables(worker->config.model); v++)
+        free(worker->grads[v]);
+    free(worker->grads);
+    mst_layout_free(worker->layout);
+    mst_program_free(worker->program);
+    mst_device_free(worker->device);
+    mst_prefetch_free(worker->prefetch);
+    mst_batches_free(worker->batches);
+    mst_dataset_free(worker->dataset);
+    free(worker->chief_address);
+    free(worker);
+}
