@@ -3,15 +3,19 @@
 #include "ckpt/checkpoint.h"
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/error.h"
 #include "checkpoint_names.h"
 #include "ckpt/checkpoint_list.h"
+#include "muster/status.h"
+#include "tfio/bundle.h"
 #include "tfio/bundle_writer.h"
 #include "tfio/disk_file.h"
 #include "values.h"
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

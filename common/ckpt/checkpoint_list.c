@@ -6,8 +6,10 @@
 #include "base/error.h"
 #include "checkpoint_names.h"
 #include "ckpt/checkpoint.h"
+#include "muster/status.h"
 #include "tfio/bundle_reader.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 
 struct list {

@@ -4,11 +4,13 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "ckpt/checkpoint_list.h"
+#include "muster/status.h"
 #include "tfio/disk_file.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

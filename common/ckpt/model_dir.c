@@ -3,7 +3,12 @@
 #include "ckpt/model_dir.h"
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/error.h"
+#include "ckpt/checkpoint.h"
+#include "muster/status.h"
+#include "tfio/bundle.h"
+#include "tfio/bundle_reader.h"
 #include "tfio/bundle_writer.h"
 #include "tfio/disk_file.h"
 #include "values.h"

@@ -3,7 +3,11 @@
 #include "values.h"
 
 #include "base/error.h"
+#include "ckpt/checkpoint.h"
+#include "muster/status.h"
+#include "tfio/bundle.h"
 #include "tfio/bundle_writer.h"
+#include "tfio/tf_types.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -6,7 +6,10 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "data/dataset.h"
+#include "muster/status.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

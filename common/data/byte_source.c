@@ -5,16 +5,20 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "muster/status.h"
 
 #include <zlib.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
+#include <zconf.h>
 
 // 128 KiB: large enough that the reads cost nothing beside inflating, small enough to stay in the second-level cache.
 enum { INPUT_BYTES = 128 << 10, GZIP_WINDOW = 15 + 16 };

@@ -6,9 +6,13 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "data/idx.h"
+#include "muster/status.h"
+#include "tensor/dtype.h"
+#include "tensor/shape.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

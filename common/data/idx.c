@@ -6,8 +6,11 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "byte_source.h"
+#include "muster/status.h"
+#include "tensor/dtype.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,6 +3,12 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "muster/status.h"
+#include "tensor/shape.h"
+#include "tfio/tf_types.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 char *mst_bundle_index_path(const char *prefix)
 {
@@ -26,7 +32,7 @@ mst_status mst_bundle_tensor_bytes(const struct mst_bundle_tensor *tensor, uint6
         if (shape.rank == 0 || tensor->n_rows > shape.dims[0] || tensor->row_offset > shape.dims[0] - tensor->n_rows)
             return mst_fail(err, MST_INVALID_ARGUMENT, "%s: rows %llu to %llu are outside its %zu rows", tensor->name,
                             (unsigned long long)tensor->row_offset,
-                            (unsigned long long)(tensor->row_offset + tensor->n_rows), shape.rank ? shape.dims[0] : 0);
+                            (unsigned long long)tensor->row_offset + tensor->n_rows, shape.rank ? shape.dims[0] : 0);
         shape.dims[0] = (size_t)tensor->n_rows;
     }
     uint64_t bytes;

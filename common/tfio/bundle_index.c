@@ -3,12 +3,20 @@
 // extents give. Nothing has to be decoded from a key, and a slice that no entry names is simply never used.
 #include "bundle_index.h"
 
+#include "base/arena.h"
+#include "base/bytes.h"
 #include "base/error.h"
 #include "bundle_fields.h"
+#include "muster/status.h"
+#include "tensor/shape.h"
+#include "tfio/bundle.h"
+#include "tfio/bundle_reader.h"
 #include "tfio/ordered_code.h"
 #include "tfio/proto_fields.h"
 #include "tfio/table_reader.h"
+#include "tfio/tf_types.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,16 +7,23 @@
 #include "tfio/bundle_reader.h"
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "bundle_index.h"
+#include "muster/status.h"
+#include "tensor/shape.h"
+#include "tfio/bundle.h"
 #include "tfio/disk_file.h"
+#include "tfio/tf_types.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensor bytes are used as the files hold them");
@@ -333,6 +340,7 @@ mst_status mst_bundle_read(const struct mst_bundle *bundle, const struct mst_bun
     return read_target(bundle, entry, &target, err);
 }
 
+// NOLINTNEXTLINE(readability-function-size): a range of rows and a sized destination belong together
 mst_status mst_bundle_read_rows(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry, uint64_t row,
                                 uint64_t n_rows, void *out, size_t out_bytes, struct mst_error *err)
 {
@@ -340,12 +348,12 @@ mst_status mst_bundle_read_rows(const struct mst_bundle *bundle, const struct ms
     size_t all = entry->shape.rank ? entry->shape.dims[0] : 0;
     if (n_rows > all || row > all - n_rows)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s: rows %llu to %llu of \"%s\", which has %zu", bundle->prefix,
-                        (unsigned long long)row, (unsigned long long)(row + n_rows), entry->name, all);
+                        (unsigned long long)row, (unsigned long long)row + n_rows, entry->name, all);
     uint64_t row_bytes = all ? entry->size_bytes / all : 0;
     if (out_bytes != n_rows * row_bytes)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s: %llu rows of \"%s\" have %llu bytes, %zu are wanted",
-                        bundle->prefix, (unsigned long long)n_rows, entry->name,
-                        (unsigned long long)(n_rows * row_bytes), out_bytes);
+                        bundle->prefix, (unsigned long long)n_rows, entry->name, (unsigned long long)n_rows * row_bytes,
+                        out_bytes);
     struct target target = {(size_t)row, (size_t)n_rows, row_bytes, out};
     return n_rows ? read_target(bundle, entry, &target, err) : MST_OK;
 }

@@ -4,15 +4,20 @@
 #include "tfio/bundle_writer.h"
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "bundle_fields.h"
+#include "muster/status.h"
+#include "tensor/shape.h"
+#include "tfio/bundle.h"
 #include "tfio/disk_file.h"
 #include "tfio/ordered_code.h"
 #include "tfio/proto_fields.h"
 #include "tfio/table_writer.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

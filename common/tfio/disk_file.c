@@ -3,10 +3,14 @@
 #include "tfio/disk_file.h"
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/error.h"
+#include "muster/status.h"
 
+#include <asm-generic/errno.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +143,7 @@ mst_status mst_disk_write(const char *path, struct mst_bytes content, struct mst
 {
     struct mst_disk_file *file;
     MST_TRY(mst_disk_file_new(path, &file, err));
+    MST_ASSERT(file); // for the analyzer, which does not see that mst_fail returns what it is given
     mst_status status = mst_disk_file_append(file, content.data, content.len, err);
     if (status != MST_OK) {
         mst_disk_file_abort(file);

@@ -2,8 +2,11 @@
 // numbers because they are XORed onto the sign extension) make longer positive numbers sort after shorter ones.
 #include "tfio/ordered_code.h"
 
+#include "base/bytes.h"
 #include "base/error.h"
+#include "muster/status.h"
 
+#include <stdint.h>
 #include <string.h>
 
 mst_status mst_ordered_append_number(struct mst_buf *buf, uint64_t number)

@@ -1,7 +1,12 @@
 // Every length is compared with what is left before a pointer moves.
 #include "tfio/proto_fields.h"
 
+#include "base/bytes.h"
 #include "base/error.h"
+#include "muster/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 static void skip(struct mst_bytes *rest, size_t n)
 {

@@ -2,8 +2,10 @@
 // bundle reader wants all entries anyway.
 #include "tfio/table_reader.h"
 
+#include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "muster/status.h"
 #include "tfio/proto_fields.h"
 #include "tfio/table_writer.h"
 
@@ -43,7 +45,7 @@ static mst_status broken(struct mst_error *err, const char *what, uint64_t offse
 static mst_status find_block(struct mst_bytes file, struct mst_bytes *handle, struct mst_bytes *entries,
                              struct mst_error *err)
 {
-    uint64_t offset, size;
+    uint64_t offset = 0, size = 0;
     if (mst_varint_take(handle, &offset) != MST_OK || mst_varint_take(handle, &size) != MST_OK)
         return mst_fail(err, MST_DATA_LOSS, "the table is broken: a block handle is cut off");
     size_t room = file.len - MST_TABLE_FOOTER_BYTES;
@@ -70,7 +72,7 @@ static mst_status find_block(struct mst_bytes file, struct mst_bytes *handle, st
 // Takes one entry off the front; key is the entry before and becomes this one.
 static mst_status take_entry(struct mst_bytes *rest, struct key *key, struct mst_bytes *value)
 {
-    uint64_t shared, own, value_len;
+    uint64_t shared = 0, own = 0, value_len = 0;
     MST_TRY(mst_varint_take(rest, &shared));
     MST_TRY(mst_varint_take(rest, &own));
     MST_TRY(mst_varint_take(rest, &value_len));
@@ -93,7 +95,7 @@ static bool is_after(const struct key *a, const struct key *b)
 
 static mst_status walk_block(struct walk *walk, struct mst_bytes handle)
 {
-    struct mst_bytes rest, value;
+    struct mst_bytes rest = {0}, value = {0};
     struct key key = {0};
     MST_TRY(find_block(walk->file, &handle, &rest, walk->err));
     uint64_t offset = (uint64_t)((const uint8_t *)rest.data - (const uint8_t *)walk->file.data);
@@ -124,7 +126,7 @@ mst_status mst_table_each(struct mst_bytes file, mst_table_entry_fn on_entry, vo
     if (((uint64_t)load_u32(magic + 4) << 32 | load_u32(magic)) != MST_TABLE_MAGIC)
         return mst_fail(err, MST_DATA_LOSS, "not a table, or truncated: its last 8 bytes are not the magic number");
     struct mst_bytes handles = {footer, MST_TABLE_FOOTER_BYTES - 8};
-    struct mst_bytes entries, value;
+    struct mst_bytes entries = {0}, value = {0};
     struct key key = {0};
     MST_TRY(find_block(file, &handles, &entries, err)); // the metaindex: checked, and not used
     MST_TRY(find_block(file, &handles, &entries, err));

@@ -3,11 +3,14 @@
 #include "tfio/table_writer.h"
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "muster/status.h"
 #include "tfio/proto_fields.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

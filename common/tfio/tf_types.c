@@ -1,9 +1,12 @@
 // One table (tf_types.h) gives both answers.
 #include "tfio/tf_types.h"
 
+#include <stddef.h>
+#include <stdint.h>
+
 size_t mst_tf_type_bytes(uint32_t type)
 {
-    switch (type) {
+    switch (type) { // NOLINT(bugprone-branch-clone): several types have the same size
 #define X(name, number, text, bytes)                                                                                   \
     case number:                                                                                                       \
         return bytes;

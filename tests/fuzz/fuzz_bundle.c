@@ -1,6 +1,9 @@
 // TensorBundle indexes. The first byte says what follows: 'R' the raw bytes of an index file; 'P' pairs (u8 key length,
 // u8 value length, key, value) of which a table with good checksums is made, so that what lies behind those is reached
 // too.
+#include "base/bytes.h"
+
+#include "muster/status.h"
 #include "tfio/bundle_reader.h"
 #include "tfio/table_writer.h"
 

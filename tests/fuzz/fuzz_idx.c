@@ -1,6 +1,8 @@
 // IDX files: any bytes, as features and as labels.
 #include "data/dataset.h"
+
 #include "data/idx.h"
+#include "muster/status.h"
 
 #include <stdint.h>
 #include <stdio.h>

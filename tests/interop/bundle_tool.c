@@ -7,11 +7,17 @@
 //   bundle_tool rows PREFIX NAME R N    the bytes of rows [R, R + N), to stdout
 //   bundle_tool newest DIR              the prefix of the newest whole checkpoint
 #include "base/alloc.h"
+
 #include "base/error.h"
 #include "ckpt/checkpoint.h"
 #include "ckpt/checkpoint_list.h"
+#include "muster/status.h"
+#include "tensor/shape.h"
+#include "tfio/bundle.h"
 #include "tfio/bundle_reader.h"
+#include "tfio/tf_types.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

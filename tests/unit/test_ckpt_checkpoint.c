@@ -2,10 +2,14 @@
 #include "ckpt/checkpoint.h"
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "ckpt/checkpoint_list.h"
 #include "data_files.h"
+#include "muster/status.h"
+#include "tfio/bundle.h"
 #include "tfio/bundle_reader.h"
 #include "tfio/disk_file.h"
+#include "tfio/tf_types.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,11 +17,11 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { ROWS = 6, WIDTH = 3 };

@@ -1,8 +1,13 @@
 // Model directories: written whole or not at all, replaced in one step, and nothing else is ever replaced.
-#include "ckpt/model_dir.h"
+#include "base/bytes.h"
 
 #include "base/alloc.h"
+#include "ckpt/checkpoint.h"
+#include "ckpt/model_dir.h"
 #include "data_files.h"
+#include "muster/status.h"
+#include "tfio/bundle_reader.h"
+#include "tfio/tf_types.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +15,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,15 +1,16 @@
 // Features and labels together.
+#include "base/alloc.h"
+#include "data/dataset.h"
+#include "data_files.h"
+#include "muster/status.h"
+#include "tensor/dtype.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
-
-#include "data/dataset.h"
-#include "data_files.h"
-
-#include "base/alloc.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,15 +1,16 @@
 // IDX files, good ones of every type and bad ones of every kind.
+#include "base/alloc.h"
+#include "data/idx.h"
+#include "data_files.h"
+#include "muster/status.h"
+#include "tensor/dtype.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
-
-#include "data/idx.h"
-#include "data_files.h"
-
-#include "base/alloc.h"
 
 #include <stdio.h>
 #include <stdlib.h>

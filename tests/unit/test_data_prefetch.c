@@ -1,15 +1,17 @@
 // The queue of batches: order, bounds, drop, failures; the same in both modes.
+#include "base/alloc.h"
+#include "data/batches.h"
+#include "data/dataset.h"
+#include "data/prefetch.h"
+#include "data_files.h"
+#include "muster/status.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
-
-#include "data/prefetch.h"
-#include "data_files.h"
-
-#include "base/alloc.h"
 
 #include <stdlib.h>
 #include <string.h>

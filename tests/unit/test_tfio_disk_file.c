@@ -1,8 +1,10 @@
 // Files on the disk: content, and failures with path and text.
-#include "tfio/disk_file.h"
+#include "base/bytes.h"
 
 #include "base/alloc.h"
 #include "data_files.h"
+#include "muster/status.h"
+#include "tfio/disk_file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +12,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

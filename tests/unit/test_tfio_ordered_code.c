@@ -1,4 +1,7 @@
 // Keys of slices: the bytes TensorFlow gives, and the order of what they encode.
+#include "base/bytes.h"
+
+#include "muster/status.h"
 #include "tfio/ordered_code.h"
 
 #include <setjmp.h>
@@ -7,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
 #include <string.h>
 
 static struct mst_buf buf;

@@ -1,4 +1,7 @@
 // Fields there and back, and every cut of a message refused.
+#include "base/bytes.h"
+
+#include "muster/status.h"
 #include "tfio/proto_fields.h"
 
 #include <setjmp.h>
@@ -7,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
 #include <string.h>
 
 static void test_round_trip(void **state)
