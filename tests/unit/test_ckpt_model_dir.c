@@ -1,9 +1,9 @@
 // Model directories: written whole or not at all, replaced in one step, and nothing else is ever replaced.
-#include "base/bytes.h"
+#include "ckpt/model_dir.h"
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "ckpt/checkpoint.h"
-#include "ckpt/model_dir.h"
 #include "data_files.h"
 #include "muster/status.h"
 #include "tfio/bundle_reader.h"

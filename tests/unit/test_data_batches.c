@@ -3,8 +3,8 @@
 #include "data/batches.h"
 #include "data/dataset.h"
 #include "data_files.h"
-#include "muster/status.h"
 
+#include "muster/status.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

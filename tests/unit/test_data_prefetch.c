@@ -4,8 +4,8 @@
 #include "data/dataset.h"
 #include "data/prefetch.h"
 #include "data_files.h"
-#include "muster/status.h"
 
+#include "muster/status.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

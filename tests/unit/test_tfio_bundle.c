@@ -1,11 +1,11 @@
 // Bundles: TensorFlow's bytes, round trips with shards and slices, rows across slices, and every turned byte.
-#include "base/alloc.h"
+#include "tfio/bundle.h"
 
+#include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "data_files.h"
 #include "muster/status.h"
-#include "tfio/bundle.h"
 #include "tfio/bundle_reader.h"
 #include "tfio/bundle_writer.h"
 #include "tfio/disk_file.h"

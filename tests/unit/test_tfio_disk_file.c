@@ -1,10 +1,10 @@
 // Files on the disk: content, and failures with path and text.
-#include "base/bytes.h"
+#include "tfio/disk_file.h"
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "data_files.h"
 #include "muster/status.h"
-#include "tfio/disk_file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

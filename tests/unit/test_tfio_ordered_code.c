@@ -1,8 +1,8 @@
 // Keys of slices: the bytes TensorFlow gives, and the order of what they encode.
-#include "base/bytes.h"
-
-#include "muster/status.h"
 #include "tfio/ordered_code.h"
+
+#include "base/bytes.h"
+#include "muster/status.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

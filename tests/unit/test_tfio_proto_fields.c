@@ -1,8 +1,8 @@
 // Fields there and back, and every cut of a message refused.
-#include "base/bytes.h"
-
-#include "muster/status.h"
 #include "tfio/proto_fields.h"
+
+#include "base/bytes.h"
+#include "muster/status.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

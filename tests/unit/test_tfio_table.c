@@ -1,10 +1,10 @@
 // Tables: what is written is read back in order over several blocks, and damage is found.
-#include "base/bytes.h"
+#include "tfio/table_writer.h"
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "muster/status.h"
 #include "tfio/table_reader.h"
-#include "tfio/table_writer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
