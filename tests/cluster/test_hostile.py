@@ -143,7 +143,7 @@ def attack_is_possible(port):
 
 
 def refusals(port):
-    return metric(port, "muster_rpc_refused_total")
+    return metric(port, "muster_rpc_bad_frames_total")
 
 
 def rss_bytes(pid):
