@@ -110,15 +110,17 @@ def cluster(request, binary, tmp_path):
 
 @pytest.fixture
 def stalled(cluster, make_link):
-    """A cluster in the middle of its job and unable to end it: (cluster, link). Worker 1 has trained some steps and its
-    link to ps-0 is held; the job goes on when the test releases the link, or loses worker 1."""
-    def start(job_path):
+    """A cluster in the middle of its job and unable to end it: stalled(job_path, workers) gives (cluster, links). These
+    workers have trained some steps and their links to ps-0 are held; the job goes on when the test releases the links, or
+    loses the workers."""
+    def start(job_path, workers=("worker-1",)):
         made = cluster(job_path)
-        held = make_link(made.ports["ps-0"].address, hold_at=100_000)
-        made.addresses[("worker-1", "ps-0")] = held.address
+        links = {worker: make_link(made.ports["ps-0"].address, hold_at=100_000) for worker in workers}
+        for worker, held in links.items():
+            made.addresses[(worker, "ps-0")] = held.address
         made.start_all()
-        made.wait_running(lambda: held.held, "worker 1 to train some steps")
-        return made, held
+        made.wait_running(lambda: all(held.held for held in links.values()), f"{' and '.join(workers)} to train some steps")
+        return made, links
     return start
 
 

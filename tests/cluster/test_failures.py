@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import tiny_job
-from processes import children_of, http_get, is_alive, until
+from processes import Port, children_of, http_get, is_alive, until
 
 
 def check_every_example_counted(job):
@@ -32,10 +32,12 @@ def test_killed_worker_does_not_stop_the_job(stalled, job, write_job):
 
 
 def test_killed_worker_comes_back_and_trains(stalled, job, write_job):
-    running, held = stalled(write_job(job))
+    running, links = stalled(write_job(job), workers=("worker-0", "worker-1"))
     running["worker-1"].kill()
-    held.release()
-    running.start("worker-1")
+    # What the dead one had on its way arrives now; it is fenced or counted, never both.
+    links["worker-1"].release()
+    running.start("worker-1").wait_log("joined")
+    links["worker-0"].release()
     running.expect_all(0)
     check_every_example_counted(job)
 
@@ -49,32 +51,29 @@ def test_stopped_worker_is_fenced_and_its_work_done_by_others(stalled, job, writ
 
 
 def test_cut_link_loses_and_doubles_nothing(stalled, job, write_job):
-    running, held = stalled(write_job(job))
-    held.release()
-    held.cut()
+    running, links = stalled(write_job(job))
+    links["worker-1"].cut()
+    links["worker-1"].release()
     running.expect_all(0)
     check_every_example_counted(job)
 
 
 def test_second_process_of_an_index_gives_way(stalled, job, write_job):
-    running, held = stalled(write_job(job))
-    port = running.ports.pop("worker-0")
-    running.ports["worker-0"] = type(port)()
-    second = running.start("worker-0", name="second worker-0")
-    second.expect(138)
-    held.release()
-    for role in running.roles:
-        running[role].expect(0)
-    port.close()
+    running, links = stalled(write_job(job))
+    # A port of its own, so that it gets as far as the greeting.
+    first_port, running.ports["worker-0"] = running.ports["worker-0"], Port()
+    running.start("worker-0", name="second worker-0").expect(138)
+    links["worker-1"].release()
+    running.expect_all(0)
+    first_port.close()
     check_every_example_counted(job)
 
 
 @pytest.mark.parametrize("victim", ["ps-1", "chief-0"])
 def test_lost_ps_or_chief_ends_the_job_retryably(stalled, job, write_job, victim):
     job["checkpoint"]["every_steps"] = 5
-    running, held = stalled(write_job(job))
+    running, _ = stalled(write_job(job))
     running.wait_running(lambda: list(pathlib.Path(job["checkpoint"]["dir"]).glob("*.index")), "a checkpoint")
-    held.release()
     running[victim].kill()
     survivors = [running[role] for role in running.roles if role != victim]
     for process in survivors:

@@ -75,7 +75,7 @@ def attack(port, data):
 
 @pytest.mark.threads
 def test_every_port_refuses_strangers_and_the_job_is_unharmed(stalled, job, write_job):
-    running, held = stalled(write_job(job))
+    running, links = stalled(write_job(job))
     before = {role: rss_bytes(running[role].pid) for role in running.roles}
     n_attacked = 0
     for role in running.roles:
@@ -92,7 +92,7 @@ def test_every_port_refuses_strangers_and_the_job_is_unharmed(stalled, job, writ
         port = running.http_ports[role].number
         assert http_get(port, "/healthz")[0] == 200
         assert refusals(port) > 0, f"{role} counted nothing:\n" + http_get(port, "/metrics")[1]
-    held.release()
+    links["worker-1"].release()
     running.expect_all(0)
     result = json.loads((pathlib.Path(job["output"]["dir"]) / "result.json").read_text())
     assert result["examples"] == job["epochs"] * tiny_job.TRAIN_EXAMPLES
