@@ -39,6 +39,7 @@ struct mst_loop {
     pthread_mutex_t lock;
     struct mailbox inbox;   // guarded by lock
     struct mailbox running; // loop's own: the one being worked off
+    struct mst_loop_hook *hooks;
     atomic_bool stopped;
     atomic_bool is_owned; // owner is set; release/acquire, so that owner is seen with it
     pthread_t owner;
@@ -102,6 +103,11 @@ void mst_loop_free(struct mst_loop *loop)
         return;
     MST_ASSERT(!loop->has_thread);
     drop_all(&loop->inbox);
+    while (loop->hooks) {
+        struct mst_loop_hook *hook = loop->hooks;
+        mst_loop_hook_remove(hook);
+        hook->on_free(hook->arg);
+    }
     if (loop->wake_event)
         event_free(loop->wake_event);
     if (loop->wake_fd >= 0)
@@ -246,6 +252,27 @@ void mst_loop_post_or_drop(struct mst_loop *loop, mst_loop_fn fn, mst_loop_fn dr
 void mst_loop_post(struct mst_loop *loop, mst_loop_fn fn, void *arg)
 {
     mst_loop_post_or_drop(loop, fn, NULL, arg);
+}
+
+void mst_loop_hook_add(struct mst_loop *loop, struct mst_loop_hook *hook)
+{
+    MST_ASSERT(!hook->link);
+    hook->next = loop->hooks;
+    hook->link = &loop->hooks;
+    if (hook->next)
+        hook->next->link = &hook->next;
+    loop->hooks = hook;
+}
+
+void mst_loop_hook_remove(struct mst_loop_hook *hook)
+{
+    if (!hook->link)
+        return;
+    *hook->link = hook->next;
+    if (hook->next)
+        hook->next->link = hook->link;
+    hook->next = NULL;
+    hook->link = NULL;
 }
 
 struct event_base *mst_loop_base(struct mst_loop *loop)

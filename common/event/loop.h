@@ -32,7 +32,7 @@ const char *mst_loop_name(const struct mst_loop *loop);
 
 /** Runs events on this thread until mst_loop_stop; a stop that came before makes it return at once. */
 void mst_loop_run(struct mst_loop *loop);
-/** Runs what is ready now and returns without blocking: a worker calls it between layers. */
+/** Runs what is ready now and returns without blocking: a worker calls it between layers (not from within an event). */
 void mst_loop_poll(struct mst_loop *loop);
 /** Runs events until done(arg) is true, the loop is stopped, or timeout_ms (UINT64_MAX: no limit) have passed; returns
  *  done(arg). done is asked after each round of events. */
@@ -50,6 +50,19 @@ void mst_loop_thread_join(struct mst_loop *loop);
 void mst_loop_post(struct mst_loop *loop, mst_loop_fn fn, void *arg);
 /** As mst_loop_post; if the loop is freed before fn could run, drop(arg) is called instead. Thread: any */
 void mst_loop_post_or_drop(struct mst_loop *loop, mst_loop_fn fn, mst_loop_fn drop, void *arg);
+
+/** Something that has to go when the loop goes and has no other owner; lives in the struct it is about. */
+struct mst_loop_hook {
+    void (*on_free)(void *arg);
+    void *arg;
+    struct mst_loop_hook *next;
+    struct mst_loop_hook **link; // NULL: not hooked
+};
+
+/** Has hook->on_free(hook->arg) called when the loop is freed. Thread: loop */
+void mst_loop_hook_add(struct mst_loop *loop, struct mst_loop_hook *hook);
+/** Not any more. One that is not hooked is fine. Thread: loop */
+void mst_loop_hook_remove(struct mst_loop_hook *hook);
 
 /** The libevent base, borrowed. Thread: loop */
 struct event_base *mst_loop_base(struct mst_loop *loop);
