@@ -21,7 +21,7 @@
 struct mst_peer;
 
 struct mst_peer_events {
-    /** A connection stands: fill what to greet with (texts stay valid until this peer's next callback). */
+    /** A connection stands: fill what to greet with (texts stay valid until this returns). Must not free the peer. */
     void (*on_greet)(void *arg, struct mst_peer *peer, struct mst_msg_greeting *greeting);
     /** The peer accepted the greeting; reply lives until this returns. May call mst_peer_retry. */
     void (*on_up)(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply);
@@ -50,10 +50,10 @@ MST_MUST_USE mst_status mst_peer_new(struct mst_loop *loop, struct mst_resolver 
 void mst_peer_free(struct mst_peer *peer);
 /** Begins to connect; fine when it has begun. */
 void mst_peer_start(struct mst_peer *peer);
-/** Closes the connection and stays idle until start; pending calls fail CANCELLED; on_down does not run. */
+/** Closes the connection and stays idle until start; pending calls are forgotten; on_down does not run. */
 void mst_peer_stop(struct mst_peer *peer);
-/** Closes the connection, and connects again after the back-off; `why` becomes the state's text. on_down does not run.
- */
+/** Closes the connection, and connects again after the back-off; `why` becomes the state's text. Pending calls are
+ *  forgotten, on_down does not run. */
 void mst_peer_retry(struct mst_peer *peer, const char *why);
 /** True between on_up and on_down. */
 bool mst_peer_is_up(const struct mst_peer *peer);

@@ -30,8 +30,8 @@ typedef void (*mst_resolved_fn)(void *arg, mst_status status, const char *text, 
 
 /** New resolver; its thread starts with the first question. */
 MST_MUST_USE mst_status mst_resolver_new(struct mst_resolver **out, struct mst_error *err);
-/** Forgets all questions and returns at once, even while a look-up hangs. NULL is fine. Thread: any, after all cancels
- */
+/** Forgets all questions and returns at once, even while a look-up hangs. Before the loops that asked are freed, after
+ *  all cancels. NULL is fine. Thread: any */
 void mst_resolver_free(struct mst_resolver *resolver);
 /** Asks; on_resolved runs on the loop, once, never from within. Numeric addresses take no thread.
  *  Owner: copies host; the result is borrowed until on_resolved or cancel */

@@ -9,7 +9,7 @@
  *      mst_service_attach(&service, ps, conn);
  *
  *  A handler answers with mst_conn_reply or mst_conn_reply_error, now or later (it keeps message->call and method).
- *  Methods outside the table are answered UNIMPLEMENTED, frames that are replies end the connection.
+ *  Methods outside the table are answered UNIMPLEMENTED; replies are ignored.
  *  Thread: loop of the connection.
  */
 #pragma once
