@@ -11,8 +11,10 @@
  *
  *  Variables are numbered as in the model; params[v] and grads[v] are whole variables in row-major order. Gradients are those
  *  of the mean loss over the batch. on_gradient(v) comes as soon as grads[v] is complete, from the last layer to the first, so
- *  that a push can begin while earlier layers are still computed; params[v] is not read again after it has come for all
- *  variables of a layer.
+ *  that a push can begin while earlier layers are still computed; params may be read until the run returns.
+ *
+ *  A softmax that ends the model under a cross-entropy is computed together with it from the logits, as Keras does on
+ *  TensorFlow, whatever from_logits says.
  *  Thread: one at a time; owns the device's threads during a run.
  */
 #pragma once
@@ -51,7 +53,7 @@ struct mst_program_step {
     float *const *grads;        // MST_PROGRAM_TRAIN; overwritten
     const void *features;       // (n_examples, input shape) of feature_dtype
     const int32_t *labels;      // (n_examples): class indexes; mean squared error with one output: the target
-    const float *targets;       // (n_examples, outputs) for losses with dense targets; NULL: made from labels
+    const float *targets;       // (n_examples, outputs) for losses with dense targets; NULL: taken from labels
     size_t n_examples;          // 1 … max_batch; the last batch of an epoch may be partial
     uint64_t epoch;             // with batch: whose dropout masks
     uint64_t batch;             // number of the batch within the epoch, over all workers
@@ -83,11 +85,12 @@ MST_MUST_USE mst_status mst_program_new(const struct mst_model *model, const str
 /** Releases it; NULL is fine. */
 void mst_program_free(struct mst_program *program);
 /** Runs one batch. A loss that is not finite is no error: see result.
- *  Errors: INVALID_ARGUMENT a batch larger than planned or without labels; OUT_OF_RANGE a label outside the classes
+ *  Errors: INVALID_ARGUMENT no example or more than planned, no labels, or labels that do not suit the loss; OUT_OF_RANGE a
+ *          label outside the classes
  *  Cost:   no allocation */
 MST_MUST_USE mst_status mst_program_run(struct mst_program *program, const struct mst_program_step *step,
                                         struct mst_program_result *result, struct mst_error *err);
-/** Output of the last run's n_examples examples: what Keras's predict returns.
+/** Output of the last run's n_examples examples: what Keras's predict returns. Not for MST_PROGRAM_TRAIN.
  *  Shape:  (n_examples, output shape)
  *  Owner:  borrowed until the next run */
 const float *mst_program_output(const struct mst_program *program);

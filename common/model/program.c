@@ -1,0 +1,241 @@
+// Running a planned program: cast, forward, loss and metrics, and from the last operation back to the first that has
+// variables. Whether values are finite is looked at only when the loss is not: one layer after the other, to name the first.
+#include "model/program.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "program_private.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+mst_status mst_program_new(const struct mst_model *model, const struct mst_compile *compile, struct mst_device *device,
+                           const struct mst_program_options *options, struct mst_program **out, struct mst_error *err)
+{
+    *out = NULL;
+    enum mst_dtype dtype = options->feature_dtype;
+    // 2^30: below, no product of sizes with the 2^28 floats of an example overflows.
+    if (options->max_batch == 0 || options->max_batch > (size_t)1 << 30)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "a batch of %zu examples; it should be 1 to %d", options->max_batch,
+                        1 << 30);
+    if (dtype != MST_DTYPE_F32 && dtype != MST_DTYPE_U8 && dtype != MST_DTYPE_I32)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "features are %s; a program takes uint8, int32 or float32",
+                        mst_dtype_name(dtype));
+    if (compile == NULL && options->mode != MST_PROGRAM_PREDICT)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "training and evaluation need a loss");
+    struct mst_program *program = mst_alloc(sizeof *program);
+    program->model = model;
+    program->device = device;
+    program->options = *options;
+    program->has_loss = options->mode != MST_PROGRAM_PREDICT;
+    if (program->has_loss)
+        program->compile = *compile;
+    program->n_outputs = model->layers[model->n_layers - 1].n_out;
+    mst_status status = mst_program_plan(program, err);
+    if (status != MST_OK) {
+        mst_program_free(program);
+        return status;
+    }
+    *out = program;
+    return MST_OK;
+}
+
+void mst_program_free(struct mst_program *program)
+{
+    if (program == NULL)
+        return;
+    free(program->memory);
+    free(program->names);
+    free((void *)program->values);
+    free(program->ops);
+    free(program);
+}
+
+static mst_status check_labels(const struct mst_program *program, const struct mst_program_step *step,
+                               struct mst_error *err)
+{
+    size_t n_classes = mst_compile_n_classes(&program->compile, program->model);
+    for (size_t i = 0; i < step->n_examples && n_classes > 0; i++) {
+        // A negative label becomes a huge one.
+        if ((size_t)step->labels[i] >= n_classes)
+            return mst_fail(err, MST_OUT_OF_RANGE,
+                            "label %d of example %zu of batch %llu is outside the model's classes 0 to %zu",
+                            step->labels[i], i, (unsigned long long)step->batch, n_classes - 1);
+    }
+    return MST_OK;
+}
+
+static mst_status check_step(const struct mst_program *program, const struct mst_program_step *step,
+                             struct mst_error *err)
+{
+    bool is_sparse = program->compile.loss == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;
+    if (step->n_examples == 0 || step->n_examples > program->options.max_batch)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "a batch of %zu examples for a program planned for 1 to %zu",
+                        step->n_examples, program->options.max_batch);
+    if (!program->has_loss || (step->targets != NULL && !is_sparse))
+        return MST_OK;
+    if (step->labels == NULL)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "the data has no labels, which the loss needs");
+    if (program->compile.loss == MST_LOSS_MEAN_SQUARED_ERROR && program->n_outputs != 1)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "mean squared error against one label an example needs a model of 1 output, this one has %zu",
+                        program->n_outputs);
+    return check_labels(program, step, err);
+}
+
+static const float *cast_features(struct mst_program *program, const struct mst_program_step *step)
+{
+    struct mst_convert convert = {.n = step->n_examples * program->model->layers[0].n_in,
+                                  .scale = program->cast_scale,
+                                  .offset = program->cast_offset,
+                                  .y = program->cast};
+    if (!program->casts)
+        return step->features;
+    if (program->options.feature_dtype == MST_DTYPE_U8)
+        program->device->ops->convert_u8(program->device, &convert, step->features);
+    else if (program->options.feature_dtype == MST_DTYPE_I32)
+        program->device->ops->convert_i32(program->device, &convert, step->features);
+    else
+        program->device->ops->convert_f32(program->device, &convert, step->features);
+    return program->cast;
+}
+
+static void run_forward(struct mst_program *program, const struct mst_program_step *step)
+{
+    program->values[0] = cast_features(program, step);
+    for (size_t i = 0; i < program->n_ops; i++) {
+        const struct op *op = &program->ops[i];
+        const float *in = program->values[i];
+        if (op->class->forward != NULL)
+            op->class->forward(program, op, step, in);
+        program->values[i + 1] = op->out != NULL ? op->out : in;
+    }
+    program->output = program->values[program->n_ops];
+    if (program->probabilities != NULL) {
+        struct mst_activate softmax = {.activation = mst_activation_default(MST_ACTIVATION_SOFTMAX),
+                                       .rows = step->n_examples,
+                                       .columns = program->n_outputs,
+                                       .x = program->output,
+                                       .y = program->probabilities};
+        program->device->ops->activate(program->device, &softmax);
+        program->output = program->probabilities;
+    }
+}
+
+// Targets of a loss against values; labels are cast where there are no others.
+static const float *values_of(struct mst_program *program, const struct mst_program_step *step)
+{
+    if (step->targets != NULL || program->label_values == NULL)
+        return step->targets;
+    struct mst_convert convert = {.n = step->n_examples, .scale = 1.0f, .y = program->label_values};
+    program->device->ops->convert_i32(program->device, &convert, step->labels);
+    return program->label_values;
+}
+
+static double run_loss(struct mst_program *program, const struct mst_program_step *step, const float *targets)
+{
+    struct mst_device *device = program->device;
+    bool takes_logits = program->compile.from_logits || program->loss_takes_logits;
+    struct mst_loss loss = {.input = takes_logits ? MST_LOSS_LOGITS : MST_LOSS_PROBABILITIES,
+                            .rows = step->n_examples,
+                            .columns = program->n_outputs,
+                            .outputs = program->values[program->n_ops],
+                            .labels = step->labels,
+                            .targets = targets,
+                            .grad = program->gradient,
+                            .grad_scale = 1.0f / (float)step->n_examples};
+    if (program->compile.loss == MST_LOSS_MEAN_SQUARED_ERROR)
+        return device->ops->mean_squared_error(device, &loss);
+    // A class label is a row of targets with a single 1: the same loss.
+    if (program->compile.loss == MST_LOSS_CATEGORICAL_CROSSENTROPY && step->targets != NULL)
+        return device->ops->crossentropy(device, &loss);
+    return device->ops->sparse_crossentropy(device, &loss);
+}
+
+static double run_metric(struct mst_program *program, const struct mst_program_step *step, enum mst_metric_kind kind,
+                         const float *targets)
+{
+    struct mst_device *device = program->device;
+    // The logits' largest is the probabilities' largest.
+    struct mst_matches matches = {.rows = step->n_examples,
+                                  .columns = program->n_outputs,
+                                  .outputs = program->values[program->n_ops],
+                                  .labels = step->labels,
+                                  .targets = targets};
+    bool has_targets = step->targets != NULL && program->compile.loss != MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;
+    if (kind == MST_METRIC_BINARY_ACCURACY)
+        return (double)device->ops->count_matches_binary(device, &matches) / (double)program->n_outputs;
+    if (kind == MST_METRIC_CATEGORICAL_ACCURACY && has_targets)
+        return (double)device->ops->count_matches_categorical(device, &matches);
+    if (kind == MST_METRIC_SPARSE_CATEGORICAL_ACCURACY && has_targets && step->labels == NULL)
+        return NAN; // class labels were not given
+    return (double)device->ops->count_matches_sparse(device, &matches);
+}
+
+static void measure(struct mst_program *program, const struct mst_program_step *step, struct mst_program_result *result)
+{
+    const float *targets = values_of(program, step);
+    result->loss_sum = run_loss(program, step, targets);
+    result->loss_is_finite = isfinite(result->loss_sum);
+    for (size_t m = 0; m < program->compile.n_metrics; m++) {
+        enum mst_metric_kind kind = program->compile.metrics[m].kind;
+        result->metric_sums[m] = kind == MST_METRIC_LOSS ? result->loss_sum : run_metric(program, step, kind, targets);
+    }
+}
+
+static void find_bad_layer(struct mst_program *program, const struct mst_program_step *step,
+                           struct mst_program_result *result)
+{
+    struct mst_device *device = program->device;
+    result->bad_layer_name = "the features";
+    if (!device->ops->all_finite(device, step->n_examples * program->model->layers[0].n_in, program->values[0]))
+        return;
+    for (size_t i = 0; i < program->n_ops; i++) {
+        const struct mst_layer *layer = program->ops[i].layer;
+        result->bad_layer = program->ops[i].index;
+        result->bad_layer_name = layer->name;
+        if (!device->ops->all_finite(device, step->n_examples * layer->n_out, program->values[i + 1]))
+            return;
+    }
+    result->bad_layer = program->model->n_layers;
+    result->bad_layer_name = "the loss";
+}
+
+static void run_backward(struct mst_program *program, const struct mst_program_step *step)
+{
+    for (size_t i = program->n_ops; i-- > 0;) {
+        const struct op *op = &program->ops[i];
+        if (op->class->backward != NULL)
+            op->class->backward(program, op, step, program->values[i]);
+        if (!op->wants_input_gradient)
+            return;
+    }
+}
+
+mst_status mst_program_run(struct mst_program *program, const struct mst_program_step *step,
+                           struct mst_program_result *result, struct mst_error *err)
+{
+    *result = (struct mst_program_result){.loss_is_finite = true};
+    MST_TRY(check_step(program, step, err));
+    result->weight = (double)step->n_examples;
+    result->n_metrics = program->compile.n_metrics;
+    run_forward(program, step);
+    if (!program->has_loss)
+        return MST_OK;
+    measure(program, step, result);
+    if (!result->loss_is_finite)
+        find_bad_layer(program, step, result);
+    else if (program->options.mode == MST_PROGRAM_TRAIN)
+        run_backward(program, step);
+    return MST_OK;
+}
+
+const float *mst_program_output(const struct mst_program *program)
+{
+    return program->output;
+}
+
+size_t mst_program_arena_bytes(const struct mst_program *program)
+{
+    return program->arena_bytes;
+}
