@@ -15,7 +15,6 @@
 #include "worker/heartbeat.h"
 #include "worker/trainer.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +43,6 @@ struct mst_worker {
     struct mst_prefetch *prefetch;
     struct mst_device *device;
     struct mst_program *program;
-    pthread_t loader; // decodes the features while the worker joins
-    bool has_loader;
     struct mst_peer **rendezvous; // to PSs, while the chief is unknown
     char *chief_address;
     struct mst_peer *chief;
@@ -498,15 +495,6 @@ mst_status mst_worker_ready(const struct mst_worker *worker, struct mst_error *e
 
 // ---- making and freeing ----
 
-static void *load_features(void *arg)
-{
-    struct mst_worker *worker = arg;
-    // A failure is kept by the data set and told when the first batch is taken.
-    mst_status status = mst_dataset_load(worker->dataset, NULL);
-    (void)status;
-    return NULL;
-}
-
 static mst_status open_data(struct mst_worker *worker, struct mst_error *err)
 {
     const struct mst_job *job = worker->config.job;
@@ -517,9 +505,8 @@ static mst_status open_data(struct mst_worker *worker, struct mst_error *err)
                                           .seed = job->seed,
                                           .order = job->train.shuffle ? MST_ORDER_SHUFFLED : MST_ORDER_FILE};
     MST_TRY(mst_batches_new(worker->dataset, &options, &worker->batches, err));
-    // Inline: a gather takes microseconds, and a thread for it would only take the core from a PS.
+    // Inline: a gather takes microseconds, and a thread for it would only take the core from a PS. Decoding begins at once.
     MST_TRY(mst_prefetch_new(worker->batches, PREFETCH_DEPTH, MST_PREFETCH_INLINE, &worker->prefetch, err));
-    worker->has_loader = pthread_create(&worker->loader, NULL, load_features, worker) == 0;
     return MST_OK;
 }
 
@@ -570,8 +557,6 @@ void mst_worker_free(struct mst_worker *worker)
 {
     if (!worker)
         return;
-    if (worker->has_loader)
-        pthread_join(worker->loader, NULL);
     mst_timer_fini(&worker->reminder);
     mst_timer_fini(&worker->ask_again);
     mst_heartbeat_free(worker->heartbeat);
