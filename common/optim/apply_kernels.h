@@ -1,13 +1,14 @@
 // The bodies of the apply kernels. A file that defines ISA_LANES, APPLY_TABLE and (on x86) the width's square root and
-// streaming store includes this once; every width gives the same bits, because each element is computed by itself with the
-// same operations: no contraction to FMA (build flags), no reciprocal estimates.
+// streaming store includes this once; every width gives the same bits, because each element is computed by itself with
+// the same operations: no contraction to FMA (build flags), no reciprocal estimates.
 //
-// One pass: read gradient, weights and slots, write them back. The NaN check rides along: x - x is +0 for every finite x and
-// NaN for NaN and Inf, so OR-ing the bits of the differences stays zero exactly while all is finite; it costs two
-// instructions a vector in loops that wait for memory. A gradient that is NaN or Inf makes a slot or a weight so (0 * Inf too).
+// One pass: read gradient, weights and slots, write them back. The NaN check rides along: x - x is +0 for every finite
+// x and NaN for NaN and Inf, so OR-ing the bits of the differences stays zero exactly while all is finite; it costs two
+// instructions a vector in loops that wait for memory. A gradient that is NaN or Inf makes a slot or a weight so (0 *
+// Inf too).
 //
-// Elements before the first aligned vector of w_out and behind the last whole one are done one at a time through the same
-// code with vectors of which one lane counts.
+// Elements before the first aligned vector of w_out and behind the last whole one are done one at a time through the
+// same code with vectors of which one lane counts.
 #include "optim/apply.h"
 
 #include <stdint.h>
@@ -61,7 +62,10 @@ static inline __attribute__((always_inline)) void update_lanes(unsigned kind, co
     } else if (kind == MST_APPLY_MOMENTUM || kind == MST_APPLY_NESTEROV) {
         vec step = g * c->rate;
         at->s0 = at->s0 * c->momentum - step;
-        at->w = at->w + (kind == MST_APPLY_NESTEROV ? at->s0 * c->momentum - step : at->s0);
+        vec move = at->s0; // two statements: a ?: of two vector types that differ in their attributes does not compile
+        if (kind == MST_APPLY_NESTEROV)
+            move = at->s0 * c->momentum - step;
+        at->w = at->w + move;
     } else {
         at->s0 = at->s0 + (g - at->s0) * c->blend_1;
         at->s1 = at->s1 + (g * g - at->s1) * c->blend_2;
@@ -119,8 +123,8 @@ static inline __attribute__((always_inline)) ivec apply_singles(unsigned kind, c
 }
 
 static inline __attribute__((always_inline)) ivec apply_vector(unsigned kind, enum mst_apply_store store,
-                                                               const struct mst_apply *apply,
-                                                               const struct constants *c, size_t i)
+                                                               const struct mst_apply *apply, const struct constants *c,
+                                                               size_t i)
 {
     unsigned n_slots = slots_of(kind);
     struct lanes at = {load(apply->w_in + i), {0}, {0}, {0}};
