@@ -169,9 +169,7 @@ void chief_links_beat(struct mst_chief *chief)
 static void take_fence(struct ps_link *link, const struct mst_msg_fence_reply *reply)
 {
     struct mst_chief *chief = link->chief;
-    if (reply->n_rows == 0)
-        return;
-    struct mst_lease_mark *marks = mst_alloc_array(reply->n_rows, sizeof *marks);
+    struct mst_lease_mark *marks = mst_alloc_array(reply->n_rows, sizeof *marks); // none from a PS that holds nothing
     for (size_t i = 0; i < reply->n_rows; i++)
         marks[i] = (struct mst_lease_mark){reply->rows[i].lease, reply->rows[i].offset};
     struct mst_leases_revoked revoked;
