@@ -1,6 +1,6 @@
 /** @file
- *  A job with everything that is read from its files: the job, the model, loss and metrics, the optimizer, and the hash by
- *  which processes know that they run the same one.
+ *  A job with everything that is read from its files: the job, the model, loss and metrics, the optimizer, and the
+ *  hash by which processes know that they run the same one.
  *
  *      MST_TRY(mst_job_context_new(&request, &context, err));
  *      mst_job_context_free(context);

@@ -1,6 +1,6 @@
 /** @file
  *  Options of a command from a table: parsing, help text and the refusal of what is not in it all come from the same
- * rows.
+ *  rows.
  *
  *      struct mst_option rows[] = {
  *          MST_OPTION_TEXT("http", "[ADDR:]PORT", &address, "serve /metrics, /healthz and /readyz there"),

@@ -24,6 +24,6 @@ struct mst_run_options {
 };
 
 /** Runs until the job is finished or this process must leave. When it returns MST_OK, *exit_code_out is the exit code
- * (0, or 143 and 130 after a signal with work left); else the caller prints err and leaves with the status's exit code.
- */
+ *  (0, or 143 and 130 after a signal with work left); else the caller prints err and leaves with the status's exit
+ *  code. */
 MST_MUST_USE mst_status mst_run(const struct mst_run_options *options, int *exit_code_out, struct mst_error *err);
