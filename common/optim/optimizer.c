@@ -1,6 +1,6 @@
-// Chooses the kernel and computes its constants in the float32 steps that Keras takes: beta ** step is a float32 power of a
-// float32 beta (in double and rounded once, which is what a good powf gives), while 1 - beta is a difference of Python
-// floats that is rounded when it meets the tensor.
+// Chooses the kernel and computes its constants in the float32 steps that Keras takes: beta ** step is a float32 power
+// of a float32 beta (in double and rounded once, which is what a good powf gives), while 1 - beta is a difference of
+// Python floats that is rounded when it meets the tensor.
 #include "optim/optimizer.h"
 
 #include "base/error.h"
@@ -10,8 +10,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-// Out of place, results above this size are stored past the cache: they would push out more than they leave behind, and the
-// store saves reading the line first. Below, the next reader (the reply to the worker) finds them in the cache.
+// Out of place, results above this size are stored past the cache: they would push out more than they leave behind, and
+// the store saves reading the line first. Below, the next reader (the reply to the worker) finds them in the cache.
 #define STREAM_MIN_BYTES ((size_t)1 << 20)
 
 void mst_optimizer_free(struct mst_optimizer *optimizer)
@@ -64,6 +64,7 @@ static unsigned kind_of_apply(const struct mst_optimizer *optimizer)
     return optimizer->nesterov ? MST_APPLY_NESTEROV : MST_APPLY_MOMENTUM;
 }
 
+// NOLINTNEXTLINE(readability-function-size): a kernel's arguments are its arrays
 bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
                          const float *w_in, float *w_out, float *const *slots)
 {
@@ -73,7 +74,8 @@ bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iterati
     apply.rate = mst_optimizer_learning_rate(optimizer, iteration);
     if (optimizer->kind == MST_OPTIMIZER_ADAM) {
         float step = (float)(iteration + 1);
-        apply.rate = apply.rate * sqrtf(1.0f - power(optimizer->beta_2, step)) / (1.0f - power(optimizer->beta_1, step));
+        apply.rate =
+            apply.rate * sqrtf(1.0f - power(optimizer->beta_2, step)) / (1.0f - power(optimizer->beta_1, step));
         apply.blend_1 = (float)(1.0 - optimizer->beta_1);
         apply.blend_2 = (float)(1.0 - optimizer->beta_2);
         apply.epsilon = (float)optimizer->epsilon;

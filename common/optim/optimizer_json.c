@@ -1,6 +1,6 @@
-// Keras's serialisation to struct mst_optimizer and back. One table lists every key of both configs: those we read have a
-// reader, those of features not built yet name the value that switches them off, so that a job that Keras printed with its
-// defaults is read, and one that relies on such a feature is refused by the key's name.
+// Keras's serialisation to struct mst_optimizer and back. One table lists every key of both configs: those we read have
+// a reader, those of features not built yet name the value that switches them off, so that a job that Keras printed
+// with its defaults is read, and one that relies on such a feature is refused by the key's name.
 #include "optim/optimizer.h"
 
 #include "base/alloc.h"
@@ -18,13 +18,18 @@
 enum { SHOWN_BYTES = 80 };
 
 // Keras 3's other optimizers: known by name, so that the refusal says "not built" and not "unknown".
-static const char *const other_optimizers[] = {"RMSprop", "AdamW",     "Adadelta", "Adagrad", "Adamax",
-                                               "Nadam",   "Ftrl",      "Adafactor", "Lion",   "Lamb",
-                                               "Muon",    "LossScaleOptimizer"};
+static const char *const other_optimizers[] = {"RMSprop",        "AdamW",
+                                               "Adadelta",       "Adagrad",
+                                               "Adamax",         "Nadam",
+                                               "Ftrl",           "Adafactor",
+                                               "Lion",           "Lamb",
+                                               "Muon",           "ScheduleFreeAdamW",
+                                               "MultiOptimizer", "LossScaleOptimizer"};
 
 static const char *show(const json_t *value, char out[SHOWN_BYTES])
 {
-    char *whole = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    // 15 digits: what was written as 0.1 is shown as 0.1
+    char *whole = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
     snprintf(out, SHOWN_BYTES, "%s", whole ? whole : "?");
     free(whole);
     return out;
@@ -228,14 +233,12 @@ static mst_status read_config(const json_t *config, const char *path, struct mst
 {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)config, name, value)
-        MST_TRY(read_key(name, value, path, optimizer, err));
+    json_object_foreach((json_t *)config, name, value) MST_TRY(read_key(name, value, path, optimizer, err));
     return MST_OK;
 }
 
 // "SGD", "sgd", "Adam", "adam"; Keras 2 printed "Custom>SGD" for optimizers it had rewritten.
-static mst_status read_class(const char *name, const char *path, struct mst_optimizer *optimizer,
-                             struct mst_error *err)
+static mst_status read_class(const char *name, const char *path, struct mst_optimizer *optimizer, struct mst_error *err)
 {
     const char *bare = strncmp(name, "Custom>", 7) == 0 ? name + 7 : name;
     *optimizer = (struct mst_optimizer){.isa = mst_isa_detect()};
@@ -253,15 +256,17 @@ static mst_status read_class(const char *name, const char *path, struct mst_opti
     }
     for (size_t i = 0; i < sizeof other_optimizers / sizeof *other_optimizers; i++)
         if (strcasecmp(bare, other_optimizers[i]) == 0)
-            return mst_fail(err, MST_UNIMPLEMENTED, "%s: the optimizer %s is not built yet; there are " BUILT_OPTIMIZERS,
-                            path, other_optimizers[i]);
-    return mst_fail(err, MST_INVALID_ARGUMENT, "%s: \"%.64s\" is no optimizer; there are " BUILT_OPTIMIZERS, path, name);
+            return mst_fail(err, MST_UNIMPLEMENTED,
+                            "%s: the optimizer %s is not built yet; there are " BUILT_OPTIMIZERS, path,
+                            other_optimizers[i]);
+    return mst_fail(err, MST_INVALID_ARGUMENT, "%s: \"%.64s\" is no optimizer; there are " BUILT_OPTIMIZERS, path,
+                    name);
 }
 
 // What Keras's serialisation puts beside class_name and config.
 static mst_status check_envelope(const json_t *json, const char *path, struct mst_error *err)
 {
-    static const char *const known[] = {"class_name", "config",         "module", "registered_name",
+    static const char *const known[] = {"class_name", "config",         "module",      "registered_name",
                                         "name",       "compile_config", "build_config"};
     const char *name;
     json_t *value;
@@ -284,8 +289,10 @@ static mst_status read_optimizer(const json_t *json, const char *path, struct ms
     if (json_is_string(json))
         return read_class(json_string_value(json), path, optimizer, err);
     if (!json_is_object(json))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s is %s; it must be an optimizer's name or {\"class_name\", "
-                        "\"config\"}", path, json ? show(json, text) : "missing");
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s is %s; it must be an optimizer's name or {\"class_name\", "
+                        "\"config\"}",
+                        path, json ? show(json, text) : "missing");
     MST_TRY(check_envelope(json, path, err));
     const char *name = json_string_value(json_object_get(json, "class_name"));
     if (!name)
@@ -302,7 +309,7 @@ static mst_status read_optimizer(const json_t *json, const char *path, struct ms
 mst_status mst_optimizer_parse(const json_t *json, const char *path, struct mst_optimizer **out, struct mst_error *err)
 {
     *out = NULL;
-    struct mst_optimizer parsed;
+    struct mst_optimizer parsed = {0};
     MST_TRY(read_optimizer(json, path, &parsed, err));
     if (parsed.kind == MST_OPTIMIZER_SGD && parsed.momentum == 0)
         parsed.nesterov = false; // as in Keras it has no effect then
@@ -320,7 +327,8 @@ json_t *mst_optimizer_to_json(const struct mst_optimizer *optimizer)
                          : json_pack("{s:f, s:f, s:f, s:f, s:b}", "learning_rate", optimizer->learning_rate, "beta_1",
                                      optimizer->beta_1, "beta_2", optimizer->beta_2, "epsilon", optimizer->epsilon,
                                      "amsgrad", optimizer->amsgrad);
-    json_t *json = config ? json_pack("{s:s, s:o}", "class_name", mst_optimizer_name(optimizer), "config", config) : NULL;
+    json_t *json =
+        config ? json_pack("{s:s, s:o}", "class_name", mst_optimizer_name(optimizer), "config", config) : NULL;
     MST_ASSERT(json); // only memory can be missing
     return json;
 }
