@@ -1,0 +1,238 @@
+// Every kernel of every instruction set that this processor has gives the bits of a plain loop over floats, whatever
+// the size and the alignment, writes nothing beside its arrays, and tells what is not finite.
+#include "base/rng.h"
+#include "optim/apply.h"
+#include "tensor/isa.h"
+#include "tests/lib/tensors_equal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROOM = 256, N_ARRAYS = 6, MAX_N = 150 }; // arrays: gradient, weights in, weights out, three slots
+
+// One array in a guarded stretch of memory: `at` may begin anywhere in it.
+struct arrays {
+    _Alignas(64) float memory[N_ARRAYS][ROOM];
+    size_t offset[N_ARRAYS];
+    size_t n;
+};
+
+static const float guard = -12345.5f;
+
+static float *at(struct arrays *a, size_t array)
+{
+    return &a->memory[array][a->offset[array]];
+}
+
+static struct mst_rng_key key;
+static uint64_t n_drawn;
+
+static float random_float(float scale)
+{
+    return scale * (2.0f * mst_rng_unit(mst_rng_word(key, n_drawn++)) - 1.0f);
+}
+
+static size_t slots_of(unsigned kind)
+{
+    static const size_t n[] = {0, 1, 1, 2, 3};
+    return n[kind];
+}
+
+// Gradients of very different sizes; second moments are not negative.
+static void fill(struct arrays *a, size_t n, size_t shift)
+{
+    a->n = n;
+    for (size_t k = 0; k < N_ARRAYS; k++) {
+        a->offset[k] = 16 + (shift + k * mst_rng_word(key, n_drawn++)) % 16;
+        for (size_t i = 0; i < ROOM; i++)
+            a->memory[k][i] = guard;
+        for (size_t i = 0; i < n; i++)
+            at(a, k)[i] = random_float(k == 0 ? (i % 3 == 0 ? 1e-4f : 3.0f) : 1.0f);
+        for (size_t i = 0; i < n && k >= 4; i++)
+            at(a, k)[i] = fabsf(at(a, k)[i]);
+    }
+}
+
+static struct mst_apply apply_of(struct arrays *a)
+{
+    return (struct mst_apply){.n = a->n,
+                              .grad = at(a, 0),
+                              .w_in = at(a, 1),
+                              .w_out = at(a, 2),
+                              .slots = {at(a, 3), at(a, 4), at(a, 5)},
+                              .rate = 0.0123f,
+                              .momentum = 0.9f,
+                              .blend_1 = 0.1f,
+                              .blend_2 = 0.001f,
+                              .epsilon = 1e-7f};
+}
+
+// The update as Keras's sgd.py and adam.py write it, one float operation at a time.
+static void reference(unsigned kind, const struct mst_apply *a)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        float g = a->grad[i];
+        float w = a->w_in[i];
+        if (kind == MST_APPLY_SGD) {
+            a->w_out[i] = w - g * a->rate;
+        } else if (kind == MST_APPLY_MOMENTUM || kind == MST_APPLY_NESTEROV) {
+            float m = a->slots[0][i] * a->momentum - g * a->rate;
+            a->slots[0][i] = m;
+            a->w_out[i] = w + (kind == MST_APPLY_NESTEROV ? m * a->momentum - g * a->rate : m);
+        } else {
+            float m = a->slots[0][i] + (g - a->slots[0][i]) * a->blend_1;
+            float v = a->slots[1][i] + (g * g - a->slots[1][i]) * a->blend_2;
+            a->slots[0][i] = m;
+            a->slots[1][i] = v;
+            if (kind == MST_APPLY_AMSGRAD)
+                a->slots[2][i] = v = fmaxf(a->slots[2][i], v);
+            a->w_out[i] = w - m * a->rate / (sqrtf(v) + a->epsilon);
+        }
+    }
+}
+
+static void compare_memory(const struct arrays *got, const struct arrays *want, const char *name)
+{
+    for (size_t k = 0; k < N_ARRAYS; k++) {
+        char text[128];
+        snprintf(text, sizeof text, "%s, array %zu", name, k);
+        assert_true(mst_test_floats_same_bits(text, got->memory[k], want->memory[k], ROOM));
+    }
+}
+
+static void check_kernel(enum mst_isa isa, unsigned kind, enum mst_apply_store store, bool in_place)
+{
+    static struct arrays got, want;
+    char name[128];
+    for (size_t n = 0; n <= MAX_N; n++) {
+        snprintf(name, sizeof name, "%s kind %u store %u %s n %zu", mst_isa_name(isa), kind, (unsigned)store,
+                 in_place ? "in place" : "out of place", n);
+        fill(&got, n, n * 5);
+        want = got;
+        struct mst_apply a = apply_of(&got);
+        struct mst_apply b = apply_of(&want);
+        if (in_place) {
+            a.w_out = at(&got, 1);
+            b.w_out = at(&want, 1);
+        }
+        assert_true(mst_apply_find(isa, kind, store)(&a));
+        reference(kind, &b);
+        compare_memory(&got, &want, name);
+    }
+}
+
+static void test_same_bits_as_a_plain_loop(void **state)
+{
+    (void)state;
+    for (enum mst_isa isa = MST_ISA_BASE; isa <= mst_isa_detect(); isa++)
+        for (unsigned kind = 0; kind < MST_N_APPLY; kind++)
+            for (enum mst_apply_store store = MST_APPLY_CACHED; store < MST_N_APPLY_STORES; store++) {
+                check_kernel(isa, kind, store, false);
+                check_kernel(isa, kind, store, true);
+            }
+}
+
+// Zeros, denormals, the largest floats: where flushing to zero or an estimate of the square root would show.
+static void test_extremes(void **state)
+{
+    (void)state;
+    static const float values[] = {0.0f,   -0.0f,   0x1p-149f, -0x1p-149f, 0x1p-126f, -0x1.8p-127f,
+                                   1e-30f, -1e-20f, 1e-10f,    1.00001f,   1e10f,     -1e15f,
+                                   1e18f,  -1e18f,  3.0f,      -0x1p-100f};
+    enum { N_VALUES = sizeof values / sizeof *values };
+    static struct arrays got, want;
+    for (enum mst_isa isa = MST_ISA_BASE; isa <= mst_isa_detect(); isa++)
+        for (unsigned kind = 0; kind < MST_N_APPLY; kind++) {
+            fill(&got, MAX_N, 3);
+            for (size_t i = 0; i < MAX_N; i++) {
+                at(&got, 0)[i] = values[i % N_VALUES];
+                at(&got, 1)[i] = values[i / N_VALUES];
+                at(&got, 3)[i] = values[(i + 5) % N_VALUES];
+                at(&got, 4)[i] = fabsf(values[(i + 2) % N_VALUES]);
+                at(&got, 5)[i] = fabsf(values[(i * 7) % N_VALUES]);
+            }
+            want = got;
+            struct mst_apply a = apply_of(&got);
+            struct mst_apply b = apply_of(&want);
+            assert_true(mst_apply_find(isa, kind, MST_APPLY_CACHED)(&a));
+            reference(kind, &b);
+            compare_memory(&got, &want, mst_isa_name(isa));
+        }
+}
+
+// One bad number at any place of any array that is read makes the answer false, and only its own element bad.
+static void spoil(enum mst_isa isa, unsigned kind, float bad, size_t array)
+{
+    static struct arrays a;
+    for (size_t place = 0; place < MAX_N; place++) {
+        fill(&a, MAX_N, place);
+        at(&a, array)[place] = bad;
+        struct mst_apply apply = apply_of(&a);
+        if (mst_apply_find(isa, kind, place % 2 ? MST_APPLY_CACHED : MST_APPLY_STREAMED)(&apply))
+            fail_msg("%s kind %u: %g in element %zu of array %zu went unnoticed", mst_isa_name(isa), kind, (double)bad,
+                     place, array);
+        for (size_t i = 0; i < MAX_N; i++)
+            assert_true(i == place || isfinite(at(&a, 2)[i]));
+    }
+}
+
+static void test_not_finite_is_told(void **state)
+{
+    (void)state;
+    const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    for (enum mst_isa isa = MST_ISA_BASE; isa <= mst_isa_detect(); isa++)
+        for (unsigned kind = 0; kind < MST_N_APPLY; kind++)
+            for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
+                spoil(isa, kind, bad[b], 0);
+                spoil(isa, kind, bad[b], 1);
+                if (slots_of(kind) > 0)
+                    spoil(isa, kind, bad[b], 3);
+                if (slots_of(kind) > 1)
+                    spoil(isa, kind, bad[b], 4);
+            }
+}
+
+// An overflow of finite numbers is told too: a weight, and a second moment whose weight stays finite.
+static void test_overflow_is_told(void **state)
+{
+    (void)state;
+    static struct arrays a;
+    for (enum mst_isa isa = MST_ISA_BASE; isa <= mst_isa_detect(); isa++) {
+        fill(&a, MAX_N, 1);
+        at(&a, 1)[77] = 3e38f;
+        at(&a, 0)[77] = -3e38f;
+        struct mst_apply apply = apply_of(&a);
+        apply.rate = 1.0f;
+        assert_false(mst_apply_find(isa, MST_APPLY_SGD, MST_APPLY_CACHED)(&apply));
+        fill(&a, MAX_N, 1);
+        at(&a, 0)[149] = 1e30f;
+        apply = apply_of(&a);
+        assert_false(mst_apply_find(isa, MST_APPLY_ADAM, MST_APPLY_CACHED)(&apply));
+        assert_true(isfinite(at(&a, 2)[149]));
+    }
+}
+
+int main(void)
+{
+    const char *given = getenv("MUSTER_TEST_SEED");
+    uint64_t seed = given ? strtoull(given, NULL, 10) : 1;
+    printf("seed %" PRIu64 " (MUSTER_TEST_SEED), instruction sets up to %s\n", seed, mst_isa_name(mst_isa_detect()));
+    key = mst_rng_key_of(seed, "test_optim_apply", 0);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_bits_as_a_plain_loop),
+        cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_not_finite_is_told),
+        cmocka_unit_test(test_overflow_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,208 @@
+// What an optimizer computes: Keras's formulas with hand-checked numbers, bias correction far into a training, in place
+// and out of place, by name of slot.
+#include "base/alloc.h"
+#include "muster/status.h"
+#include "optim/optimizer.h"
+#include "tests/lib/tensors_equal.h"
+
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct mst_optimizer *optimizer_of(const char *text)
+{
+    struct mst_error err = {0};
+    struct mst_optimizer *optimizer;
+    json_t *json = json_loads(text, JSON_DECODE_ANY, NULL);
+    assert_non_null(json);
+    if (mst_optimizer_parse(json, "compile.optimizer", &optimizer, &err) != MST_OK)
+        fail_msg("%s: %s", text, err.text);
+    json_decref(json);
+    return optimizer;
+}
+
+static void check_slots(const char *text, const char *name, size_t n, ...)
+{
+    struct mst_optimizer *optimizer = optimizer_of(text);
+    va_list names;
+    assert_string_equal(mst_optimizer_name(optimizer), name);
+    assert_int_equal(mst_optimizer_n_slots(optimizer), n);
+    va_start(names, n);
+    for (size_t s = 0; s < n; s++) {
+        assert_string_equal(mst_optimizer_slot_name(optimizer, s), va_arg(names, const char *));
+        assert_true(mst_optimizer_slot_initial(optimizer, s) == 0.0f);
+    }
+    va_end(names);
+    mst_optimizer_free(optimizer);
+}
+
+static void test_slots(void **state)
+{
+    (void)state;
+    check_slots("\"sgd\"", "SGD", 0);
+    check_slots("{\"class_name\":\"SGD\",\"config\":{\"momentum\":0.0,\"nesterov\":true}}", "SGD", 0);
+    check_slots("{\"class_name\":\"SGD\",\"config\":{\"momentum\":0.5}}", "SGD", 1, "momentum");
+    check_slots("\"adam\"", "Adam", 2, "momentum", "velocity");
+    check_slots("{\"class_name\":\"Adam\",\"config\":{\"amsgrad\":true}}", "Adam", 3, "momentum", "velocity",
+                "velocity_hat");
+}
+
+static void test_sgd_by_hand(void **state)
+{
+    (void)state;
+    // Powers of two, so that every product is exact.
+    struct mst_optimizer *plain = optimizer_of("{\"class_name\":\"SGD\",\"config\":{\"learning_rate\":0.25}}");
+    float grad[] = {4.0f, -8.0f};
+    float w[] = {1.0f, 2.0f};
+    assert_true(mst_optimizer_apply(plain, 0, 2, grad, w, w, NULL));
+    assert_true(w[0] == 0.0f && w[1] == 4.0f);
+    mst_optimizer_free(plain);
+
+    struct mst_optimizer *heavy =
+        optimizer_of("{\"class_name\":\"SGD\",\"config\":{\"learning_rate\":0.25,\"momentum\":0.5}}");
+    float m[] = {8.0f, 0.0f};
+    float *slots[] = {m};
+    assert_true(mst_optimizer_apply(heavy, 7, 2, grad, w, w, slots)); // m = m/2 - g/4; w += m
+    assert_true(m[0] == 3.0f && m[1] == 2.0f && w[0] == 3.0f && w[1] == 6.0f);
+    mst_optimizer_free(heavy);
+
+    struct mst_optimizer *nesterov =
+        optimizer_of("{\"class_name\":\"SGD\",\"config\":{\"learning_rate\":0.25,\"momentum\":0.5,\"nesterov\":true}}");
+    assert_true(mst_optimizer_apply(nesterov, 8, 2, grad, w, w, slots)); // w += m/2 - g/4
+    assert_true(m[0] == 0.5f && m[1] == 3.0f && w[0] == 2.25f && w[1] == 9.5f);
+    mst_optimizer_free(nesterov);
+}
+
+// The first step of Adam moves every weight by the learning rate against the sign of its gradient, whatever its size.
+static void test_adam_first_step(void **state)
+{
+    (void)state;
+    struct mst_optimizer *adam = optimizer_of("{\"class_name\":\"Adam\",\"config\":{\"learning_rate\":0.125}}");
+    const float grad[] = {1e-3f, -1.0f, 1e3f, -1e6f};
+    float w[4] = {0}, m[4] = {0}, v[4] = {0};
+    float *slots[] = {m, v};
+    assert_true(mst_optimizer_apply(adam, 0, 4, grad, w, w, slots));
+    for (size_t i = 0; i < 4; i++) {
+        // epsilon takes 1e-7 / (sqrt(1e-3) * 1e-3) = 0.3 % of the smallest gradient's step
+        float want = grad[i] > 0 ? -0.125f : 0.125f;
+        assert_true(fabsf(w[i] - want) <= 0.125f * (i == 0 ? 0.004f : 1e-4f));
+    }
+    mst_optimizer_free(adam);
+}
+
+// Adam's rate with both corrections at step t, in double from float betas. Near 1 the difference 1 - beta_2^t has lost
+// up to 2^-24 / (1 - beta_2^t) of its value to the rounding of the power, as in Keras; sqrt halves that.
+static void check_rate(const struct mst_optimizer *adam, double beta_1, double beta_2, uint64_t iteration)
+{
+    // With m = 1, v = 1 before and a gradient of 1, both moments stay 1 and w moves by rate / (1 + epsilon).
+    const float grad = 1.0f;
+    float w = 0.0f, m = 1.0f, v = 1.0f;
+    float *slots[] = {&m, &v};
+    double t = (double)iteration + 1.0;
+    double rest_1 = 1.0 - pow((double)(float)beta_1, t);
+    double rest_2 = 1.0 - pow((double)(float)beta_2, t);
+    double want = -0.001 * sqrt(rest_2) / rest_1;
+    double tolerance = 4 * 0x1p-24 + 0x1p-24 / rest_1 + 0.5 * 0x1p-24 / rest_2;
+    assert_true(mst_optimizer_apply(adam, iteration, 1, &grad, &w, &w, slots));
+    if (fabs((double)w - want) > -want * tolerance)
+        fail_msg("iteration %llu: %.9g, want %.9g", (unsigned long long)iteration, (double)w, want);
+}
+
+static void test_bias_correction(void **state)
+{
+    (void)state;
+    struct mst_optimizer *adam = optimizer_of("{\"class_name\":\"Adam\",\"config\":{\"epsilon\":0.0}}");
+    for (uint64_t iteration = 0; iteration < 5000; iteration++)
+        check_rate(adam, 0.9, 0.999, iteration);
+    for (uint64_t iteration = 5000; iteration <= 1000000; iteration += 4973)
+        check_rate(adam, 0.9, 0.999, iteration);
+    check_rate(adam, 0.9, 0.999, 1000000);
+    check_rate(adam, 0.9, 0.999, (uint64_t)1 << 40);
+    mst_optimizer_free(adam);
+    adam = optimizer_of("{\"class_name\":\"Adam\",\"config\":{\"epsilon\":0.0,\"beta_1\":0.0,\"beta_2\":0.999999}}");
+    for (uint64_t iteration = 0; iteration <= 1000000; iteration += 997)
+        check_rate(adam, 0.0, 0.999999, iteration);
+    mst_optimizer_free(adam);
+}
+
+static void fill(float *out, size_t n, uint32_t seed)
+{
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        out[i] = (float)(seed >> 8) * 0x1p-23f - 1.0f;
+    }
+}
+
+// Above 1 MiB a result out of place takes the kernels that store past the cache: the same bits at any offset.
+static void check_large(const char *text, size_t offset)
+{
+    const size_t n = 300000;
+    struct mst_optimizer *optimizer = optimizer_of(text);
+    size_t n_slots = mst_optimizer_n_slots(optimizer);
+    float *arrays[9];
+    for (size_t k = 0; k < 9; k++) { // gradient, weights in and out, slots, the same slots again
+        arrays[k] = mst_alloc_aligned((n + 32) * sizeof(float));
+        fill(arrays[k], n + 32, (uint32_t)(k < 6 ? k : k - 3));
+        bool is_square = k == 4 || k == 5 || k == 7 || k == 8;
+        for (size_t i = 0; i < n + 32 && is_square; i++)
+            arrays[k][i] = fabsf(arrays[k][i]);
+    }
+    float *in_place = mst_alloc_aligned((n + 32) * sizeof(float));
+    memcpy(in_place, arrays[1], (n + 32) * sizeof(float));
+    float *first[] = {arrays[3] + offset, arrays[4] + offset, arrays[5] + offset};
+    float *second[] = {arrays[6] + offset, arrays[7] + offset, arrays[8] + offset};
+    float edges[] = {arrays[2][offset + n], offset ? arrays[2][offset - 1] : 0.0f};
+    assert_true(mst_optimizer_apply(optimizer, 3, n, arrays[0] + 1, arrays[1] + 2, arrays[2] + offset, first));
+    assert_true(mst_optimizer_apply(optimizer, 3, n, arrays[0] + 1, in_place + 2, in_place + 2, second));
+    assert_true(mst_test_floats_same_bits(text, arrays[2] + offset, in_place + 2, n));
+    for (size_t s = 0; s < n_slots; s++)
+        assert_true(mst_test_floats_same_bits(text, first[s], second[s], n));
+    assert_true(arrays[2][offset + n] == edges[0] && (offset == 0 || arrays[2][offset - 1] == edges[1]));
+    for (size_t k = 0; k < 9; k++)
+        free(arrays[k]);
+    free(in_place);
+    mst_optimizer_free(optimizer);
+}
+
+static void test_out_of_place_is_in_place(void **state)
+{
+    (void)state;
+    static const char *const all[] = {"\"sgd\"", "{\"class_name\":\"SGD\",\"config\":{\"momentum\":0.9}}",
+                                      "{\"class_name\":\"SGD\",\"config\":{\"momentum\":0.9,\"nesterov\":true}}",
+                                      "\"adam\"", "{\"class_name\":\"Adam\",\"config\":{\"amsgrad\":true}}"};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (size_t offset = 0; offset < 20; offset += 7)
+            check_large(all[i], offset);
+}
+
+static void test_nan_is_told(void **state)
+{
+    (void)state;
+    struct mst_optimizer *adam = optimizer_of("\"adam\"");
+    float grad[40] = {0}, w[40] = {0}, m[40] = {0}, v[40] = {0};
+    float *slots[] = {m, v};
+    assert_true(mst_optimizer_apply(adam, 0, 40, grad, w, w, slots));
+    grad[39] = NAN;
+    assert_false(mst_optimizer_apply(adam, 1, 40, grad, w, w, slots));
+    assert_true(isnan(w[39]) && w[38] == 0.0f);
+    assert_true(mst_optimizer_apply(adam, 2, 0, grad, w, w, slots)); // nothing is finite
+    mst_optimizer_free(adam);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_slots),           cmocka_unit_test(test_sgd_by_hand),
+        cmocka_unit_test(test_adam_first_step), cmocka_unit_test(test_bias_correction),
+        cmocka_unit_test(test_nan_is_told),     cmocka_unit_test(test_out_of_place_is_in_place),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
