@@ -4,8 +4,7 @@
 //
 // One pass: read gradient, weights and slots, write them back. The NaN check rides along: x - x is +0 for every finite
 // x and NaN for NaN and Inf, so OR-ing the bits of the differences stays zero exactly while all is finite; it costs two
-// instructions a vector in loops that wait for memory. A gradient that is NaN or Inf makes a slot or a weight so (0 *
-// Inf too).
+// instructions a vector in loops that wait for memory. A NaN or Inf in the gradient makes a slot or a weight so.
 //
 // Elements before the first aligned vector of w_out and behind the last whole one are done one at a time through the
 // same code with vectors of which one lane counts.

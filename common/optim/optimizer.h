@@ -7,8 +7,9 @@
  *      is_finite = mst_optimizer_apply(optimizer, iterations++, n, grad, w, w, slots);
  *      mst_optimizer_free(optimizer);
  *
- *  SGD (with momentum, nesterov) and Adam (with amsgrad), in float32 and in Keras 3's order of operations. Options of
- * Keras that are not built yet are accepted at their default and refused by name otherwise; so are other optimizers.
+ *  SGD (with momentum, nesterov) and Adam (with amsgrad), in float32 and in Keras 3's order of operations. Options
+ *  of Keras that are not built yet are accepted at their default and refused by name otherwise; so are other
+ *  optimizers.
  *  Thread: immutable after parse, so any.
  */
 #pragma once
@@ -34,8 +35,7 @@ MST_MUST_USE mst_status mst_optimizer_parse(const json_t *json, const char *path
 void mst_optimizer_free(struct mst_optimizer *optimizer);
 /** "SGD" or "Adam": Keras's class name. */
 const char *mst_optimizer_name(const struct mst_optimizer *optimizer);
-/** Arrays of state beside the weights, each as large as these: 0 (SGD), 1 (with momentum), 2 (Adam), 3 (with amsgrad).
- */
+/** Arrays of state beside the weights, each as large: 0 (SGD), 1 (with momentum), 2 (Adam), 3 (with amsgrad). */
 size_t mst_optimizer_n_slots(const struct mst_optimizer *optimizer);
 /** Keras's name of a slot: "momentum", "velocity", "velocity_hat"; slot < n_slots. Owner: static */
 const char *mst_optimizer_slot_name(const struct mst_optimizer *optimizer, size_t slot);
@@ -45,11 +45,12 @@ float mst_optimizer_slot_initial(const struct mst_optimizer *optimizer, size_t s
 float mst_optimizer_learning_rate(const struct mst_optimizer *optimizer, uint64_t iteration);
 
 /** Applies one update to n weights; returns true if every new weight and slot value is finite (a NaN or Inf gradient
- * makes one that is not). Everything is written in either case. iteration: updates applied before this one. w_out may
- * be w_in (in place) or must not overlap it; large results out of place bypass the cache. slots: n_slots arrays,
- * updated in place; may be NULL if there are none. Shape:  grad, w_in, w_out, slots[s] (n); any alignment, all at the
- * same offset from 64 bytes is fastest Cost:   memory bandwidth; no allocation Source: keras/src/optimizers/sgd.py,
- * adam.py (order of operations); Kingma & Ba 2015, alg. 1; Reddi et al. 2018 */
+ *  makes one that is not). Everything is written in either case.
+ *  iteration: updates applied before this one. w_out may be w_in (in place) or must not overlap it; large results out
+ *  of place bypass the cache. slots: n_slots arrays, updated in place; may be NULL if there are none.
+ *  Shape:  grad, w_in, w_out, slots[s] (n); any alignment, all at the same offset from 64 bytes is fastest
+ *  Cost:   memory bandwidth; no allocation
+ *  Source: keras/src/optimizers/sgd.py, adam.py (order of operations); Kingma & Ba 2015, alg. 1; Reddi et al. 2018 */
 bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
                          const float *w_in, float *w_out, float *const *slots);
 
