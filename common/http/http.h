@@ -8,9 +8,11 @@
  *  /metrics  all metrics in Prometheus's text format 0.0.4
  *  /healthz  200 while the loop is alive
  *  /readyz   200 when the role has joined its job, else 503 with the sentence of the callback
- *  Any other path is 404, any other method 405 (a method that HTTP does not know: 501). Requests, their bodies, the
- * number of connections and the life of each are bounded; the limits are named below. Thread: all on the loop's thread,
- * or before it runs.
+ *  Any other path is 404, any other method 405 (one that HTTP does not know: 501). A connection answers one request.
+ *  Requests, their bodies, the number of connections and the life of each are bounded; the limits are named below.
+ *
+ *  The process ignores SIGPIPE: libevent writes without MSG_NOSIGNAL.
+ *  Thread: all on the loop's thread, or before it runs.
  */
 #pragma once
 
@@ -25,7 +27,7 @@ enum {
     MST_HTTP_HEADERS_MAX_BYTES = 8192,
     MST_HTTP_BODY_MAX_BYTES = 4096, // read and thrown away
     MST_HTTP_METRICS_MAX_BYTES = 4 << 20,
-    MST_HTTP_CONNECTIONS_MAX = 32,
+    MST_HTTP_CONNECTIONS_MAX = 32, // one more ends the oldest, so that a probe is always answered
     MST_HTTP_IDLE_SECONDS = 5,
     MST_HTTP_LIFE_MS = 15000, // of a whole connection, however slowly it trickles
 };
@@ -34,7 +36,7 @@ enum {
 typedef mst_status (*mst_http_ready_fn)(void *arg, struct mst_error *err);
 
 /** Where to listen: "[ADDR:]PORT", ADDR numeric, an IPv6 one in brackets. Without ADDR: every address of the machine,
- * so that a pod's probes reach it. */
+ *  so that a pod's probes reach it. */
 struct mst_http_address {
     char host[64]; // "" : every address
     uint16_t port; // 0: the system picks one
