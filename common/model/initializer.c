@@ -1,5 +1,5 @@
-// Reading initializers. Glorot, He and LeCun are named cases of variance scaling: a scale, a fan and a distribution; the
-// table gives each its case, and the config may only change what Keras lets it change.
+// Reading initializers. Glorot, He and LeCun are named cases of variance scaling: a scale, a fan and a distribution;
+// the table gives each its case, and the config may only change what Keras lets it change.
 #include "initializer.h"
 
 #include "base/error.h"
@@ -66,11 +66,22 @@ static const struct init_class classes[] = {
 };
 enum { N_CLASSES = sizeof classes / sizeof classes[0] };
 
+// Other words of Keras for some of them.
+static const char *const aliases[][2] = {{"zero", "Zeros"},
+                                         {"one", "Ones"},
+                                         {"normal", "RandomNormal"},
+                                         {"uniform", "RandomUniform"},
+                                         {"IdentityInitializer", "Identity"}};
+
 static mst_status find_class(const char *name, const char *path, const struct init_class **out, struct mst_error *err)
 {
     const char *names[N_CLASSES];
     char list[512];
     *out = NULL;
+    for (size_t i = 0; i < sizeof aliases / sizeof aliases[0]; i++) {
+        if (strcmp(name, aliases[i][0]) == 0)
+            name = aliases[i][1];
+    }
     for (size_t i = 0; i < N_CLASSES; i++) {
         names[i] = classes[i].class_name;
         if (strcmp(name, classes[i].class_name) == 0 || strcmp(name, classes[i].function_name) == 0) {
@@ -78,13 +89,13 @@ static mst_status find_class(const char *name, const char *path, const struct in
             return MST_OK;
         }
     }
-    return mst_fail(err, MST_UNIMPLEMENTED, "%s is '%.64s', which is not built yet; the initializers built are %s", path,
-                    name, mst_config_list(names, N_CLASSES, list, sizeof list));
+    return mst_fail(err, MST_UNIMPLEMENTED, "%s is '%.64s', which is not built yet; the initializers built are %s",
+                    path, name, mst_config_list(names, N_CLASSES, list, sizeof list));
 }
 
 // The index of a word in a list of allowed ones.
-static mst_status choose(const char *word, const char *const *words, size_t n, const char *path, const char *key,
-                         size_t *out, struct mst_error *err)
+static mst_status choose(const char *word, const char *const *words, size_t n, const char *where, size_t *out,
+                         struct mst_error *err)
 {
     char list[256];
     *out = 0;
@@ -94,7 +105,7 @@ static mst_status choose(const char *word, const char *const *words, size_t n, c
             return MST_OK;
         }
     }
-    return mst_fail(err, MST_INVALID_ARGUMENT, "%s.%s is '%.64s'; it should be one of %s", path, key, word,
+    return mst_fail(err, MST_INVALID_ARGUMENT, "%s is '%.64s'; it should be one of %s", where, word,
                     mst_config_list(words, n, list, sizeof list));
 }
 
@@ -106,16 +117,19 @@ static mst_status read_scaling(const struct init_config *config, const char *pat
     static const char *const distributions[] = {"uniform", "truncated_normal", "untruncated_normal", "normal"};
     static const enum mst_init_distribution distribution_values[] = {
         MST_DIST_UNIFORM, MST_DIST_TRUNCATED_NORMAL, MST_DIST_UNTRUNCATED_NORMAL, MST_DIST_TRUNCATED_NORMAL};
+    char where[MST_CONFIG_PATH_BYTES + 32];
     size_t choice;
     if (!(config->scale > 0) || !isfinite(config->scale))
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s.scale is %g; it should be above 0", path, config->scale);
     init->a = config->scale;
     if (config->mode != NULL) {
-        MST_TRY(choose(config->mode, modes, 3, path, "mode", &choice, err));
+        snprintf(where, sizeof where, "%s.mode", path);
+        MST_TRY(choose(config->mode, modes, 3, where, &choice, err));
         init->mode = mode_values[choice];
     }
     if (config->distribution != NULL) {
-        MST_TRY(choose(config->distribution, distributions, 4, path, "distribution", &choice, err));
+        snprintf(where, sizeof where, "%s.distribution", path);
+        MST_TRY(choose(config->distribution, distributions, 4, where, &choice, err));
         init->distribution = distribution_values[choice];
     }
     return MST_OK;

@@ -5,12 +5,12 @@
  *      struct mst_initializer_range range = {.first = row_offset * row_elements, .n = n_rows * row_elements};
  *      mst_initializer_fill(&init, job_seed, "dense/kernel", &shape, range, values);
  *
- *  The value of an element is a pure function of (seed, variable name, shape of the whole variable, element index), so any
- *  slice of a variable gets the same bits under any partitioning, on any machine. The numbers are not those of Keras's
- *  generators, the distributions are.
+ *  The value of an element is a pure function of (seed, variable name, shape of the whole variable, element index),
+ *  so any slice of a variable gets the same bits under any partitioning, on any machine. The numbers are not those of
+ *  Keras's generators, the distributions are.
  *
- *  A seed in the initializer's own config replaces both the job's seed and the variable's name: as in Keras, two variables of
- *  one shape and the same seeded initializer begin alike, whatever the job's seed is.
+ *  A seed in the initializer's own config replaces both the job's seed and the variable's name: as in Keras, two
+ *  variables of one shape and the same seeded initializer begin alike, whatever the job's seed is.
  *  Thread: any.
  *  Source: Glorot & Bengio 2010; He et al. 2015; LeCun et al. 1998; Keras 3 `initializers` (documented formulas)
  */
@@ -41,9 +41,9 @@ enum mst_init_distribution { MST_DIST_TRUNCATED_NORMAL, MST_DIST_UNTRUNCATED_NOR
 /** A plain value: may be copied. */
 struct mst_initializer {
     enum mst_initializer_kind kind;
-    double a;       // constant: value; normals: mean; uniform: minimum; variance scaling: scale; identity: gain
-    double b;       // normals: standard deviation; uniform: maximum
-    enum mst_fan_mode mode;                  // variance scaling
+    double a;               // constant: value; normals: mean; uniform: minimum; variance scaling: scale; identity: gain
+    double b;               // normals: standard deviation; uniform: maximum
+    enum mst_fan_mode mode; // variance scaling
     enum mst_init_distribution distribution; // variance scaling
     bool has_seed;
     uint64_t seed;
@@ -57,7 +57,7 @@ struct mst_initializer_range {
 };
 
 /** Reads an initializer as Keras prints it ({"class_name","config",…} or a name like "glorot_uniform").
- *  Errors: UNIMPLEMENTED names one we lack and lists those we have; INVALID_ARGUMENT names the key path and the value */
+ *  Errors: UNIMPLEMENTED names one we lack and lists those we have; INVALID_ARGUMENT the key path and the value */
 MST_MUST_USE mst_status mst_initializer_parse(const json_t *json, const char *path, struct mst_initializer *out,
                                               struct mst_error *err);
 

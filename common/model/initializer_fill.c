@@ -1,6 +1,7 @@
-// One Philox word an element, and from it one value: uniforms take its upper 24 bits, normals its 32 bits through the inverse
-// of the normal distribution (so no element ever needs a second draw, and a truncated normal is the same function on a
-// narrower interval). Nothing here calls libm but sqrt, which IEEE 754 rounds correctly; so the bits are the same everywhere.
+// One Philox word an element, and from it one value: uniforms take its upper 24 bits, normals its 32 bits through the
+// inverse of the normal distribution (so no element ever needs a second draw, and a truncated normal is the same
+// function on a narrower interval). Nothing here calls libm but sqrt, which IEEE 754 rounds correctly; so the bits
+// are the same everywhere.
 #include "initializer.h"
 
 #include "base/error.h"
@@ -59,8 +60,8 @@ static double inverse_normal(double p)
                                 3.9307895800092710610e+4,
                                 2.8729085735721942674e+4,
                                 5.2264952788528545610e+3};
-    static const double c[8] = {1.42343711074968357734e0, 4.63033784615654529590e0,  5.76949722146069140550e0,
-                                3.64784832476320460504e0, 1.27045825245236838258e0,  2.41780725177450611770e-1,
+    static const double c[8] = {1.42343711074968357734e0,  4.63033784615654529590e0, 5.76949722146069140550e0,
+                                3.64784832476320460504e0,  1.27045825245236838258e0, 2.41780725177450611770e-1,
                                 2.27238449892691845833e-2, 7.74545014278341407640e-4};
     static const double d[8] = {1.0,
                                 2.05319162663775882187e0,
@@ -187,8 +188,8 @@ void mst_initializer_fill(const struct mst_initializer *init, uint64_t seed, con
     struct recipe recipe = recipe_of(init, shape);
     if (recipe.from != SAME) {
         // A seed of its own makes equal initializers equal, whatever variable they fill.
-        struct mst_rng_key key = init->has_seed ? mst_rng_key_of(init->seed, "initializer", 1)
-                                                : mst_rng_key_of(seed, variable, 0);
+        struct mst_rng_key key =
+            init->has_seed ? mst_rng_key_of(init->seed, "initializer", 1) : mst_rng_key_of(seed, variable, 0);
         fill_random(key, &recipe, range, out);
         return;
     }

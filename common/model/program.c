@@ -1,5 +1,6 @@
 // Running a planned program: cast, forward, loss and metrics, and from the last operation back to the first that has
-// variables. Whether values are finite is looked at only when the loss is not: one layer after the other, to name the first.
+// variables. Whether values are finite is looked at only when the loss is not: one layer after the other, to name the
+// first.
 #include "model/program.h"
 
 #include "base/alloc.h"

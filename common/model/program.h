@@ -1,7 +1,8 @@
 /** @file
  *  A model planned for a device: static shapes, one arena, no allocation per step.
  *
- *      struct mst_program_options options = {.mode = MST_PROGRAM_TRAIN, .max_batch = 64, .feature_dtype = MST_DTYPE_U8};
+ *      struct mst_program_options options = {
+ *          .mode = MST_PROGRAM_TRAIN, .max_batch = 64, .feature_dtype = MST_DTYPE_U8};
  *      MST_TRY(mst_program_new(model, &compile, device, &options, &program, err));
  *      struct mst_program_step step = {.params = params, .grads = grads, .features = f, .labels = l, .n_examples = 64,
  *                                      .on_gradient = on_gradient, .context = worker};
@@ -9,9 +10,10 @@
  *      loss = result.loss_sum / result.weight;
  *      mst_program_free(program);
  *
- *  Variables are numbered as in the model; params[v] and grads[v] are whole variables in row-major order. Gradients are those
- *  of the mean loss over the batch. on_gradient(v) comes as soon as grads[v] is complete, from the last layer to the first, so
- *  that a push can begin while earlier layers are still computed; params may be read until the run returns.
+ *  Variables are numbered as in the model; params[v] and grads[v] are whole variables in row-major order. Gradients
+ *  are those of the mean loss over the batch. on_gradient(v) comes as soon as grads[v] is complete, from the last
+ *  layer to the first, so that a push can begin while earlier layers are still computed; params may be read until the
+ *  run returns.
  *
  *  A softmax that ends the model under a cross-entropy is computed together with it from the logits, as Keras does on
  *  TensorFlow, whatever from_logits says.
@@ -49,14 +51,14 @@ typedef void mst_gradient_fn(void *context, size_t variable);
 
 /** One batch; borrowed for the call. */
 struct mst_program_step {
-    const float *const *params; // one whole variable each
-    float *const *grads;        // MST_PROGRAM_TRAIN; overwritten
-    const void *features;       // (n_examples, input shape) of feature_dtype
-    const int32_t *labels;      // (n_examples): class indexes; mean squared error with one output: the target
-    const float *targets;       // (n_examples, outputs) for losses with dense targets; NULL: taken from labels
-    size_t n_examples;          // 1 … max_batch; the last batch of an epoch may be partial
-    uint64_t epoch;             // with batch: whose dropout masks
-    uint64_t batch;             // number of the batch within the epoch, over all workers
+    const float *const *params;   // one whole variable each
+    float *const *grads;          // MST_PROGRAM_TRAIN; overwritten
+    const void *features;         // (n_examples, input shape) of feature_dtype
+    const int32_t *labels;        // (n_examples): class indexes; mean squared error with one output: the target
+    const float *targets;         // (n_examples, outputs) for losses with dense targets; NULL: taken from labels
+    size_t n_examples;            // 1 … max_batch; the last batch of an epoch may be partial
+    uint64_t epoch;               // with batch: whose dropout masks
+    uint64_t batch;               // number of the batch within the epoch, over all workers
     mst_gradient_fn *on_gradient; // NULL: not wanted
     void *context;
 };
@@ -68,8 +70,8 @@ struct mst_program_result {
     size_t n_metrics;
     double metric_sums[MST_MAX_METRICS]; // metric = Σ metric_sums / Σ weight
     bool loss_is_finite;
-    // Only if the loss is not finite (then there are no gradients and no on_gradient): the first layer whose output holds
-    // NaN or Inf; "the features" (layer 0) if they do already; "the loss" if every layer's output is finite.
+    // Only if the loss is not finite (then there are no gradients and no on_gradient): the first layer whose output
+    // holds NaN or Inf; "the features" (layer 0) if they do already; "the loss" if every layer's output is finite.
     size_t bad_layer;
     const char *bad_layer_name; // borrowed until the program is freed
 };
@@ -78,15 +80,16 @@ struct mst_program;
 
 /** New program in *out.
  *  Owner:  keeps model and device (borrowed, must outlive it); copies compile
- *  Errors: INVALID_ARGUMENT max_batch 0, features of a dtype it cannot cast; UNIMPLEMENTED; RESOURCE_EXHAUSTED the arena */
+ *  Errors: INVALID_ARGUMENT max_batch 0, features of a dtype it cannot cast; UNIMPLEMENTED; RESOURCE_EXHAUSTED the
+ *          arena */
 MST_MUST_USE mst_status mst_program_new(const struct mst_model *model, const struct mst_compile *compile,
                                         struct mst_device *device, const struct mst_program_options *options,
                                         struct mst_program **out, struct mst_error *err);
 /** Releases it; NULL is fine. */
 void mst_program_free(struct mst_program *program);
 /** Runs one batch. A loss that is not finite is no error: see result.
- *  Errors: INVALID_ARGUMENT no example or more than planned, no labels, or labels that do not suit the loss; OUT_OF_RANGE a
- *          label outside the classes
+ *  Errors: INVALID_ARGUMENT no example or more than planned, no labels, or labels that do not suit the loss;
+ *          OUT_OF_RANGE a label outside the classes
  *  Cost:   no allocation */
 MST_MUST_USE mst_status mst_program_run(struct mst_program *program, const struct mst_program_step *step,
                                         struct mst_program_result *result, struct mst_error *err);

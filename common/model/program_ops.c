@@ -1,5 +1,6 @@
-// What a program does for each kind of layer. A view costs nothing; a Dense is one GEMM with its bias and activation in the
-// epilogue, and backward one GEMM for the kernel, one sum for the bias and, unless it is the first, one GEMM for the input.
+// What a program does for each kind of layer. A view costs nothing; a Dense is one GEMM with its bias and activation
+// in the epilogue, and backward one GEMM for the kernel, one sum for the bias and, unless it is the first, one GEMM
+// for the input.
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/rng.h"
@@ -64,8 +65,14 @@ static void dense_backward(struct mst_program *program, const struct op *op, con
     size_t rows = rows_of(op, step);
     size_t k = layer->in.dims[layer->in.rank - 1];
     activation_gradient(program, op, step, op->before);
-    struct mst_gemm kernel = {.form = MST_GEMM_TN, .write = MST_GEMM_SET, .m = k, .n = layer->units, .k = rows, .a = in,
-                              .b = program->gradient, .c = step->grads[layer->kernel]};
+    struct mst_gemm kernel = {.form = MST_GEMM_TN,
+                              .write = MST_GEMM_SET,
+                              .m = k,
+                              .n = layer->units,
+                              .k = rows,
+                              .a = in,
+                              .b = program->gradient,
+                              .c = step->grads[layer->kernel]};
     device->ops->gemm(device, &kernel);
     tell(step, layer->kernel);
     if (layer->use_bias) {
@@ -74,8 +81,14 @@ static void dense_backward(struct mst_program *program, const struct op *op, con
     }
     if (!op->wants_input_gradient)
         return;
-    struct mst_gemm input = {.form = MST_GEMM_NT, .write = MST_GEMM_SET, .m = rows, .n = k, .k = layer->units,
-                             .a = program->gradient, .b = step->params[layer->kernel], .c = program->gradient_spare};
+    struct mst_gemm input = {.form = MST_GEMM_NT,
+                             .write = MST_GEMM_SET,
+                             .m = rows,
+                             .n = k,
+                             .k = layer->units,
+                             .a = program->gradient,
+                             .b = step->params[layer->kernel],
+                             .c = program->gradient_spare};
     device->ops->gemm(device, &input);
     swap_gradients(program);
 }
@@ -113,8 +126,8 @@ static void rescaling_backward(struct mst_program *program, const struct op *op,
     program->device->ops->convert_f32(program->device, &convert, program->gradient);
 }
 
-// A mask is a function of seed, layer and batch of the epoch: whoever computes the batch drops the same elements. A layer with
-// a seed of its own does not depend on the job's.
+// A mask is a function of seed, layer and batch of the epoch: whoever computes the batch drops the same elements. A
+// layer with a seed of its own does not depend on the job's.
 static struct mst_dropout dropout_of(const struct mst_program *program, const struct op *op,
                                      const struct mst_program_step *step)
 {

@@ -1,6 +1,6 @@
-// Laying a program out. Every buffer is sized for the largest batch and placed in one arena, in two passes of the same code:
-// the first counts bytes, the second hands out pointers. Leading views and the first Rescaling join the cast of the raw
-// features; a softmax that ends the model is left to a cross-entropy that takes logits.
+// Laying a program out. Every buffer is sized for the largest batch and placed in one arena, in two passes of the
+// same code: the first counts bytes, the second hands out pointers. Leading views and the first Rescaling join the
+// cast of the raw features; a softmax that ends the model is left to a cross-entropy that takes logits.
 #include "base/alloc.h"
 #include "base/error.h"
 #include "program_private.h"

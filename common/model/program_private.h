@@ -1,9 +1,9 @@
 /** @file
- *  What a planned program is made of. Private to model/ (program.c runs it, program_plan.c lays it out, program_ops.c holds the
- *  operations).
+ *  What a planned program is made of. Private to model/ (program.c runs it, program_plan.c lays it out, program_ops.c
+ *  holds the operations).
  *
- *  values[i] is what operation i reads and values[i + 1] what it writes, each (rows, n) for the rows of the batch at hand;
- *  values[0] is the batch as floats. Gradients run backward through two buffers that change places.
+ *  values[i] is what operation i reads and values[i + 1] what it writes, each (rows, n) for the rows of the batch at
+ *  hand; values[0] is the batch as floats. Gradients run backward through two buffers that change places.
  */
 #pragma once
 
@@ -28,10 +28,10 @@ struct op_class {
 struct op {
     const struct op_class *class;
     const struct mst_layer *layer;
-    size_t index;   // of the layer in the model
-    float *out;     // NULL: the output is the input
-    float *before;  // what the activation was given, if its gradient needs that
-    size_t columns; // the last axis of the output
+    size_t index;                     // of the layer in the model
+    float *out;                       // NULL: the output is the input
+    float *before;                    // what the activation was given, if its gradient needs that
+    size_t columns;                   // the last axis of the output
     struct mst_activation activation; // linear where the loss takes the logits
     bool wants_input_gradient;        // a layer before it has variables
     const char *random_name;          // of its stream of random numbers: "dropout/<layer>"
@@ -54,7 +54,7 @@ struct mst_program {
     float *cast;
     struct op *ops;
     size_t n_ops;
-    const float **values;  // n_ops + 1
+    const float **values;   // n_ops + 1
     bool loss_takes_logits; // the last layer's softmax is left to the loss
     float *probabilities;   // that softmax, where the output is wanted
     float *label_values;    // labels as floats, for losses against one value
