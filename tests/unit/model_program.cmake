@@ -1,0 +1,1 @@
+muster_test(test_model_initializer SOURCES test_model_initializer.c LINKS muster_model)
