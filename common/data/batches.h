@@ -1,6 +1,6 @@
 /** @file
  *  Random access to the batches of an epoch, shuffled by seed: who computes a batch, when and in which order does not
- * matter.
+ *  matter.
  *
  *      struct mst_batches_options options = {.batch_size = 64, .seed = 1, .order = MST_ORDER_SHUFFLED};
  *      MST_TRY(mst_batches_new(dataset, &options, &batches, err));
@@ -9,7 +9,8 @@
  *      mst_batches_free(batches);
  *
  *  Batch b of epoch e is the examples p(b·B) … p(min(n, (b+1)·B) - 1), with p the permutation that mst_rng_permute
- * makes of 0 … n-1 under the key (seed, "shuffle", e); in file order p is the identity. Thread: immutable, so any.
+ *  makes of 0 … n-1 under the key (seed, "shuffle", e); in file order p is the identity.
+ *  Thread: immutable, so any.
  */
 #pragma once
 
@@ -60,8 +61,9 @@ size_t mst_batches_n_examples(const struct mst_batches *batches, uint64_t number
 size_t mst_batches_example(const struct mst_batches *batches, uint64_t epoch, size_t position);
 
 /** Copies a batch into out->features and out->labels (each may be NULL: not wanted) and sets the other fields. Loads
- * the data set if nobody has yet. Owner:  the memory is the caller's, with room for a whole batch Errors: OUT_OF_RANGE
- * no such batch; those of mst_dataset_load Cost:   64 images of 784 bytes: about 6 us, two thirds of it the
- * permutation; no allocation */
+ *  the data set if nobody has yet.
+ *  Owner:  the memory is the caller's, with room for a whole batch
+ *  Errors: OUT_OF_RANGE no such batch; those of mst_dataset_load
+ *  Cost:   64 images of 784 bytes: about 6 us, two thirds of it the permutation; no allocation */
 MST_MUST_USE mst_status mst_batches_gather(const struct mst_batches *batches, uint64_t epoch, uint64_t number,
                                            struct mst_batch *out, struct mst_error *err);

@@ -5,10 +5,17 @@
  *      MST_TRY(mst_idx_read(idx, memory, err));      // mst_idx_data_bytes(idx) bytes, converted to the host's order
  *      mst_idx_free(idx);
  *
- *  Layout (big-endian): 1. two zero bytes; 2. u8 element type (08 u8, 09 i8, 0B i16, 0C i32, 0D f32, 0E f64); 3. u8
- * number of dimensions; 4. a u32 for each dimension; 5. the elements, last dimension fastest; 6. nothing else. u8 stays
- * u8; i8, i16, i32 become i32; f32, f64 become f32. Thread: one at a time for a struct mst_idx. Source: LeCun, Cortes,
- * Burges, "The MNIST database", file formats.
+ *  Layout, big-endian:
+ *   1. two zero bytes
+ *   2. u8 element type: 08 u8, 09 i8, 0B i16, 0C i32, 0D f32, 0E f64
+ *   3. u8 number of dimensions
+ *   4. a u32 for each dimension
+ *   5. the elements, last dimension fastest
+ *   6. nothing else
+ *  u8 stays u8; i8, i16, i32 become i32; f32, f64 become f32.
+ *
+ *  Thread: one at a time for a struct mst_idx.
+ *  Source: LeCun, Cortes, Burges, "The MNIST database", file formats.
  */
 #pragma once
 
@@ -26,7 +33,7 @@ struct mst_idx;
 
 /** New reader in *out that has read and checked the header.
  *  Errors: NOT_FOUND no such file; PERMISSION_DENIED; DATA_LOSS not IDX, or the file size cannot hold what the header
- * says; UNIMPLEMENTED an element type outside the list; RESOURCE_EXHAUSTED over MST_IDX_DATA_MAX_BYTES */
+ *          says; UNIMPLEMENTED an element type outside the list; RESOURCE_EXHAUSTED over MST_IDX_DATA_MAX_BYTES */
 MST_MUST_USE mst_status mst_idx_open(const char *path, struct mst_idx **out, struct mst_error *err);
 /** Releases the reader; NULL is fine. */
 void mst_idx_free(struct mst_idx *idx);

@@ -9,8 +9,8 @@
  *      mst_prefetch_release(prefetch);                           // the oldest taken; its memory is used again
  *
  *  All memory is allocated by new. In both modes a thread begins to load the data set at once, beside whatever the
- * caller does next. With MST_PREFETCH_THREAD it then gathers; with MST_PREFETCH_INLINE it ends, and take gathers:
- * cheaper where all cores are busy anyway (a gather of 64 images costs 6 us, handing it over costs 2 us more CPU).
+ *  caller does next. With MST_PREFETCH_THREAD it then gathers; with MST_PREFETCH_INLINE it ends, and take gathers:
+ *  cheaper where all cores are busy anyway (a gather of 64 images costs 6 us, handing it over costs 2 us more CPU).
  *  Thread: request, take, release and drop from one thread, the owner's.
  */
 #pragma once
@@ -29,8 +29,7 @@ struct mst_prefetch;
 
 /** New queue of `depth` batches; its thread starts loading the data set at once.
  *  Owner:  keeps batches (borrowed, must outlive it)
- *  Errors: INVALID_ARGUMENT depth outside 1 … MST_PREFETCH_DEPTH_MAX; RESOURCE_EXHAUSTED no memory or thread to be had
- */
+ *  Errors: INVALID_ARGUMENT depth outside 1 … MST_PREFETCH_DEPTH_MAX; RESOURCE_EXHAUSTED no memory or no thread */
 MST_MUST_USE mst_status mst_prefetch_new(const struct mst_batches *batches, size_t depth, enum mst_prefetch_mode mode,
                                          struct mst_prefetch **out, struct mst_error *err);
 /** Stops the thread (after the load or the batch it is at) and releases all; NULL is fine. */

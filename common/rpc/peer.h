@@ -1,14 +1,17 @@
 /** @file
  *  A lasting link to one peer: resolves its name, connects, greets, and does so again whenever the link breaks.
  *
- *      struct mst_peer_config config = {.name = "ps-1", .address = "ps-1.job.svc:4711", .events = &events, .arg =
- *  worker}; MST_TRY(mst_peer_new(loop, resolver, &config, &peer, err)); mst_peer_start(peer);                       //
- *  on_greet fills the greeting, on_up has the peer's answer mst_peer_call(peer, &call);                 // fails
- *  UNAVAILABLE unless up mst_peer_state(peer, text, sizeof text);    // "DNS not found, 12 s"
+ *      struct mst_peer_config config = {
+ *          .name = "ps-1", .address = "ps-1.job.svc:4711", .events = &events, .arg = worker};
+ *      MST_TRY(mst_peer_new(loop, resolver, &config, &peer, err));
+ *      mst_peer_start(peer);                       // on_greet fills the greeting, on_up has the peer's answer
+ *      mst_peer_call(peer, &call);                 // fails UNAVAILABLE unless up
+ *      mst_peer_state(peer, text, sizeof text);    // "DNS not found, 12 s"
  *
  *  Back-off from 50 ms doubling to 1 s, reset when up. The name is resolved anew each time; each address is tried in
  *  turn. A peer that refuses the greeting with a retryable status is asked again; with another one, on_refused ends the
- *  link. Thread: loop.
+ *  link.
+ *  Thread: loop.
  */
 #pragma once
 
@@ -45,8 +48,7 @@ struct mst_peer_config {
 MST_MUST_USE mst_status mst_peer_new(struct mst_loop *loop, struct mst_resolver *resolver,
                                      const struct mst_peer_config *config, struct mst_peer **out,
                                      struct mst_error *err);
-/** Closes and frees it; pending calls are forgotten as by mst_client_free. NULL is fine; callable from its callbacks.
- */
+/** Closes and frees it; pending calls are forgotten as by mst_client_free. NULL is fine; callable from its callbacks. */
 void mst_peer_free(struct mst_peer *peer);
 /** Begins to connect; fine when it has begun. */
 void mst_peer_start(struct mst_peer *peer);

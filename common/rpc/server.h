@@ -1,8 +1,10 @@
 /** @file
  *  A listening port whose connections begin with a greeting.
  *
- *      struct mst_server_config config = {.max_connections = 1000, .greeting_ms = 10000, .on_greeting = on_greeting,
- *  .arg = ps}; MST_TRY(mst_server_new(loop, &config, &server)); MST_TRY(mst_server_listen(server, 4711, err));
+ *      struct mst_server_config config = {
+ *          .max_connections = 1000, .greeting_ms = 10000, .on_greeting = on_greeting, .arg = ps};
+ *      MST_TRY(mst_server_new(loop, &config, &server));
+ *      MST_TRY(mst_server_listen(server, 4711, err));
  *
  *  on_greeting owns the connection from then on: it answers (mst_conn_reply with a greeting_reply, or
  *  mst_conn_reply_error and mst_conn_close_flushed) and serves it here (mst_service_attach) or on another loop:
@@ -12,7 +14,8 @@
  *      mst_loop_post_or_drop(data_loop, on_arrival, drop_conn, conn);   // there: mst_conn_attach, mst_service_attach
  *
  *  What comes before a greeting, or no greeting in time, ends the connection; connections over the maximum are closed
- *  at once. Closed ones are counted where they were handed to, too. Thread: loop
+ *  at once. Those handed over count until they are closed, on whatever loop.
+ *  Thread: loop
  */
 #pragma once
 
