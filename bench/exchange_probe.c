@@ -1,12 +1,11 @@
 // The bare probe: what this machine reaches when nothing but the unavoidable is done. W worker processes and P server
-// processes on loopback train the 784-300-100-10 MLP on made-up data: the GEMMs of a step, every gradient written to its
-// server, SGD applied there in place, the new parameters read back. Blocking sockets in the workers, one event loop in each
-// server, no overlap, no data, no versions (a reader may see half an update).
+// processes on loopback train the 784-300-100-10 MLP on made-up data: the GEMMs of a step, every gradient written to
+// its server, SGD applied there in place, the new parameters read back. Blocking sockets in the workers, one event loop
+// in each server, no overlap, no data, no versions (a reader may see half an update).
 //
 // usage: exchange_probe W P BATCH [SECONDS]     prints {"steps_per_second": …, "examples_per_second": …}
 //
 // It is the yardstick of bench/: changed only together with a page in docs/decisions.
-#include <arpa/inet.h>
 #include <cblas.h>
 #include <errno.h>
 #include <event2/event.h>
@@ -186,6 +185,7 @@ static struct layers split(float *all)
 
 enum form { NN, NT, TN };
 
+// NOLINTNEXTLINE(readability-function-size): a GEMM has that many operands
 static void gemm(enum form form, int m, int n, int k, const float *a, const float *b, float *c)
 {
     cblas_sgemm(CblasRowMajor, form == TN ? CblasTrans : CblasNoTrans, form == NT ? CblasTrans : CblasNoTrans, m, n, k,
@@ -317,10 +317,10 @@ static int listen_on_loopback(struct sockaddr_in *address)
 
 int main(int argc, char **argv)
 {
-    int n_workers = argc > 3 ? atoi(argv[1]) : 0;
-    int n_servers = argc > 3 ? atoi(argv[2]) : 0;
-    int batch = argc > 3 ? atoi(argv[3]) : 0;
-    double seconds = argc > 4 ? atof(argv[4]) : 4;
+    int n_workers = argc > 3 ? (int)strtol(argv[1], NULL, 10) : 0;
+    int n_servers = argc > 3 ? (int)strtol(argv[2], NULL, 10) : 0;
+    int batch = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 0;
+    double seconds = argc > 4 ? strtod(argv[4], NULL) : 4;
     if (n_workers < 1 || n_workers > MAX_PROCESSES || n_servers < 1 || n_servers > MAX_PROCESSES || batch < 1) {
         fprintf(stderr, "usage: exchange_probe W P BATCH [SECONDS]   (W and P from 1 to %d)\n", MAX_PROCESSES);
         return 2;
