@@ -1,0 +1,105 @@
+"""Paired runs on a machine that others may use too: A, B, A, B, …, each watched for foreign CPU time.
+
+A side is a function that runs something and returns {metric: value}; a run during which other processes took more than a
+share of the machine's CPU time is void and repeated.
+"""
+import os
+import resource
+import statistics
+import subprocess
+
+
+class RunFailed(Exception):
+    """A side did not deliver: the command failed or printed something else."""
+
+
+def execute(command, timeout, environment=None):
+    """Runs a command to its end and returns its standard output; RunFailed says what it printed when it failed."""
+    env = {name: value for name, value in os.environ.items()
+           if name not in ("TF_CONFIG", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MUSTER_LOG")}
+    env.update(environment or {})
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env, check=False,
+                              stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired as expired:
+        raise RunFailed(f"{' '.join(command)}\n  did not end within {timeout} s") from expired
+    except OSError as error:
+        raise RunFailed(f"{command[0]}: {error.strerror}") from error
+    if done.returncode != 0:
+        tail = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-12:])
+        raise RunFailed(f"{' '.join(command)}\n  ended with {done.returncode}:\n  {tail}")
+    return done.stdout
+
+
+def busy_and_total_seconds():
+    """CPU seconds that the machine was busy, and all of them, since boot (proc(5): /proc/stat)."""
+    with open("/proc/stat", encoding="ascii") as stat:
+        ticks = [int(word) for word in stat.readline().split()[1:]]
+    user, nice, system, idle, iowait, irq, softirq, steal = (ticks + [0] * 8)[:8]
+    # Interrupts belong to the busy time: where they are not accounted by themselves, the process that they interrupt is
+    # charged with them, and loopback traffic is handled in them. Steal is what another guest of the host took.
+    busy = user + nice + system + irq + softirq + steal
+    return busy / os.sysconf("SC_CLK_TCK"), (busy + idle + iowait) / os.sysconf("SC_CLK_TCK")
+
+
+def own_seconds():
+    """CPU seconds of this process and of all descendants that have ended and were waited for."""
+    total = 0.0
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(who)
+        total += usage.ru_utime + usage.ru_stime
+    return total
+
+
+def watched(side):
+    """Runs a side; returns its values and the share of the machine's CPU time that was foreign meanwhile."""
+    own_before = own_seconds()
+    busy_before, total_before = busy_and_total_seconds()
+    values = side()
+    busy, total = busy_and_total_seconds()
+    foreign = (busy - busy_before) - (own_seconds() - own_before)
+    return values, max(0.0, foreign / max(total - total_before, 1e-9))
+
+
+class Pairs:
+    """How pairs are run, and what was run."""
+
+    def __init__(self, n_pairs, foreign_limit, tries_a_run, say):
+        self.n_pairs = n_pairs
+        self.foreign_limit = foreign_limit
+        self.tries_a_run = tries_a_run
+        self.say = say
+
+    def run_once(self, name, side):
+        """One valid run as {"values", "foreign"}, or None when every try was disturbed."""
+        for _ in range(self.tries_a_run):
+            values, foreign = watched(side)
+            is_void = foreign > self.foreign_limit
+            shown = "  ".join(f"{metric} {value:.4g}" for metric, value in values.items())
+            self.say(f"    {name:<10} foreign CPU {100 * foreign:4.1f} %{'  VOID' if is_void else ''}   {shown}")
+            if not is_void:
+                return {"values": values, "foreign": foreign}
+        return None
+
+    def run(self, sides):
+        """Runs [(name, side), …] one after the other, n_pairs times; returns the complete rounds, each {name: run}."""
+        rounds = []
+        for _ in range(self.n_pairs):
+            runs = {}
+            for name, side in sides:
+                runs[name] = self.run_once(name, side)
+                if runs[name] is None:
+                    break
+            else:
+                rounds.append(runs)
+        return rounds
+
+
+def medians(rounds, metric, muster, peer, lower_is_better=False):
+    """(Muster's median, the peer's median, the median of the paired ratios; above 1 means Muster is better)."""
+    ours = [one[muster]["values"][metric] for one in rounds]
+    if peer is None:
+        return statistics.median(ours), None, None
+    theirs = [one[peer]["values"][metric] for one in rounds]
+    ratios = [b / a if lower_is_better else a / b for a, b in zip(ours, theirs)]
+    return statistics.median(ours), statistics.median(theirs), statistics.median(ratios)
