@@ -18,21 +18,15 @@ void mst_weights_free(struct mst_weights *weights)
     free(weights);
 }
 
-static mst_status read_variable(const struct mst_bundle *bundle, const char *prefix, const struct mst_variable *variable,
-                                float **out, struct mst_error *err)
+static mst_status read_variable(const struct mst_bundle *bundle, const struct mst_variable *variable, float **out,
+                                struct mst_error *err)
 {
-    const struct mst_bundle_entry *entry = mst_bundle_find(bundle, variable->name);
-    if (!entry)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s has no variable %s: it is of another model", prefix,
-                        variable->name);
-    if (entry->type != MST_TF_FLOAT || !mst_shape_equal(&entry->shape, &variable->shape))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s: %s has another shape or type than in the model", prefix,
-                        variable->name);
+    const struct mst_bundle_entry *entry;
+    MST_TRY(mst_bundle_find_float(bundle, variable->name, &variable->shape, &entry, err));
     size_t bytes = variable->n_elements * sizeof(float);
     void *memory;
     if (mst_try_alloc(bytes, &memory) != MST_OK)
-        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "%s: no memory for the %zu bytes of %s", prefix, bytes,
-                        variable->name);
+        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for the %zu bytes of %s", bytes, variable->name);
     *out = memory;
     return mst_bundle_read(bundle, entry, memory, bytes, err);
 }
@@ -48,11 +42,11 @@ mst_status mst_weights_read(const struct mst_model *model, const char *prefix, s
     weights->values = mst_alloc_array(weights->n, sizeof *weights->values);
     mst_status status = MST_OK;
     for (size_t v = 0; v < weights->n && status == MST_OK; v++)
-        status = read_variable(bundle, prefix, mst_model_variable(model, v), &weights->values[v], err);
+        status = read_variable(bundle, mst_model_variable(model, v), &weights->values[v], err);
     mst_bundle_free(bundle);
     if (status != MST_OK) {
         mst_weights_free(weights);
-        return status;
+        return mst_fail_prefix(err, status, "%s", prefix);
     }
     *out = weights;
     return MST_OK;

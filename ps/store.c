@@ -48,13 +48,8 @@ static void fill_initial(struct mst_bucket *bucket, const struct mst_model *mode
 static mst_status read_piece(const struct mst_bundle *bundle, const char *name, const struct mst_variable *variable,
                              const struct mst_piece *piece, float *out, struct mst_error *err)
 {
-    const struct mst_bundle_entry *entry = mst_bundle_find(bundle, name);
-    if (!entry)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "the checkpoint has no %s: it is of another model or optimizer",
-                        name);
-    if (entry->type != MST_TF_FLOAT || !mst_shape_equal(&entry->shape, &variable->shape))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "the checkpoint's %s has another shape or type than the model's",
-                        name);
+    const struct mst_bundle_entry *entry;
+    MST_TRY(mst_bundle_find_float(bundle, name, &variable->shape, &entry, err));
     size_t bytes = piece->n_rows * piece->row_floats * sizeof(float);
     if (variable->shape.rank == 0)
         return mst_bundle_read(bundle, entry, out, bytes, err);

@@ -180,6 +180,24 @@ const struct mst_bundle_entry *mst_bundle_find(const struct mst_bundle *bundle, 
     return NULL;
 }
 
+mst_status mst_bundle_find_float(const struct mst_bundle *bundle, const char *name, const struct mst_shape *shape,
+                                 const struct mst_bundle_entry **out, struct mst_error *err)
+{
+    *out = NULL;
+    const struct mst_bundle_entry *entry = mst_bundle_find(bundle, name);
+    if (!entry)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "there is no %s: it is of another model or optimizer", name);
+    if (entry->type != MST_TF_FLOAT || !mst_shape_equal(&entry->shape, shape)) {
+        char have[128];
+        char want[128];
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s is %s %s and the model's is float32 %s", name,
+                        entry->type == MST_TF_FLOAT ? "float32" : "of another type, of shape",
+                        mst_shape_print(&entry->shape, have, sizeof have), mst_shape_print(shape, want, sizeof want));
+    }
+    *out = entry;
+    return MST_OK;
+}
+
 static mst_status pread_all(struct stream *stream, uint8_t *to, size_t len, struct mst_error *err)
 {
     for (size_t got = 0; got < len;) {

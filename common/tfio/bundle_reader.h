@@ -7,10 +7,10 @@
  *      mst_bundle_free(bundle);
  *
  *  Nothing a file says is believed before it is checked: offsets against the data files' sizes, sizes against type and
- * shape, slices against the shape. CRCs: reading a whole tensor or a whole slice checks its CRC; when only some rows of
- * a stored piece are wanted, the whole piece is read through a small buffer and checked all the same (a checkpoint is
- * read once, and restoring wrong numbers is worse than reading them twice). Thread: immutable after open, so any (reads
- * use pread).
+ *  shape, slices against the shape. CRCs: reading a whole tensor or a whole slice checks its CRC; when only some rows of a
+ *  stored piece are wanted, the whole piece is read through a small buffer and checked all the same (a checkpoint is read
+ *  once, and restoring wrong numbers is worse than reading them twice).
+ *  Thread: immutable after open, so any (reads use pread).
  */
 #pragma once
 
@@ -53,6 +53,12 @@ size_t mst_bundle_n_entries(const struct mst_bundle *bundle);
 const struct mst_bundle_entry *mst_bundle_entry_at(const struct mst_bundle *bundle, size_t i);
 /** The entry of this name, or NULL. Owner: borrowed until free */
 const struct mst_bundle_entry *mst_bundle_find(const struct mst_bundle *bundle, const char *name);
+/** The float32 tensor of this name and shape, in *out.
+ *  Errors: INVALID_ARGUMENT it is not there, or is of another type or shape: a bundle of another model (*out NULL)
+ *  Owner:  borrowed until free */
+MST_MUST_USE mst_status mst_bundle_find_float(const struct mst_bundle *bundle, const char *name,
+                                              const struct mst_shape *shape, const struct mst_bundle_entry **out,
+                                              struct mst_error *err);
 
 /** Reads the whole tensor: out_bytes must be entry->size_bytes.
  *  Errors: INVALID_ARGUMENT another size; UNIMPLEMENTED a type without a fixed size; DATA_LOSS checksum or short file
