@@ -3,7 +3,7 @@
  *  gRPC errors. One table gives each its name, its text, its HTTP status, whether a caller may retry, and the exit code of
  *  a process that ends with it, so no layer translates.
  *
- *      mst_status status = mst_model_load("run/model", &model, &err);
+ *      mst_status status = mst_loaded_model_open("run/model", NULL, &model, &err);
  *      if (status != MST_OK) { fprintf(stderr, "%s\n", err.text); exit(mst_status_exit_code(status)); }
  *
  *  Source: google.rpc.Code (numbers and meanings); exit codes: 1–127 permanent, >= 128 worth a retry (Kubeflow ExitCode).
