@@ -15,8 +15,8 @@
 // X(name, Keras's name, alpha): alpha is the default of the one parameter that the function has, if any.
 #define MST_ACTIVATION_MAP(X)                                                                                          \
     X(LINEAR, "linear", 0.0f)                                                                                          \
-    X(RELU, "relu", 0.0f)              /* alpha: negative_slope; with max_value and threshold */                       \
-    X(LEAKY_RELU, "leaky_relu", 0.2f)  /* alpha: negative_slope; the LeakyReLU layer's default is 0.3 */               \
+    X(RELU, "relu", 0.0f)             /* alpha: negative_slope; with max_value and threshold */                        \
+    X(LEAKY_RELU, "leaky_relu", 0.2f) /* alpha: negative_slope; the LeakyReLU layer's default is 0.3 */                \
     X(RELU6, "relu6", 0.0f)                                                                                            \
     X(SIGMOID, "sigmoid", 0.0f)                                                                                        \
     X(TANH, "tanh", 0.0f)                                                                                              \
@@ -24,7 +24,7 @@
     X(LOG_SOFTMAX, "log_softmax", 0.0f) /* over the columns of a row */                                                \
     X(ELU, "elu", 1.0f)                 /* alpha */                                                                    \
     X(SELU, "selu", 0.0f)                                                                                              \
-    X(CELU, "celu", 1.0f)               /* alpha */                                                                    \
+    X(CELU, "celu", 1.0f) /* alpha */                                                                                  \
     X(SOFTPLUS, "softplus", 0.0f)                                                                                      \
     X(SOFTSIGN, "softsign", 0.0f)                                                                                      \
     X(GELU, "gelu", 0.0f)           /* with the error function */                                                      \
@@ -47,7 +47,7 @@ enum mst_activation_kind {
 #define X(name, text, alpha) MST_ACTIVATION_##name,
     MST_ACTIVATION_MAP(X)
 #undef X
-    MST_N_ACTIVATIONS,
+        MST_N_ACTIVATIONS,
 };
 
 /** A plain value: may be copied. */

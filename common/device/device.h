@@ -7,10 +7,11 @@
  *      device->ops->gemm(device, &gemm);                       // y = relu(x w + b)
  *      mst_device_free(device);
  *
- *  All arrays are f32, row-major and contiguous, unless a comment says otherwise; any alignment will do, 64 bytes is fastest.
- *  Results have the same bits for any number of threads and on every instruction set of ours (tensor/isa.h); those of gemm
- *  also depend on OpenBLAS's core type, which mst_device_describe names. Where a comment says so, output and input may be the
- *  same array; otherwise they must not overlap. Sizes may be 0. Nothing here allocates after the first call with a size.
+ *  All arrays are f32, row-major and contiguous, unless a comment says otherwise; any alignment will do, 64 bytes is
+ *  fastest. Results have the same bits for any number of threads and on every instruction set of ours (tensor/isa.h),
+ *  but for the sign and payload of a NaN; those of gemm also depend on OpenBLAS's core type, which mst_device_describe
+ *  names. Where a comment says so, output and input may be the same array; otherwise they must not overlap. Sizes may
+ *  be 0. Nothing here allocates after the first call with a size.
  *  Thread: one caller at a time per device; the device's own threads work within the call.
  */
 #pragma once
@@ -65,8 +66,8 @@ struct mst_activate_backward {
     struct mst_activation activation;
     size_t rows;
     size_t columns;
-    const float *x;  // input of forward: needed if MST_KEEPS_INPUT, else may be NULL
-    const float *y;  // output of forward: needed if MST_KEEPS_OUTPUT, else may be NULL
+    const float *x; // input of forward: needed if MST_KEEPS_INPUT, else may be NULL
+    const float *y; // output of forward: needed if MST_KEEPS_OUTPUT, else may be NULL
     const float *dy;
     float *dx; // may be dy
 };
@@ -115,10 +116,13 @@ struct mst_matches {
 struct mst_device_ops {
     /** Releases the device. Use mst_device_free. */
     void (*free)(struct mst_device *device);
+    /** Use mst_device_describe. */
+    char *(*describe)(const struct mst_device *device, char *out, size_t out_bytes);
     /** Shape: see struct mst_gemm. Cost: 2 m n k operations; about 100 GFLOP/s a core */
     void (*gemm)(struct mst_device *device, const struct mst_gemm *gemm);
     /** y[r][c] = x[r][c] + bias[c]. Shape: x, y (rows, columns), y may be x; bias (columns) */
-    void (*bias_add)(struct mst_device *device, size_t rows, size_t columns, const float *bias, const float *x, float *y);
+    void (*bias_add)(struct mst_device *device, size_t rows, size_t columns, const float *bias, const float *x,
+                     float *y);
     /** out[c] = Σ_r x[r][c], added from the first row to the last: the gradient of a bias. */
     void (*column_sum)(struct mst_device *device, size_t rows, size_t columns, const float *x, float *out);
     void (*activate)(struct mst_device *device, const struct mst_activate *activate);
@@ -128,9 +132,11 @@ struct mst_device_ops {
     void (*convert_u8)(struct mst_device *device, const struct mst_convert *convert, const uint8_t *x);
     void (*convert_i32)(struct mst_device *device, const struct mst_convert *convert, const int32_t *x);
     void (*dropout)(struct mst_device *device, const struct mst_dropout *dropout);
-    /** Each returns the sum over rows of the row's loss (a float, as Keras computes it), added in double from the first row
-     *  to the last, and writes loss->grad. Probabilities: divided by the row's sum, clipped to [1e-7, 1 - 1e-7], then the
-     *  logarithm; the gradient goes through all three. mean_squared_error: the mean over a row's columns. */
+    /** Each returns the sum over rows of the row's loss (a float, as Keras computes it), added in double from the first
+     *  row to the last, and writes loss->grad, the gradient through all that follows. Probabilities, of a class label:
+     *  clipped to [1e-7, 1 - 1e-7], divided by the row's sum, then the logarithm; of dense targets: divided first, then
+     *  clipped. mean_squared_error: the mean over a row's columns.
+     *  Source: Keras 3, keras/src/backend/tensorflow/nn.py */
     double (*sparse_crossentropy)(struct mst_device *device, const struct mst_loss *loss);
     double (*crossentropy)(struct mst_device *device, const struct mst_loss *loss);
     double (*mean_squared_error)(struct mst_device *device, const struct mst_loss *loss);
@@ -147,14 +153,14 @@ struct mst_device_ops {
 
 /** A device; what kind lies behind it starts with this. */
 struct mst_device {
-    unsigned abi; // MST_DEVICE_ABI
+    unsigned abi;     // MST_DEVICE_ABI
     const char *name; // "cpu"
     const struct mst_device_ops *ops;
 };
 
 /** New CPU device in *out that uses n_threads, the caller's among them.
  *  Sets OpenBLAS to one thread for the whole process: call it before anybody else uses BLAS.
- *  Errors: INVALID_ARGUMENT n_threads is 0 or more than MST_DEVICE_MAX_THREADS; RESOURCE_EXHAUSTED no thread to be had */
+ *  Errors: INVALID_ARGUMENT n_threads is 0 or above MST_DEVICE_MAX_THREADS; RESOURCE_EXHAUSTED no thread to be had */
 MST_MUST_USE mst_status mst_device_cpu_new(size_t n_threads, struct mst_device **out, struct mst_error *err);
 /** Releases it; NULL is fine. Thread: the device's caller */
 void mst_device_free(struct mst_device *device);

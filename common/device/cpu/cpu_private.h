@@ -1,0 +1,33 @@
+/** @file
+ *  The CPU as a device: what its operations share. Private to device/cpu (cpu.c slices what works on elements,
+ *  gemm.c calls OpenBLAS, loss.c has losses and accuracies).
+ */
+#pragma once
+
+#include "device/device.h"
+#include "kernels.h"
+#include "pool.h"
+#include "tensor/isa.h"
+
+struct mst_cpu {
+    struct mst_device device;
+    enum mst_isa isa;
+    const struct mst_kernels *kernels;
+    size_t n_threads;
+    struct mst_pool *pool;
+    float *losses; // of the rows of a batch
+    size_t n_losses;
+    float *spare; // a place for gradients that nobody wants, one part a slice
+    size_t n_spare;
+};
+
+/** How many slices of at least min_elements n elements make, at most one a thread. */
+size_t mst_cpu_slices(const struct mst_cpu *cpu, size_t n, size_t min_elements);
+
+void mst_cpu_gemm(struct mst_device *device, const struct mst_gemm *gemm);
+double mst_cpu_sparse_crossentropy(struct mst_device *device, const struct mst_loss *loss);
+double mst_cpu_crossentropy(struct mst_device *device, const struct mst_loss *loss);
+double mst_cpu_mean_squared_error(struct mst_device *device, const struct mst_loss *loss);
+size_t mst_cpu_count_matches_sparse(struct mst_device *device, const struct mst_matches *matches);
+size_t mst_cpu_count_matches_categorical(struct mst_device *device, const struct mst_matches *matches);
+size_t mst_cpu_count_matches_binary(struct mst_device *device, const struct mst_matches *matches);

@@ -1,0 +1,88 @@
+// Matrix products: single-threaded calls of OpenBLAS on slices of the rows of c, one a thread, and then bias and
+// activation over the slice while it is still in the cache.
+//
+// The bits must not depend on the number of slices. OpenBLAS adds up an element of c over k in blocks and an order
+// that depend on k only, so rows can be cut anywhere as long as the same kernels are used: some core types have
+// other kernels for products of less than 10^6 multiplications, so a slice is never made smaller than that.
+#include "base/error.h"
+#include "cpu_private.h"
+
+#include <cblas.h>
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+enum {
+    MIN_SLICE_PRODUCTS = 1 << 20, // also about 20 microseconds, several times what a hand-over costs
+    ROW_GRANULE = 16,             // a multiple of the rows that OpenBLAS's kernels do at a time
+};
+
+struct gemm_job {
+    const struct mst_kernels *kernels;
+    const struct mst_gemm *gemm;
+};
+
+// target: rows of c, or of `before`.
+static void multiply_rows(const struct mst_gemm *gemm, size_t begin, size_t end, float *target)
+{
+    bool a_is_turned = gemm->form == MST_GEMM_TN;
+    bool b_is_turned = gemm->form == MST_GEMM_NT;
+    const float *a = gemm->a + (a_is_turned ? begin : begin * gemm->k);
+    size_t a_stride = a_is_turned ? gemm->m : gemm->k;
+    size_t b_stride = b_is_turned ? gemm->k : gemm->n;
+    if (gemm->k == 0) {
+        if (gemm->write == MST_GEMM_SET)
+            memset(target, 0, (end - begin) * gemm->n * sizeof *target);
+        return;
+    }
+    cblas_sgemm(CblasRowMajor, a_is_turned ? CblasTrans : CblasNoTrans, b_is_turned ? CblasTrans : CblasNoTrans,
+                (blasint)(end - begin), (blasint)gemm->n, (blasint)gemm->k, 1.0f, a, (blasint)a_stride, gemm->b,
+                (blasint)b_stride, gemm->write == MST_GEMM_ADD ? 1.0f : 0.0f, target, (blasint)gemm->n);
+}
+
+static bool is_plain_relu(const struct mst_activation *activation)
+{
+    return activation != NULL && activation->kind == MST_ACTIVATION_RELU && activation->alpha == 0.0f &&
+           activation->threshold == 0.0f && activation->max_value == INFINITY;
+}
+
+static void gemm_slice(void *context, size_t slice, size_t n_slices)
+{
+    const struct gemm_job *job = context;
+    const struct mst_gemm *gemm = job->gemm;
+    size_t begin = mst_slice_begin(gemm->m, ROW_GRANULE, slice, n_slices);
+    size_t end = mst_slice_begin(gemm->m, ROW_GRANULE, slice + 1, n_slices);
+    size_t rows = end - begin;
+    float *c = gemm->c + begin * gemm->n;
+    float *before = gemm->before != NULL ? gemm->before + begin * gemm->n : NULL;
+    // What the activation is given is computed where it is kept, unless it is added to what c holds.
+    float *target = before != NULL && gemm->write == MST_GEMM_SET ? before : c;
+    if (rows == 0)
+        return;
+    multiply_rows(gemm, begin, end, target);
+    if (gemm->bias != NULL && before == NULL && is_plain_relu(gemm->activation)) {
+        job->kernels->bias_relu(rows, gemm->n, gemm->bias, c);
+        return;
+    }
+    if (gemm->bias != NULL)
+        job->kernels->bias_add(rows, gemm->n, gemm->bias, target, target);
+    if (before != NULL && target != before)
+        memcpy(before, target, rows * gemm->n * sizeof *before);
+    struct mst_activate activate = {.rows = rows, .columns = gemm->n, .x = target, .y = c};
+    if (gemm->activation != NULL)
+        activate.activation = *gemm->activation;
+    job->kernels->forward[activate.activation.kind](&activate); // linear is 0
+}
+
+void mst_cpu_gemm(struct mst_device *device, const struct mst_gemm *gemm)
+{
+    struct mst_cpu *cpu = (struct mst_cpu *)device;
+    struct gemm_job job = {cpu->kernels, gemm};
+    MST_ASSERT(gemm->m <= INT_MAX && gemm->n <= INT_MAX && gemm->k <= INT_MAX);
+    if (gemm->m == 0 || gemm->n == 0)
+        return;
+    size_t row_products = gemm->n * (gemm->k > 0 ? gemm->k : 1);
+    size_t min_rows = (MIN_SLICE_PRODUCTS + row_products - 1) / row_products;
+    // A slice may get a granule less than its share.
+    mst_pool_run(cpu->pool, mst_cpu_slices(cpu, gemm->m, min_rows + ROW_GRANULE), gemm_slice, &job);
+}
