@@ -8,7 +8,6 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/cpus.h"
-#include "base/error.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "chief/plan.h"
