@@ -1,0 +1,468 @@
+// One loop: children's ends (SIGCHLD), signals, the chief's progress, a few timers. What an end means is decided by
+// supervision.c; here it is done. Nothing waits: all processes start at once and find each other by themselves.
+#include "cli/local.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "ckpt/checkpoint_list.h"
+#include "cli/child_process.h"
+#include "cli/job_context.h"
+#include "cli/local_cluster.h"
+#include "cli/progress_pipe.h"
+#include "cli/progress_view.h"
+#include "cli/result_text.h"
+#include "cli/supervision.h"
+#include "data/dataset.h"
+#include "event/signal.h"
+#include "event/timer.h"
+#include "model/input.h"
+#include "spec/json_source.h"
+#include "tfio/disk_file.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    REDRAW_MS = 250,
+    // A worker that lost its chief ends with 138 just before the chief does; who died alone does not notice.
+    RESTART_AFTER_MS = 200,
+    LEAVE_NAMED_MS = 3000, // after which those that have not left are named, and told to
+    LEAVE_MAX_MS = 12000,  // after which they are killed: longer than a chief waits for those it tells (a lease)
+    SHOWN_LOG_LINES = 10,
+};
+
+struct restart {
+    struct local *local;
+    size_t task;
+    struct mst_timer timer;
+};
+
+struct local {
+    const struct mst_local_options *options;
+    uint64_t started_ns;
+    struct mst_job_context *context;
+    char *logs_dir;
+    struct mst_local_cluster *cluster;
+    struct mst_supervision supervision; // its tasks have the numbers of the cluster's
+    struct restart *restarts;           // by task
+    struct mst_loop *loop;
+    struct mst_signals signals;
+    struct event child_event;
+    struct mst_progress_pipe pipe;
+    struct mst_progress progress;
+    struct mst_progress_view view;
+    struct mst_timer redraw;
+    struct mst_timer leaving;
+    bool is_leaving; // everybody is to leave
+    bool is_named;   // those that have not yet were named
+};
+
+// ---- what people see ----
+
+static void show(struct local *local)
+{
+    mst_progress_view_show(&local->view, &local->progress, &local->supervision, mst_clock_monotonic_ms());
+}
+
+MST_PRINTF(2, 3) static void say(struct local *local, const char *format, ...)
+{
+    char text[2048];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    mst_progress_view_say(&local->view, text);
+}
+
+// Workers count as up when as many have joined as run.
+static void update_states(struct local *local)
+{
+    struct mst_supervision *supervision = &local->supervision;
+    size_t n_running = 0;
+    for (size_t i = 0; i < supervision->n_tasks; i++)
+        n_running += supervision->tasks[i].role == MST_TASK_WORKER && local->cluster->tasks[i].pid != 0;
+    for (size_t i = 0; i < supervision->n_tasks; i++) {
+        struct mst_supervised *task = &supervision->tasks[i];
+        bool has_joined = task->role == MST_TASK_WORKER
+                              ? local->progress.has_figures && local->progress.n_workers >= n_running
+                              : local->progress.has_started;
+        if (task->state == MST_TASK_STARTING && has_joined)
+            task->state = MST_TASK_UP;
+    }
+}
+
+static void on_progress(void *arg, const json_t *event)
+{
+    struct local *local = arg;
+    mst_progress_take(&local->progress, event);
+    update_states(local);
+    show(local);
+}
+
+static void on_redraw(void *arg)
+{
+    show(arg);
+}
+
+// ---- leaving ----
+
+static void signal_all(struct local *local, int number)
+{
+    for (size_t i = 0; i < local->cluster->n_tasks; i++)
+        if (local->cluster->tasks[i].pid > 0)
+            kill(local->cluster->tasks[i].pid, number);
+}
+
+static bool anybody_runs(const struct local *local)
+{
+    for (size_t i = 0; i < local->cluster->n_tasks; i++)
+        if (local->cluster->tasks[i].pid > 0)
+            return true;
+    return false;
+}
+
+static void name_those_left(struct local *local)
+{
+    char names[512] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < local->cluster->n_tasks && used < sizeof names; i++)
+        if (local->cluster->tasks[i].pid > 0)
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
+                                     local->cluster->tasks[i].name);
+    say(local, "muster: waiting for %s to leave; killed in %d s", names, (LEAVE_MAX_MS - LEAVE_NAMED_MS) / 1000);
+}
+
+static void on_leaving_too_long(void *arg)
+{
+    struct local *local = arg;
+    if (local->is_named) {
+        signal_all(local, SIGKILL);
+        return;
+    }
+    local->is_named = true;
+    name_those_left(local);
+    signal_all(local, SIGTERM);
+    mst_timer_start_once(&local->leaving, LEAVE_MAX_MS - LEAVE_NAMED_MS);
+}
+
+static void begin_leaving(struct local *local)
+{
+    if (local->is_leaving)
+        return;
+    local->is_leaving = true;
+    for (size_t i = 0; i < local->cluster->n_tasks; i++)
+        mst_timer_stop(&local->restarts[i].timer);
+    mst_timer_start_once(&local->leaving, LEAVE_NAMED_MS);
+}
+
+static void on_signal(void *arg, int number)
+{
+    struct local *local = arg;
+    if (local->supervision.signal) {
+        signal_all(local, SIGKILL); // a second one: at once
+        return;
+    }
+    mst_supervision_stop(&local->supervision, number);
+    signal_all(local, number);
+    begin_leaving(local);
+    if (!anybody_runs(local))
+        mst_loop_stop(local->loop); // all that is left of it waits to be started again
+}
+
+// ---- ends of processes ----
+
+// The last lines of the log of who ended the job; said at once, before those of the others that follow.
+static void show_log(struct local *local, const struct mst_local_task *task)
+{
+    char *tail = mst_log_tail(task->log_path, SHOWN_LOG_LINES);
+    if (!*tail) {
+        say(local, "muster: its log %s is empty", task->log_path);
+        free(tail);
+        return;
+    }
+    say(local, "muster: the last lines of %s:", task->log_path);
+    for (char *line = tail; line && *line;) {
+        char *end = line;
+        while (*end && *end != '\n')
+            end++;
+        bool is_last = *end == '\0';
+        *end = '\0';
+        say(local, "    %s", line);
+        line = is_last ? NULL : end + 1;
+    }
+    free(tail);
+}
+
+static void show_failure(struct local *local, const struct mst_local_task *task, int wait_status)
+{
+    char how[96];
+    mst_exit_text(wait_status, how, sizeof how);
+    bool is_worker = task->role == MST_TASK_WORKER;
+    if (local->supervision.failure_code < 128)
+        say(local, "muster: %s %s, which ends the job", task->name, how);
+    else if (is_worker)
+        say(local, "muster: %s %s, once more than --max-restarts %zu a minute allow, which ends the job", task->name,
+            how, local->supervision.max_restarts);
+    else
+        say(local, "muster: %s %s, and nothing replaces it yet, which ends the job", task->name, how);
+    show_log(local, task);
+}
+
+static void on_exited(struct local *local, size_t number, int wait_status)
+{
+    struct mst_local_task *task = &local->cluster->tasks[number];
+    task->pid = 0;
+    if (task->role == MST_TASK_CHIEF)
+        mst_progress_pipe_drain(&local->pipe);
+    char how[96];
+    mst_exit_text(wait_status, how, sizeof how);
+    switch (mst_supervision_exited(&local->supervision, number, wait_status, mst_clock_monotonic_ms())) {
+    case MST_VERDICT_GO_ON:
+        break;
+    case MST_VERDICT_RESTART:
+        say(local, "muster: %s %s; it is started again", task->name, how);
+        mst_timer_start_once(&local->restarts[number].timer, RESTART_AFTER_MS);
+        break;
+    case MST_VERDICT_FINISHED:
+        begin_leaving(local);
+        break;
+    case MST_VERDICT_FAILED:
+        show_failure(local, task, wait_status);
+        signal_all(local, SIGTERM);
+        begin_leaving(local);
+        break;
+    }
+}
+
+static void on_restart_due(void *arg)
+{
+    struct restart *restart = arg;
+    struct local *local = restart->local;
+    struct mst_error err;
+    mst_status status = mst_local_cluster_start(local->cluster, restart->task, &err);
+    if (status == MST_OK) {
+        local->supervision.tasks[restart->task].state = MST_TASK_STARTING;
+        show(local);
+        return;
+    }
+    say(local, "muster: %s cannot be started again: %s", local->cluster->tasks[restart->task].name, err.text);
+    mst_timer_start_once(&restart->timer, LEAVE_NAMED_MS); // what is short now may be there later
+}
+
+// A child that ended and has not been looked at.
+struct ended {
+    size_t task;
+    int wait_status;
+};
+
+// Several may have ended; what looks like a cause is judged before what looks like its consequence.
+static void on_children(evutil_socket_t number, short what, void *arg)
+{
+    (void)number;
+    (void)what;
+    struct local *local = arg;
+    size_t n = 0;
+    struct ended *ended = mst_alloc_array(local->cluster->n_tasks, sizeof *ended);
+    for (size_t i = 0; i < local->cluster->n_tasks; i++) {
+        int wait_status;
+        pid_t pid = local->cluster->tasks[i].pid;
+        if (pid <= 0 || waitpid(pid, &wait_status, WNOHANG) != pid)
+            continue;
+        size_t at = n++;
+        for (; at > 0 && mst_exit_is_cause(wait_status, ended[at - 1].wait_status); at--)
+            ended[at] = ended[at - 1];
+        ended[at] = (struct ended){i, wait_status};
+    }
+    for (size_t i = 0; i < n; i++)
+        on_exited(local, ended[i].task, ended[i].wait_status);
+    free(ended);
+    show(local);
+    if (local->is_leaving && !anybody_runs(local))
+        mst_loop_stop(local->loop);
+}
+
+// ---- before anything starts ----
+
+static mst_status check_data(const struct mst_job_context *context, const struct mst_job_data *data,
+                             struct mst_error *err)
+{
+    if (!data->format)
+        return MST_OK;
+    struct mst_dataset_source source = {data->format, data->features, data->labels};
+    struct mst_dataset *dataset;
+    MST_TRY(mst_dataset_open(&source, &dataset, err));
+    mst_status status = mst_input_check(dataset, context->model, &context->compile, data->features, err);
+    mst_dataset_free(dataset);
+    return status;
+}
+
+static mst_status make_folder(const struct mst_job *job, const char *key, const char *path, struct mst_error *err)
+{
+    mst_status status = mst_disk_make_folders(path, err);
+    if (status == MST_OK && access(path, W_OK) != 0)
+        status = mst_disk_fail(err, errno, "write to", path);
+    if (status != MST_OK)
+        return mst_fail_prefix(err, MST_INVALID_ARGUMENT, "%s: %s", job->file, key);
+    return MST_OK;
+}
+
+// What five processes would find out is found out once.
+static mst_status check_job(struct local *local, struct mst_error *err)
+{
+    const struct mst_local_options *options = local->options;
+    struct mst_job_request request = {.path = options->job, .sets = options->sets, .n_sets = options->n_sets};
+    MST_TRY(mst_job_context_new(&request, &local->context, err));
+    const struct mst_job *job = local->context->job;
+    MST_TRY(check_data(local->context, &job->train, err));
+    MST_TRY(check_data(local->context, &job->eval, err));
+    MST_TRY(make_folder(job, "checkpoint.dir", job->checkpoint_dir, err));
+    local->logs_dir = mst_text("%s/logs", job->output_dir);
+    MST_TRY(make_folder(job, "output.dir", job->output_dir, err));
+    return make_folder(job, "output.dir", local->logs_dir, err);
+}
+
+// A descriptor below 3 that we are started without would be given to a socket, and lost when a child gets its own.
+static void fill_standard_fds(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
+static mst_status set_up(struct local *local, struct mst_error *err)
+{
+    fill_standard_fds();
+    MST_TRY(check_job(local, err));
+    MST_TRY(mst_local_cluster_new(local->options, local->logs_dir, local->started_ns, &local->cluster, err));
+    MST_TRY(mst_loop_new("local", &local->loop, err));
+    MST_TRY(mst_progress_pipe_init(&local->pipe, local->loop, on_progress, local, &local->cluster->progress_fd, err));
+    mst_signals_init(&local->signals, local->loop, on_signal, local);
+    int result = event_assign(&local->child_event, mst_loop_base(local->loop), SIGCHLD, EV_SIGNAL | EV_PERSIST,
+                              on_children, local);
+    MST_ASSERT(result == 0);
+    result = event_add(&local->child_event, NULL);
+    MST_ASSERT(result == 0);
+    mst_timer_init(&local->redraw, local->loop, on_redraw, local);
+    mst_timer_init(&local->leaving, local->loop, on_leaving_too_long, local);
+    mst_supervision_init(&local->supervision, local->options->max_restarts);
+    local->restarts = mst_alloc_array(local->cluster->n_tasks, sizeof *local->restarts);
+    for (size_t i = 0; i < local->cluster->n_tasks; i++) {
+        mst_supervision_add(&local->supervision, local->cluster->tasks[i].role);
+        local->restarts[i] = (struct restart){.local = local, .task = i};
+        mst_timer_init(&local->restarts[i].timer, local->loop, on_restart_due, &local->restarts[i]);
+    }
+    mst_progress_view_init(&local->view, STDERR_FILENO, local->started_ns / 1000000);
+    return MST_OK;
+}
+
+static mst_status start_all(struct local *local, struct mst_error *err)
+{
+    for (size_t i = 0; i < local->cluster->n_tasks; i++) {
+        mst_status status = mst_local_cluster_start(local->cluster, i, err);
+        if (status == MST_OK)
+            continue;
+        signal_all(local, SIGKILL);
+        for (size_t k = 0; k < i; k++)
+            waitpid(local->cluster->tasks[k].pid, NULL, 0);
+        return status;
+    }
+    return MST_OK;
+}
+
+// ---- after everything ended ----
+
+static void show_result(const struct local *local)
+{
+    char *path = mst_text("%s/result.json", local->context->job->output_dir);
+    json_t *result;
+    struct mst_error err;
+    if (mst_json_load_file(path, &result, &err) == MST_OK) {
+        mst_result_print(result, path, local->logs_dir, stdout);
+        json_decref(result);
+    } else {
+        fprintf(stderr, "muster: the job is finished, but its result cannot be shown: %s\n", err.text);
+    }
+    fflush(stdout);
+    free(path);
+}
+
+// What the same command would go on from.
+static void show_checkpoint(struct local *local)
+{
+    const struct mst_job *job = local->context->job;
+    char *prefix = NULL;
+    uint64_t step;
+    if (mst_checkpoint_newest(job->checkpoint_dir, NULL, NULL, &prefix, &step, NULL) != MST_OK)
+        say(local, "muster: no checkpoint was written");
+    else if (job->checkpoint_resume)
+        say(local, "muster: last checkpoint: %s; the same command goes on from it", prefix);
+    else
+        say(local, "muster: last checkpoint: %s; checkpoint.resume is off, so the same command begins anew", prefix);
+    free(prefix);
+}
+
+static void show_end(struct local *local, int exit_code)
+{
+    mst_progress_view_end(&local->view);
+    if (exit_code == 0) {
+        show_result(local);
+        return;
+    }
+    if (!local->supervision.is_failed)
+        say(local, "muster: stopped by %s with work left; logs in %s",
+            local->supervision.signal == SIGINT ? "Ctrl-C" : "SIGTERM", local->logs_dir);
+    if (exit_code >= 128)
+        show_checkpoint(local);
+}
+
+static void tear_down(struct local *local)
+{
+    for (size_t i = 0; local->restarts && i < local->cluster->n_tasks; i++)
+        mst_timer_fini(&local->restarts[i].timer);
+    mst_timer_fini(&local->leaving);
+    mst_timer_fini(&local->redraw);
+    if (event_initialized(&local->child_event))
+        event_del(&local->child_event);
+    mst_signals_fini(&local->signals);
+    mst_progress_pipe_fini(&local->pipe);
+    mst_loop_free(local->loop);
+    mst_supervision_fini(&local->supervision);
+    mst_local_cluster_free(local->cluster);
+    mst_job_context_free(local->context);
+    free(local->restarts);
+    free(local->logs_dir);
+}
+
+mst_status mst_local(const struct mst_local_options *options, int *exit_code_out, struct mst_error *err)
+{
+    *exit_code_out = 0;
+    struct local local = {.options = options, .started_ns = mst_clock_monotonic_ns(), .pipe = {.fd = -1}};
+    mst_status status = set_up(&local, err);
+    if (status == MST_OK)
+        status = start_all(&local, err);
+    if (status == MST_OK) {
+        say(&local, "%s: chief, %zu worker%s, %zu parameter server%s; logs in %s", local.context->job->name,
+            options->n_workers, options->n_workers == 1 ? "" : "s", options->n_ps, options->n_ps == 1 ? "" : "s",
+            local.logs_dir);
+        show(&local);
+        mst_timer_start_periodic(&local.redraw, REDRAW_MS);
+        mst_loop_run(local.loop);
+        *exit_code_out = mst_supervision_exit_code(&local.supervision);
+        show_end(&local, *exit_code_out);
+    }
+    tear_down(&local);
+    return status;
+}

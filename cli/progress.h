@@ -1,0 +1,62 @@
+/** @file
+ *  How far a job is, as the chief's progress lines tell it (chief/report.h), and one line of text that says so.
+ *
+ *      mst_progress_take(&progress, event);                  // each JSON object the chief wrote, in order
+ *      struct mst_progress_style style = {.columns = 79, .has_utf8 = true};
+ *      mst_progress_line(&progress, &style, line, sizeof line);
+ *
+ *      epoch 3/5  step 2345/4690  71300 examples/s  loss 0.3123  accuracy 0.8871  ETA 3 s  chief ✓ ps ✓✓ worker ✓✓
+ *
+ *  Thread: one at a time.
+ */
+#pragma once
+
+#include "cli/supervision.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { MST_PROGRESS_METRICS = 4, MST_PROGRESS_LINE_BYTES = 1024 };
+
+struct mst_progress {
+    bool has_started; // parameter servers serve; workers may train
+    bool has_figures; // those below are known
+    bool has_finished;
+    uint64_t epoch;
+    uint64_t n_epochs;
+    uint64_t n_epochs_done;
+    uint64_t step;
+    uint64_t n_steps;
+    double examples_per_second;
+    double eta_seconds;
+    uint64_t n_workers; // that have joined
+    bool has_loss;
+    double loss;
+    size_t n_metrics;
+    struct {
+        char name[48];
+        double value;
+    } metrics[MST_PROGRESS_METRICS];
+    char waiting[256];    // for whom the chief waits, or ""
+    char checkpoint[512]; // the last one's prefix, or ""
+};
+
+/** How a line is to look. */
+struct mst_progress_style {
+    size_t columns; // the line is at most so long
+    bool has_utf8;  // the terminal shows ✓
+    bool has_marks; // with the state of every process
+    const struct mst_supervised *tasks;
+    size_t n_tasks;
+    double seconds; // since the command was given, shown until there are figures
+};
+
+/** Takes what one progress object says; one that says something else, or nonsense, changes nothing. */
+void mst_progress_take(struct mst_progress *progress, const json_t *event);
+
+/** Prints the line without a line end; returns its columns. What does not fit is shortened, then left out, the least
+ *  wanted first. out_bytes: at least MST_PROGRESS_LINE_BYTES. */
+size_t mst_progress_line(const struct mst_progress *progress, const struct mst_progress_style *style, char *out,
+                         size_t out_bytes);
