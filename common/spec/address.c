@@ -74,8 +74,9 @@ mst_status mst_address_parse(const char *text, struct mst_address *out, struct m
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "address \"%.300s\" names no host: write host:port, or [2001:db8::1]:port for IPv6", text);
     if (!read_port(colon + 1, &out->port))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "address \"%.300s\": the port must be a number from 1 to 65535",
-                        text);
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "address \"%.300s\" has the port \"%.60s\": it must be a number from 1 to 65535", text,
+                        colon + 1);
     if (out->port == 0 && !mst_host_is_loopback(out->host))
         return mst_fail(
             err, MST_INVALID_ARGUMENT,

@@ -31,14 +31,14 @@ const char *mst_role_name(enum mst_role role)
     return names[role];
 }
 
-static const char *job_name(const struct mst_cluster *cluster, enum mst_role role)
+const char *mst_cluster_job_name(const struct mst_cluster *cluster, enum mst_role role)
 {
     return role == MST_ROLE_CHIEF && cluster->has_master ? "master" : mst_role_name(role);
 }
 
 const char *mst_cluster_role_name(const struct mst_cluster *cluster)
 {
-    return job_name(cluster, cluster->role);
+    return mst_cluster_job_name(cluster, cluster->role);
 }
 
 mst_status mst_cluster_task(const struct mst_cluster *cluster, enum mst_role role, uint32_t index,
@@ -47,14 +47,15 @@ mst_status mst_cluster_task(const struct mst_cluster *cluster, enum mst_role rol
     *out = NULL;
     const struct mst_task_list *list = &cluster->jobs[role];
     if (list->n_tasks == 0)
-        return mst_fail(err, MST_NOT_FOUND, "No such job in cluster: '%s'", job_name(cluster, role));
+        return mst_fail(err, MST_NOT_FOUND, "No such job in cluster: '%s'", mst_cluster_job_name(cluster, role));
     for (size_t i = 0; i < list->n_tasks; i++) {
         if (list->tasks[i].index == index) {
             *out = &list->tasks[i];
             return MST_OK;
         }
     }
-    return mst_fail(err, MST_NOT_FOUND, "No task with index %u in job '%s'", index, job_name(cluster, role));
+    return mst_fail(err, MST_NOT_FOUND, "No task with index %u in job '%s'", index,
+                    mst_cluster_job_name(cluster, role));
 }
 
 mst_status mst_cluster_check_runnable(const struct mst_cluster *cluster, struct mst_error *err)

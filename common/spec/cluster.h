@@ -59,7 +59,9 @@ void mst_cluster_free(struct mst_cluster *cluster);
 
 /** "local", "chief", "worker", "ps", "evaluator". */
 const char *mst_role_name(enum mst_role role);
-/** What TF_CONFIG calls our own role: as mst_role_name, and "master". */
+/** What TF_CONFIG calls the job of a role: as mst_role_name, and "master". */
+const char *mst_cluster_job_name(const struct mst_cluster *cluster, enum mst_role role);
+/** The same of our own role. */
 const char *mst_cluster_role_name(const struct mst_cluster *cluster);
 
 /** The task of a role and index, borrowed from cluster.

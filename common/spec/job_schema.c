@@ -5,7 +5,11 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct mst_schema_key job_keys[] = {
-    {.path = "name", .types = MST_TYPE_TEXT, .is_required = true, .doc = "What the job is called in logs and results."},
+    {.path = "name",
+     .types = MST_TYPE_TEXT,
+     .is_required = true,
+     .max_characters = 200,
+     .doc = "What the job is called in logs and results."},
     {.path = "model",
      .types = MST_TYPE_PATH,
      .is_required = true,

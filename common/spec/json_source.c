@@ -1,6 +1,6 @@
 // JSON source: jansson does the parsing; what is added is a bound on nesting (checked before, since jansson's own is
 // deep enough for the recursion of those who walk the value afterwards to matter), on size, and errors that begin with
-// "source: line l column c: ".
+// "source:line:column: ", as compilers do, so that editors jump there.
 #include "spec/json_source.h"
 
 #include "base/bytes.h"
@@ -14,17 +14,26 @@
 
 enum { WORD_MAX = 64 }; // longer words are not misspelt, they are something else
 
+// Refuses the text at a byte of it. A column is a character, so the bytes that go on with one do not count.
+static mst_status refuse_depth(const char *text, size_t at, const char *source, struct mst_error *err)
+{
+    size_t line = 1, column = 1;
+    for (size_t i = 0; i < at; i++) {
+        bool ends_line = text[i] == '\n';
+        line += ends_line;
+        column = ends_line ? 1 : column + (((unsigned char)text[i] & 0xc0) != 0x80);
+    }
+    return mst_fail(err, MST_INVALID_ARGUMENT, "%s:%zu:%zu: nested deeper than %d levels", source, line, column,
+                    MST_JSON_MAX_DEPTH);
+}
+
 // Brackets outside of texts; whether they match is jansson's business.
 static mst_status check_depth(const char *text, size_t len, const char *source, struct mst_error *err)
 {
-    size_t depth = 0, line = 1, line_start = 0;
+    size_t depth = 0;
     bool in_text = false;
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
-        if (c == '\n') {
-            line++;
-            line_start = i + 1;
-        }
         if (in_text) {
             if (c == '\\')
                 i++;
@@ -34,8 +43,7 @@ static mst_status check_depth(const char *text, size_t len, const char *source, 
             in_text = true;
         } else if (c == '[' || c == '{') {
             if (++depth > MST_JSON_MAX_DEPTH)
-                return mst_fail(err, MST_INVALID_ARGUMENT, "%s: line %zu column %zu: nested deeper than %d levels",
-                                source, line, i - line_start + 1, MST_JSON_MAX_DEPTH);
+                return refuse_depth(text, i, source, err);
         } else if ((c == ']' || c == '}') && depth > 0) {
             depth--;
         }
@@ -59,13 +67,15 @@ mst_status mst_json_parse(const char *text, size_t len, const char *source, json
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s: %zu bytes exceed the limit of %d", source, len,
                         MST_JSON_MAX_BYTES);
     if (is_blank(text, len))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s: line 1 column 1: Expecting value, but the text is empty",
-                        source);
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s:1:1: Expecting value, but the text is empty", source);
+    if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s:1:1: begins with a byte order mark; save it as UTF-8 without one", source);
     MST_TRY(check_depth(text, len, source, err));
     json_error_t error;
     *out = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!*out)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s: line %d column %d: %s", source, error.line < 1 ? 1 : error.line,
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s:%d:%d: %s", source, error.line < 1 ? 1 : error.line,
                         error.column < 1 ? 1 : error.column, error.text);
     return MST_OK;
 }

@@ -20,7 +20,7 @@ enum {
     MST_JSON_MAX_BYTES = 16 << 20, // a model of 100 000 layers still fits
 };
 
-/** New value from len bytes of text; source stands before each error ("TF_CONFIG: line 1 column 7: …").
+/** New value from len bytes of text; source stands before each error ("TF_CONFIG:1:7: …").
  *  Any JSON value is accepted, not only objects and lists. Owner: *out is the caller's (json_decref)
  *  Errors: INVALID_ARGUMENT not JSON, a key twice, too deep, too large (*out NULL) */
 MST_MUST_USE mst_status mst_json_parse(const char *text, size_t len, const char *source, json_t **out,

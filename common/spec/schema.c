@@ -8,6 +8,7 @@
 #include "spec/json_source.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +116,13 @@ static mst_status refuse_unknown(const struct walk *walk, const char *at, const 
     return status;
 }
 
+// 64.0 is an integer, as JSON Schema has it; beyond 2^53 a double no longer says which one.
+static bool is_whole(const json_t *real)
+{
+    double value = json_real_value(real);
+    return value == floor(value) && fabs(value) <= (double)(INT64_C(1) << 53);
+}
+
 static unsigned types_of(const json_t *value)
 {
     switch (json_typeof(value)) {
@@ -125,7 +133,7 @@ static unsigned types_of(const json_t *value)
     case JSON_INTEGER:
         return MST_TYPE_INTEGER | MST_TYPE_NUMBER;
     case JSON_REAL:
-        return MST_TYPE_NUMBER;
+        return MST_TYPE_NUMBER | (is_whole(value) ? MST_TYPE_INTEGER : 0);
     case JSON_TRUE:
     case JSON_FALSE:
         return MST_TYPE_BOOL;
@@ -174,8 +182,13 @@ static mst_status check_text(const struct walk *walk, const struct mst_schema_ke
 {
     char shown[80];
     shorten(value, shown, sizeof shown);
-    if (json_string_length(value) == 0)
+    size_t n_characters = 0;
+    for (const char *c = json_string_value(value); *c; c++)
+        n_characters += ((unsigned char)*c & 0xc0) != 0x80;
+    if (n_characters == 0)
         return refuse(walk, key->path, "must not be empty");
+    if (key->max_characters > 0 && n_characters > key->max_characters)
+        return refuse(walk, key->path, "has %zu characters, the limit is %zu", n_characters, key->max_characters);
     if (key->choices && !is_choice(key->choices, json_string_value(value)))
         return refuse(walk, key->path, "is %s, must be %s of: %s", shown,
                       strchr(key->choices, '|') ? "one" : "this one", key->choices);
@@ -225,6 +238,32 @@ static mst_status check_value(const struct walk *walk, const struct mst_schema_k
     return MST_OK;
 }
 
+// All that is missing at once, so that nobody has to find out one by one.
+static mst_status check_required(const struct walk *walk, const char *at, const json_t *object)
+{
+    const struct mst_schema_key *first = NULL;
+    struct mst_buf others;
+    mst_buf_init(&others, 700);
+    for (size_t i = 0; i < walk->schema->n_keys; i++) {
+        const struct mst_schema_key *key = &walk->schema->keys[i];
+        const char *leaf = leaf_in(key->path, at);
+        if (!leaf || !key->is_required || json_object_get(object, leaf))
+            continue;
+        if (first && mst_buf_printf(&others, ", %s", key->path) != MST_OK)
+            break;
+        first = first ? first : key;
+    }
+    mst_status status = MST_OK;
+    if (first && others.len > 0)
+        status = mst_fail(walk->err, MST_INVALID_ARGUMENT, "%s: %s%.*s are missing",
+                          walk->source_of(first->path, walk->context), first->path, (int)others.len,
+                          (const char *)others.data);
+    else if (first)
+        status = refuse(walk, first->path, "is missing: %s", first->doc);
+    mst_buf_fini(&others);
+    return status;
+}
+
 static mst_status check_object(const struct walk *walk, const char *at, const json_t *object)
 {
     const char *name;
@@ -240,13 +279,7 @@ static mst_status check_object(const struct walk *walk, const char *at, const js
         if (json_is_object(value) && key->types & MST_TYPE_OBJECT)
             MST_TRY(check_object(walk, path, value));
     }
-    for (size_t i = 0; i < walk->schema->n_keys; i++) {
-        const struct mst_schema_key *key = &walk->schema->keys[i];
-        const char *leaf = leaf_in(key->path, at);
-        if (leaf && key->is_required && !json_object_get(object, leaf))
-            return refuse(walk, key->path, "is missing: %s", key->doc);
-    }
-    return MST_OK;
+    return check_required(walk, at, object);
 }
 
 mst_status mst_schema_check(const struct mst_schema *schema, const json_t *json, mst_schema_source_fn *source_of,
@@ -259,7 +292,8 @@ mst_status mst_schema_check(const struct mst_schema *schema, const json_t *json,
     return check_object(&walk, schema->at, json);
 }
 
-// Setting a key that was deleted puts it at the end, so that a filled object has the order of the table.
+// Setting a key that was deleted puts it at the end, so that a filled object has the order of the table. A whole number
+// is written as one whatever the file wrote, so that 64 and 64.0 give the same job.
 static void fill_object(const struct mst_schema *schema, const char *at, json_t *object)
 {
     for (size_t i = 0; i < schema->n_keys; i++) {
@@ -268,6 +302,11 @@ static void fill_object(const struct mst_schema *schema, const char *at, json_t 
         if (!leaf || key->is_later)
             continue;
         json_t *value = json_incref(json_object_get(object, leaf));
+        if (json_is_real(value) && is_whole(value)) {
+            json_t *integer = json_integer((json_int_t)json_real_value(value));
+            json_decref(value);
+            value = integer;
+        }
         if (!value && key->default_json)
             value = json_loads(key->default_json, JSON_DECODE_ANY, NULL);
         else if (!value && key->types & MST_TYPE_OBJECT)
@@ -297,36 +336,51 @@ json_t *mst_json_at(const json_t *json, const char *path)
     return (json_t *)json;
 }
 
-mst_status mst_json_put(json_t *json, const char *path, json_t *value, struct mst_error *err)
+// Whether a name of a path can stand in json: at points to it, len is its length.
+static mst_status check_step(const json_t *json, const char *path, const char *at, size_t len, struct mst_error *err)
 {
-    size_t depth = 0;
-    for (const char *rest = path;;) {
-        size_t len = strcspn(rest, ".");
-        if (++depth > MST_JSON_MAX_DEPTH) {
-            json_decref(value);
+    if (len == 0)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%.200s is no key: a name is empty", path);
+    if (json_is_object(json))
+        return MST_OK;
+    size_t n_before = at == path ? 0 : (size_t)(at - path) - 1;
+    return mst_fail(err, MST_INVALID_ARGUMENT, "%.*s is %s, so there is no %.200s in it",
+                    (int)(n_before > 200 ? 200 : n_before), path, mst_json_type_text(json), at);
+}
+
+// The object that holds the last name of the path, made where it is missing or null.
+static mst_status enter(json_t *json, const char *path, json_t **out, const char **last_out, struct mst_error *err)
+{
+    size_t depth = 1;
+    const char *at = path;
+    for (size_t len; len = strcspn(at, "."), at[len] == '.'; at += len + 1) {
+        MST_TRY(check_step(json, path, at, len, err));
+        if (++depth > MST_JSON_MAX_DEPTH)
             return mst_fail(err, MST_INVALID_ARGUMENT, "%.60s… is nested deeper than %d levels", path,
                             MST_JSON_MAX_DEPTH);
-        }
-        if (len == 0 || !json_is_object(json)) {
-            json_decref(value);
-            return len == 0 ? mst_fail(err, MST_INVALID_ARGUMENT, "%.200s is no key: a name is empty", path)
-                            : mst_fail(err, MST_INVALID_ARGUMENT, "%.*s is %s, so there is no %.200s in it",
-                                       (int)(rest - path - 1 > 200 ? 200 : rest - path - 1), path,
-                                       mst_json_type_text(json), rest);
-        }
-        if (rest[len] == '\0') {
-            int failed = json_object_setn_new(json, rest, len, value);
-            return failed ? mst_fail(err, MST_INVALID_ARGUMENT, "%.200s is no key: not UTF-8", path) : MST_OK;
-        }
-        json_t *next = json_object_getn(json, rest, len);
+        json_t *next = json_object_getn(json, at, len);
         if (!next || json_is_null(next)) {
             next = json_object();
-            if (json_object_setn_new(json, rest, len, next) != 0) {
-                json_decref(value);
+            if (json_object_setn_new(json, at, len, next) != 0)
                 return mst_fail(err, MST_INVALID_ARGUMENT, "%.200s is no key: not UTF-8", path);
-            }
         }
         json = next;
-        rest += len + 1;
     }
+    *out = json;
+    *last_out = at;
+    return check_step(json, path, at, strlen(at), err);
+}
+
+mst_status mst_json_put(json_t *json, const char *path, json_t *value, struct mst_error *err)
+{
+    json_t *object = NULL;
+    const char *last = NULL;
+    mst_status status = enter(json, path, &object, &last, err);
+    if (status != MST_OK) {
+        json_decref(value);
+        return status;
+    }
+    return json_object_set_new(object, last, value) == 0
+               ? MST_OK
+               : mst_fail(err, MST_INVALID_ARGUMENT, "%.200s is no key: not UTF-8", path);
 }

@@ -23,11 +23,11 @@
 
 /** What a value may be; one or several. */
 enum mst_schema_type {
-    MST_TYPE_OBJECT = 1 << 0, // its keys stand in the table, as "object.key"
-    MST_TYPE_TEXT = 1 << 1,   // not empty
-    MST_TYPE_PATH = 1 << 2,   // a text; relative to the file it stands in
-    MST_TYPE_INTEGER = 1 << 3,
-    MST_TYPE_NUMBER = 1 << 4, // an integer or a real
+    MST_TYPE_OBJECT = 1 << 0,  // its keys stand in the table, as "object.key"
+    MST_TYPE_TEXT = 1 << 1,    // not empty
+    MST_TYPE_PATH = 1 << 2,    // a text; relative to the file it stands in
+    MST_TYPE_INTEGER = 1 << 3, // 64 or 64.0
+    MST_TYPE_NUMBER = 1 << 4,  // an integer or a real
     MST_TYPE_BOOL = 1 << 5,
     MST_TYPE_NULL = 1 << 6, // as if the key were not there
     MST_TYPE_FREE = 1 << 7, // an object whose keys somebody else knows (compile)
@@ -41,6 +41,7 @@ struct mst_schema_key {
     bool is_later;            // of a later issue: any value is refused, by name
     const char *default_json; // NULL: none
     int64_t min, max;         // of integers and numbers; both 0: no range
+    size_t max_characters;    // of texts; 0: no limit
     const char *choices;      // of texts, separated by '|'; NULL: any
     const char *only;         // why nothing but the default is accepted; NULL: the whole range is
     const char *below_min;    // how an integer below min is refused in other words, with one %s; NULL: ours

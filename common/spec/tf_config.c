@@ -28,21 +28,22 @@ static int on_compare_entries(const void *a, const void *b)
     return (x->index > y->index) - (x->index < y->index);
 }
 
-static mst_status read_entry(const char *job, const char *key, const json_t *address, struct entry *out,
-                             struct mst_error *err)
+static mst_status index_of_key(const char *job, const char *key, int64_t *out, struct mst_error *err)
 {
-    if (key) {
-        struct mst_python_int index;
-        mst_status status = mst_python_int_of_text(key, &index, err);
-        if (status != MST_OK)
-            return mst_fail_prefix(err, status, "TF_CONFIG: cluster.%.100s", job);
-        if (index.value < 0 || index.value > INT32_MAX)
-            return mst_fail(err, MST_INVALID_ARGUMENT,
-                            "TF_CONFIG: cluster.%.100s: task index %.100s must be from 0 to %" PRId32, job,
-                            index.digits, INT32_MAX);
-        out->index = index.value;
-    }
-    out->address = address;
+    struct mst_python_int index;
+    mst_status status = mst_python_int_of_text(key, &index, err);
+    if (status != MST_OK)
+        return mst_fail_prefix(err, status, "TF_CONFIG: cluster.%.100s", job);
+    if (index.value < 0 || index.value > INT32_MAX)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "TF_CONFIG: cluster.%.100s: task index %.100s must be from 0 to %" PRId32, job, index.digits,
+                        INT32_MAX);
+    *out = index.value;
+    return MST_OK;
+}
+
+static mst_status check_address_type(const json_t *address, struct mst_error *err)
+{
     if (json_is_string(address))
         return MST_OK;
     struct mst_buf buf;
@@ -55,30 +56,28 @@ static mst_status read_entry(const char *job, const char *key, const json_t *add
     return MST_INVALID_ARGUMENT;
 }
 
+// Fills in as many entries as there are tasks, sorted by index.
 static mst_status read_entries(const char *job, const json_t *tasks, struct entry *entries, struct mst_error *err)
 {
-    size_t i = 0;
-    if (json_is_array(tasks)) {
-        for (; i < json_array_size(tasks); i++) {
-            entries[i].index = (int64_t)i;
-            MST_TRY(read_entry(job, NULL, json_array_get(tasks, i), &entries[i], err));
-        }
-        return MST_OK;
-    }
+    size_t n = 0;
+    for (; json_is_array(tasks) && n < json_array_size(tasks); n++)
+        entries[n] = (struct entry){(int64_t)n, json_array_get(tasks, n)};
     const char *key;
     json_t *address;
     json_object_foreach((json_t *)tasks, key, address)
     {
-        MST_TRY(read_entry(job, key, address, &entries[i], err));
-        i++;
+        MST_TRY(index_of_key(job, key, &entries[n].index, err));
+        entries[n++].address = address;
     }
-    qsort(entries, i, sizeof *entries, on_compare_entries);
-    for (size_t k = 1; k < i; k++) {
-        if (entries[k].index == entries[k - 1].index)
+    qsort(entries, n, sizeof *entries, on_compare_entries);
+    for (size_t i = 0; i < n; i++)
+        MST_TRY(check_address_type(entries[i].address, err));
+    for (size_t i = 1; i < n; i++) {
+        if (entries[i].index == entries[i - 1].index)
             return mst_fail(err, MST_INVALID_ARGUMENT,
                             "TF_CONFIG: cluster.%.100s names the task with index %" PRId64 " twice (%.200s and %.200s)",
-                            job, entries[k].index, json_string_value(entries[k - 1].address),
-                            json_string_value(entries[k].address));
+                            job, entries[i].index, json_string_value(entries[i - 1].address),
+                            json_string_value(entries[i].address));
     }
     return MST_OK;
 }
@@ -98,20 +97,29 @@ static json_t *as_dict(const struct entry *entries, size_t n)
     return value;
 }
 
+static size_t n_tasks_in(const json_t *tasks)
+{
+    return json_is_array(tasks) ? json_array_size(tasks) : json_object_size(tasks);
+}
+
+static mst_status check_job_type(const char *job, const json_t *tasks, struct mst_error *err)
+{
+    if (json_is_array(tasks) || json_is_object(tasks))
+        return MST_OK;
+    struct mst_buf buf;
+    mst_buf_init(&buf, 300);
+    mst_status status = mst_python_repr_text(job, &buf); // a longer name is shown in part
+    (void)status;
+    mst_fail(err, MST_INVALID_ARGUMENT,
+             "TF_CONFIG: The tasks for job %.*s must be a list or a dictionary from integers to strings.", (int)buf.len,
+             (const char *)buf.data);
+    mst_buf_fini(&buf);
+    return MST_INVALID_ARGUMENT;
+}
+
 static mst_status read_job(struct mst_cluster *cluster, const char *job, const json_t *tasks, struct mst_error *err)
 {
-    if (!json_is_array(tasks) && !json_is_object(tasks)) {
-        struct mst_buf buf;
-        mst_buf_init(&buf, 300);
-        mst_status status = mst_python_repr_text(job, &buf); // a longer name is shown in part
-        (void)status;
-        mst_fail(err, MST_INVALID_ARGUMENT,
-                 "TF_CONFIG: The tasks for job %.*s must be a list or a dictionary from integers to strings.",
-                 (int)buf.len, (const char *)buf.data);
-        mst_buf_fini(&buf);
-        return MST_INVALID_ARGUMENT;
-    }
-    size_t n = json_is_array(tasks) ? json_array_size(tasks) : json_object_size(tasks);
+    size_t n = n_tasks_in(tasks);
     if (n > MST_CLUSTER_MAX_TASKS)
         return mst_fail(err, MST_INVALID_ARGUMENT, "TF_CONFIG: cluster.%.100s has %zu tasks, the limit is %d", job, n,
                         MST_CLUSTER_MAX_TASKS);
@@ -142,6 +150,8 @@ static mst_status read_jobs(struct mst_cluster *cluster, const json_t *jobs, str
     json_object_foreach((json_t *)jobs, name, tasks) names[n++] = name;
     qsort(names, n, sizeof *names, on_compare_names);
     mst_status status = MST_OK;
+    for (size_t i = 0; i < n && status == MST_OK; i++)
+        status = check_job_type(names[i], json_object_get(jobs, names[i]), err);
     for (size_t i = 0; i < n && status == MST_OK; i++)
         status = read_job(cluster, names[i], json_object_get(jobs, names[i]), err);
     free(names);
@@ -198,22 +208,15 @@ static mst_status check_names(const struct mst_cluster *cluster, struct mst_erro
     return MST_OK;
 }
 
-static mst_status add_task(struct mst_task *task, const char *job, const char *index, const char *text,
-                           struct mst_error *err)
+static void add_task(struct mst_task_list *list, const char *index, const json_t *address)
 {
-    struct mst_address address;
-    mst_status status = mst_address_parse(text, &address, err);
-    if (status != MST_OK)
-        return mst_fail_prefix(err, status, "TF_CONFIG: cluster.%s[%s]", job, index);
-    *task = (struct mst_task){.index = (uint32_t)strtoul(index, NULL, 10),
-                              .address = mst_strdup(text),
-                              .host = mst_strdup(address.host),
-                              .port = address.port};
-    return MST_OK;
+    list->tasks[list->n_tasks++] = (struct mst_task){.index = (uint32_t)strtoul(index, NULL, 10),
+                                                     .address = mst_strdup(json_string_value(address))};
 }
 
-// The typed lists. `master` shares the list of chief; both together are refused by name before anybody looks.
-static mst_status fill_lists(struct mst_cluster *cluster, struct mst_error *err)
+// The typed lists, addresses not yet taken apart. `master` shares the list of chief; both together are refused by name
+// before anybody looks.
+static void fill_lists(struct mst_cluster *cluster)
 {
     const char *job, *key;
     json_t *tasks, *address;
@@ -223,21 +226,29 @@ static mst_status fill_lists(struct mst_cluster *cluster, struct mst_error *err)
         cluster->has_master = cluster->has_master || strcmp(job, "master") == 0;
         if (list->n_tasks > 0)
             continue;
-        size_t n = json_is_array(tasks) ? json_array_size(tasks) : json_object_size(tasks);
         free(list->tasks);
-        list->tasks = mst_alloc_array(n + 1, sizeof *list->tasks);
-        for (size_t i = 0; json_is_array(tasks) && i < n; i++) {
+        list->tasks = mst_alloc_array(n_tasks_in(tasks) + 1, sizeof *list->tasks);
+        for (size_t i = 0; i < json_array_size(tasks); i++) {
             char index[24];
             snprintf(index, sizeof index, "%zu", i);
-            MST_TRY(add_task(&list->tasks[i], job, index, json_string_value(json_array_get(tasks, i)), err));
-            list->n_tasks++;
+            add_task(list, index, json_array_get(tasks, i));
         }
-        if (json_is_array(tasks))
-            continue;
-        json_object_foreach(tasks, key, address)
-        {
-            MST_TRY(add_task(&list->tasks[list->n_tasks], job, key, json_string_value(address), err));
-            list->n_tasks++;
+        json_object_foreach(tasks, key, address) add_task(list, key, address);
+    }
+}
+
+static mst_status parse_addresses(struct mst_cluster *cluster, struct mst_error *err)
+{
+    for (size_t role = 0; role < MST_N_ROLES; role++) {
+        for (size_t i = 0; i < cluster->jobs[role].n_tasks; i++) {
+            struct mst_task *task = &cluster->jobs[role].tasks[i];
+            struct mst_address address;
+            mst_status status = mst_address_parse(task->address, &address, err);
+            if (status != MST_OK)
+                return mst_fail_prefix(err, status, "TF_CONFIG: cluster.%s[%" PRIu32 "]",
+                                       mst_cluster_job_name(cluster, (enum mst_role)role), task->index);
+            task->host = mst_strdup(address.host);
+            task->port = address.port;
         }
     }
     return MST_OK;
@@ -256,42 +267,40 @@ static int on_compare_owners(const void *a, const void *b)
     return order != 0 ? order : (x->task->port > y->task->port) - (x->task->port < y->task->port);
 }
 
-static const char *owner_name(const struct mst_cluster *cluster, const struct owner *owner)
-{
-    return owner->role == MST_ROLE_CHIEF && cluster->has_master ? "master" : mst_role_name(owner->role);
-}
-
 static mst_status check_addresses_differ(const struct mst_cluster *cluster, struct mst_error *err)
 {
     struct owner *owners = mst_alloc_array(MST_N_ROLES * (size_t)MST_CLUSTER_MAX_TASKS, sizeof *owners);
     size_t n = 0;
-    for (enum mst_role role = MST_ROLE_CHIEF; role < MST_N_ROLES; role++) {
+    for (size_t role = 0; role < MST_N_ROLES; role++) {
         for (size_t i = 0; i < cluster->jobs[role].n_tasks; i++)
-            owners[n++] = (struct owner){&cluster->jobs[role].tasks[i], role};
+            owners[n++] = (struct owner){&cluster->jobs[role].tasks[i], (enum mst_role)role};
     }
     qsort(owners, n, sizeof *owners, on_compare_owners);
     mst_status status = MST_OK;
     for (size_t i = 1; i < n && status == MST_OK; i++) {
         const struct owner *a = &owners[i - 1], *b = &owners[i];
         if (b->task->port != 0 && on_compare_owners(a, b) == 0)
-            status = mst_fail(
-                err, MST_INVALID_ARGUMENT,
-                "TF_CONFIG contradicts itself: %s %u and %s %u have the same address %s; give each its own",
-                owner_name(cluster, a), a->task->index, owner_name(cluster, b), b->task->index, b->task->address);
+            status =
+                mst_fail(err, MST_INVALID_ARGUMENT,
+                         "TF_CONFIG contradicts itself: %s %u and %s %u have the same address %s; give each its own",
+                         mst_cluster_job_name(cluster, a->role), a->task->index, mst_cluster_job_name(cluster, b->role),
+                         b->task->index, b->task->address);
     }
     free(owners);
     return status;
 }
 
-static mst_status read_cluster(struct mst_cluster *cluster, const json_t *jobs, const struct mst_place *place,
-                               struct mst_error *err)
+static mst_status find_place(const struct mst_cluster_request *request, const json_t *root, struct mst_cluster *cluster,
+                             struct mst_error *err)
 {
-    MST_TRY(read_jobs(cluster, jobs, err));
+    struct mst_place place;
+    MST_TRY(mst_place_read(request, json_object_get(root, "task"), &place, err));
     if (json_object_size(cluster->spec) == 0)
-        return mst_place_alone(cluster, place, err);
+        return mst_place_alone(cluster, &place, err);
     MST_TRY(check_names(cluster, err));
-    MST_TRY(fill_lists(cluster, err));
-    MST_TRY(mst_place_find(cluster, place, err));
+    fill_lists(cluster);
+    MST_TRY(mst_place_find(cluster, &place, err));
+    MST_TRY(parse_addresses(cluster, err));
     return check_addresses_differ(cluster, err);
 }
 
@@ -302,14 +311,30 @@ static mst_status read_root(const struct mst_cluster_request *request, const jso
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "TF_CONFIG: must be a JSON object with \"cluster\" and \"task\", not %s",
                         mst_json_type_text(root));
-    struct mst_place place;
-    MST_TRY(mst_place_read(request, json_object_get(root, "task"), &place, err));
     const json_t *jobs = json_object_get(root, "cluster");
     if (!jobs && (jobs = json_object_get(root, "sparseCluster")) != NULL)
         cluster->is_partial = true;
-    if (!jobs)
-        return mst_place_alone(cluster, &place, err);
-    return read_cluster(cluster, jobs, &place, err);
+    if (jobs)
+        MST_TRY(read_jobs(cluster, jobs, err));
+    return find_place(request, root, cluster, err);
+}
+
+// A variable that a template left empty is common enough for Python's own words and the remedy.
+static mst_status parse_json(const char *text, json_t **out, struct mst_error *err)
+{
+    *out = NULL;
+    size_t len = strlen(text), n_blank = strspn(text, " \t\r\n"), line = 1, column = 1;
+    if (n_blank < len)
+        return mst_json_parse(text, len, "TF_CONFIG", out, err);
+    for (size_t i = 0; i < n_blank; i++) {
+        line += text[i] == '\n';
+        column = text[i] == '\n' ? 1 : column + 1;
+    }
+    return mst_fail(
+        err, MST_INVALID_ARGUMENT,
+        "TF_CONFIG: Expecting value: line %zu column %zu (char %zu); the variable is set but empty: unset it, "
+        "or give it a cluster",
+        line, column, n_blank);
 }
 
 mst_status mst_cluster_parse(const struct mst_cluster_request *request, struct mst_cluster **out, struct mst_error *err)
@@ -317,7 +342,7 @@ mst_status mst_cluster_parse(const struct mst_cluster_request *request, struct m
     *out = NULL;
     json_t *root = NULL;
     if (request->tf_config)
-        MST_TRY(mst_json_parse(request->tf_config, strlen(request->tf_config), "TF_CONFIG", &root, err));
+        MST_TRY(parse_json(request->tf_config, &root, err));
     struct mst_cluster *cluster = mst_alloc(sizeof *cluster);
     cluster->spec = json_object();
     MST_ASSERT(cluster->spec);

@@ -117,9 +117,9 @@ mst_status mst_place_read(const struct mst_cluster_request *request, const json_
 
 enum mst_role mst_role_of_job(const char *name)
 {
-    for (enum mst_role role = MST_ROLE_CHIEF; role < MST_N_ROLES; role++) {
-        if (strcmp(name, mst_role_name(role)) == 0)
-            return role;
+    for (size_t role = MST_ROLE_CHIEF; role < MST_N_ROLES; role++) {
+        if (strcmp(name, mst_role_name((enum mst_role)role)) == 0)
+            return (enum mst_role)role;
     }
     return strcmp(name, "master") == 0 ? MST_ROLE_CHIEF : MST_ROLE_LOCAL;
 }
