@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool mst_test_floats_close(const char *name, const float *got, const float *want, size_t n, double tolerance)
@@ -18,6 +19,8 @@ bool mst_test_floats_close(const char *name, const float *got, const float *want
         if (!(error <= worst))
             worst = error;
     }
+    if (getenv("MUSTER_TEST_ERRORS"))
+        fprintf(stderr, "%s: largest error %.3g of the largest value, allowed %.3g\n", name, worst / scale, tolerance);
     if (first == n)
         return true;
     fprintf(stderr, "%s: element %zu of %zu is %.9g, want %.9g; largest error %.3g, allowed %.3g\n", name, first, n,

@@ -1,7 +1,9 @@
 /** @file
  *  Comparison of float tensors for tests: prints where and by how much the first mismatch is, and the largest error.
  *
- *      assert_true(mst_test_floats_close("dense/kernel", got, want, n, 1e-6f));
+ *      assert_true(mst_test_floats_close("dense/kernel", got, want, n, 1e-6));
+ *
+ *  With MUSTER_TEST_ERRORS in the environment it prints the largest error of each comparison, also of those that pass.
  */
 #pragma once
 

@@ -1,0 +1,123 @@
+// Everything a case needs is copied, so that no run sees what another wrote.
+#include "golden_run.h"
+
+#include "base/alloc.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+static void load_variables(struct golden_run *run, const char *weights)
+{
+    run->n_variables = mst_model_n_variables(run->model);
+    run->params = mst_alloc_array(run->n_variables, sizeof *run->params);
+    run->grads = mst_alloc_array(run->n_variables, sizeof *run->grads);
+    for (size_t v = 0; v < run->n_variables; v++) {
+        const struct mst_variable *variable = mst_model_variable(run->model, v);
+        size_t n;
+        const float *value = golden_tensor(run->golden, &n, "%s.%s.%s", run->name, weights, variable->name);
+        assert_int_equal(n, variable->n_elements);
+        run->params[v] = mst_alloc_array(n, sizeof(float));
+        run->grads[v] = mst_alloc_array(n, sizeof(float));
+        memcpy(run->params[v], value, n * sizeof(float));
+        for (size_t i = 0; i < n; i++)
+            run->grads[v][i] = -777.0f; // what is not written shows
+    }
+}
+
+static bool load_features(struct golden_run *run, enum mst_dtype dtype)
+{
+    size_t n;
+    run->raw_bytes = mst_dtype_size_bytes(dtype);
+    const float *x = golden_tensor(run->golden, &n, "%s.x", run->name);
+    run->n_features = 1;
+    const struct mst_shape *shape = mst_model_input_shape(run->model);
+    for (size_t axis = 0; axis < shape->rank; axis++)
+        run->n_features *= shape->dims[axis];
+    run->n_examples = n / run->n_features;
+    if (dtype == MST_DTYPE_U8) {
+        run->raw = golden_to_uint8(x, n);
+    } else if (dtype == MST_DTYPE_I32) {
+        uint8_t *bytes = golden_to_uint8(x, n); // whole numbers only
+        run->raw = bytes ? golden_to_int32(x, n) : NULL;
+        free(bytes);
+    } else {
+        run->raw = mst_alloc_array(n, sizeof(float));
+        memcpy(run->raw, x, n * sizeof(float));
+    }
+    return run->raw != NULL;
+}
+
+static void load_labels(struct golden_run *run)
+{
+    size_t n;
+    const float *y = golden_tensor(run->golden, &n, "%s.y", run->name);
+    run->n_outputs = mst_model_output_shape(run->model)->dims[0];
+    if (run->compile.loss == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY) {
+        assert_int_equal(n, run->n_examples);
+        run->labels = golden_to_int32(y, n);
+    } else {
+        assert_int_equal(n, run->n_examples * run->n_outputs);
+        run->targets = y;
+    }
+}
+
+bool golden_run_init(struct golden_run *run, const char *weights, const struct mst_program_options *options)
+{
+    struct mst_error err = {0};
+    run->name = golden_case_name(run->golden, run->index);
+    run->model = golden_model(run->golden, run->index);
+    run->compile = golden_compile(run->golden, run->index, run->model);
+    if (!load_features(run, options->feature_dtype)) {
+        mst_model_free(run->model);
+        return false;
+    }
+    load_labels(run);
+    load_variables(run, weights);
+    if (mst_program_new(run->model, &run->compile, run->device, options, &run->program, &err) != MST_OK)
+        fail_msg("%s: %s", run->name, err.text);
+    return true;
+}
+
+void golden_run_fini(struct golden_run *run)
+{
+    mst_program_free(run->program);
+    for (size_t v = 0; v < run->n_variables; v++) {
+        free(run->params[v]);
+        free(run->grads[v]);
+    }
+    free(run->params);
+    free(run->grads);
+    free(run->labels);
+    free(run->raw);
+    mst_model_free(run->model);
+}
+
+struct mst_program_step golden_run_step(const struct golden_run *run, size_t first, size_t n)
+{
+    size_t bytes = run->raw_bytes * run->n_features;
+    return (struct mst_program_step){.params = (const float *const *)run->params,
+                                     .grads = run->grads,
+                                     .features = (const char *)run->raw + first * bytes,
+                                     .labels = run->labels ? run->labels + first : NULL,
+                                     .targets = run->targets ? run->targets + first * run->n_outputs : NULL,
+                                     .n_examples = n};
+}
+
+struct mst_program_result golden_run_batch(struct golden_run *run, const struct mst_program_step *step)
+{
+    struct mst_program_result result;
+    struct mst_error err = {0};
+    if (mst_program_run(run->program, step, &result, &err) != MST_OK)
+        fail_msg("%s: %s", run->name, err.text);
+    if (!result.loss_is_finite)
+        fail_msg("%s: the loss is not finite; first bad: %s", run->name, result.bad_layer_name);
+    assert_true(result.weight == (double)step->n_examples);
+    return result;
+}

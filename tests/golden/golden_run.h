@@ -1,0 +1,45 @@
+/** @file
+ *  A case of a dump as a program with its variables, for golden tests.
+ *
+ *      struct golden_run run = {.golden = golden, .index = i, .device = device};
+ *      golden_run_init(&run, "w.0", &options);                    // variables from "<case>.w.0.<variable>"
+ *      struct mst_program_step step = golden_run_step(&run, 0, 16);
+ *      struct mst_program_result result = golden_run_batch(&run, &step);
+ *      golden_run_fini(&run);
+ *
+ *  Thread: one at a time
+ */
+#pragma once
+
+#include "golden_file.h"
+#include "model/program.h"
+
+struct golden_run {
+    const struct golden *golden; // by the caller
+    size_t index;
+    struct mst_device *device;
+    const char *name; // the case's
+    struct mst_model *model;
+    struct mst_compile compile;
+    struct mst_program *program;
+    size_t n_variables;
+    float **params; // one array a variable
+    float **grads;
+    void *raw; // features of the whole case, in the program's dtype
+    size_t raw_bytes; // of one number
+    int32_t *labels; // NULL: the loss takes targets
+    const float *targets;
+    size_t n_examples;
+    size_t n_features; // of an example
+    size_t n_outputs;
+};
+
+/** Parses the model, plans the program, copies variables, features and labels. False (nothing to release) if the
+ *  features are not all of that dtype. */
+bool golden_run_init(struct golden_run *run, const char *weights, const struct mst_program_options *options);
+/** Releases all of it. */
+void golden_run_fini(struct golden_run *run);
+/** The step that runs examples [first, first + n). */
+struct mst_program_step golden_run_step(const struct golden_run *run, size_t first, size_t n);
+/** Runs it; fails the test if it fails. */
+struct mst_program_result golden_run_batch(struct golden_run *run, const struct mst_program_step *step);

@@ -1,0 +1,88 @@
+// Fifty updates with gradients that Keras was given too: weights every ten updates and the slots at the end.
+#include "base/alloc.h"
+#include "golden_file.h"
+#include "muster/status.h"
+#include "optim/optimizer.h"
+#include "tests/lib/tensors_equal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// The operations are Keras's, in its order, so SGD and every slot have its bits. Adam's rate has powers of the betas in it,
+// which are rounded once here and by Eigen's approximation there: one unit in the last place of beta_2^t, where 1 - beta_2^t
+// is small, would move the rate by 1e-5 of itself and a weight by 1e-5 of the learning rate. The goal is 1e-6 of the largest.
+#define ADAM_TOLERANCE 1e-6
+
+static bool weights_agree(const struct mst_optimizer *optimizer, const char *name, const float *got, const float *want,
+                          size_t n)
+{
+    if (strcmp(mst_optimizer_name(optimizer), "SGD") == 0)
+        return mst_test_floats_same_bits(name, got, want, n);
+    return mst_test_floats_close(name, got, want, n, ADAM_TOLERANCE);
+}
+
+static void check_case(const struct golden *golden, size_t index)
+{
+    const char *name = golden_case_name(golden, index);
+    struct mst_optimizer *optimizer;
+    struct mst_error err = {0};
+    float *slots[MST_OPTIMIZER_MAX_SLOTS];
+    size_t n, n_grads, n_slots;
+    char text[128];
+    const json_t *json = golden_case_value(golden, index, "optimizer");
+    if (mst_optimizer_parse(json, name, &optimizer, &err) != MST_OK)
+        fail_msg("%s", err.text);
+    const float *start = golden_tensor(golden, &n, "%s.w.0", name);
+    const float *grads = golden_tensor(golden, &n_grads, "%s.grads", name);
+    float *w = mst_alloc_array(n, sizeof *w);
+    memcpy(w, start, n * sizeof *w);
+    n_slots = mst_optimizer_n_slots(optimizer);
+    assert_int_equal(n_slots, json_array_size(golden_case_value(golden, index, "slots")));
+    for (size_t s = 0; s < n_slots; s++) {
+        slots[s] = mst_alloc_array(n, sizeof *w);
+        for (size_t i = 0; i < n; i++)
+            slots[s][i] = mst_optimizer_slot_initial(optimizer, s);
+    }
+    for (size_t step = 1; step <= n_grads / n; step++) {
+        assert_true(mst_optimizer_apply(optimizer, step - 1, n, grads + (step - 1) * n, w, w, slots));
+        if (step % 10 != 0)
+            continue;
+        const float *want = golden_tensor(golden, &n, "%s.w.%zu", name, step);
+        snprintf(text, sizeof text, "%s after %zu updates", name, step);
+        assert_true(weights_agree(optimizer, text, w, want, n));
+    }
+    for (size_t s = 0; s < n_slots; s++) {
+        // Keras's path of a slot is "<variable>_<slot>"
+        const float *want = golden_tensor(golden, &n, "%s.slot.kernel_%s", name, mst_optimizer_slot_name(optimizer, s));
+        snprintf(text, sizeof text, "%s, slot %s", name, mst_optimizer_slot_name(optimizer, s));
+        assert_true(mst_test_floats_same_bits(text, slots[s], want, n));
+        free(slots[s]);
+    }
+    free(w);
+    mst_optimizer_free(optimizer);
+}
+
+static void test_updates(void **state)
+{
+    (void)state;
+    struct golden *golden = golden_open("optimizers");
+    for (size_t i = 0; i < golden_n_cases(golden); i++)
+        check_case(golden, i);
+    golden_free(golden);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        golden_folder(argv[1]);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_updates)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,160 @@
+// Fifty steps of whole models, as one process trains them: weights every ten steps against Keras's, then loss and metrics of
+// an evaluation whose last batch is partial.
+#include "base/alloc.h"
+#include "golden_run.h"
+#include "optim/optimizer.h"
+#include "tests/lib/tensors_equal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// The goals. SGD adds up the gradients' rounding, 50 times about 1e-7 of a step that is small beside the weight.
+// Adam divides by the square root of the second moment, so a gradient near 0, known to 1e-7 of the largest only, moves its
+// weight by a whole learning rate: two correct implementations were measured to differ by 3e-6 after 50 steps.
+#define SGD_TOLERANCE  1e-6
+#define ADAM_TOLERANCE 2e-5
+
+static struct mst_device *device;
+
+struct training {
+    struct golden_run run;
+    struct mst_optimizer *optimizer;
+    size_t n_slots;
+    float ***slots; // slots[v][s]
+    size_t steps;
+    size_t batch;
+};
+
+static void start(struct training *t, const struct golden *golden, size_t index)
+{
+    struct mst_error err = {0};
+    const json_t *compile = golden_case_value(golden, index, "compile");
+    bool is_image = json_is_true(golden_case_value(golden, index, "is_image"));
+    *t = (struct training){.run = {.golden = golden, .index = index, .device = device}};
+    t->steps = (size_t)json_integer_value(golden_case_value(golden, index, "steps"));
+    t->batch = (size_t)json_integer_value(golden_case_value(golden, index, "batch"));
+    struct mst_program_options options = {.mode = MST_PROGRAM_TRAIN,
+                                          .max_batch = t->batch,
+                                          .feature_dtype = is_image ? MST_DTYPE_U8 : MST_DTYPE_F32};
+    assert_true(golden_run_init(&t->run, "w.0", &options));
+    if (mst_optimizer_parse(json_object_get(compile, "optimizer"), "optimizer", &t->optimizer, &err) != MST_OK)
+        fail_msg("%s", err.text);
+    t->n_slots = mst_optimizer_n_slots(t->optimizer);
+    t->slots = mst_alloc_array(t->run.n_variables, sizeof *t->slots);
+    for (size_t v = 0; v < t->run.n_variables; v++) {
+        t->slots[v] = mst_alloc_array(MST_OPTIMIZER_MAX_SLOTS, sizeof **t->slots);
+        for (size_t s = 0; s < t->n_slots; s++)
+            t->slots[v][s] = mst_alloc_array(mst_model_variable(t->run.model, v)->n_elements, sizeof(float));
+    }
+}
+
+static void finish(struct training *t)
+{
+    for (size_t v = 0; v < t->run.n_variables; v++) {
+        for (size_t s = 0; s < t->n_slots; s++)
+            free(t->slots[v][s]);
+        free(t->slots[v]);
+    }
+    free(t->slots);
+    mst_optimizer_free(t->optimizer);
+    golden_run_fini(&t->run);
+}
+
+static void check_weights(const struct training *t, size_t step)
+{
+    bool is_sgd = strcmp(mst_optimizer_name(t->optimizer), "SGD") == 0;
+    for (size_t v = 0; v < t->run.n_variables; v++) {
+        const char *variable = mst_model_variable(t->run.model, v)->name;
+        size_t n;
+        char text[200];
+        const float *want = golden_tensor(t->run.golden, &n, "%s.w.%zu.%s", t->run.name, step, variable);
+        snprintf(text, sizeof text, "%s after %zu steps, %s", t->run.name, step, variable);
+        assert_true(mst_test_floats_close(text, t->run.params[v], want, n, is_sgd ? SGD_TOLERANCE : ADAM_TOLERANCE));
+    }
+}
+
+static void train(struct training *t)
+{
+    for (size_t step = 1; step <= t->steps; step++) {
+        struct mst_program_step batch = golden_run_step(&t->run, (step - 1) * t->batch, t->batch);
+        golden_run_batch(&t->run, &batch);
+        for (size_t v = 0; v < t->run.n_variables; v++) {
+            size_t n = mst_model_variable(t->run.model, v)->n_elements;
+            float *w = t->run.params[v];
+            assert_true(mst_optimizer_apply(t->optimizer, step - 1, n, t->run.grads[v], w, w, t->slots[v]));
+        }
+        if (step % 10 == 0)
+            check_weights(t, step);
+    }
+}
+
+// What Keras's evaluate returned for Keras's own final weights, in batches of 24: 800 examples leave a batch of 8.
+static void check_evaluation(const struct golden *golden, size_t index, bool is_image)
+{
+    enum { EVAL_BATCH = 24 };
+    struct golden_run run = {.golden = golden, .index = index, .device = device};
+    struct mst_program_options options = {.mode = MST_PROGRAM_EVAL,
+                                          .max_batch = EVAL_BATCH,
+                                          .feature_dtype = is_image ? MST_DTYPE_U8 : MST_DTYPE_F32};
+    double loss_sum = 0;
+    double weight = 0;
+    double metric_sums[MST_MAX_METRICS] = {0};
+    size_t n;
+    assert_true(golden_run_init(&run, "w.50", &options));
+    for (size_t first = 0; first < run.n_examples; first += EVAL_BATCH) {
+        size_t left = run.n_examples - first;
+        struct mst_program_step step = golden_run_step(&run, first, left < EVAL_BATCH ? left : EVAL_BATCH);
+        struct mst_program_result result = golden_run_batch(&run, &step);
+        loss_sum += result.loss_sum;
+        weight += result.weight;
+        for (size_t m = 0; m < result.n_metrics; m++)
+            metric_sums[m] += result.metric_sums[m];
+    }
+    const float *want = golden_tensor(golden, &n, "%s.evaluated", run.name);
+    assert_int_equal(n, 1 + run.compile.n_metrics);
+    float got[1 + MST_MAX_METRICS] = {(float)(loss_sum / weight)};
+    // Keras adds the batches' losses in float32: a few times 1e-7 over 34 batches
+    assert_true(mst_test_floats_close(run.name, got, want, 1, 1e-6));
+    for (size_t m = 0; m < run.compile.n_metrics; m++) {
+        got[1 + m] = (float)(metric_sums[m] / weight);
+        assert_true(mst_test_floats_close(run.compile.metrics[m].name, got + 1 + m, want + 1 + m, 1, 1e-7));
+    }
+    golden_run_fini(&run);
+}
+
+static void test_trajectories(void **state)
+{
+    (void)state;
+    struct golden *golden = golden_open("trajectories");
+    for (size_t i = 0; i < golden_n_cases(golden); i++) {
+        struct training t;
+        start(&t, golden, i);
+        train(&t);
+        finish(&t);
+        check_evaluation(golden, i, json_is_true(golden_case_value(golden, i, "is_image")));
+    }
+    golden_free(golden);
+}
+
+int main(int argc, char **argv)
+{
+    struct mst_error err = {0};
+    if (argc > 1)
+        golden_folder(argv[1]);
+    if (mst_device_cpu_new(1, &device, &err) != MST_OK) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_trajectories)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    mst_device_free(device);
+    return failed;
+}
