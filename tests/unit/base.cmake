@@ -1,0 +1,3 @@
+foreach(file status bytes arena clock crc32c rng log metrics)
+    muster_test(test_base_${file} SOURCES test_base_${file}.c LINKS muster_base)
+endforeach()
