@@ -41,7 +41,7 @@ static mst_status add_rule(const char *word, size_t len, struct mst_error *err)
     const char *name = silent ? word + 1 : word;
     size_t name_len = silent ? len - 1 : equals ? (size_t)(equals - word) : 0;
     int level = silent ? -1 : equals ? level_of(equals + 1, len - name_len - 1) : -2;
-    if (name_len == 0 || name_len >= sizeof rules[0].component || level == -2)
+    if (name_len == 0 || name[0] == '-' || name_len >= sizeof rules[0].component || level == -2)
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "log filter: '%.*s' is neither component=error|warn|info|debug nor -component", (int)len, word);
     if (name_len == 3 && memcmp(name, "all", 3) == 0) {
@@ -92,8 +92,8 @@ void mst_log_write(enum mst_log_level level, const char *component, const char *
     char line[MAX_LINE];
     char time_text[32];
     mst_clock_print_wall(mst_clock_wall_ns(), time_text, sizeof time_text);
-    int head = snprintf(line, sizeof line, "%s %s %s %s: %s ", time_text, level_names[level], role_text, component,
-                        message);
+    int head =
+        snprintf(line, sizeof line, "%s %s %s %s: %s ", time_text, level_names[level], role_text, component, message);
     size_t used = head < 0 ? 0 : (size_t)head < sizeof line - 1 ? (size_t)head : sizeof line - 2;
     va_list args;
     va_start(args, keys);
