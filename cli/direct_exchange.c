@@ -7,8 +7,8 @@
 
 struct direct_bucket {
     struct mst_bucket *bucket;
-    struct mst_version *version;  // held; NULL before the first pull
-    const float **grads; // one a piece
+    struct mst_version *version; // held; NULL before the first pull
+    const float **grads;         // one a piece
 };
 
 struct direct_exchange {

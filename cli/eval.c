@@ -16,7 +16,8 @@ static void on_passed(void *context, const char *prefix, const char *why)
     fprintf(stderr, "muster eval: %s passed over: %s\n", prefix, why);
 }
 
-static void print_scores(const struct mst_job_context *context, const char *prefix, const struct mst_training_sums *sums)
+static void print_scores(const struct mst_job_context *context, const char *prefix,
+                         const struct mst_training_sums *sums)
 {
     const char *names[MST_METRICS_MAX];
     for (size_t i = 0; i < context->compile.n_metrics; i++)

@@ -16,7 +16,8 @@ static mst_status read_model(struct mst_job_context *context, struct mst_error *
     return mst_model_parse(mst_buf_view(&context->model_text), path, &context->model, err);
 }
 
-static mst_status read_all(struct mst_job_context *context, const struct mst_job_request *request, struct mst_error *err)
+static mst_status read_all(struct mst_job_context *context, const struct mst_job_request *request,
+                           struct mst_error *err)
 {
     MST_TRY(mst_job_load(request, &context->job, err));
     MST_TRY(read_model(context, err));

@@ -1,6 +1,6 @@
-// Puts roles and loops together. The control loop is this thread; the worker's and each of the PS's data loops have one of
-// their own. Without TF_CONFIG one process is chief, PS and worker: they talk over loopback like any others, but the worker
-// and the PS share one data loop, and pushes are calls.
+// Puts roles and loops together. The control loop is this thread; the worker's and each of the PS's data loops have one
+// of their own. Without TF_CONFIG one process is chief, PS and worker: they talk over loopback like any others, but the
+// worker and the PS share one data loop, and pushes are calls.
 #include "cli/run.h"
 
 #include "base/alloc.h"
@@ -53,7 +53,7 @@ struct run {
     struct mst_worker *worker;
     struct mst_exchange *direct;
     struct mst_server *worker_port; // a worker takes no calls; it only says so
-    int signal; // the one that ends us, or 0
+    int signal;                     // the one that ends us, or 0
     bool is_over;
     mst_status status;
     struct mst_error err;
@@ -143,8 +143,8 @@ static void on_signal(void *arg, int number)
         _exit(128 + number); // a second one ends at once
     run->signal = number;
     struct mst_error err;
-    mst_fail(&err, MST_UNAVAILABLE, "%s-%u was told to stop by %s with work left",
-             mst_cluster_role_name(run->cluster), run->cluster->index, number == SIGINT ? "SIGINT" : "SIGTERM");
+    mst_fail(&err, MST_UNAVAILABLE, "%s-%u was told to stop by %s with work left", mst_cluster_role_name(run->cluster),
+             run->cluster->index, number == SIGINT ? "SIGINT" : "SIGTERM");
     MST_LOG(WARN, "cli", "told to stop", "signal=%d", number);
     if (run->chief)
         mst_chief_fail(run->chief, MST_UNAVAILABLE, err.text);
@@ -195,7 +195,7 @@ static mst_status start_data_loops(struct run *run, struct mst_error *err)
     size_t n = 1;
     if (run->cluster->role == MST_ROLE_PS) {
         size_t n_cpus = mst_cpus_usable();
-        n = run->options->n_data_threads ? run->options->n_data_threads
+        n = run->options->n_data_threads        ? run->options->n_data_threads
             : n_cpus < DATA_THREADS_DEFAULT_MAX ? n_cpus
                                                 : DATA_THREADS_DEFAULT_MAX;
     }
@@ -251,7 +251,8 @@ static mst_status start_chief(struct run *run, struct mst_error *err)
                                       .listen_fd = run->options->listen_fd,
                                       .progress_fd = run->options->progress_fd,
                                       .started_ns = run->started_ns,
-                                      .n_threads = run->options->n_threads ? run->options->n_threads : mst_cpus_usable(),
+                                      .n_threads =
+                                          run->options->n_threads ? run->options->n_threads : mst_cpus_usable(),
                                       .on_end = on_role_end,
                                       .arg = run};
     run->chief_identity = identity_of(run, MST_PEER_CHIEF, run->cluster->index, run->cluster->address);
@@ -308,22 +309,22 @@ static mst_status start_worker(struct run *run, struct mst_error *err)
     if (!runs_chief(run))
         MST_TRY(open_worker_port(run, err));
     run->worker_identity = identity_of(run, MST_PEER_WORKER, worker_index(run), run->cluster->address);
-    struct mst_worker_config config = {.identity = &run->worker_identity,
-                                       .job = run->context->job,
-                                       .model = run->context->model,
-                                       .compile = &run->context->compile,
-                                       .loop = run->data_loops[0],
-                                       .control = run->control,
-                                       .resolver = run->resolver,
-                                       .chief_address = runs_chief(run) ? run->own_chief_address
-                                                                        : run->cluster->chief_address,
-                                       .ps_addresses = run->ps_addresses,
-                                       .n_ps = run->n_ps,
-                                       .n_threads = run->options->n_threads ? run->options->n_threads : mst_cpus_usable(),
-                                       .make_exchange = is_local ? make_direct : NULL,
-                                       .make_arg = run,
-                                       .on_end = on_worker_end,
-                                       .arg = run};
+    struct mst_worker_config config = {
+        .identity = &run->worker_identity,
+        .job = run->context->job,
+        .model = run->context->model,
+        .compile = &run->context->compile,
+        .loop = run->data_loops[0],
+        .control = run->control,
+        .resolver = run->resolver,
+        .chief_address = runs_chief(run) ? run->own_chief_address : run->cluster->chief_address,
+        .ps_addresses = run->ps_addresses,
+        .n_ps = run->n_ps,
+        .n_threads = run->options->n_threads ? run->options->n_threads : mst_cpus_usable(),
+        .make_exchange = is_local ? make_direct : NULL,
+        .make_arg = run,
+        .on_end = on_worker_end,
+        .arg = run};
     MST_TRY(mst_worker_new(&config, &run->worker, err));
     mst_worker_start(run->worker);
     return MST_OK;
