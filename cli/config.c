@@ -5,7 +5,26 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
+
+// New text with numbers as people write them, 0.1 and not 0.10000000000000001, unless one of them needs all 17 digits:
+// what is printed must read back as the same job.
+static char *text_of(const json_t *json)
+{
+    char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    MST_ASSERT(text);
+    json_t *again = json_loads(text, 0, NULL);
+    bool is_same = json_equal(json, again) == 1;
+    json_decref(again);
+    if (is_same)
+        return text;
+    free(text);
+    text = json_dumps(json, JSON_INDENT(2));
+    MST_ASSERT(text);
+    return text;
+}
 
 mst_status mst_config_print(const struct mst_cluster *cluster, const struct mst_job *job, FILE *out,
                             struct mst_error *err)
@@ -16,9 +35,11 @@ mst_status mst_config_print(const struct mst_cluster *cluster, const struct mst_
     MST_ASSERT(json);
     if (!job)
         json_object_set_new(json, "job", json_null());
-    int failed = json_dumpf(json, out, JSON_INDENT(2));
+    char *text = text_of(json);
     json_decref(json);
-    if (failed || fputc('\n', out) == EOF || fflush(out) != 0)
+    bool is_written = fputs(text, out) != EOF && fputc('\n', out) != EOF && fflush(out) == 0;
+    free(text);
+    if (!is_written)
         return mst_fail(err, MST_UNAVAILABLE, "the configuration cannot be written: %s", strerror(errno));
     return MST_OK;
 }

@@ -83,8 +83,6 @@ void mst_progress_take(struct mst_progress *progress, const json_t *event)
         take_number(event, "epoch", &progress->n_epochs_done);
     } else if (strcmp(what, "waiting") == 0) {
         take_text(event, "text", progress->waiting, sizeof progress->waiting);
-    } else if (strcmp(what, "checkpoint") == 0) {
-        take_text(event, "prefix", progress->checkpoint, sizeof progress->checkpoint);
     } else if (strcmp(what, "finished") == 0) {
         progress->has_finished = true;
     }
@@ -188,8 +186,8 @@ static const char *mark_of(enum mst_task_state state, bool has_utf8)
     return "?";
 }
 
-// "ps ✓✓", or "ps 12/16" when there are many.
-static void append_role(const struct mst_progress_style *style, enum mst_task_role role, const char *name, char *out)
+// "ps ✓✓" or "p✓✓"; "ps 12/16" when there are many.
+static void append_role(const struct mst_progress_style *style, enum mst_task_role role, const char *title, char *out)
 {
     size_t n = 0;
     size_t n_up = 0;
@@ -204,9 +202,9 @@ static void append_role(const struct mst_progress_style *style, enum mst_task_ro
     }
     size_t used = strlen(out);
     if (n <= MARKS_MAX)
-        snprintf(out + used, FIELD_BYTES - used, "%s%s %s", used ? " " : "", name, marks);
+        snprintf(out + used, FIELD_BYTES - used, "%s%s%s", used ? " " : "", title, marks);
     else
-        snprintf(out + used, FIELD_BYTES - used, "%s%s %zu/%zu", used ? " " : "", name, n_up, n);
+        snprintf(out + used, FIELD_BYTES - used, "%s%s%zu/%zu", used ? " " : "", title, n_up, n);
 }
 
 static void fill_tasks(const struct mst_progress_style *style, struct field *field)
@@ -214,10 +212,11 @@ static void fill_tasks(const struct mst_progress_style *style, struct field *fie
     if (!style->has_marks)
         return;
     for (int role = 0; role < MST_TASK_ROLES; role++) {
-        const char *name = mst_task_role_name((enum mst_task_role)role);
-        const char initial[] = {name[0], '\0'};
-        append_role(style, (enum mst_task_role)role, name, field->wide);
-        append_role(style, (enum mst_task_role)role, initial, field->narrow);
+        char title[16];
+        snprintf(title, sizeof title, "%s ", mst_task_role_name((enum mst_task_role)role));
+        append_role(style, (enum mst_task_role)role, title, field->wide);
+        title[1] = '\0'; // its first letter
+        append_role(style, (enum mst_task_role)role, title, field->narrow);
     }
 }
 

@@ -39,8 +39,7 @@ struct mst_progress {
         char name[48];
         double value;
     } metrics[MST_PROGRESS_METRICS];
-    char waiting[256];    // for whom the chief waits, or ""
-    char checkpoint[512]; // the last one's prefix, or ""
+    char waiting[256]; // for whom the chief waits, or ""
 };
 
 /** How a line is to look. */
