@@ -38,10 +38,11 @@ static mst_status refuse(const struct walk *walk, const char *path, const char *
     return MST_INVALID_ARGUMENT;
 }
 
-// A key or a value as it stands in the file, short enough for a sentence, without control characters.
+// A value as it stands in the file, short enough for a sentence, without control characters. 15 digits are what a
+// double keeps of what people write: 0.1, not 0.10000000000000001.
 static void shorten(const json_t *value, char *out, size_t out_bytes)
 {
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15));
     bool is_long = text && strlen(text) > 60;
     snprintf(out, out_bytes, "%.60s%s", text ? text : "", is_long ? "…" : "");
     free(text);

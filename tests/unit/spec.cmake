@@ -1,2 +1,6 @@
 muster_test(test_spec_tf_config SOURCES test_spec_tf_config.c config_cases.c LINKS muster_cli
             ARGS ${CMAKE_SOURCE_DIR}/tests/golden/config/tf_config.txt)
+muster_test(test_spec_partitioner SOURCES test_spec_partitioner.c LINKS muster_spec)
+muster_test(test_spec_python_text SOURCES test_spec_python_text.c LINKS muster_spec)
+muster_test(test_spec_json_source SOURCES test_spec_json_source.c LINKS muster_spec)
+muster_test(test_spec_job SOURCES test_spec_job.c LINKS muster_spec)
