@@ -212,7 +212,8 @@ static void sparse_crossentropy(const struct mst_loss *slice, float *losses)
         sparse_from_probabilities(slice, losses);
 }
 
-// Σ t (ln Σ e^z - z); by x: softmax Σ t - t.
+// Σ t (ln Σ e^z - z); by z it is taken to be softmax - t, as TensorFlow does, also where the targets of a row do not
+// add up to 1 (tests/golden: plain_linear_weights).
 static void crossentropy_from_logits(const struct mst_loss *slice, float *losses)
 {
     const size_t columns = slice->columns;
@@ -230,7 +231,7 @@ static void crossentropy_from_logits(const struct mst_loss *slice, float *losses
         float weight = sum_row(columns, t);
         losses[r] = log_f(sum) * weight - losses[r];
         for (size_t j = 0; j < columns; j++)
-            grad[j] = (grad[j] / sum * weight - t[j]) * scale;
+            grad[j] = (grad[j] / sum - t[j]) * scale;
     }
 }
 
