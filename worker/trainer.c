@@ -1,6 +1,6 @@
 // Everything is driven by two facts: the session says which batch may be computed, and answers of the exchange say when
-// the next one may. With a direct carrier answers come from within push, with sockets from the loop; so answers only note
-// what changed, and `advance` alone computes. It never calls itself.
+// the next one may. Answers come from within push (direct carrier) or from the loop (sockets) and only note what changed; the
+// step itself is the loop's work between its rounds, so that it may poll the sockets while it computes.
 #include "worker/trainer.h"
 
 #include "base/alloc.h"
@@ -19,11 +19,15 @@ struct mst_trainer {
     unsigned *n_missing; // by bucket: gradients of it that are not ready in this step
     uint64_t n_steps;
     struct mst_training_sums open;   // of the lease being trained
-    struct mst_training_sums closed; // of leases done and not yet told
+    struct mst_training_sums closed; // of all leases done under this number
     uint64_t staleness; // of the step in flight: the largest of its buckets
-    bool is_advancing;
+    bool is_computing;
+    bool is_step_done;  // all buckets have answered
+    bool is_lease_done; // and it was the last step of its lease
     bool is_failed;
 };
+
+static bool train_one(void *arg);
 
 mst_status mst_trainer_new(const struct mst_trainer_config *config, struct mst_trainer **out, struct mst_error *err)
 {
@@ -35,6 +39,7 @@ mst_status mst_trainer_new(const struct mst_trainer_config *config, struct mst_t
     trainer->config = *config;
     trainer->n_missing = n_missing;
     mst_session_init(&trainer->session, config->layout->n_buckets);
+    mst_loop_set_work(config->loop, train_one, trainer);
     *out = trainer;
     return MST_OK;
 }
@@ -43,6 +48,7 @@ void mst_trainer_free(struct mst_trainer *trainer)
 {
     if (!trainer)
         return;
+    mst_loop_set_work(trainer->config.loop, NULL, NULL);
     mst_session_fini(&trainer->session);
     free(trainer->n_missing);
     free(trainer);
@@ -75,17 +81,27 @@ static void fill_prefetch(struct mst_trainer *trainer)
     }
 }
 
+// False: fenced while it computed; the step is nobody's any more.
+static bool is_ours(const struct mst_trainer *trainer)
+{
+    return trainer->push.number == trainer->session.number;
+}
+
+static void push_bucket(struct mst_trainer *trainer, size_t bucket)
+{
+    if (!is_ours(trainer))
+        return;
+    trainer->exchange->ops->push(trainer->exchange, bucket, &trainer->push, trainer->weight);
+    mst_loop_poll(trainer->config.loop); // what did not fit into the socket goes out while the next layer is computed
+}
+
 static void on_gradient(void *context, size_t variable)
 {
     struct mst_trainer *trainer = context;
     const struct mst_layout *layout = trainer->config.layout;
-    for (size_t r = 0; r < layout->n_runs; r++) {
-        if (layout->runs[r].variable != variable)
-            continue;
-        size_t bucket = layout->runs[r].bucket;
-        if (--trainer->n_missing[bucket] == 0)
-            trainer->exchange->ops->push(trainer->exchange, bucket, &trainer->push, trainer->weight);
-    }
+    for (size_t r = 0; r < layout->n_runs; r++)
+        if (layout->runs[r].variable == variable && --trainer->n_missing[layout->runs[r].bucket] == 0)
+            push_bucket(trainer, layout->runs[r].bucket);
 }
 
 static void note_result(struct mst_trainer *trainer, const struct mst_program_result *result, size_t n_examples)
@@ -99,6 +115,23 @@ static void note_result(struct mst_trainer *trainer, const struct mst_program_re
         sums->metric_sums[i] += result->metric_sums[i];
         sums->metric_weights[i] += result->weight;
     }
+}
+
+// After the answers and after the computation: with a direct carrier, or a fast server, the last answer comes first.
+static void step_done(struct mst_trainer *trainer)
+{
+    trainer->is_step_done = false;
+    trainer->n_steps++;
+    trainer->open.staleness_sum += trainer->staleness;
+    if (trainer->open.staleness_max < trainer->staleness)
+        trainer->open.staleness_max = trainer->staleness;
+    trainer->config.events.on_step(trainer->config.events.arg, trainer->n_steps);
+    if (!trainer->is_lease_done)
+        return;
+    trainer->is_lease_done = false;
+    mst_training_sums_add(&trainer->closed, &trainer->open);
+    trainer->open = (struct mst_training_sums){0};
+    trainer->config.events.wants_lease(trainer->config.events.arg);
 }
 
 static void compute(struct mst_trainer *trainer, const struct mst_batch *batch)
@@ -120,7 +153,9 @@ static void compute(struct mst_trainer *trainer, const struct mst_batch *batch)
                                     .context = trainer};
     struct mst_program_result result;
     struct mst_error err;
+    trainer->is_computing = true;
     mst_status status = mst_program_run(trainer->config.program, &step, &result, &err);
+    trainer->is_computing = false;
     if (status != MST_OK) {
         fail(trainer, status, err.text);
     } else if (!result.loss_is_finite) {
@@ -130,17 +165,23 @@ static void compute(struct mst_trainer *trainer, const struct mst_batch *batch)
                  (unsigned long long)trainer->push.step, (unsigned long long)batch->epoch + 1,
                  (unsigned long long)batch->number, result.bad_layer_name);
         fail(trainer, MST_DATA_LOSS, err.text);
-    } else {
+    } else if (is_ours(trainer)) {
         note_result(trainer, &result, batch->n_examples);
+        if (trainer->is_step_done)
+            step_done(trainer);
     }
 }
 
-static bool train_one(struct mst_trainer *trainer)
+// The loop's work: one batch, if there is one to compute. True if another one can follow at once.
+static bool train_one(void *arg)
 {
+    struct mst_trainer *trainer = arg;
     struct mst_session_batch next;
-    if (trainer->is_failed || !mst_session_next_batch(&trainer->session, &next))
+    if (trainer->is_failed)
         return false;
-    fill_prefetch(trainer);
+    fill_prefetch(trainer); // also while answers are under way
+    if (!mst_session_next_batch(&trainer->session, &next))
+        return false;
     const struct mst_batch *batch;
     struct mst_error err;
     mst_status status = mst_prefetch_take(trainer->config.prefetch, &batch, &err);
@@ -151,19 +192,7 @@ static bool train_one(struct mst_trainer *trainer)
     MST_ASSERT(batch->epoch == next.epoch && batch->number == next.batch);
     compute(trainer, batch);
     mst_prefetch_release(trainer->config.prefetch);
-    return true;
-}
-
-static void advance(struct mst_trainer *trainer)
-{
-    if (trainer->is_advancing)
-        return;
-    trainer->is_advancing = true;
-    while (train_one(trainer))
-        mst_loop_poll(trainer->config.loop); // control messages, and answers that are there already
-    if (!trainer->is_failed)
-        fill_prefetch(trainer); // while the answers are under way
-    trainer->is_advancing = false;
+    return !trainer->is_failed && mst_session_next_batch(&trainer->session, &next);
 }
 
 void mst_trainer_admitted(struct mst_trainer *trainer, uint64_t number)
@@ -173,7 +202,6 @@ void mst_trainer_admitted(struct mst_trainer *trainer, uint64_t number)
     mst_session_admitted(&trainer->session, number);
     trainer->exchange->ops->pull(trainer->exchange, number);
     trainer->config.events.wants_lease(trainer->config.events.arg);
-    advance(trainer);
 }
 
 void mst_trainer_fenced(struct mst_trainer *trainer)
@@ -183,43 +211,43 @@ void mst_trainer_fenced(struct mst_trainer *trainer)
     mst_prefetch_drop(trainer->config.prefetch);
     trainer->open = (struct mst_training_sums){0};
     trainer->closed = (struct mst_training_sums){0};
+    trainer->is_step_done = trainer->is_lease_done = false;
 }
 
 void mst_trainer_lease(struct mst_trainer *trainer, uint64_t number, const struct mst_session_lease *lease)
 {
     mst_session_lease(&trainer->session, number, lease);
     trainer->config.events.wants_lease(trainer->config.events.arg);
-    advance(trainer);
 }
 
-bool mst_trainer_take_question(struct mst_trainer *trainer, struct mst_session_request *out,
-                               struct mst_training_sums *sums)
+bool mst_trainer_question(struct mst_trainer *trainer, struct mst_session_request *out, struct mst_training_sums *sums)
 {
+    *sums = trainer->closed;
     if (!mst_session_wants_lease(&trainer->session, out))
         return false;
-    *sums = trainer->closed;
-    trainer->closed = (struct mst_training_sums){0};
+    mst_session_asked(&trainer->session, out);
     return true;
 }
 
-static void step_done(struct mst_trainer *trainer, uint64_t done_before)
+void mst_trainer_ask_again(struct mst_trainer *trainer)
 {
-    trainer->n_steps++;
-    trainer->open.staleness_sum += trainer->staleness;
-    if (trainer->open.staleness_max < trainer->staleness)
-        trainer->open.staleness_max = trainer->staleness;
-    trainer->config.events.on_step(trainer->config.events.arg, trainer->n_steps);
-    if (trainer->session.done_seq == done_before)
+    mst_session_ask_again(&trainer->session);
+}
+
+static void note_pushed(struct mst_trainer *trainer, const struct mst_exchange_answer *answer)
+{
+    uint64_t done_before = trainer->session.done_seq;
+    if (!mst_session_pushed(&trainer->session, answer->number, answer->step, answer->bucket))
         return;
-    mst_training_sums_add(&trainer->closed, &trainer->open);
-    trainer->open = (struct mst_training_sums){0};
-    trainer->config.events.wants_lease(trainer->config.events.arg);
+    trainer->is_lease_done = trainer->session.done_seq != done_before;
+    trainer->is_step_done = true;
+    if (!trainer->is_computing)
+        step_done(trainer);
 }
 
 static void on_answered(void *arg, const struct mst_exchange_answer *answer)
 {
     struct mst_trainer *trainer = arg;
-    uint64_t done_before = trainer->session.done_seq;
     if (!answer->is_finite) {
         char text[160];
         snprintf(text, sizeof text, "step %llu made parameters of bucket %zu NaN or Inf; lower the learning rate",
@@ -231,9 +259,8 @@ static void on_answered(void *arg, const struct mst_exchange_answer *answer)
         trainer->staleness = answer->staleness;
     if (answer->step == 0)
         mst_session_pulled(&trainer->session, answer->number, answer->bucket);
-    else if (mst_session_pushed(&trainer->session, answer->number, answer->step, answer->bucket))
-        step_done(trainer, done_before);
-    advance(trainer);
+    else
+        note_pushed(trainer, answer);
 }
 
 static void on_refused(void *arg, mst_status status, const char *text)

@@ -33,7 +33,7 @@ struct mst_trainer_events {
 };
 
 struct mst_trainer_config {
-    struct mst_loop *loop;       // polled between steps
+    struct mst_loop *loop;       // the step is its work (event/loop.h)
     struct mst_program *program; // borrowed
     struct mst_prefetch *prefetch;
     struct mst_batches *batches;
@@ -53,10 +53,11 @@ void mst_trainer_admitted(struct mst_trainer *trainer, uint64_t number);
 void mst_trainer_fenced(struct mst_trainer *trainer);
 /** A lease came for the question that was asked. */
 void mst_trainer_lease(struct mst_trainer *trainer, uint64_t number, const struct mst_session_lease *lease);
-/** True if a lease is to be asked for: what to ask in *out, and in *sums what the leases done since the last question
- *  measured (they are then forgotten here: the caller repeats the same question until it is answered). */
-bool mst_trainer_take_question(struct mst_trainer *trainer, struct mst_session_request *out,
-                               struct mst_training_sums *sums);
+/** True if the chief is to be asked now: what in *out, and in *sums what all leases done under this number measured. The
+ *  caller sends it: the question counts as under way until it is answered or mst_trainer_ask_again. */
+bool mst_trainer_question(struct mst_trainer *trainer, struct mst_session_request *out, struct mst_training_sums *sums);
+/** The question was lost, or answered with "wait". */
+void mst_trainer_ask_again(struct mst_trainer *trainer);
 /** What an exchange is to call. Owner: borrowed */
 struct mst_exchange_events mst_trainer_exchange_events(struct mst_trainer *trainer);
 /** Connects the carrier, which is made after the trainer because it needs its events. */

@@ -40,6 +40,9 @@ struct mst_loop {
     struct mailbox inbox;   // guarded by lock
     struct mailbox running; // loop's own: the one being worked off
     struct mst_loop_hook *hooks;
+    bool (*work)(void *arg);
+    void *work_arg;
+    bool has_more_work;
     atomic_bool stopped;
     atomic_bool is_owned; // owner is set; release/acquire, so that owner is seen with it
     pthread_t owner;
@@ -135,11 +138,17 @@ static void take_ownership(struct mst_loop *loop)
     atomic_store_explicit(&loop->is_owned, true, memory_order_release);
 }
 
-// One round of events; blocks for one unless `flags` say otherwise.
-static void run_round(struct mst_loop *loop, int flags)
+static void run_events(struct mst_loop *loop, int flags)
 {
     int result = event_base_loop(loop->base, flags);
     MST_ASSERT(result >= 0); // epoll itself failed
+}
+
+// One round: waits for an event unless there is work at once, runs what is ready, then works.
+static void run_round(struct mst_loop *loop)
+{
+    run_events(loop, loop->has_more_work ? EVLOOP_NONBLOCK : EVLOOP_ONCE);
+    loop->has_more_work = loop->work && loop->work(loop->work_arg);
 }
 
 // True once for each stop.
@@ -153,13 +162,20 @@ void mst_loop_run(struct mst_loop *loop)
 {
     take_ownership(loop);
     while (!take_stop(loop))
-        run_round(loop, EVLOOP_ONCE);
+        run_round(loop);
 }
 
 void mst_loop_poll(struct mst_loop *loop)
 {
     take_ownership(loop);
-    run_round(loop, EVLOOP_NONBLOCK);
+    run_events(loop, EVLOOP_NONBLOCK);
+}
+
+void mst_loop_set_work(struct mst_loop *loop, bool (*work)(void *arg), void *arg)
+{
+    loop->work = work;
+    loop->work_arg = arg;
+    loop->has_more_work = false;
 }
 
 static void on_limit(evutil_socket_t fd, short what, void *arg)
@@ -182,7 +198,7 @@ bool mst_loop_run_until(struct mst_loop *loop, bool (*done)(void *arg), void *ar
     }
     bool is_done = done(arg);
     while (!is_done && !is_over && !take_stop(loop)) {
-        run_round(loop, EVLOOP_ONCE);
+        run_round(loop);
         is_done = done(arg);
     }
     if (limit)

@@ -32,8 +32,12 @@ const char *mst_loop_name(const struct mst_loop *loop);
 
 /** Runs events on this thread until mst_loop_stop; a stop that came before makes it return at once. */
 void mst_loop_run(struct mst_loop *loop);
-/** Runs what is ready now and returns without blocking: a worker calls it between layers (not from within an event). */
+/** Runs what is ready now and returns without blocking. For work (below) that takes long; not from within an event. */
 void mst_loop_poll(struct mst_loop *loop);
+/** Has work(arg) run after each round of events, outside of any, so that it may take long and poll. True from it: there is
+ *  more to do at once, so the next round does not wait for events. NULL: no more. One a loop. Thread: loop
+ *  Owner: keeps arg */
+void mst_loop_set_work(struct mst_loop *loop, bool (*work)(void *arg), void *arg);
 /** Runs events until done(arg) is true, the loop is stopped, or timeout_ms (UINT64_MAX: no limit) have passed; returns
  *  done(arg). done is asked after each round of events. */
 bool mst_loop_run_until(struct mst_loop *loop, bool (*done)(void *arg), void *arg, uint64_t timeout_ms);
