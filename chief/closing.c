@@ -51,8 +51,10 @@ static struct mst_role_figures *gather_figures(struct mst_chief *chief, size_t *
     for (size_t i = 0; i < chief->config.n_ps; i++)
         all[n++] = chief->links[i].figures;
     for (size_t i = 0; i < chief->n_figures; i++)
-        if (chief->figures[i].role)
-            all[n++] = chief->figures[i];
+        if (chief->figures[i].role) {
+            all[n] = chief->figures[i];
+            all[n++].n_updates = mst_coordinator_steps_of(&chief->coordinator, (uint32_t)i);
+        }
     *n_out = n;
     return all;
 }

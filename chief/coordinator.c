@@ -12,9 +12,11 @@
 enum { LEASE_TARGET_MS = 200, FIRST_LEASE_BATCHES = 4, LEASE_BATCHES_MAX = 4096 };
 
 struct mst_worker_pace {
-    uint64_t number; // incarnation it was measured on
-    uint64_t last_batches; // size of the last lease
-    uint64_t last_ms;      // when it was given
+    uint64_t number;                  // incarnation it was measured on
+    uint64_t last_batches;            // size of the last lease
+    uint64_t last_ms;                 // when it was given
+    struct mst_training_sums counted; // of what it reported
+    uint64_t n_steps;                 // all that were reported for the index, by any incarnation
 };
 
 void mst_coordinator_init(struct mst_coordinator *c, const struct mst_coordinator_config *config)
@@ -54,7 +56,7 @@ static struct mst_worker_pace *pace_of(struct mst_coordinator *c, uint32_t worke
         c->n_paces = n;
     }
     if (c->paces[worker].number != number)
-        c->paces[worker] = (struct mst_worker_pace){.number = number};
+        c->paces[worker] = (struct mst_worker_pace){.number = number, .n_steps = c->paces[worker].n_steps};
     return &c->paces[worker];
 }
 
@@ -87,11 +89,15 @@ static void take_completed(struct mst_coordinator *c, const struct mst_lease_ask
         any = true;
         epoch = lease.epoch;
     }
-    // A repeated question completes nothing, so its sums are not counted again.
     if (!any)
-        return;
-    mst_training_sums_add(&c->total, &ask->sums);
-    mst_training_sums_add(sums_of_epoch(c, epoch), &ask->sums);
+        return; // a repeated or late question: what it reports is counted, or will be by a newer one
+    struct mst_worker_pace *pace = pace_of(c, ask->worker, ask->number);
+    struct mst_training_sums news = ask->sums;
+    mst_training_sums_subtract(&news, &pace->counted);
+    pace->counted = ask->sums;
+    pace->n_steps += news.steps;
+    mst_training_sums_add(&c->total, &news);
+    mst_training_sums_add(sums_of_epoch(c, epoch), &news);
 }
 
 void mst_coordinator_skip(struct mst_coordinator *c, uint64_t n_steps)
@@ -126,6 +132,11 @@ void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease
     answer->kind = kind == MST_LEASE_GRANTED    ? MST_ANSWER_LEASE
                    : kind == MST_LEASE_FINISHED ? MST_ANSWER_FINISHED
                                                 : MST_ANSWER_WAIT;
+}
+
+uint64_t mst_coordinator_steps_of(const struct mst_coordinator *c, uint32_t worker)
+{
+    return worker < c->n_paces ? c->paces[worker].n_steps : 0;
 }
 
 size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms)

@@ -29,7 +29,7 @@ struct mst_lease_ask {
     uint64_t number;
     uint64_t seq;      // the lease wanted
     uint64_t done_seq; // leases done
-    struct mst_training_sums sums; // over the leases that are done and were not reported before
+    struct mst_training_sums sums; // over all leases done under this number
 };
 
 enum mst_answer_kind {
@@ -76,6 +76,8 @@ void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease
                                struct mst_lease_answer *answer);
 /** Counts the first n_steps steps as done, by the run that is resumed. Before anybody asks. */
 void mst_coordinator_skip(struct mst_coordinator *c, uint64_t n_steps);
+/** Steps that were reported for a worker's index, by any incarnation. */
+uint64_t mst_coordinator_steps_of(const struct mst_coordinator *c, uint32_t worker);
 /** Declares dead who was silent too long; returns how many fences began. */
 size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms);
 /** A PS answered a fence. True when it was the last one: the worker's leases are taken back, the figures in *revoked. */

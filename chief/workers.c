@@ -138,12 +138,33 @@ static bool try_map(struct mst_chief *chief, struct mst_conn *conn, const struct
     return true;
 }
 
+static void answer_wait(struct mst_conn *conn, const struct mst_message *message)
+{
+    struct mst_lease_answer wait = {.kind = MST_ANSWER_WAIT};
+    reply_lease(conn, message, &wait);
+}
+
+// A worker that asks anew has more to tell: its older question is over.
+static void supersede(struct mst_chief *chief, const struct worker_conn *from)
+{
+    for (struct parked **at = &chief->parked; *at;) {
+        struct parked *parked = *at;
+        if (parked->from != from || parked->method != MST_METHOD_LEASE) {
+            at = &parked->next;
+            continue;
+        }
+        struct mst_message message = {.method = parked->method, .call = parked->call};
+        answer_wait(from->conn, &message);
+        *at = parked->next;
+        free(parked);
+    }
+}
+
 static bool hold_no_longer(const struct parked *parked, struct mst_conn *conn, const struct mst_message *message)
 {
     if (parked->method != MST_METHOD_LEASE || mst_clock_monotonic_ms() - parked->since_ms < HOLD_MS)
         return false;
-    struct mst_lease_answer wait = {.kind = MST_ANSWER_WAIT};
-    reply_lease(conn, message, &wait);
+    answer_wait(conn, message);
     return true;
 }
 
@@ -184,6 +205,7 @@ static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message 
     }
     struct mst_lease_ask ask = {lease.index, lease.number, lease.seq, lease.done_seq, lease.sums};
     mst_membership_heard(&chief->coordinator.membership, ask.worker, ask.number, mst_clock_monotonic_ms());
+    supersede(chief, from);
     if (!try_lease(chief, conn, message, &ask))
         park(chief, from, message, &ask);
     if (chief->phase < CHIEF_TELLING)
@@ -216,7 +238,6 @@ static void note_figures(struct mst_chief *chief, const struct mst_msg_heartbeat
     figures->cpu_seconds = heartbeat->cpu_seconds;
     if (figures->max_rss_bytes < heartbeat->max_rss_bytes)
         figures->max_rss_bytes = heartbeat->max_rss_bytes;
-    figures->n_updates = heartbeat->progress;
     if (heartbeat->progress > 0 && chief->first_step_ns == 0) {
         chief->first_step_ns = mst_clock_monotonic_ns();
         MST_LOG(INFO, "chief", "first step", "seconds=%.3f",

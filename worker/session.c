@@ -48,7 +48,20 @@ void mst_session_fenced(struct mst_session *s)
 bool mst_session_wants_lease(const struct mst_session *s, struct mst_session_request *out)
 {
     *out = (struct mst_session_request){s->number, s->done_seq + s->n_leases + 1, s->done_seq};
-    return s->number != 0 && !s->is_finished && s->n_leases < MST_SESSION_LEASES;
+    if (s->number == 0 || s->is_finished || s->n_leases == MST_SESSION_LEASES)
+        return false;
+    return !s->is_asked || s->asked.seq != out->seq || s->asked.done_seq != out->done_seq;
+}
+
+void mst_session_asked(struct mst_session *s, const struct mst_session_request *request)
+{
+    s->is_asked = true;
+    s->asked = *request;
+}
+
+void mst_session_ask_again(struct mst_session *s)
+{
+    s->is_asked = false;
 }
 
 void mst_session_lease(struct mst_session *s, uint64_t number, const struct mst_session_lease *lease)

@@ -2,7 +2,7 @@
  *  What a worker has been given and what it has outstanding: its number, its leases, the step in flight. Pure.
  *
  *      mst_session_admitted(&s, number);                 // by the chief: everything of an earlier number is forgotten
- *      if (mst_session_wants_lease(&s, &request)) …      // send it, again after a reconnect; answer: mst_session_lease
+ *      if (mst_session_wants_lease(&s, &request)) …      // send it: mst_session_asked; answer: mst_session_lease
  *      if (mst_session_next_batch(&s, &batch)) …         // all parameters are in, nothing is outstanding: compute it
  *      mst_session_push_all(&s, &push);                  // one push a bucket, all with this identity
  *      mst_session_pushed(&s, bucket, push.step);        // a bucket answered; after the last one the batch is done
@@ -28,7 +28,7 @@ struct mst_session_lease {
     uint64_t n_batches;
 };
 
-/** What is asked of the chief: lease number seq, and how many leases are done. */
+/** What is asked of the chief: lease number seq; and told: how many leases are done. */
 struct mst_session_request {
     uint64_t number;
     uint64_t seq;
@@ -57,6 +57,8 @@ struct mst_session {
     struct mst_session_lease leases[MST_SESSION_LEASES];
     size_t n_leases;
     uint64_t n_done;            // batches of leases[0] done
+    bool is_asked;              // `asked` is under way
+    struct mst_session_request asked;
     unsigned char *outstanding; // by bucket: the push (or first pull) is not answered yet
     size_t n_buckets;
     size_t n_outstanding;
@@ -72,8 +74,13 @@ void mst_session_fini(struct mst_session *s);
 void mst_session_admitted(struct mst_session *s, uint64_t number);
 /** The chief or a PS said that this incarnation is fenced: nothing acts until admitted again. */
 void mst_session_fenced(struct mst_session *s);
-/** True if a lease is to be asked for, with what to ask in *out. */
+/** True if the chief is to be asked: a place for a lease is free, and the question (in *out) is another than the one under
+ *  way. A lease that is done makes another question of it: the chief may be waiting for just that to end the job. */
 bool mst_session_wants_lease(const struct mst_session *s, struct mst_session_request *out);
+/** The question was sent. */
+void mst_session_asked(struct mst_session *s, const struct mst_session_request *request);
+/** No question is under way any more: it was lost, or answered with "wait". */
+void mst_session_ask_again(struct mst_session *s);
 /** A lease for this request came; ignored unless it is the one that is due. */
 void mst_session_lease(struct mst_session *s, uint64_t number, const struct mst_session_lease *lease);
 /** The chief said that nothing is left to train. */

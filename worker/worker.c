@@ -28,14 +28,6 @@ enum {
     EXCHANGE_LEASES = 4,  // leases without an answer before a push is sent again over a new connection
 };
 
-// A lease question, frozen until it is answered: asked again in the same words, so that nothing counts twice.
-struct question {
-    bool is_open;
-    bool is_sent;
-    struct mst_session_request request;
-    struct mst_training_sums sums;
-};
-
 struct mst_worker {
     struct mst_worker_config config;
     struct mst_dataset *dataset;
@@ -56,7 +48,7 @@ struct mst_worker {
     float **grads;
     struct mst_exchange *exchange;
     struct mst_trainer *trainer;
-    struct question question;
+    size_t n_questions; // to the chief that are not answered
     struct mst_metric *steps_metric;
     _Atomic bool is_ready;
     bool is_over;
@@ -127,7 +119,7 @@ static void on_fenced(void *arg)
 {
     struct mst_worker *worker = arg;
     MST_LOG(WARN, "worker", "fenced", "number=%llu", (unsigned long long)worker->number);
-    worker->question = (struct question){0};
+    worker->n_questions = 0;
     mst_trainer_fenced(worker->trainer);
     mst_peer_retry(worker->chief, "greeting again for a new number");
 }
@@ -181,8 +173,14 @@ static void take_lease(struct mst_worker *worker, const struct mst_msg_lease_rep
         end(worker, MST_INTERNAL, "the chief gave a lease outside the data: do all processes read the same files?");
         return;
     }
-    worker->question.is_open = false;
     mst_trainer_lease(worker->trainer, worker->number, &lease);
+}
+
+// Unless a newer question is under way: then that one's answer counts.
+static void ask_later(struct mst_worker *worker)
+{
+    if (worker->n_questions == 0)
+        mst_timer_start_once(&worker->ask_again, ASK_AGAIN_MS);
 }
 
 static void take_answer(struct mst_worker *worker, const struct mst_msg_lease_reply *reply)
@@ -192,7 +190,7 @@ static void take_answer(struct mst_worker *worker, const struct mst_msg_lease_re
         take_lease(worker, reply);
         break;
     case MST_LEASE_REPLY_WAIT:
-        mst_timer_start_once(&worker->ask_again, ASK_AGAIN_MS);
+        ask_later(worker);
         break;
     case MST_LEASE_REPLY_FENCED:
         on_fenced(worker);
@@ -210,13 +208,14 @@ static void take_answer(struct mst_worker *worker, const struct mst_msg_lease_re
 static void on_answer(void *arg, const struct mst_reply *reply)
 {
     struct mst_worker *worker = arg;
-    worker->question.is_sent = false;
+    if (worker->n_questions > 0)
+        worker->n_questions--;
     if (worker->is_over)
         return;
     if (reply->status != MST_OK) {
         // The link broke or the chief is busy: on_chief_up asks again, and so does the timer if the link is still up.
         MST_LOG(DEBUG, "worker", "lease question unanswered", "reason=\"%s\"", reply->text);
-        mst_timer_start_once(&worker->ask_again, ASK_AGAIN_MS);
+        ask_later(worker);
         return;
     }
     struct mst_arena arena;
@@ -231,15 +230,19 @@ static void on_answer(void *arg, const struct mst_reply *reply)
     mst_arena_fini(&arena);
 }
 
-static void send_question(struct mst_worker *worker)
+static void ask(struct mst_worker *worker)
 {
-    const struct question *question = &worker->question;
+    struct mst_session_request request;
+    struct mst_training_sums sums;
+    if (worker->is_over || !worker->trainer || !mst_peer_is_up(worker->chief) ||
+        !mst_trainer_question(worker->trainer, &request, &sums))
+        return;
     struct mst_msg_lease message = {.index = worker->config.identity->index,
                                     .incarnation = worker->config.identity->incarnation,
-                                    .number = question->request.number,
-                                    .seq = question->request.seq,
-                                    .done_seq = question->request.done_seq,
-                                    .sums = question->sums};
+                                    .number = request.number,
+                                    .seq = request.seq,
+                                    .done_seq = request.done_seq,
+                                    .sums = sums};
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     mst_status status = mst_msg_lease_encode(&message, &meta);
@@ -249,25 +252,17 @@ static void send_question(struct mst_worker *worker)
                             .deadline_ms = MAP_CALL_MS,
                             .on_reply = on_answer,
                             .arg = worker};
-    worker->question.is_sent = true;
+    worker->n_questions++;
     mst_peer_call(worker->chief, &call);
     mst_buf_fini(&meta);
 }
 
-static void ask(struct mst_worker *worker)
-{
-    struct question *question = &worker->question;
-    if (worker->is_over || !worker->trainer || question->is_sent || !mst_peer_is_up(worker->chief))
-        return;
-    if (!question->is_open)
-        question->is_open = mst_trainer_take_question(worker->trainer, &question->request, &question->sums);
-    if (question->is_open)
-        send_question(worker);
-}
-
 static void on_ask_again(void *arg)
 {
-    ask(arg);
+    struct mst_worker *worker = arg;
+    if (worker->trainer && worker->n_questions == 0)
+        mst_trainer_ask_again(worker->trainer);
+    ask(worker);
 }
 
 // ---- the map ----
@@ -378,11 +373,12 @@ static void on_chief_up(void *arg, struct mst_peer *peer, const struct mst_msg_g
     struct mst_worker *worker = arg;
     (void)peer;
     worker->number = reply->number;
-    worker->question.is_sent = false;
+    worker->n_questions = 0; // those of the old link are forgotten or have failed
     if (!worker->trainer) {
         ask_map(worker);
         return;
     }
+    mst_trainer_ask_again(worker->trainer);
     mst_trainer_admitted(worker->trainer, reply->number);
     ask(worker);
 }

@@ -26,3 +26,5 @@ struct mst_training_sums {
 
 /** Adds b to a. */
 void mst_training_sums_add(struct mst_training_sums *a, const struct mst_training_sums *b);
+/** Takes b, which a contains, off a; the maximum stays a's. */
+void mst_training_sums_subtract(struct mst_training_sums *a, const struct mst_training_sums *b);

@@ -179,8 +179,11 @@ static void send_ask(struct world *w, size_t index)
 {
     struct sim_worker *worker = &w->workers[index];
     struct mst_session_request request;
-    if (!mst_session_wants_lease(&worker->session, &request))
+    if (w->plant == PLANT_FROZEN_QUESTION && worker->session.is_asked)
+        request = worker->session.asked;
+    else if (!mst_session_wants_lease(&worker->session, &request))
         return;
+    mst_session_asked(&worker->session, &request);
     struct message m = {.kind = M_ASK, .worker = (uint32_t)index, .incarnation = worker->incarnation};
     m.number = request.number;
     m.ask = (struct mst_lease_ask){.worker = (uint32_t)index,
@@ -213,6 +216,8 @@ static void on_tick(struct world *w, size_t index, const struct message *tick)
     world_send(w, &m);
     if (m.number) {
         send_outstanding(w, index); // what is not answered is sent again
+        if (w->plant != PLANT_FROZEN_QUESTION)
+            mst_session_ask_again(&worker->session);
         send_ask(w, index);
     }
     world_schedule(w, tick, HEARTBEAT_MS);
@@ -239,6 +244,12 @@ static void on_pushed(struct world *w, size_t index, const struct message *m)
     if (!mst_session_pushed(&worker->session, m->push.number, m->push.step, m->bucket))
         return;
     w->n_acknowledged++;
+    worker->open_steps++;
+    if (worker->session.done_seq != worker->done_seq) {
+        worker->done_seq = worker->session.done_seq;
+        worker->sums.steps += worker->open_steps;
+        worker->open_steps = 0;
+    }
     send_ask(w, index);
     try_compute(w, index);
 }
@@ -248,8 +259,10 @@ static void on_answer(struct world *w, size_t index, const struct message *m)
     struct mst_session *session = &w->workers[index].session;
     const struct mst_lease *lease = &m->answer.lease;
     struct mst_session_lease got = {lease->id, lease->seq, lease->epoch, lease->first_batch, lease->n_batches};
-    if (m->answer.kind == MST_ANSWER_LEASE)
+    if (m->answer.kind == MST_ANSWER_LEASE) {
         mst_session_lease(session, m->number, &got);
+        mst_session_ask_again(session);
+    }
     else if (m->answer.kind == MST_ANSWER_FINISHED)
         mst_session_finished(session, m->number);
     else if (m->answer.kind == MST_ANSWER_FENCED && m->number == session->number)
@@ -273,6 +286,10 @@ void worker_receive(struct world *w, const struct message *m)
         on_tick(w, index, m);
         break;
     case M_GREETED:
+        if (m->number != worker->session.number) {
+            worker->sums = (struct mst_training_sums){0};
+            worker->open_steps = worker->done_seq = 0;
+        }
         mst_session_admitted(&worker->session, m->number);
         send_outstanding(w, index);
         break;

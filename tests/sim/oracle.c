@@ -1,6 +1,6 @@
 // What must hold whatever the network did: a batch is applied at most once on every bucket; at the end every batch of
 // every epoch was applied, on all buckets but for the torn ones, and those are as many as the chief counted; what was
-// acknowledged was applied.
+// acknowledged was applied; and what workers reported of it was counted once, wholly if none of them was ever fenced.
 #include "world_private.h"
 
 void oracle_applied(struct world *w, size_t bucket, const struct message *push)
@@ -10,6 +10,24 @@ void oracle_applied(struct world *w, size_t bucket, const struct message *push)
         world_fail(w, "batch %llu of epoch %llu applied twice on bucket %zu, the second time by worker %u number %llu",
                    (unsigned long long)push->batch.batch, (unsigned long long)push->batch.epoch, bucket, push->worker,
                    (unsigned long long)push->push.number);
+}
+
+static bool was_any_fenced(const struct world *w)
+{
+    const struct mst_membership *members = &w->chief.membership;
+    for (size_t i = 0; i < members->n_members; i++)
+        if (members->members[i].number > 1 ||
+            (members->members[i].number && members->members[i].state != MST_MEMBER_LIVE))
+            return true;
+    return false;
+}
+
+static void check_sums(struct world *w)
+{
+    uint64_t n_reported = w->chief.total.steps;
+    if (n_reported > w->n_acknowledged || (!was_any_fenced(w) && n_reported != w->chief.leases.n_total))
+        world_fail(w, "%llu steps were reported of %llu acknowledged, of %llu in all", (unsigned long long)n_reported,
+                   (unsigned long long)w->n_acknowledged, (unsigned long long)w->chief.leases.n_total);
 }
 
 void oracle_check_end(struct world *w)
@@ -36,4 +54,5 @@ void oracle_check_end(struct world *w)
     if (w->n_acknowledged > n_whole)
         world_fail(w, "%llu batches acknowledged, %llu applied", (unsigned long long)w->n_acknowledged,
                    (unsigned long long)n_whole);
+    check_sums(w);
 }

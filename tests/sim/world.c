@@ -15,6 +15,7 @@ static const char *const plant_names[N_PLANTS] = {
     [PLANT_LOWEST_MARK] = "lowest-mark",
     [PLANT_FORGET_MARKS] = "forget-marks",
     [PLANT_NEVER_FENCED] = "never-fenced",
+    [PLANT_FROZEN_QUESTION] = "frozen-question",
 };
 
 const char *plant_name(enum plant plant)

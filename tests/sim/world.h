@@ -22,6 +22,7 @@ enum plant {
     PLANT_LOWEST_MARK,     // what the slowest shard has counts as done, not what the fastest has
     PLANT_FORGET_MARKS,    // a fence answers without the worker's progress
     PLANT_NEVER_FENCED,    // silent workers are never declared dead
+    PLANT_FROZEN_QUESTION, // a lease question is repeated word for word, though leases were done since
     N_PLANTS,
 };
 

@@ -57,8 +57,9 @@ struct sim_worker {
     bool is_computing;
     struct mst_session_batch batch; // being computed or pushed
     uint64_t computed_ms;           // when the running computation is done
-    struct mst_training_sums sums;  // of leases done and not yet reported
-    uint64_t reported_seq;
+    struct mst_training_sums sums;  // of all leases done under this number: how many steps
+    uint64_t open_steps;            // of the lease being trained
+    uint64_t done_seq;              // leases that sums covers
 };
 
 struct sim_bucket {

@@ -134,6 +134,25 @@ static void test_a_fenced_worker_forgets_everything(void **state)
     assert_int_equal(request.seq, 1);
 }
 
+static void test_a_question_is_asked_once_until_there_is_news(void **state)
+{
+    (void)state;
+    struct mst_session_request request;
+    admit_and_pull(1);
+    give_lease(1, 0, 1);
+    assert_true(mst_session_wants_lease(&session, &request));
+    mst_session_asked(&session, &request);
+    assert_false(mst_session_wants_lease(&session, &request));
+    train_one(); // the chief may wait for just this lease to give the answer
+    assert_true(mst_session_wants_lease(&session, &request));
+    assert_int_equal(request.seq, 2);
+    assert_int_equal(request.done_seq, 1);
+    mst_session_asked(&session, &request);
+    assert_false(mst_session_wants_lease(&session, &request));
+    mst_session_ask_again(&session);
+    assert_true(mst_session_wants_lease(&session, &request));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +161,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_repeated_lease_is_taken_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_push_names_its_place_and_waits_for_all_buckets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_fenced_worker_forgets_everything, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_question_is_asked_once_until_there_is_news, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
