@@ -31,7 +31,8 @@ struct mst_loaded_model_options {
  *  Owner:  the caller frees *out; borrows dir and options for the call
  *  Errors: NOT_FOUND no such directory or file; INVALID_ARGUMENT, UNIMPLEMENTED what is wrong with model.json;
  *          DATA_LOSS damaged weights; RESOURCE_EXHAUSTED memory */
-MST_PUBLIC MST_MUST_USE mst_status mst_loaded_model_open(const char *dir, const struct mst_loaded_model_options *options,
+MST_PUBLIC MST_MUST_USE mst_status mst_loaded_model_open(const char *dir,
+                                                         const struct mst_loaded_model_options *options,
                                                          struct mst_loaded_model **out, struct mst_error *err);
 /** Releases it; NULL is fine. */
 MST_PUBLIC void mst_loaded_model_free(struct mst_loaded_model *model);
@@ -44,5 +45,5 @@ MST_PUBLIC size_t mst_loaded_model_n_outputs(const struct mst_loaded_model *mode
  *  Shape:  inputs (n, n_inputs) row-major; outputs (n, n_outputs)
  *  Owner:  borrows inputs; outputs is the caller's
  *  Errors: those of a program's run; none for numbers that are not finite */
-MST_PUBLIC MST_MUST_USE mst_status mst_loaded_model_predict(struct mst_loaded_model *model, const float *inputs, size_t n,
-                                                            float *outputs, struct mst_error *err);
+MST_PUBLIC MST_MUST_USE mst_status mst_loaded_model_predict(struct mst_loaded_model *model, const float *inputs,
+                                                            size_t n, float *outputs, struct mst_error *err);
