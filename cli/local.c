@@ -410,7 +410,8 @@ static void show_checkpoint(struct local *local)
     else if (job->checkpoint_resume)
         say(local, "muster: last checkpoint: %s; the same command goes on from it", prefix);
     else
-        say(local, "muster: last checkpoint: %s; checkpoint.resume is off, so the same command begins anew", prefix);
+        say(local, "muster: last checkpoint: %s; with --set checkpoint.resume=true the same command goes on from it",
+            prefix);
     free(prefix);
 }
 

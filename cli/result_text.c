@@ -50,19 +50,31 @@ static void print_scores(const json_t *result, FILE *out)
 
 static void print_figures(const json_t *result, FILE *out)
 {
-    double seconds = real_of(result, "seconds");
     fprintf(out, "finished: %.0f steps, %.0f examples", real_of(result, "steps"), real_of(result, "examples"));
-    if (seconds > 0)
-        fprintf(out, " in %.1f s (%.0f examples/s)", seconds, real_of(result, "examples_per_second"));
-    if (real_of(result, "first_step_seconds") > 0)
-        fprintf(out, ", first step after %.2f s", real_of(result, "first_step_seconds"));
+    if (real_of(result, "seconds") > 0)
+        fprintf(out, " in %.1f s", real_of(result, "seconds"));
     fprintf(out, "\n\n");
+}
+
+static void print_speed(const json_t *result, FILE *out)
+{
+    double rate = real_of(result, "examples_per_second");
+    double first = real_of(result, "first_step_seconds");
+    char text[96];
+    if (rate <= 0)
+        return;
+    if (first > 0)
+        snprintf(text, sizeof text, "%.0f examples/s, first step after %.2f s", rate, first);
+    else
+        snprintf(text, sizeof text, "%.0f examples/s", rate);
+    print_row("speed", text, out);
 }
 
 void mst_result_print(const json_t *result, const char *path, const char *logs_dir, FILE *out)
 {
     print_figures(result, out);
     print_scores(result, out);
+    print_speed(result, out);
     print_text(result, "warning", "warning", out);
     print_row("result", path, out);
     print_text(result, "checkpoint", "checkpoint", out);

@@ -3,10 +3,11 @@
  *
  *      mst_result_print(result, "run/result.json", "run/logs", stdout);
  *
- *      finished: 4690 steps, 300000 examples in 4.1 s (73132 examples/s), first step after 0.42 s
+ *      finished: 4690 steps, 300000 examples in 4.1 s
  *
  *        test accuracy  0.8812
  *        test loss      0.3402
+ *        speed          73132 examples/s, first step after 0.42 s
  *        result         run/result.json
  *        checkpoint     run/ckpt/model-4690
  *        model          run/model

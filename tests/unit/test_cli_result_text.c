@@ -31,10 +31,11 @@ static void test_whole(void **state)
     check("{\"steps\": 4690, \"examples\": 300000, \"seconds\": 4.12, \"examples_per_second\": 72815.5, "
           "\"first_step_seconds\": 0.418, \"eval\": {\"loss\": 0.3402, \"accuracy\": 0.88125}, "
           "\"checkpoint\": \"ckpt/model-4690\", \"model\": \"out/model\"}",
-          "finished: 4690 steps, 300000 examples in 4.1 s (72816 examples/s), first step after 0.42 s\n"
+          "finished: 4690 steps, 300000 examples in 4.1 s\n"
           "\n"
           "  test accuracy  0.8812\n"
           "  test loss      0.3402\n"
+          "  speed          72816 examples/s, first step after 0.42 s\n"
           "  result         out/result.json\n"
           "  checkpoint     ckpt/model-4690\n"
           "  model          out/model\n"
