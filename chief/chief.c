@@ -49,12 +49,12 @@ static void report_progress(struct mst_chief *chief)
     json_t *loss = json_incref(json_object_get(metrics, "loss"));
     if (json_is_object(metrics))
         json_object_del(metrics, "loss");
-    json_t *fields = json_pack(
-        "{s:I, s:I, s:I, s:I, s:f, s:f, s:i}", "epoch",
-        (json_int_t)(epoch < leases->n_epochs ? epoch + 1 : leases->n_epochs), "epochs", (json_int_t)leases->n_epochs,
-        "step", (json_int_t)leases->n_done, "steps", (json_int_t)leases->n_total, "examples_per_second", rate,
-        "eta_seconds", step_rate > 0 ? (double)(leases->n_total - leases->n_done) / step_rate : 0, "workers",
-        (int)mst_membership_n_live(&chief->coordinator.membership));
+    json_t *fields = json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:i}", "epoch",
+                               (json_int_t)(epoch < leases->n_epochs ? epoch + 1 : leases->n_epochs), "epochs",
+                               (json_int_t)leases->n_epochs, "step", (json_int_t)leases->n_done, "steps",
+                               (json_int_t)leases->n_total, "examples_per_second", rate, "eta_seconds",
+                               step_rate > 0 ? (double)(leases->n_total - leases->n_done) / step_rate : 0, "workers",
+                               (int)mst_membership_n_live(&chief->coordinator.membership));
     json_object_set_new(fields, "loss", loss ? loss : json_null());
     json_object_set_new(fields, "metrics", metrics);
     mst_progress_write(chief->config.progress_fd, "progress", fields);
@@ -83,7 +83,8 @@ static bool checkpoint_is_due(const struct mst_chief *chief, uint64_t now_ms)
     uint64_t done = chief_steps_done(chief);
     if (done <= chief->checkpoint_step)
         return false;
-    if (job->checkpoint_every_steps && done / job->checkpoint_every_steps > chief->checkpoint_step / job->checkpoint_every_steps)
+    if (job->checkpoint_every_steps &&
+        done / job->checkpoint_every_steps > chief->checkpoint_step / job->checkpoint_every_steps)
         return true;
     return job->checkpoint_every_seconds > 0 &&
            (double)(now_ms - chief->checkpoint_ms) >= job->checkpoint_every_seconds * 1000;

@@ -34,11 +34,11 @@ struct mst_chief_config {
     const char *const *ps_addresses; // by PS index, all of them
     size_t n_ps;
     uint64_t bucket_max_bytes; // chief/plan.h
-    int listen_fd; // -1: bind port
+    int listen_fd;             // -1: bind port
     uint16_t port;
-    int progress_fd; // -1: no progress lines
+    int progress_fd;     // -1: no progress lines
     uint64_t started_ns; // CLOCK_MONOTONIC when the command was given
-    size_t n_threads; // for the final evaluation
+    size_t n_threads;    // for the final evaluation
     /** The role is over: OK the job is finished and everybody was told; else why not. Once. */
     void (*on_end)(void *arg, mst_status status, const char *text);
     void *arg;

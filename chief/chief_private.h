@@ -26,11 +26,11 @@ struct ps_link {
     struct mst_peer *peer;
     uint64_t incarnation; // 0 before its first greeting
     size_t n_threads;
-    bool is_placed; // answered MAP
-    bool is_beating; // a heartbeat is under way
-    bool is_fencing; // a fence is under way
+    bool is_placed;         // answered MAP
+    bool is_beating;        // a heartbeat is under way
+    bool is_fencing;        // a fence is under way
     struct mst_fence fence; // that one
-    bool is_told;    // answered FINISH, or is beyond reach
+    bool is_told;           // answered FINISH, or is beyond reach
     struct mst_role_figures figures;
 };
 
@@ -77,7 +77,7 @@ struct mst_chief {
     char *restore_prefix;
     struct worker_conn *workers;
     struct parked *parked; // oldest first
-    struct rival *rivals; // by worker index
+    struct rival *rivals;  // by worker index
     size_t n_rivals;
     struct mst_role_figures *figures; // of workers, by index
     size_t n_figures;
@@ -86,7 +86,7 @@ struct mst_chief {
     struct mst_timer reminder;
     struct mst_timer telling;
     uint64_t last_beat_ms;
-    struct mst_loop *work; // a thread of its own: disks, evaluation
+    struct mst_loop *work;   // a thread of its own: disks, evaluation
     struct chief_save *save; // under way, or NULL
     char *checkpoint;        // prefix of the last one, or NULL
     uint64_t checkpoint_step;

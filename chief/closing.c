@@ -175,8 +175,7 @@ static void on_stats(void *arg, const struct mst_reply *reply)
     struct mst_msg_stats_reply stats;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     part->link->figures = (struct mst_role_figures){.role = "ps", .index = part->link->index};
-    if (reply->status == MST_OK &&
-        mst_msg_stats_reply_decode(reply->message->meta, &arena, &stats, NULL) == MST_OK) {
+    if (reply->status == MST_OK && mst_msg_stats_reply_decode(reply->message->meta, &arena, &stats, NULL) == MST_OK) {
         part->link->figures.cpu_seconds = stats.cpu_seconds;
         part->link->figures.max_rss_bytes = stats.max_rss_bytes;
         part->link->figures.n_updates = stats.updates;

@@ -27,8 +27,8 @@ struct mst_coordinator_config {
 struct mst_lease_ask {
     uint32_t worker;
     uint64_t number;
-    uint64_t seq;      // the lease wanted
-    uint64_t done_seq; // leases done
+    uint64_t seq;                  // the lease wanted
+    uint64_t done_seq;             // leases done
     struct mst_training_sums sums; // over all leases done under this number
 };
 

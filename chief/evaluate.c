@@ -3,8 +3,8 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "data/batches.h"
-#include "model/input.h"
 #include "device/device.h"
+#include "model/input.h"
 
 #include <stdlib.h>
 
@@ -101,8 +101,8 @@ static mst_status run_batches(const struct mst_evaluation *e, const struct mst_b
     return status;
 }
 
-mst_status mst_evaluate(const struct mst_evaluation *e, const struct mst_weights *weights, struct mst_training_sums *out,
-                        struct mst_error *err)
+mst_status mst_evaluate(const struct mst_evaluation *e, const struct mst_weights *weights,
+                        struct mst_training_sums *out, struct mst_error *err)
 {
     *out = (struct mst_training_sums){0};
     struct mst_dataset *dataset = NULL;

@@ -28,8 +28,7 @@ void mst_leases_init(struct mst_leases *leases, uint64_t n_batches, uint64_t n_e
         n_total = UINT64_MAX;
     if (max_steps && max_steps < n_total)
         n_total = max_steps;
-    *leases =
-        (struct mst_leases){.n_batches = n_batches, .n_epochs = n_epochs, .n_total = n_total, .next_id = 1};
+    *leases = (struct mst_leases){.n_batches = n_batches, .n_epochs = n_epochs, .n_total = n_total, .next_id = 1};
 }
 
 void mst_leases_fini(struct mst_leases *leases)
@@ -217,8 +216,8 @@ struct mst_leases_revoked mst_leases_revoke(struct mst_leases *leases, uint32_t 
         revoked.n_torn += done - done_of(lease, low);
         revoked.n_returned += lease->n_batches - done;
         if (done < lease->n_batches)
-            push_returned(leases, (struct mst_lease_range){lease->epoch, lease->first_batch + done,
-                                                           lease->n_batches - done});
+            push_returned(leases,
+                          (struct mst_lease_range){lease->epoch, lease->first_batch + done, lease->n_batches - done});
     }
     leases->n_torn += revoked.n_torn;
     *holder = leases->holders[--leases->n_holders];

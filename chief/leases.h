@@ -56,8 +56,8 @@ struct mst_leases {
     uint64_t n_granted; // batches cut from epochs so far
     uint64_t n_done;
     uint64_t n_torn;
-    uint64_t n_epochs_done;   // epochs 0 … n_epochs_done-1 have every batch done
-    uint64_t *open_epochs;    // batches done in the epochs after those
+    uint64_t n_epochs_done; // epochs 0 … n_epochs_done-1 have every batch done
+    uint64_t *open_epochs;  // batches done in the epochs after those
     size_t n_open_epochs;
     uint64_t next_id;
     struct mst_lease_range *returned; // ranges of the dead, oldest first

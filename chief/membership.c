@@ -69,8 +69,7 @@ bool mst_membership_heard(struct mst_membership *m, uint32_t worker, uint64_t nu
 
 bool mst_membership_is_acting(const struct mst_membership *m, uint32_t worker, uint64_t number)
 {
-    return worker < m->n_members && m->members[worker].number == number &&
-           m->members[worker].state == MST_MEMBER_LIVE;
+    return worker < m->n_members && m->members[worker].number == number && m->members[worker].state == MST_MEMBER_LIVE;
 }
 
 void mst_membership_lost(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms)

@@ -30,9 +30,9 @@ enum mst_greet_verdict {
 
 struct mst_member {
     enum mst_member_state state;
-    uint64_t incarnation; // 0 while absent
-    uint64_t number;      // of the current or last incarnation
-    uint64_t silent_at_ms; // when it counts as dead unless heard
+    uint64_t incarnation;    // 0 while absent
+    uint64_t number;         // of the current or last incarnation
+    uint64_t silent_at_ms;   // when it counts as dead unless heard
     unsigned char *answered; // by PS, while fencing
     size_t n_answered;
     struct mst_lease_mark *marks; // what the PSs answered, one a bucket

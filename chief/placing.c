@@ -24,12 +24,12 @@ static mst_status make_plan(struct mst_chief *chief, struct mst_error *err)
         for (size_t d = 0; d < variable->shape.rank; d++)
             dims[d] = variable->shape.dims[d];
         uint64_t n_rows = variable->shape.rank ? dims[0] : 1;
-        variables[v] = (struct mst_plan_variable){
-            .name = variable->name,
-            .n_rows = n_rows,
-            .row_bytes = variable->n_elements / n_rows * sizeof(float),
-            .n_parts = mst_partitioner_n_parts(&chief->config.job->partitioner, dims, variable->shape.rank,
-                                               sizeof(float))};
+        variables[v] =
+            (struct mst_plan_variable){.name = variable->name,
+                                       .n_rows = n_rows,
+                                       .row_bytes = variable->n_elements / n_rows * sizeof(float),
+                                       .n_parts = mst_partitioner_n_parts(&chief->config.job->partitioner, dims,
+                                                                          variable->shape.rank, sizeof(float))};
     }
     struct mst_plan_ps *servers = mst_alloc_array(chief->config.n_ps, sizeof *servers);
     for (size_t i = 0; i < chief->config.n_ps; i++)

@@ -96,13 +96,12 @@ static void add_piece(struct bucketing *b, const struct part *part, uint64_t row
     }
     struct mst_plan *plan = b->plan;
     plan->pieces = mst_realloc_array(plan->pieces, plan->n_pieces + 1, sizeof *plan->pieces);
-    plan->pieces[plan->n_pieces++] =
-        (struct mst_plan_piece){.variable = part->variable,
-                                .part = part->part,
-                                .row_offset = part->row_offset + row,
-                                .n_rows = n_rows,
-                                .ps = part->ps,
-                                .bucket = b->first_bucket + (uint32_t)b->n_buckets - 1};
+    plan->pieces[plan->n_pieces++] = (struct mst_plan_piece){.variable = part->variable,
+                                                             .part = part->part,
+                                                             .row_offset = part->row_offset + row,
+                                                             .n_rows = n_rows,
+                                                             .ps = part->ps,
+                                                             .bucket = b->first_bucket + (uint32_t)b->n_buckets - 1};
     b->open_bytes += bytes;
     b->bucket_bytes[b->n_buckets - 1] += bytes;
 }

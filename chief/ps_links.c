@@ -40,9 +40,9 @@ static bool all_greeted(const struct mst_chief *chief)
 static void lose_ps(struct mst_chief *chief, const struct ps_link *link, const char *why)
 {
     struct mst_error err;
-    mst_status status = mst_fail(&err, MST_UNAVAILABLE,
-                                 "ps-%u was lost (%s), and nothing replaces it yet; last checkpoint: %s", link->index,
-                                 why, chief->checkpoint ? chief->checkpoint : "none");
+    mst_status status =
+        mst_fail(&err, MST_UNAVAILABLE, "ps-%u was lost (%s), and nothing replaces it yet; last checkpoint: %s",
+                 link->index, why, chief->checkpoint ? chief->checkpoint : "none");
     chief_tell(chief, status, err.text);
 }
 

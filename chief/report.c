@@ -43,8 +43,7 @@ static json_t *roles_json(const struct mst_result *result)
     for (size_t i = 0; i < result->n_roles; i++) {
         const struct mst_role_figures *role = &result->roles[i];
         json_t *object = json_pack("{s:s, s:I, s:f, s:I}", "role", role->role, "index", (json_int_t)role->index,
-                                   "cpu_seconds", role->cpu_seconds, "max_rss_bytes",
-                                   (json_int_t)role->max_rss_bytes);
+                                   "cpu_seconds", role->cpu_seconds, "max_rss_bytes", (json_int_t)role->max_rss_bytes);
         if (strcmp(role->role, "ps") == 0)
             json_object_set_new(object, "updates", json_integer((json_int_t)role->n_updates));
         else if (strcmp(role->role, "worker") == 0)
@@ -56,12 +55,12 @@ static json_t *roles_json(const struct mst_result *result)
 
 json_t *mst_result_json(const struct mst_result *result)
 {
-    json_t *object = json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f}", "name", result->name, "status", result->status, "steps",
-        (json_int_t)result->steps, "epochs", (json_int_t)result->epochs, "examples", (json_int_t)result->examples,
-        "seconds", result->seconds, "examples_per_second",
-        result->seconds > 0 ? (double)result->examples / result->seconds : 0, "first_step_seconds",
-        result->first_step_seconds);
+    json_t *object =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f}", "name", result->name, "status", result->status, "steps",
+                  (json_int_t)result->steps, "epochs", (json_int_t)result->epochs, "examples",
+                  (json_int_t)result->examples, "seconds", result->seconds, "examples_per_second",
+                  result->seconds > 0 ? (double)result->examples / result->seconds : 0, "first_step_seconds",
+                  result->first_step_seconds);
     json_object_set_new(object, "train", mst_scores_json(&result->train, result->metric_names, result->n_metrics));
     json_object_set_new(object, "eval", mst_scores_json(&result->eval, result->metric_names, result->n_metrics));
     if (result->eval_warning)
@@ -71,9 +70,9 @@ json_t *mst_result_json(const struct mst_result *result)
     json_object_set_new(object, "model", result->model_dir ? json_string(result->model_dir) : json_null());
     json_object_set_new(object, "blas_core", json_string(result->blas_core));
     json_object_set_new(object, "torn", json_integer((json_int_t)result->n_torn));
-    json_object_set_new(object, "staleness",
-                        json_pack("{s:f, s:I}", "mean", result->staleness_mean, "max",
-                                  (json_int_t)result->staleness_max));
+    json_object_set_new(
+        object, "staleness",
+        json_pack("{s:f, s:I}", "mean", result->staleness_mean, "max", (json_int_t)result->staleness_max));
     return object;
 }
 

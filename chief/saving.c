@@ -16,7 +16,7 @@ struct chief_save {
     struct mst_chief *chief;
     uint64_t step;
     struct mst_checkpoint_writer *writer;
-    size_t n_waiting; // PSs that have not answered
+    size_t n_waiting;   // PSs that have not answered
     uint64_t n_updates; // the fewest of a PS
     uint64_t began_ms;
     mst_status status;
@@ -106,8 +106,8 @@ static void take_part(struct save_part *part, const struct mst_reply *reply)
 {
     struct chief_save *save = part->save;
     if (reply->status != MST_OK) {
-        save->status = mst_fail(&save->err, reply->status, "ps-%u did not write its part: %s", part->link->index,
-                                reply->text);
+        save->status =
+            mst_fail(&save->err, reply->status, "ps-%u did not write its part: %s", part->link->index, reply->text);
         return;
     }
     struct mst_arena arena;

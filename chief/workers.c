@@ -70,8 +70,7 @@ static void drop_parked(struct mst_chief *chief, const struct worker_conn *from)
     }
 }
 
-static void reply_lease(struct mst_conn *conn, const struct mst_message *message,
-                        const struct mst_lease_answer *answer)
+static void reply_lease(struct mst_conn *conn, const struct mst_message *message, const struct mst_lease_answer *answer)
 {
     static const enum mst_lease_reply_kind kinds[] = {
         [MST_ANSWER_LEASE] = MST_LEASE_REPLY_LEASE,
@@ -263,8 +262,8 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
                              mst_clock_monotonic_ms());
         note_figures(chief, &heartbeat);
         bool is_over = chief->phase >= CHIEF_TELLING;
-        struct mst_msg_heartbeat_reply reply = {.job_state = chief->phase < CHIEF_RUNNING ? MST_JOB_WAITING
-                                                             : !is_over                   ? MST_JOB_RUNNING
+        struct mst_msg_heartbeat_reply reply = {.job_state = chief->phase < CHIEF_RUNNING  ? MST_JOB_WAITING
+                                                             : !is_over                    ? MST_JOB_RUNNING
                                                              : chief->end_status == MST_OK ? MST_JOB_FINISHED
                                                                                            : MST_JOB_FAILED,
                                                 .status = (uint32_t)chief->end_status,

@@ -147,8 +147,8 @@ static void publish(struct mst_bucket *bucket, struct mst_version *next)
     bucket->current->counter = bucket->n_updates;
 }
 
-void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push, const struct mst_gradients *gradients,
-                     struct mst_push_result *result)
+void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push,
+                     const struct mst_gradients *gradients, struct mst_push_result *result)
 {
     *result = (struct mst_push_result){.outcome = MST_PUSH_REFUSED, .is_finite = true};
     result->verdict = mst_client_table_admit(&bucket->clients, push->worker, push->number, push->step);
@@ -176,8 +176,7 @@ void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *pu
 
 struct mst_version *mst_bucket_pull(struct mst_bucket *bucket, uint32_t worker, uint64_t number)
 {
-    struct mst_client_row *row =
-        worker == MST_NO_WORKER ? NULL : mst_client_table_row(&bucket->clients, worker);
+    struct mst_client_row *row = worker == MST_NO_WORKER ? NULL : mst_client_table_row(&bucket->clients, worker);
     if (worker != MST_NO_WORKER && (!row || row->number < number)) {
         struct mst_client_row fresh = {.number = number};
         mst_client_table_record(&bucket->clients, worker, &fresh);

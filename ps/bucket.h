@@ -96,8 +96,8 @@ MST_MUST_USE mst_status mst_bucket_new(uint32_t id, const struct mst_piece *piec
 /** Releases it; no version may be held any more. NULL is fine. */
 void mst_bucket_free(struct mst_bucket *bucket);
 /** Applies a push once. Owner: borrows gradients for the call; *result.version is a reference of the caller's */
-void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push, const struct mst_gradients *gradients,
-                     struct mst_push_result *result);
+void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push,
+                     const struct mst_gradients *gradients, struct mst_push_result *result);
 /** A reference to the current version; notes that this worker has seen it (MST_NO_WORKER: nobody's). */
 struct mst_version *mst_bucket_pull(struct mst_bucket *bucket, uint32_t worker, uint64_t number);
 /** Gives a reference back. */

@@ -114,10 +114,11 @@ static mst_status check_nonce(const struct mst_msg_map *map, struct mst_error *e
     if (fd >= 0)
         close(fd);
     if (n < 0 || strcmp(text, map->nonce) != 0)
-        return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "the chief's file %s is not seen from here: checkpoint.dir has to be storage that the chief and "
-                        "every ps share",
-                        map->nonce_path);
+        return mst_fail(
+            err, MST_INVALID_ARGUMENT,
+            "the chief's file %s is not seen from here: checkpoint.dir has to be storage that the chief and "
+            "every ps share",
+            map->nonce_path);
     return MST_OK;
 }
 

@@ -57,7 +57,7 @@ struct mst_data_thread {
     struct staging *free_staging;
     size_t n_staging;
     size_t n_staging_max;
-    size_t staging_bytes;        // of each: the largest bucket's
+    size_t staging_bytes;         // of each: the largest bucket's
     struct pending_push *waiting; // for a free version, oldest first
     struct pending_push *free_pushes;
     struct mst_data_thread_counts counts;

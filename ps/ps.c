@@ -98,7 +98,9 @@ static void answer_greeting(struct mst_ps *ps, struct mst_conn *conn, const stru
     reply.chief_index = ps->chief_index;
     reply.chief_role = ps->chief_role;
     reply.term = ps->chief_term;
-    reply.state_text = ps->phase == PS_SERVING ? "serving" : ps->chief ? "waiting for its shards" : "waiting for the chief";
+    reply.state_text = ps->phase == PS_SERVING ? "serving"
+                       : ps->chief             ? "waiting for its shards"
+                                               : "waiting for the chief";
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     mst_status status = mst_msg_greeting_reply_encode(&reply, &meta);
@@ -134,9 +136,10 @@ static void adopt_chief(struct mst_ps *ps, struct mst_conn *conn, const struct m
         return;
     }
     if (is_new && ps->phase != PS_WAITING) {
-        refuse_greeting(conn, message, MST_ABORTED,
-                        "the job was begun by a chief that is gone; start all processes again (with checkpoint.resume to "
-                        "go on from the last checkpoint)");
+        refuse_greeting(
+            conn, message, MST_ABORTED,
+            "the job was begun by a chief that is gone; start all processes again (with checkpoint.resume to "
+            "go on from the last checkpoint)");
         ps_end(ps, MST_UNAVAILABLE, "the chief was lost and came back without the state of the job");
         return;
     }
@@ -280,10 +283,9 @@ static void on_chief_lost(void *arg)
 {
     struct mst_ps *ps = arg;
     struct mst_error err;
-    mst_status status =
-        mst_fail(&err, MST_UNAVAILABLE, "the chief (%s) was lost and did not come back within %llu ms; last checkpoint: %s",
-                 ps->chief_address, (unsigned long long)ps->config.lease_ms,
-                 ps->last_checkpoint ? ps->last_checkpoint : "none");
+    mst_status status = mst_fail(
+        &err, MST_UNAVAILABLE, "the chief (%s) was lost and did not come back within %llu ms; last checkpoint: %s",
+        ps->chief_address, (unsigned long long)ps->config.lease_ms, ps->last_checkpoint ? ps->last_checkpoint : "none");
     ps_end(ps, status, err.text);
 }
 
@@ -299,8 +301,9 @@ mst_status mst_ps_ready(const struct mst_ps *ps, struct mst_error *err)
 {
     if (ps->phase == PS_SERVING || ps->phase == PS_ENDED)
         return MST_OK;
-    return mst_fail(err, MST_UNAVAILABLE, ps->chief ? "waiting for the chief to say which shards to hold"
-                                                    : "waiting for the chief, which has not greeted");
+    return mst_fail(err, MST_UNAVAILABLE,
+                    ps->chief ? "waiting for the chief to say which shards to hold"
+                              : "waiting for the chief, which has not greeted");
 }
 
 mst_status mst_ps_new(const struct mst_ps_config *config, struct mst_ps **out, struct mst_error *err)

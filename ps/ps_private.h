@@ -25,8 +25,8 @@ struct mst_ps {
     struct mst_timer chief_lost;
     struct mst_timer reminder; // "waiting for …", each 10 s
     struct control_conn *conns;
-    struct mst_loop *writer;   // a thread of its own: fsync may take long
-    struct mst_msg_map map;    // accepted; arrays in map_arena
+    struct mst_loop *writer; // a thread of its own: fsync may take long
+    struct mst_msg_map map;  // accepted; arrays in map_arena
     struct mst_arena map_arena;
     uint64_t n_bytes; // of the map's buckets, parameters and slots
 };

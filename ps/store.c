@@ -101,8 +101,8 @@ static mst_status make_buckets(const struct mst_store_request *request, struct m
                 break;
         }
         if (status == MST_OK && *n > 0 && buckets[*n - 1]->id >= id)
-            status = mst_fail(err, MST_INVALID_ARGUMENT, "the map lists bucket %u after bucket %u", id,
-                              buckets[*n - 1]->id);
+            status =
+                mst_fail(err, MST_INVALID_ARGUMENT, "the map lists bucket %u after bucket %u", id, buckets[*n - 1]->id);
         if (status == MST_OK)
             status = mst_bucket_new(id, pieces, n_pieces, request->optimizer, &buckets[*n], err);
         *n += status == MST_OK;

@@ -417,8 +417,8 @@ void mst_exchange_rpc_state(const struct mst_exchange *exchange, char *out, size
             continue;
         char state[128];
         mst_peer_state(x->targets[t].peer, state, sizeof state);
-        int n = snprintf(out + used, out_bytes - used, "%s%s (%s)", used ? ", " : "",
-                         mst_peer_name(x->targets[t].peer), state);
+        int n = snprintf(out + used, out_bytes - used, "%s%s (%s)", used ? ", " : "", mst_peer_name(x->targets[t].peer),
+                         state);
         if (n < 0 || (size_t)n >= out_bytes - used)
             return;
         used += (size_t)n;

@@ -14,10 +14,10 @@ struct mst_heartbeat {
     struct mst_heartbeat_config config;
     struct mst_peer *peer;
     struct mst_timer timer;
-    uint64_t number;    // as the chief answered the greeting
+    uint64_t number; // as the chief answered the greeting
     bool was_up;
     bool is_over;
-    bool is_waiting;    // for an answer
+    bool is_waiting; // for an answer
     _Atomic uint64_t progress;
 };
 
@@ -84,8 +84,8 @@ static void on_tick(void *arg)
         char state[128];
         struct mst_error err;
         mst_peer_state(heartbeat->peer, state, sizeof state);
-        mst_status status = mst_fail(&err, MST_UNAVAILABLE, "the chief (%s) was lost: %s",
-                                     heartbeat->config.chief_address, state);
+        mst_status status =
+            mst_fail(&err, MST_UNAVAILABLE, "the chief (%s) was lost: %s", heartbeat->config.chief_address, state);
         lose(heartbeat, status, err.text);
         return;
     }

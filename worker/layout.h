@@ -38,7 +38,7 @@ struct mst_layout {
 
 /** New layout in *out.
  *  Errors: DATA_LOSS the map does not fit the model: a variable it does not have, rows outside its shape or covered not once */
-MST_MUST_USE mst_status mst_layout_new(const struct mst_model *model, const struct mst_msg_map *map, struct mst_layout **out,
-                                       struct mst_error *err);
+MST_MUST_USE mst_status mst_layout_new(const struct mst_model *model, const struct mst_msg_map *map,
+                                       struct mst_layout **out, struct mst_error *err);
 /** Releases it; NULL is fine. */
 void mst_layout_free(struct mst_layout *layout);

@@ -56,8 +56,8 @@ struct mst_session {
     bool is_finished; // the chief said that nothing is left
     struct mst_session_lease leases[MST_SESSION_LEASES];
     size_t n_leases;
-    uint64_t n_done;            // batches of leases[0] done
-    bool is_asked;              // `asked` is under way
+    uint64_t n_done; // batches of leases[0] done
+    bool is_asked;   // `asked` is under way
     struct mst_session_request asked;
     unsigned char *outstanding; // by bucket: the push (or first pull) is not answered yet
     size_t n_buckets;

@@ -20,7 +20,7 @@ struct mst_trainer {
     uint64_t n_steps;
     struct mst_training_sums open;   // of the lease being trained
     struct mst_training_sums closed; // of all leases done under this number
-    uint64_t staleness; // of the step in flight: the largest of its buckets
+    uint64_t staleness;              // of the step in flight: the largest of its buckets
     bool is_computing;
     bool is_step_done;  // all buckets have answered
     bool is_lease_done; // and it was the last step of its lease
@@ -159,11 +159,12 @@ static void compute(struct mst_trainer *trainer, const struct mst_batch *batch)
     if (status != MST_OK) {
         fail(trainer, status, err.text);
     } else if (!result.loss_is_finite) {
-        snprintf(err.text, sizeof err.text,
-                 "the loss is not a number at step %llu of this worker (epoch %llu, batch %llu): the first layer with NaN "
-                 "or Inf is %s; lower the learning rate or check the data",
-                 (unsigned long long)trainer->push.step, (unsigned long long)batch->epoch + 1,
-                 (unsigned long long)batch->number, result.bad_layer_name);
+        snprintf(
+            err.text, sizeof err.text,
+            "the loss is not a number at step %llu of this worker (epoch %llu, batch %llu): the first layer with NaN "
+            "or Inf is %s; lower the learning rate or check the data",
+            (unsigned long long)trainer->push.step, (unsigned long long)batch->epoch + 1,
+            (unsigned long long)batch->number, result.bad_layer_name);
         fail(trainer, MST_DATA_LOSS, err.text);
     } else if (is_ours(trainer)) {
         note_result(trainer, &result, batch->n_examples);

@@ -22,10 +22,10 @@
 
 enum {
     REMINDER_MS = 10000,
-    MAP_CALL_MS = 20000,  // the chief keeps the question until it has placed the variables; then it is asked again
-    ASK_AGAIN_MS = 20,    // after WAIT: the chief has kept the question already
+    MAP_CALL_MS = 20000, // the chief keeps the question until it has placed the variables; then it is asked again
+    ASK_AGAIN_MS = 20,   // after WAIT: the chief has kept the question already
     PREFETCH_DEPTH = 4,
-    EXCHANGE_LEASES = 4,  // leases without an answer before a push is sent again over a new connection
+    EXCHANGE_LEASES = 4, // leases without an answer before a push is sent again over a new connection
 };
 
 struct mst_worker {
@@ -354,8 +354,7 @@ static void on_map(void *arg, const struct mst_reply *reply)
 
 static void ask_map(struct mst_worker *worker)
 {
-    struct mst_call call = {
-        .method = MST_METHOD_MAP, .deadline_ms = MAP_CALL_MS, .on_reply = on_map, .arg = worker};
+    struct mst_call call = {.method = MST_METHOD_MAP, .deadline_ms = MAP_CALL_MS, .on_reply = on_map, .arg = worker};
     mst_peer_call(worker->chief, &call);
 }
 
@@ -513,8 +512,8 @@ static mst_status plan_program(struct mst_worker *worker, struct mst_error *err)
                                           .max_batch = worker->config.job->batch_size,
                                           .feature_dtype = mst_dataset_feature_dtype(worker->dataset),
                                           .seed = worker->config.job->seed};
-    MST_TRY(mst_program_new(worker->config.model, worker->config.compile, worker->device, &options, &worker->program,
-                            err));
+    MST_TRY(
+        mst_program_new(worker->config.model, worker->config.compile, worker->device, &options, &worker->program, err));
     char text[256];
     MST_LOG(INFO, "worker", "device", "is=\"%s\"", mst_device_describe(worker->device, text, sizeof text));
     return MST_OK;
