@@ -1,0 +1,110 @@
+// Identities: who may talk to whom, and what the refused one reads. And the sums that a cluster adds up.
+#include "wire/greeting.h"
+
+#include "muster/status.h"
+#include "wire/training_sums.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+static const struct mst_identity self = {
+    .job_name = "mnist", .job_hash = 0xabc, .role = MST_PEER_PS, .index = 1, .address = "ps-1:1", .incarnation = 77};
+static const struct mst_identity other = {
+    .job_name = "mnist", .job_hash = 0xabc, .role = MST_PEER_WORKER, .index = 3, .address = "w-3:1", .incarnation = 99};
+
+static void test_the_same_job_is_accepted(void **state)
+{
+    (void)state;
+    struct mst_msg_greeting greeting;
+    mst_identity_greet(&other, &greeting);
+    assert_int_equal(greeting.role, MST_PEER_WORKER);
+    assert_int_equal(greeting.index, 3);
+    assert_int_equal(greeting.incarnation, 99);
+    assert_int_equal(greeting.data_thread, MST_GREETING_CONTROL);
+    assert_string_equal(greeting.address, "w-3:1");
+    assert_int_equal(mst_identity_check(&self, &greeting, NULL), MST_OK);
+    struct mst_msg_greeting_reply reply;
+    mst_identity_answer(&self, &reply);
+    assert_int_equal(reply.version, MST_WIRE_VERSION);
+    assert_int_equal(reply.role, MST_PEER_PS);
+    assert_int_equal(reply.index, 1);
+    assert_int_equal(reply.incarnation, 77);
+}
+
+static void expect_refusal(const struct mst_msg_greeting *greeting, const char *const *says, size_t n)
+{
+    struct mst_error err = {.text = ""};
+    assert_int_equal(mst_identity_check(&self, greeting, &err), MST_FAILED_PRECONDITION);
+    for (size_t i = 0; i < n; i++)
+        if (!strstr(err.text, says[i]))
+            fail_msg("\"%s\" does not say \"%s\"", err.text, says[i]);
+}
+
+static void test_another_job_names_both(void **state)
+{
+    (void)state;
+    struct mst_msg_greeting greeting;
+    mst_identity_greet(&other, &greeting);
+    greeting.job_name = "cifar";
+    expect_refusal(&greeting, (const char *const[]){"worker-3", "'cifar'", "ps-1", "'mnist'", "same job"}, 5);
+    mst_identity_greet(&other, &greeting);
+    greeting.job_hash = 0xdef;
+    expect_refusal(&greeting, (const char *const[]){"0000000000000def", "0000000000000abc"}, 2);
+}
+
+static void test_versions_overlap_or_not(void **state)
+{
+    (void)state;
+    struct mst_msg_greeting greeting;
+    mst_identity_greet(&other, &greeting);
+    greeting.max_version = 9;
+    assert_int_equal(mst_identity_check(&self, &greeting, NULL), MST_OK);
+    greeting.min_version = 2;
+    expect_refusal(&greeting, (const char *const[]){"versions 2 to 9", "ps-1 speaks 1", "same muster"}, 3);
+    greeting.min_version = greeting.max_version = 0;
+    expect_refusal(&greeting, (const char *const[]){"versions 0 to 0"}, 1);
+}
+
+static void test_sums_add_up(void **state)
+{
+    (void)state;
+    struct mst_training_sums a = {.steps = 1,
+                                  .examples = 10,
+                                  .loss_sum = 2.5,
+                                  .loss_weight = 10,
+                                  .metric_sums = {1, 2},
+                                  .metric_weights = {3, 4},
+                                  .staleness_sum = 5,
+                                  .staleness_max = 9};
+    struct mst_training_sums b = a;
+    b.staleness_max = 4;
+    b.metric_sums[MST_METRICS_MAX - 1] = 7;
+    mst_training_sums_add(&a, &b);
+    assert_int_equal(a.steps, 2);
+    assert_int_equal(a.examples, 20);
+    assert_true(a.loss_sum == 5 && a.loss_weight == 20);
+    assert_true(a.metric_sums[1] == 4 && a.metric_weights[0] == 6 && a.metric_sums[MST_METRICS_MAX - 1] == 7);
+    assert_int_equal(a.staleness_sum, 10);
+    assert_int_equal(a.staleness_max, 9);
+    mst_training_sums_subtract(&a, &b); // what was added, but for the maximum
+    assert_int_equal(a.steps, 1);
+    assert_int_equal(a.examples, 10);
+    assert_true(a.loss_sum == 2.5 && a.loss_weight == 10 && a.metric_sums[1] == 2 && a.metric_weights[0] == 3);
+    assert_int_equal(a.staleness_sum, 5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_same_job_is_accepted),
+        cmocka_unit_test(test_another_job_names_both),
+        cmocka_unit_test(test_versions_overlap_or_not),
+        cmocka_unit_test(test_sums_add_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

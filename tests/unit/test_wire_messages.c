@@ -1,0 +1,553 @@
+// Every message there and back, field by field, and what a hostile peer may put into one.
+#include "wire/messages.h"
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "muster/status.h"
+#include "wire/frame.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+static struct mst_arena arena;
+static struct mst_buf buf;
+
+static int set_up(void **state)
+{
+    (void)state;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_buf_init(&buf, MST_FRAME_META_MAX);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    mst_arena_fini(&arena);
+    mst_buf_fini(&buf);
+    return 0;
+}
+
+// `got` is what `sent` becomes.
+#define SEND(name)                                                                                                     \
+    struct mst_msg_##name got;                                                                                         \
+    mst_buf_reset(&buf);                                                                                               \
+    assert_int_equal(mst_msg_##name##_encode(&sent, &buf), MST_OK);                                                    \
+    assert_int_equal(mst_msg_##name##_decode(mst_buf_view(&buf), &arena, &got, NULL), MST_OK)
+#define SAME(field)      assert_int_equal(got.field, sent.field)
+#define SAME_TEXT(field) assert_string_equal(got.field, sent.field)
+#define SAME_REAL(field) assert_true(got.field == sent.field)
+
+static void test_greetings(void **state)
+{
+    (void)state;
+    {
+        const struct mst_msg_greeting sent = {1, 2, "mnist", UINT64_MAX, MST_PEER_EVALUATOR, 5, "h:1", -7, 8, 9, 10};
+        SEND(greeting);
+        SAME(min_version);
+        SAME(max_version);
+        SAME_TEXT(job_name);
+        SAME(job_hash);
+        SAME(role);
+        SAME(index);
+        SAME_TEXT(address);
+        assert_true(got.data_thread == -7);
+        SAME(incarnation);
+        SAME(number);
+        SAME(term);
+    }
+    const struct mst_msg_greeting_reply sent = {1,  MST_PEER_PS,      3, 4, 5, true, "chief:1", 8, MST_PEER_CHIEF, 10,
+                                                11, "Zürich\twaits\n"};
+    SEND(greeting_reply);
+    SAME(version);
+    SAME(role);
+    SAME(index);
+    SAME(incarnation);
+    SAME(n_data_threads);
+    SAME(chief_known);
+    SAME_TEXT(chief_address);
+    SAME(chief_index);
+    SAME(chief_role);
+    SAME(number);
+    SAME(term);
+    SAME_TEXT(state_text);
+}
+
+static const struct mst_training_sums sums = {.steps = 1,
+                                              .examples = 2,
+                                              .loss_sum = 0.5,
+                                              .loss_weight = 4,
+                                              .metric_sums = {1, 2, 3, 4, 5, 6, 7, 8.25},
+                                              .metric_weights = {8, 7, 6, 5, 4, 3, 2, 1},
+                                              .staleness_sum = 7,
+                                              .staleness_max = 8};
+
+static void test_heartbeats(void **state)
+{
+    (void)state;
+    {
+        const struct mst_msg_heartbeat sent = {MST_PEER_WORKER, 2, 3, 4, 5, sums, 6.5, 7, "training"};
+        SEND(heartbeat);
+        SAME(role);
+        SAME(index);
+        SAME(incarnation);
+        SAME(number);
+        SAME(progress);
+        assert_memory_equal(&got.sums, &sums, sizeof sums);
+        SAME_REAL(cpu_seconds);
+        SAME(max_rss_bytes);
+        SAME_TEXT(state_text);
+    }
+    const struct mst_msg_heartbeat_reply sent = {MST_JOB_FAILED, MST_DATA_LOSS, "why", 4, 5};
+    SEND(heartbeat_reply);
+    SAME(job_state);
+    SAME(status);
+    SAME_TEXT(text);
+    SAME(epoch);
+    SAME(step);
+}
+
+static void test_leases(void **state)
+{
+    (void)state;
+    {
+        const struct mst_msg_lease sent = {1, 2, 3, 4, 5, 6, 7, sums};
+        SEND(lease);
+        SAME(index);
+        SAME(incarnation);
+        SAME(number);
+        SAME(seq);
+        SAME(done_seq);
+        SAME(done_lease);
+        SAME(done_offset);
+        assert_memory_equal(&got.sums, &sums, sizeof sums);
+    }
+    const struct mst_msg_lease_reply sent = {MST_LEASE_REPLY_FENCED, 2, 3, 4, 5, 6, 7, MST_ABORTED, "text"};
+    SEND(lease_reply);
+    SAME(kind);
+    SAME(lease);
+    SAME(seq);
+    SAME(epoch);
+    SAME(first_batch);
+    SAME(n_batches);
+    SAME(first_step);
+    SAME(status);
+    SAME_TEXT(text);
+}
+
+static void test_maps(void **state)
+{
+    (void)state;
+    {
+        const struct mst_msg_shard shards[] = {{1, 2, 3, 4, 5, 6, 7, 8}, {0}, {9, 10, 11, 12, 13, 14, 15, 16}};
+        const struct mst_msg_map sent = {1, 2, 3, 3, shards, "ckpt/model-5", 7, "ckpt/nonce", "n", 4};
+        SEND(map);
+        SAME(term);
+        SAME(epoch);
+        SAME(seed);
+        SAME(n_shards);
+        SAME_TEXT(restore_prefix);
+        SAME(iterations);
+        SAME_TEXT(nonce_path);
+        SAME_TEXT(nonce);
+        SAME(ps);
+        for (size_t i = 0; i < 3; i++) {
+            SAME(shards[i].variable);
+            SAME(shards[i].part);
+            SAME(shards[i].n_parts);
+            SAME(shards[i].row_offset);
+            SAME(shards[i].n_rows);
+            SAME(shards[i].ps);
+            SAME(shards[i].thread);
+            SAME(shards[i].bucket);
+        }
+    }
+    const struct mst_msg_map_reply sent = {1, 2, 3};
+    SEND(map_reply);
+    SAME(term);
+    SAME(epoch);
+    SAME(bytes);
+}
+
+static void test_pushes(void **state)
+{
+    (void)state;
+    {
+        const struct mst_msg_push sent = {1, 2, 3, 4, 5, 6, 7, UINT64_MAX, 64.5};
+        SEND(push);
+        SAME(bucket);
+        SAME(map_term);
+        SAME(map_epoch);
+        SAME(worker);
+        SAME(number);
+        SAME(step);
+        SAME(lease);
+        SAME(offset);
+        SAME_REAL(weight);
+    }
+    const struct mst_msg_push_reply sent = {1, 2, 3, 4, 5, 6, false, true};
+    SEND(push_reply);
+    SAME(bucket);
+    SAME(version);
+    SAME(map_term);
+    SAME(map_epoch);
+    SAME(iterations);
+    SAME(staleness);
+    SAME(is_repeat);
+    SAME(is_finite);
+}
+
+static void test_pulls(void **state)
+{
+    (void)state;
+    {
+        const struct mst_msg_pull sent = {1, 2, 3, 4, 5};
+        SEND(pull);
+        SAME(bucket);
+        SAME(map_term);
+        SAME(map_epoch);
+        SAME(worker);
+        SAME(number);
+    }
+    const struct mst_msg_pull_reply sent = {1, 2, 3, 4, 5};
+    SEND(pull_reply);
+    SAME(bucket);
+    SAME(version);
+    SAME(map_term);
+    SAME(map_epoch);
+    SAME(iterations);
+}
+
+static void test_fences(void **state)
+{
+    (void)state;
+    {
+        const struct mst_msg_fence sent = {1, 2, 3};
+        SEND(fence);
+        SAME(term);
+        SAME(worker);
+        SAME(number);
+    }
+    const struct mst_msg_client_row rows[] = {{1, 2, 3, 4, 5, 6}, {7, 8, 9, 10, 11, 12}};
+    const struct mst_msg_fence_reply sent = {3, 2, rows};
+    SEND(fence_reply);
+    SAME(ps);
+    SAME(n_rows);
+    for (size_t i = 0; i < 2; i++) {
+        SAME(rows[i].bucket);
+        SAME(rows[i].worker);
+        SAME(rows[i].number);
+        SAME(rows[i].step);
+        SAME(rows[i].lease);
+        SAME(rows[i].offset);
+    }
+}
+
+static void test_saves(void **state)
+{
+    (void)state;
+    {
+        const struct mst_msg_save sent = {1, "dir", 2, 3, 4};
+        SEND(save);
+        SAME(term);
+        SAME_TEXT(dir);
+        SAME(step);
+        SAME(shard_id);
+        SAME(n_shards);
+    }
+    const uint64_t dims[] = {784, 300}, starts[] = {0, 0}, lengths[] = {392, 300};
+    const struct mst_msg_bundle_entry entries[] = {
+        {"dense/kernel", 1, 2, dims, 2, starts, 2, lengths, 5, 6, 0xdeadbeef},
+        {.name = "iterations", .dtype = 9, .size_bytes = 8},
+    };
+    const struct mst_msg_save_reply sent = {2, entries, 4, true, "text", 6};
+    SEND(save_reply);
+    SAME(n_entries);
+    SAME(iterations);
+    SAME(is_finite);
+    SAME_TEXT(text);
+    SAME(bytes);
+    for (size_t i = 0; i < 2; i++) {
+        SAME_TEXT(entries[i].name);
+        SAME(entries[i].dtype);
+        SAME(entries[i].n_dims);
+        SAME(entries[i].n_starts);
+        SAME(entries[i].n_lengths);
+        SAME(entries[i].offset);
+        SAME(entries[i].size_bytes);
+        SAME(entries[i].crc32c);
+    }
+    assert_memory_equal(got.entries[0].dims, dims, sizeof dims);
+    assert_memory_equal(got.entries[0].starts, starts, sizeof starts);
+    assert_memory_equal(got.entries[0].lengths, lengths, sizeof lengths);
+}
+
+static void test_stats(void **state)
+{
+    (void)state;
+    {
+        const struct mst_msg_stats sent = {7};
+        SEND(stats);
+        SAME(term);
+    }
+    const struct mst_msg_bucket_stats buckets[] = {{1, 2, 3, 4, 5, 6}};
+    const struct mst_msg_stats_reply sent = {1.5, 2, 3, 4, 1, buckets};
+    SEND(stats_reply);
+    SAME_REAL(cpu_seconds);
+    SAME(max_rss_bytes);
+    SAME(updates);
+    SAME(pulls);
+    SAME(n_buckets);
+    SAME(buckets[0].bucket);
+    SAME(buckets[0].bytes);
+    SAME(buckets[0].version);
+    SAME(buckets[0].updates);
+    SAME(buckets[0].pulls);
+    SAME(buckets[0].repeats);
+}
+
+static void test_ends(void **state)
+{
+    (void)state;
+    {
+        const struct mst_msg_error sent = {MST_UNAUTHENTICATED, "who are you"};
+        SEND(error);
+        SAME(status);
+        SAME_TEXT(text);
+    }
+    {
+        const struct mst_msg_finish sent = {1, MST_UNAVAILABLE, "a parameter server died"};
+        SEND(finish);
+        SAME(term);
+        SAME(status);
+        SAME_TEXT(text);
+    }
+    const struct mst_msg_finish_reply sent = {5};
+    SEND(finish_reply);
+    SAME(updates);
+}
+
+static void test_no_bytes_are_a_message_of_zeros(void **state)
+{
+    (void)state;
+    struct mst_msg_greeting greeting;
+    assert_int_equal(mst_msg_greeting_decode((struct mst_bytes){NULL, 0}, &arena, &greeting, NULL), MST_OK);
+    assert_string_equal(greeting.job_name, "");
+    assert_string_equal(greeting.address, "");
+    assert_int_equal(greeting.role, MST_PEER_UNKNOWN);
+    struct mst_msg_map map = {.restore_prefix = NULL};
+    assert_int_equal(mst_msg_map_encode(&map, &buf), MST_OK); // NULL is ""
+    assert_int_equal(mst_msg_map_decode(mst_buf_view(&buf), &arena, &map, NULL), MST_OK);
+    assert_string_equal(map.restore_prefix, "");
+    assert_int_equal(map.n_shards, 0);
+    struct mst_msg_lease lease;
+    assert_int_equal(mst_msg_lease_decode((struct mst_bytes){NULL, 0}, &arena, &lease, NULL), MST_OK);
+    assert_int_equal(lease.sums.steps, 0);
+}
+
+// ---- what a hostile peer may send ----
+
+#define BYTES(literal) ((struct mst_bytes){(literal), sizeof(literal) - 1})
+
+static void expect_bad(mst_status status, const struct mst_error *err, const char *says)
+{
+    assert_int_equal(status, MST_INVALID_ARGUMENT);
+    if (!strstr(err->text, says))
+        fail_msg("\"%s\" does not say \"%s\"", err->text, says);
+}
+
+static void test_values_outside_their_range(void **state)
+{
+    (void)state;
+    struct mst_error err;
+    struct mst_msg_greeting greeting;
+    struct mst_msg_error error;
+    struct mst_msg_lease_reply reply;
+    struct mst_msg_heartbeat_reply heartbeat;
+    expect_bad(mst_msg_greeting_decode(BYTES("\x28\x05"), &arena, &greeting, &err), &err,
+               "role is 5, it must be below 5");
+    expect_bad(mst_msg_greeting_decode(BYTES("\x28\xff\xff\xff\xff\x0f"), &arena, &greeting, &err), &err, "4294967295");
+    expect_bad(mst_msg_error_decode(BYTES("\x08\x11"), &arena, &error, &err), &err, "status is 17");
+    expect_bad(mst_msg_error_decode(BYTES("\x08\x00"), &arena, &error, &err), &err, "status OK");
+    expect_bad(mst_msg_lease_reply_decode(BYTES("\x08\x05"), &arena, &reply, &err), &err, "kind is 5");
+    expect_bad(mst_msg_heartbeat_reply_decode(BYTES("\x08\x04"), &arena, &heartbeat, &err), &err, "job_state is 4");
+}
+
+static void test_control_bytes_in_texts(void **state)
+{
+    (void)state;
+    struct mst_error err;
+    struct mst_msg_error sent = {MST_INTERNAL, "\x1b[2J"}, got;
+    assert_int_equal(mst_msg_error_encode(&sent, &buf), MST_OK);
+    expect_bad(mst_msg_error_decode(mst_buf_view(&buf), &arena, &got, &err), &err, "control byte 0x1b at 0");
+    assert_null(strchr(err.text, 0x1b));
+    mst_buf_reset(&buf);
+    sent.text = "del\x7f";
+    assert_int_equal(mst_msg_error_encode(&sent, &buf), MST_OK);
+    expect_bad(mst_msg_error_decode(mst_buf_view(&buf), &arena, &got, &err), &err, "0x7f at 3");
+    // What stands behind a NUL is not there.
+    assert_int_equal(mst_msg_error_decode(BYTES("\x08\x01\x12\x03"
+                                                "a\0\x1b"),
+                                          &arena, &got, &err),
+                     MST_OK);
+    assert_string_equal(got.text, "a");
+}
+
+static void test_sums_of_too_many_metrics(void **state)
+{
+    (void)state;
+    struct mst_error err;
+    struct mst_msg_lease lease;
+    uint8_t bytes[2 + 2 + 9 * 8] = {0x42, 2 + 9 * 8, 0x2a, 9 * 8}; // sums { metric_sums: nine }
+    expect_bad(mst_msg_lease_decode((struct mst_bytes){bytes, sizeof bytes}, &arena, &lease, &err), &err,
+               "9 metric sums and 0 weights");
+    bytes[1] -= 8;
+    bytes[3] -= 8; // eight, without weights
+    expect_bad(mst_msg_lease_decode((struct mst_bytes){bytes, sizeof bytes - 8}, &arena, &lease, &err), &err,
+               "8 metric sums and 0 weights");
+}
+
+static void test_slices_of_another_rank(void **state)
+{
+    (void)state;
+    const uint64_t numbers[] = {1, 2, 3};
+    struct mst_msg_bundle_entry entry = {"w", 1, 2, numbers, 3, numbers, 3, numbers, 0, 0, 0};
+    struct mst_msg_save_reply sent = {.n_entries = 1, .entries = &entry, .text = ""}, got;
+    struct mst_error err;
+    assert_int_equal(mst_msg_save_reply_encode(&sent, &buf), MST_OK);
+    expect_bad(mst_msg_save_reply_decode(mst_buf_view(&buf), &arena, &got, &err), &err,
+               "slice of w has 2 dimensions, 3 starts and 3 lengths");
+    mst_buf_reset(&buf);
+    entry.n_starts = 2;
+    assert_int_equal(mst_msg_save_reply_encode(&sent, &buf), MST_OK);
+    expect_bad(mst_msg_save_reply_decode(mst_buf_view(&buf), &arena, &got, &err), &err, "2 starts and 3 lengths");
+}
+
+static void test_not_a_message(void **state)
+{
+    (void)state;
+    struct mst_error err;
+    struct mst_msg_greeting greeting;
+    static const struct {
+        const char *data;
+        size_t len;
+    } rows[] = {
+        {"\x1a\xff\xff\xff\xff\x0f"
+         "abc",
+         9},                                                  // a text that ends beyond the bytes
+        {"\x1a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11}, // of 2^64 - 1 bytes
+        {"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11}, // a number without an end
+        {"\x08", 1},                                          // a tag without a value
+        {"\x21\x01\x02", 3},                                  // half a fixed64
+        {"\x0f\x01", 2},                                      // wire type 7
+        {"\x00\x01", 2},                                      // field 0
+        {"\x1b\x08\x01\x1c", 4},                              // a group
+        {"GET / HTTP/1.1\r\n\r\n", 18},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        expect_bad(mst_msg_greeting_decode((struct mst_bytes){rows[i].data, rows[i].len}, &arena, &greeting, &err),
+                   &err, "not a message Greeting");
+}
+
+static void test_unknown_fields_are_ignored(void **state)
+{
+    (void)state;
+    struct mst_msg_fence fence;
+    // term 5, field 100 as a number, field 101 as bytes, number 7
+    assert_int_equal(mst_msg_fence_decode(BYTES("\x08\x05\xa0\x06\x01\xaa\x06\x03xyz\x18\x07"), &arena, &fence, NULL),
+                     MST_OK);
+    assert_int_equal(fence.term, 5);
+    assert_int_equal(fence.number, 7);
+}
+
+// 512 K empty shards in 1 MiB: each would take a struct.
+static void test_many_small_elements_are_bounded(void **state)
+{
+    (void)state;
+    uint8_t *place;
+    assert_int_equal(mst_buf_reserve(&buf, MST_FRAME_META_MAX, &place), MST_OK);
+    for (size_t i = 0; i < MST_FRAME_META_MAX; i += 2) {
+        place[i] = 0x22; // shards
+        place[i + 1] = 0;
+    }
+    struct mst_msg_map map;
+    struct mst_error err;
+    mst_status status = mst_msg_map_decode((struct mst_bytes){place, MST_FRAME_META_MAX}, &arena, &map, &err);
+    assert_true(status == MST_INVALID_ARGUMENT || status == MST_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(err.text, "bytes of memory"));
+    assert_true(arena.used_bytes <= MST_MSG_ARENA_MAX);
+}
+
+static void test_each_size_of_arena(void **state)
+{
+    (void)state;
+    const struct mst_msg_shard shards[] = {{1, 2, 3, 4, 5, 6, 7, 8}, {0}};
+    const struct mst_msg_map sent = {1, 2, 3, 2, shards, "prefix", 7, "path", "nonce", 4};
+    struct mst_msg_map got;
+    assert_int_equal(mst_msg_map_encode(&sent, &buf), MST_OK);
+    mst_status status = MST_INTERNAL;
+    size_t n_tried = 0;
+    for (size_t max = 0; status != MST_OK; max += 16, n_tried++) {
+        struct mst_arena small;
+        mst_arena_init(&small, max);
+        status = mst_msg_map_decode(mst_buf_view(&buf), &small, &got, NULL);
+        assert_true(status == MST_OK || status == MST_INVALID_ARGUMENT || status == MST_RESOURCE_EXHAUSTED);
+        mst_arena_fini(&small);
+    }
+    assert_true(n_tried > 5);
+}
+
+static void test_an_encoding_that_does_not_fit(void **state)
+{
+    (void)state;
+    struct mst_buf small;
+    mst_buf_init(&small, 20);
+    struct mst_msg_error error = {MST_INTERNAL, "a text longer than twenty bytes"};
+    assert_int_equal(mst_msg_error_encode(&error, &small), MST_RESOURCE_EXHAUSTED);
+    assert_int_equal(small.len, 0);
+    mst_buf_fini(&small);
+}
+
+static void test_roles_have_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"unknown", "chief", "worker", "ps", "evaluator"};
+    for (int role = MST_PEER_UNKNOWN; role < MST_PEER_ROLES; role++)
+        assert_string_equal(mst_peer_role_name((enum mst_peer_role)role), names[role]);
+    assert_string_equal(mst_peer_role_name(MST_PEER_ROLES), "unknown");
+}
+
+#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_greetings),
+        CASE(test_heartbeats),
+        CASE(test_leases),
+        CASE(test_maps),
+        CASE(test_pushes),
+        CASE(test_pulls),
+        CASE(test_fences),
+        CASE(test_saves),
+        CASE(test_stats),
+        CASE(test_ends),
+        CASE(test_no_bytes_are_a_message_of_zeros),
+        CASE(test_values_outside_their_range),
+        CASE(test_control_bytes_in_texts),
+        CASE(test_sums_of_too_many_metrics),
+        CASE(test_slices_of_another_rank),
+        CASE(test_not_a_message),
+        CASE(test_unknown_fields_are_ignored),
+        CASE(test_many_small_elements_are_bounded),
+        CASE(test_each_size_of_arena),
+        CASE(test_an_encoding_that_does_not_fit),
+        CASE(test_roles_have_names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
