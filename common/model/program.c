@@ -113,12 +113,12 @@ static void run_forward(struct mst_program *program, const struct mst_program_st
     }
     program->output = program->values[program->n_ops];
     if (program->probabilities != NULL) {
-        struct mst_activate softmax = {.activation = mst_activation_default(MST_ACTIVATION_SOFTMAX),
-                                       .rows = step->n_examples,
-                                       .columns = program->n_outputs,
-                                       .x = program->output,
-                                       .y = program->probabilities};
-        program->device->ops->activate(program->device, &softmax);
+        struct mst_activate last = {.activation = program->output_activation,
+                                    .rows = step->n_examples,
+                                    .columns = program->n_outputs,
+                                    .x = program->output,
+                                    .y = program->probabilities};
+        program->device->ops->activate(program->device, &last);
         program->output = program->probabilities;
     }
 }
@@ -157,10 +157,9 @@ static double run_metric(struct mst_program *program, const struct mst_program_s
                          const float *targets)
 {
     struct mst_device *device = program->device;
-    // The logits' largest is the probabilities' largest.
     struct mst_matches matches = {.rows = step->n_examples,
                                   .columns = program->n_outputs,
-                                  .outputs = program->values[program->n_ops],
+                                  .outputs = program->output,
                                   .labels = step->labels,
                                   .targets = targets};
     bool has_targets = step->targets != NULL && program->compile.loss != MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;

@@ -15,8 +15,8 @@
  *  layer to the first, so that a push can begin while earlier layers are still computed; params may be read until the
  *  run returns.
  *
- *  A softmax that ends the model under a cross-entropy is computed together with it from the logits, as Keras does on
- *  TensorFlow, whatever from_logits says.
+ *  A softmax or sigmoid that ends the model under a cross-entropy is computed together with it from the logits, as
+ *  Keras does on TensorFlow, whatever from_logits says.
  *  Thread: one at a time; owns the device's threads during a run.
  */
 #pragma once

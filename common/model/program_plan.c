@@ -23,10 +23,20 @@ static float *place(struct layout *layout, uint64_t n_floats)
     return at;
 }
 
-static bool is_softmax(const struct mst_layer *layer)
+// Keras remembers the logits of a softmax or sigmoid, and a cross-entropy takes them in its place, also for a
+// sigmoid, whose probabilities it would have divided by their sum.
+static bool keeps_logits(const struct mst_layer *layer)
 {
     return (layer->kind == MST_LAYER_DENSE || layer->kind == MST_LAYER_ACTIVATION) &&
-           layer->activation.kind == MST_ACTIVATION_SOFTMAX;
+           (layer->activation.kind == MST_ACTIVATION_SOFTMAX || layer->activation.kind == MST_ACTIVATION_SIGMOID);
+}
+
+// Layers that return the very tensor that they are given, so that Keras still finds its logits.
+static bool passes_on(const struct mst_program *program, const struct mst_layer *layer)
+{
+    if (layer->kind == MST_LAYER_DROPOUT)
+        return program->options.mode != MST_PROGRAM_TRAIN || layer->rate == 0;
+    return layer->kind == MST_LAYER_ACTIVATION && layer->activation.kind == MST_ACTIVATION_LINEAR;
 }
 
 static bool loss_is_crossentropy(const struct mst_program *program)
@@ -56,17 +66,28 @@ static size_t plan_cast(struct mst_program *program)
     return i;
 }
 
+// The layer whose logits the loss takes, or SIZE_MAX.
+static size_t logits_layer(const struct mst_program *program)
+{
+    if (!loss_is_crossentropy(program) || program->n_outputs == 1)
+        return SIZE_MAX;
+    size_t i = program->model->n_layers - 1;
+    while (i > 0 && passes_on(program, &program->model->layers[i]))
+        i--;
+    return keeps_logits(&program->model->layers[i]) ? i : SIZE_MAX;
+}
+
 static void plan_op(struct mst_program *program, struct op *op, size_t layer_index)
 {
     const struct mst_layer *layer = &program->model->layers[layer_index];
-    bool is_last = layer_index + 1 == program->model->n_layers;
     op->layer = layer;
     op->index = layer_index;
     op->class = mst_op_class_of(layer->kind, program->options.mode);
     op->columns = layer->out.rank > 0 ? layer->out.dims[layer->out.rank - 1] : 1;
     op->activation = layer->activation;
-    if (is_last && is_softmax(layer) && loss_is_crossentropy(program) && program->n_outputs > 1) {
+    if (layer_index == logits_layer(program)) {
         program->loss_takes_logits = true;
+        program->output_activation = layer->activation;
         op->activation = mst_activation_default(MST_ACTIVATION_LINEAR);
         if (layer->kind == MST_LAYER_ACTIVATION)
             op->class = mst_op_class_of(MST_LAYER_VIEW, program->options.mode);
@@ -106,9 +127,11 @@ static void lay_out(struct mst_program *program, struct layout *layout)
     if (trains) {
         program->gradient = place(layout, batch * widest);
         program->gradient_spare = place(layout, batch * widest);
-    } else if (program->loss_takes_logits) {
-        program->probabilities = place(layout, batch * program->n_outputs);
     }
+    // In training only metrics look at the output, and the largest of a softmax is that of its logits; sigmoids may
+    // be equal.
+    if (program->loss_takes_logits && (!trains || program->output_activation.kind == MST_ACTIVATION_SIGMOID))
+        program->probabilities = place(layout, batch * program->n_outputs);
     if (program->has_loss && program->n_outputs == 1)
         program->label_values = place(layout, batch);
 }

@@ -54,11 +54,12 @@ struct mst_program {
     float *cast;
     struct op *ops;
     size_t n_ops;
-    const float **values;   // n_ops + 1
-    bool loss_takes_logits; // the last layer's softmax is left to the loss
-    float *probabilities;   // that softmax, where the output is wanted
-    float *label_values;    // labels as floats, for losses against one value
-    float *gradient;        // current
+    const float **values;                    // n_ops + 1
+    bool loss_takes_logits;                  // the last activation, a softmax or sigmoid, is left to the loss
+    struct mst_activation output_activation; // that one
+    float *probabilities;                    // its result, where the output is wanted
+    float *label_values;                     // labels as floats, for losses against one value
+    float *gradient;                         // current
     float *gradient_spare;
     const float *output;
     char *names; // random_name of all operations
