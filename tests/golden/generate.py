@@ -4,8 +4,9 @@
     /tmp/keras/bin/python tests/golden/generate.py            # writes tests/golden/dumps/*.golden
 
 A dump is one line of JSON (its tensors with shapes and offsets in floats, and whatever else the test needs), then raw
-little-endian float32. Integers (labels, bytes of images) are stored as floats that hold them exactly. The numbers come from
-the TensorFlow backend on a CPU, eagerly, in float32.
+little-endian float32. Integers (labels, bytes of images) are stored as floats that hold them exactly. Large tensors are
+not stored: an input is a formula (mix below, and golden_file.c), of a result every `stride`-th element is kept. The
+numbers come from the TensorFlow backend on a CPU, eagerly, in float32; those of `evaluate` from Keras's graph.
 """
 
 import json
@@ -31,11 +32,25 @@ class Dump:
         self.path = HERE / "dumps" / (name + ".golden")
         self.tensors, self.blobs, self.at, self.cases = [], [], 0, []
 
-    def add(self, name, value):
+    def add(self, name, value, stride=1):
         value = np.ascontiguousarray(np.asarray(value, dtype="<f4"))
-        self.tensors.append({"name": name, "shape": list(value.shape), "offset": self.at})
+        entry = {"name": name, "shape": list(value.shape), "offset": self.at}
+        if stride > 1:
+            value = np.ascontiguousarray(value.reshape(-1)[::stride])
+            entry["stride"] = stride
+        self.tensors.append(entry)
         self.blobs.append(value.tobytes())
         self.at += value.size
+
+    def formula(self, name, shape, seed, scale, kind):
+        """A tensor that both sides compute: whole numbers below scale, or floats between -scale and scale."""
+        words = mix(np.arange(int(np.prod(shape)), dtype=np.uint64), seed).reshape(shape)
+        if kind == "whole":
+            value = (words * np.uint64(scale)) >> np.uint64(32)
+        else:
+            value = ((words >> np.uint64(8)).astype("float64") * 2.0**-23 - 1.0) * scale
+        self.tensors.append({"name": name, "shape": list(shape), "seed": seed, "scale": scale, "kind": kind})
+        return value.astype("float32")
 
     def write(self):
         self.path.parent.mkdir(exist_ok=True)
@@ -43,6 +58,15 @@ class Dump:
         text = json.dumps(header, separators=(",", ":"))
         self.path.write_bytes(text.encode() + b"\n" + b"".join(self.blobs))
         print(f"{self.path.name}: {len(self.cases)} cases, {self.path.stat().st_size} bytes")
+
+
+def mix(i, seed):
+    """A 32-bit word for each index: two rounds of multiply and shift."""
+    mask = np.uint64(0xFFFFFFFF)
+    h = (i * np.uint64(0x9E3779B1) + np.uint64(seed)) & mask
+    for factor in (0x85EBCA6B, 0xC2B2AE35):
+        h = ((h ^ (h >> np.uint64(15))) * np.uint64(factor)) & mask
+    return h ^ (h >> np.uint64(16))
 
 
 def variables(model):
@@ -61,6 +85,14 @@ def serialise(obj):
     return obj if isinstance(obj, str) else keras.saving.serialize_keras_object(obj)
 
 
+def measured(model, loss, metrics, x, y):
+    """What evaluate returns for one batch, by Keras's names: the loss and the metrics."""
+    # Copies: the first evaluate of a model does not reset what metrics counted elsewhere.
+    fresh = [m if isinstance(m, str) else keras.saving.deserialize_keras_object(serialise(m)) for m in metrics]
+    model.compile(optimizer="sgd", loss=loss, metrics=fresh)
+    return model.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=True)
+
+
 def targets_of(loss, labels, n_outputs, rng):
     name = loss if isinstance(loss, str) else loss.name
     if name in ("mse", "mean_squared_error"):
@@ -70,8 +102,9 @@ def targets_of(loss, labels, n_outputs, rng):
     return labels.astype("int32")
 
 
-def gradients(dump, name, model, loss, x, y):
-    """Loss, output and gradients of one batch."""
+def gradients(dump, name, model, loss, x, y, metrics=()):
+    """Loss, output and gradients of one batch, and what evaluate says of it."""
+    metrics = list(metrics)
     loss_object = keras.losses.get(loss)
     if not isinstance(loss_object, keras.losses.Loss):
         function = loss_object
@@ -88,19 +121,27 @@ def gradients(dump, name, model, loss, x, y):
         dump.add(f"{name}.w.{variable}", v)
         dump.add(f"{name}.g.{variable}", tf.convert_to_tensor(grad))
     dump.cases.append({"name": name, "model": json.loads(model.to_json()),
-                       "compile": {"loss": serialise(loss)}})
+                       "compile": {"loss": serialise(loss), "metrics": [serialise(m) for m in metrics]}})
+    for key, number in measured(model, loss, metrics, x, y).items():
+        dump.add(f"{name}.evaluated.{key}", number)
 
 
 ACTIVATIONS = ["linear", "relu", "relu6", "sigmoid", "tanh", "softmax", "log_softmax", "elu", "selu", "softplus",
-               "softsign", "gelu", "silu", "leaky_relu", "exponential", "hard_sigmoid", "hard_silu", "mish"]
+               "softsign", "gelu", "silu", "leaky_relu", "exponential", "hard_sigmoid", "hard_silu", "mish", "celu",
+               "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "log_sigmoid", "squareplus", "sparse_plus",
+               "sparse_sigmoid"]
 
 
 def activation_layers():
     return [("layer_relu", layers.ReLU()), ("layer_relu_max", layers.ReLU(max_value=1.0)),
-            ("layer_relu_slope", layers.ReLU(negative_slope=0.25)), ("layer_leaky_relu", layers.LeakyReLU()),
+            ("layer_relu_slope", layers.ReLU(negative_slope=0.25)),
+            ("layer_relu_threshold", layers.ReLU(threshold=0.5)),
+            ("layer_relu_all", layers.ReLU(max_value=2.0, negative_slope=0.125, threshold=0.25)),
+            ("layer_relu_six", layers.ReLU(max_value=6.0)), ("layer_leaky_relu", layers.LeakyReLU()),
             ("layer_leaky_relu_slope", layers.LeakyReLU(negative_slope=0.05)), ("layer_elu", layers.ELU()),
             ("layer_elu_alpha", layers.ELU(alpha=0.7)), ("layer_softmax", layers.Softmax()),
-            ("layer_activation", layers.Activation("tanh")), ("layer_dropout", layers.Dropout(0.4))]
+            ("layer_activation", layers.Activation("tanh")), ("layer_activation_gelu", layers.Activation("gelu")),
+            ("layer_dropout", layers.Dropout(0.4)), ("layer_dropout_none", layers.Dropout(0.0))]
 
 
 def dump_layers():
@@ -133,38 +174,75 @@ def dump_layers():
     dump.write()
 
 
-def dump_losses():
-    dump = Dump("losses")
-    rng = np.random.default_rng(2)
+def loss_cases():
+    """name, loss, activation of the last Dense, metrics"""
     sparse, plain = keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy
+    m = keras.metrics
     cases = []
     for from_logits in (False, True):
-        for activation in ("linear", "softmax", "sigmoid"):
+        for activation in ("linear", "softmax", "sigmoid", "softplus"):
             if activation == "linear" and not from_logits:
                 continue  # negative "probabilities"
             word = "logits" if from_logits else "probabilities"
-            cases.append((f"sparse_{word}_{activation}", sparse(from_logits=from_logits), activation))
-            cases.append((f"plain_{word}_{activation}", plain(from_logits=from_logits), activation))
-    cases += [("sparse_text_softmax", "sparse_categorical_crossentropy", "softmax"),
-              ("plain_text_softmax", "categorical_crossentropy", "softmax"), ("mse_text", "mse", "linear"),
-              ("mse_object", keras.losses.MeanSquaredError(), "tanh")]
-    for name, loss, activation in cases:
+            cases.append((f"sparse_{word}_{activation}", sparse(from_logits=from_logits), activation, ["accuracy"]))
+            cases.append((f"plain_{word}_{activation}", plain(from_logits=from_logits), activation, ["accuracy"]))
+    return cases + [
+        ("sparse_text_softmax", "sparse_categorical_crossentropy", "softmax",
+         ["sparse_categorical_accuracy", "sparse_categorical_crossentropy"]),
+        ("plain_text_softmax", "categorical_crossentropy", "softmax",
+         [m.CategoricalAccuracy(name="hits"), m.CategoricalCrossentropy()]),
+        ("mse_text", "mse", "linear", ["accuracy", "mse"]),
+        ("mse_object", keras.losses.MeanSquaredError(), "tanh", [m.CategoricalAccuracy(), m.MeanSquaredError()])]
+
+
+def softmax_in_the_way(dump, rng):
+    """A softmax or sigmoid whose logits Keras uses in its place, and those that something follows."""
+    sparse, plain = keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy
+    for name, scale, stack in [
+            ("softmax_layer", 20, lambda: [layers.Dense(5), layers.Softmax()]),
+            ("sigmoid_layer", 1, lambda: [layers.Dense(5), layers.Activation("sigmoid")]),
+            ("sigmoid_saturated_layer", 20, lambda: [layers.Dense(5), layers.Activation("sigmoid")]),
+            ("softmax_then_linear", 20, lambda: [layers.Dense(5, activation="softmax"), layers.Activation("linear")]),
+            ("sigmoid_then_dropout", 1, lambda: [layers.Dense(5, activation="sigmoid"), layers.Dropout(0.5)]),
+            ("sigmoid_then_dropout_none", 1, lambda: [layers.Dense(5, activation="sigmoid"), layers.Dropout(0.0)]),
+            ("sigmoid_then_flatten", 1, lambda: [layers.Dense(5, activation="sigmoid"), layers.Flatten()]),
+            ("after_softmax", 1, lambda: [layers.Dense(5, activation="softmax"), layers.Rescaling(0.5, 0.1)])]:
+        for kind, loss in (("sparse", sparse()), ("plain", plain())):
+            model = keras.Sequential([keras.Input((6,)), *stack()])
+            randomise(model, rng)
+            x = (scale * rng.normal(0, 1, (16, 6))).astype("float32")
+            y = targets_of(loss, rng.integers(0, 5, 16), 5, rng)
+            gradients(dump, f"{kind}_{name}", model, loss, x, y, ["accuracy"])
+
+
+def dump_losses():
+    dump = Dump("losses")
+    rng = np.random.default_rng(2)
+    for name, loss, activation, metrics in loss_cases():
         for suffix, scale in (("", 1.0), ("_saturated", 40.0)):
+            if suffix and name.startswith("mse"):
+                continue  # 1 - tanh^2 keeps no digit there: nothing to compare
             model = keras.Sequential([keras.Input((6,)), layers.Dense(5, activation=activation)])
             randomise(model, rng)
             x = (scale * rng.normal(0, 1, (16, 6))).astype("float32")
             y = targets_of(loss, rng.integers(0, 5, 16), 5, rng)
-            gradients(dump, name + suffix, model, loss, x, y)
-    # The softmax of a layer, and one that something follows.
-    model = keras.Sequential([keras.Input((6,)), layers.Dense(5), layers.Softmax()])
-    randomise(model, rng)
-    x = (20 * rng.normal(0, 1, (16, 6))).astype("float32")
-    gradients(dump, "sparse_softmax_layer", model, sparse(), x, targets_of(sparse(), rng.integers(0, 5, 16), 5, rng))
-    model = keras.Sequential([keras.Input((6,)), layers.Dense(5, activation="softmax"), layers.Rescaling(0.5, 0.1)])
+            gradients(dump, name + suffix, model, loss, x, y, metrics)
+    softmax_in_the_way(dump, rng)
+    # Targets that are no classes: shares that add up to 1, and weights that do not.
+    for activation, from_logits in (("linear", True), ("softmax", False), ("softplus", False)):
+        loss = keras.losses.CategoricalCrossentropy(from_logits=from_logits)
+        for name, total in (("shares", 1.0), ("weights", 2.5)):
+            model = keras.Sequential([keras.Input((6,)), layers.Dense(5, activation=activation)])
+            randomise(model, rng)
+            x = rng.normal(0, 1, (16, 6)).astype("float32")
+            y = rng.dirichlet(np.ones(5), 16) * total
+            gradients(dump, f"plain_{activation}_{name}", model, loss, x, y.astype("float32"), ["accuracy"])
+    # One output: "accuracy" is binary.
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(1, activation="sigmoid")])
     randomise(model, rng)
     x = rng.normal(0, 1, (16, 6)).astype("float32")
-    gradients(dump, "sparse_after_softmax", model, sparse(), x, targets_of(sparse(), rng.integers(0, 5, 16), 5, rng))
-    gradients(dump, "plain_after_softmax", model, plain(), x, targets_of(plain(), rng.integers(0, 5, 16), 5, rng))
+    y = rng.integers(0, 2, (16, 1)).astype("float32")
+    gradients(dump, "mse_one_output", model, "mse", x, y, ["accuracy", "mean_squared_error"])
     dump.write()
 
 
@@ -172,7 +250,14 @@ def optimizers():
     o = keras.optimizers
     return [("sgd", o.SGD(0.1)), ("momentum", o.SGD(0.05, momentum=0.9)),
             ("nesterov", o.SGD(0.05, momentum=0.9, nesterov=True)), ("adam", o.Adam(0.001)),
-            ("adam_other", o.Adam(0.01, beta_1=0.8, beta_2=0.99, epsilon=1e-4)), ("amsgrad", o.Adam(0.002, amsgrad=True))]
+            ("adam_other", o.Adam(0.01, beta_1=0.8, beta_2=0.99, epsilon=1e-4)),
+            ("amsgrad", o.Adam(0.002, amsgrad=True)),
+            ("adam_no_epsilon", o.Adam(0.001, beta_1=0.0, epsilon=0.0)), ("adam_late", o.Adam(0.001)),
+            ("adam_very_late", o.Adam(0.001))]
+
+
+# Updates that came before the first dumped one, for the correction of Adam's bias.
+BEFORE = {"adam_late": 990, "adam_very_late": 999_950}
 
 
 def dump_optimizers():
@@ -182,6 +267,8 @@ def dump_optimizers():
         v = keras.Variable(rng.normal(0, 1, (9, 11)).astype("float32"), name="kernel")
         dump.add(f"{name}.w.0", v)
         optimizer.build([v])
+        before = BEFORE.get(name, 0)
+        optimizer.iterations.assign(before)
         config = serialise(optimizer)
         grads = (rng.normal(0, 1, (50, 9, 11)) * np.exp(rng.normal(0, 2, (1, 9, 11)))).astype("float32")
         dump.add(f"{name}.grads", grads)
@@ -192,7 +279,8 @@ def dump_optimizers():
         slots = [s for s in optimizer.variables if tuple(s.shape) == tuple(v.shape)]
         for slot in slots:
             dump.add(f"{name}.slot.{slot.name}", slot)
-        dump.cases.append({"name": name, "optimizer": config, "slots": [s.name for s in slots]})
+        dump.cases.append({"name": name, "optimizer": config, "before": before,
+                           "slots": [s.name for s in slots]})
     dump.write()
 
 
@@ -204,12 +292,16 @@ def trajectory_models():
                                       layers.Dense(20, activation="tanh"), layers.Dense(5, activation="softmax")])
     regress = lambda: keras.Sequential([keras.Input((12,)), layers.Dense(16, activation="gelu"),  # noqa: E731
                                         layers.Dense(8), layers.LeakyReLU(), layers.Dense(3)])
+    binary = lambda: keras.Sequential([keras.Input((12,)), layers.Dense(16, activation="silu"),  # noqa: E731
+                                       layers.Dense(1, activation="sigmoid")])
     return [("dense_sgd", dense, o.SGD(0.05), s, False), ("dense_momentum", dense, o.SGD(0.01, momentum=0.9), s, False),
             ("dense_nesterov", dense, o.SGD(0.01, momentum=0.9, nesterov=True), s, False),
             ("dense_adam", dense, o.Adam(0.001), s, False),
             ("image_sgd", image, o.SGD(0.1), "sparse_categorical_crossentropy", True),
             ("image_adam", image, o.Adam(0.001), "categorical_crossentropy", True),
-            ("regress_sgd", regress, o.SGD(0.02), "mse", False), ("regress_adam", regress, o.Adam(0.001), "mse", False)]
+            ("regress_sgd", regress, o.SGD(0.02), "mse", False), ("regress_adam", regress, o.Adam(0.001), "mse", False),
+            ("dense_amsgrad", dense, o.Adam(0.001, amsgrad=True), s, False),
+            ("binary_nesterov", binary, o.SGD(0.05, momentum=0.9, nesterov=True), "mse", False)]
 
 
 def dump_trajectories():
@@ -225,7 +317,9 @@ def dump_trajectories():
         x = x.astype("float32")
         labels = (np.abs(x.reshape(len(x), -1) @ rng.normal(0, 1, (int(np.prod(shape[1:])), n_outputs)))).argmax(-1)
         y = targets_of(loss, labels, n_outputs, rng)
-        metrics = [] if loss == "mse" else ["accuracy"]
+        if n_outputs == 1:
+            y = (x[:, :1] > 0.1).astype("float32")
+        metrics = [] if loss == "mse" and n_outputs > 1 else ["accuracy"]
         model.compile(optimizer=optimizer, loss=loss, metrics=metrics, run_eagerly=True)
         config = serialise(optimizer)
         dump.add(f"{name}.x", x)
@@ -240,11 +334,76 @@ def dump_trajectories():
             if step % 10 == 0:
                 for variable, v in variables(model):
                     dump.add(f"{name}.w.{step}.{variable}", v)
-        results = model.evaluate(x, y, batch_size=24, verbose=0, return_dict=True)
-        dump.add(f"{name}.evaluated", [results["loss"]] + [results[m] for m in metrics])
+        for key, number in model.evaluate(x, y, batch_size=24, verbose=0, return_dict=True).items():
+            dump.add(f"{name}.evaluated.{key}", number)
         dump.cases.append({"name": name, "model": json.loads(model.to_json()) | {"compile_config": {}},
                            "compile": {"optimizer": config, "loss": serialise(loss), "metrics": metrics},
                            "steps": steps, "batch": batch, "is_image": is_image})
+    dump.write()
+
+
+def dump_example():
+    """examples/fashion-mnist's model on made-up images: 50 steps of 64, too large to store whole."""
+    dump = Dump("example")
+    steps, batch, stride = 50, 64, 101
+    for name, optimizer in (("example_sgd", keras.optimizers.SGD(0.01)),
+                            ("example_adam", keras.optimizers.Adam(0.001))):
+        model = keras.Sequential([keras.Input((28, 28)), layers.Flatten(), layers.Rescaling(1 / 255),
+                                  layers.Dense(300, activation="relu"), layers.Dense(100, activation="relu"),
+                                  layers.Dense(10)])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"], run_eagerly=True)
+        x = dump.formula(f"{name}.x", (steps * batch, 28, 28), 1, 256, "whole")
+        y = dump.formula(f"{name}.y", (steps * batch,), 2, 10, "whole").astype("int32")
+        for seed, (variable, v) in enumerate(variables(model), 3):
+            scale = 0.05 if len(v.shape) > 1 else 0.01
+            v.assign(dump.formula(f"{name}.w.0.{variable}", tuple(v.shape), seed, scale, "float"))
+        with tf.GradientTape() as tape:
+            output = model(x[:batch], training=False)
+            value = loss(y[:batch], output)
+        grads = tape.gradient(value, [v.value for _, v in variables(model)])
+        dump.add(f"{name}.output", output)
+        dump.add(f"{name}.loss", value)
+        for (variable, _), grad in zip(variables(model), grads):
+            dump.add(f"{name}.g.{variable}", tf.convert_to_tensor(grad), stride)
+        config = serialise(optimizer)
+        for step in range(1, steps + 1):
+            rows = slice((step - 1) * batch, step * batch)
+            model.train_on_batch(x[rows], y[rows])
+            if step % 10 == 0:
+                for variable, v in variables(model):
+                    dump.add(f"{name}.w.{step}.{variable}", v, stride)
+        dump.cases.append({"name": name, "model": json.loads(model.to_json()) | {"compile_config": {}},
+                           "compile": {"optimizer": config, "loss": serialise(loss), "metrics": ["accuracy"]},
+                           "steps": steps, "batch": batch, "is_image": True})
+    dump.write()
+
+
+def initializers():
+    i = keras.initializers
+    matrix, kernel, vector = (400, 250), (3, 5, 80, 83), (100_000,)
+    scaling = [i.VarianceScaling(scale=scale, mode=mode, distribution=distribution)
+               for scale, mode, distribution in ((1.0, "fan_in", "truncated_normal"), (0.5, "fan_out", "uniform"),
+                                                 (3.0, "fan_avg", "untruncated_normal"))]
+    return [(make, shape) for make in (i.GlorotUniform(), i.GlorotNormal(), i.HeUniform(), i.HeNormal(),
+                                       i.LecunUniform(), i.LecunNormal(), *scaling) for shape in (matrix, kernel)] + [
+        (i.GlorotUniform(), vector), (i.HeNormal(), vector), (i.RandomNormal(), matrix),
+        (i.RandomNormal(0.5, 0.2), matrix), (i.RandomUniform(), matrix), (i.RandomUniform(-1.0, 3.0), matrix),
+        (i.TruncatedNormal(), matrix),
+        (i.TruncatedNormal(-2.0, 0.25), matrix), (i.Zeros(), matrix), (i.Ones(), matrix), (i.Constant(0.3), matrix),
+        (i.Identity(), (300, 333))]  # Keras does not serialise a gain
+
+
+def dump_initializers():
+    """Of each sample the 201 quantiles: enough to tell two distributions apart."""
+    dump = Dump("initializers")
+    keras.utils.set_random_seed(6)
+    for number, (initializer, shape) in enumerate(initializers()):
+        config = serialise(initializer)
+        name = f"{number}_{type(initializer).__name__}"
+        sample = np.sort(np.asarray(initializer(shape)).reshape(-1))
+        dump.add(f"{name}.quantiles", sample[np.round(np.linspace(0, sample.size - 1, 201)).astype(int)])
+        dump.cases.append({"name": name, "initializer": config, "shape": list(shape)})
     dump.write()
 
 
@@ -253,3 +412,5 @@ if __name__ == "__main__":
     dump_losses()
     dump_optimizers()
     dump_trajectories()
+    dump_example()
+    dump_initializers()

@@ -30,20 +30,23 @@ void golden_free(struct golden *golden);
 void golden_folder(const char *folder);
 
 /** Number of cases. */
-size_t golden_n_cases(const struct golden *golden);
+size_t golden_n_cases(struct golden *golden);
 /** A case's name: the beginning of its tensors' names. Owner: borrowed */
-const char *golden_case_name(const struct golden *golden, size_t index);
+const char *golden_case_name(struct golden *golden, size_t index);
 /** A key of a case; fails the test if there is none. Owner: borrowed */
-const json_t *golden_case_value(const struct golden *golden, size_t index, const char *key);
-/** The tensor of this name, and its number of elements. Owner: borrowed */
-const float *golden_tensor(const struct golden *golden, size_t *n, const char *format, ...) MST_PRINTF(3, 4);
-/** True if there is a tensor of this name. */
-bool golden_has_tensor(const struct golden *golden, const char *format, ...) MST_PRINTF(2, 3);
+const json_t *golden_case_value(struct golden *golden, size_t index, const char *key);
+/** The tensor of this name, whole, and its number of elements; computed if the dump has only its formula.
+ *  Owner: borrowed */
+const float *golden_tensor(struct golden *golden, size_t *n, const char *format, ...) MST_PRINTF(3, 4);
+/** True if the n values of got are those of the tensor of this name, as far as the dump keeps them, to tolerance
+ *  times the largest; else prints the first that is not. */
+bool golden_close(struct golden *golden, const float *got, size_t n, double tolerance, const char *format, ...)
+    MST_PRINTF(5, 6);
 
 /** The case's "model", read as a job would. Owner: the caller's */
-struct mst_model *golden_model(const struct golden *golden, size_t index);
+struct mst_model *golden_model(struct golden *golden, size_t index);
 /** The case's "compile". */
-struct mst_compile golden_compile(const struct golden *golden, size_t index, const struct mst_model *model);
+struct mst_compile golden_compile(struct golden *golden, size_t index, const struct mst_model *model);
 /** New array of n values as int32 (labels are dumped as floats that hold them exactly). Owner: the caller's */
 int32_t *golden_to_int32(const float *values, size_t n);
 /** New array of n values as uint8, or NULL if one of them is none. Owner: the caller's */

@@ -15,7 +15,7 @@
 #include "model/program.h"
 
 struct golden_run {
-    const struct golden *golden; // by the caller
+    struct golden *golden; // by the caller
     size_t index;
     struct mst_device *device;
     const char *name; // the case's
@@ -25,9 +25,9 @@ struct golden_run {
     size_t n_variables;
     float **params; // one array a variable
     float **grads;
-    void *raw; // features of the whole case, in the program's dtype
+    void *raw;        // features of the whole case, in the program's dtype
     size_t raw_bytes; // of one number
-    int32_t *labels; // NULL: the loss takes targets
+    int32_t *labels;  // NULL: the loss takes targets
     const float *targets;
     size_t n_examples;
     size_t n_features; // of an example
