@@ -1,5 +1,6 @@
 /** @file
- *  64-bit hashes (XXH3) of bytes: job ids, keys of random streams, tables. Stable across machines and versions. Thread: any
+ *  64-bit hashes (XXH3) of bytes: job ids, keys of random streams, tables. Stable across machines and versions.
+ *  Thread: any
  */
 #pragma once
 

@@ -22,7 +22,7 @@ struct mst_metric {
     char *help;
     char *labels; // NULL: none
     enum kind kind;
-    _Atomic bool is_real;   // value counts millionths
+    _Atomic bool is_real; // value counts millionths
     _Atomic int64_t value;
 };
 

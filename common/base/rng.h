@@ -1,6 +1,6 @@
 /** @file
- *  Counter-based random numbers: Philox4x32-10. A number is a pure function of (key, counter), so initial values, shuffles
- *  and dropout are the same under any partitioning, on any machine and in any order of evaluation.
+ *  Counter-based random numbers: Philox4x32-10. A number is a pure function of (key, counter), so initial values,
+ *  shuffles and dropout are the same under any partitioning, on any machine and in any order of evaluation.
  *
  *      struct mst_rng_key key = mst_rng_key_of(seed, "dense/kernel", 0);
  *      uint32_t r[4];
@@ -19,7 +19,7 @@ struct mst_rng_key {
     uint32_t stream[2]; // the upper half of the counter
 };
 
-/** The key of the stream `number` of what `name` names (a variable, "shuffle", "dropout/<layer>") under a job's seed. */
+/** The key of stream `number` of what `name` names (a variable, "shuffle", "dropout/<layer>") under a job's seed. */
 struct mst_rng_key mst_rng_key_of(uint64_t seed, const char *name, uint64_t number);
 
 /** Four random words, those of the block with this index. */

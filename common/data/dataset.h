@@ -9,7 +9,7 @@
  *
  *  Open reads all labels and only the header of the features, so that a role can go on connecting while the features
  *  are decoded. There is one copy of them in memory, in the file's element type (u8 images stay u8).
- *  Thread: immutable after load; load may be called from any thread and several times. Free when nobody uses it any more.
+ *  Thread: immutable after load; load may be called from any thread and several times. Free when nobody uses it.
  */
 #pragma once
 
@@ -30,8 +30,8 @@ struct mst_dataset_source {
 };
 
 /** New data set in *out: labels read, the features' header checked.
- *  Errors: UNIMPLEMENTED another format; INVALID_ARGUMENT no features; DATA_LOSS counts differ, or labels that are not a
- *          list of integers; those of mst_idx_open */
+ *  Errors: UNIMPLEMENTED another format; INVALID_ARGUMENT no features; DATA_LOSS counts differ, or labels that are not
+ *          a list of integers; those of mst_idx_open */
 MST_MUST_USE mst_status mst_dataset_open(const struct mst_dataset_source *source, struct mst_dataset **out,
                                          struct mst_error *err);
 /** Releases it; NULL is fine. */

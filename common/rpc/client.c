@@ -1,6 +1,6 @@
-// A pending call has a slot; its id is (count << SLOT_BITS) | slot, so a reply finds it without a search and a late reply finds
-// that the slot is another call's now. One timer for all deadlines: it is set for the earliest, and left alone when a later
-// one comes, so the usual call touches no timer.
+// A pending call has a slot; its id is (count << SLOT_BITS) | slot, so a reply finds it without a search and a late
+// reply finds that the slot is another call's now. One timer for all deadlines: it is set for the earliest, and left
+// alone when a later one comes, so the usual call touches no timer.
 #include "rpc/client.h"
 
 #include "base/alloc.h"
@@ -135,9 +135,9 @@ static enum mst_body_verdict on_head(void *arg, struct mst_conn *conn, const str
         client->reading = index;
     if (verdict == MST_BODY_DRAIN) {
         struct mst_error text;
-        mst_status status = mst_fail(&text, MST_INTERNAL, "%s answered %s with a body of %llu bytes that does not fit",
-                                     client->name, mst_method_name(message->method),
-                                     (unsigned long long)message->body_bytes);
+        mst_status status =
+            mst_fail(&text, MST_INTERNAL, "%s answered %s with a body of %llu bytes that does not fit", client->name,
+                     mst_method_name(message->method), (unsigned long long)message->body_bytes);
         struct mst_reply reply = {.status = status, .text = text.text};
         end_call(client, index, &reply);
     }

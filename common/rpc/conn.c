@@ -1,8 +1,8 @@
-// Reading: one readv takes what the parser has room for (the rest of a body in its final place, then the small buffer), until
-// a short read says that the socket is empty or the budget is spent, so that one busy peer does not starve the others.
-// Writing: at once when nothing waits, else when the socket takes more; many frames a sendmsg.
-// A callback may close or detach the connection. `gone` points to a flag on the stack of the event handler that is running
-// then; close and detach set it, and the handler returns without another look at the connection.
+// Reading: one readv takes what the parser has room for (the rest of a body in its final place, then the small buffer),
+// until a short read says that the socket is empty or the budget is spent, so that one busy peer does not starve the
+// others. Writing: at once when nothing waits, else when the socket takes more; many frames a sendmsg.
+// A callback may close or detach the connection. `gone` points to a flag on the stack of the event handler that is
+// running then; close and detach set it, and the handler returns without another look at the connection.
 // A failure found while sending is told from the loop, never from within mst_conn_send: callers need not expect that.
 #include "rpc/conn_private.h"
 
@@ -31,10 +31,10 @@
 #include <unistd.h>
 
 enum {
-    PARTS = 256,          // of one readv or sendmsg: 4 KiB of stack
-    WRITES = 16,          // sendmsg calls in a row before other connections get their turn
+    PARTS = 256,           // of one readv or sendmsg: 4 KiB of stack
+    WRITES = 16,           // sendmsg calls in a row before other connections get their turn
     READ_BUDGET = 8 << 20, // bytes, likewise
-    LINGER_MS = 2000,     // for the last frames, and for the peer to read them
+    LINGER_MS = 2000,      // for the last frames, and for the peer to read them
 };
 
 enum conn_state {
@@ -60,7 +60,7 @@ struct mst_conn {
     struct mst_send_queue sends;
     struct event read_event;
     struct event write_event;
-    struct mst_timer timer; // send time-out, or the end of lingering
+    struct mst_timer timer;    // send time-out, or the end of lingering
     struct mst_loop_hook hook; // while it has no owner
     uint64_t send_timeout_ms;
     bool is_parked;
@@ -82,7 +82,8 @@ static void make_metrics(void)
 {
     metrics.received = mst_metric_counter("muster_rpc_received_bytes_total", "Bytes received from peers", NULL);
     metrics.sent = mst_metric_counter("muster_rpc_sent_bytes_total", "Bytes sent to peers", NULL);
-    metrics.bad = mst_metric_counter("muster_rpc_bad_frames_total", "Connections ended for bytes that are no frame", NULL);
+    metrics.bad =
+        mst_metric_counter("muster_rpc_bad_frames_total", "Connections ended for bytes that are no frame", NULL);
 }
 
 // ---- life ----
@@ -162,8 +163,8 @@ static void on_loop_freed(void *arg)
     free_conn(arg);
 }
 
-// Nobody owns it from now on: it sends what waits, tells the peer that no more comes, and reads on until the peer closes, for
-// closing with unread bytes would make the kernel reset the connection and lose the last frame.
+// Nobody owns it from now on: it sends what waits, tells the peer that no more comes, and reads on until the peer
+// closes, for closing with unread bytes would make the kernel reset the connection and lose the last frame.
 static void linger(struct mst_conn *conn)
 {
     conn->state = CONN_FLUSHES;

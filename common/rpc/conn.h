@@ -79,7 +79,7 @@ MST_MUST_USE mst_status mst_conn_new(struct mst_loop *loop, int fd, const char *
 void mst_conn_set_events(struct mst_conn *conn, const struct mst_conn_events *events, void *arg);
 /** Closes and frees it now: no further callback but the releases of what was not sent. NULL is fine. */
 void mst_conn_close(struct mst_conn *conn);
-/** Sends what is queued, then closes; nothing is read any more, no further callback but releases. Gives up after 2 s. */
+/** Sends what is queued, then closes; no further callback but releases. Gives up after 2 s. */
 void mst_conn_close_flushed(struct mst_conn *conn);
 
 /** Sends a frame with these flags, method and call. Tries to write at once; the rest follows as the socket takes it.

@@ -28,7 +28,8 @@ static mst_status fail_errno(struct mst_error *err, uint16_t port, int error)
 static int listen_on(int fd, const struct sockaddr *address, socklen_t len)
 {
     int one = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); // a restart need not wait for old connections to time out
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one,
+               sizeof one); // a restart need not wait for old connections to time out
     if (bind(fd, address, len) != 0 || listen(fd, BACKLOG) != 0)
         return errno;
     return 0;

@@ -8,8 +8,8 @@
  *          NEED: read more · HEAD: mst_parser_take or mst_parser_drain · MESSAGE: parser.message is whole
  *      }
  *
- *  Header and meta go to a small buffer; a body goes straight to its sink, and what follows it in the same read goes to the
- *  buffer again, so pipelined frames cost no extra read.
+ *  Header and meta go to a small buffer; a body goes straight to its sink, and what follows it in the same read goes to
+ *  the buffer again, so pipelined frames cost no extra read.
  *  Thread: one at a time.
  */
 #pragma once

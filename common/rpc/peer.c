@@ -1,5 +1,6 @@
-// IDLE -> RESOLVING -> CONNECTING -> GREETING -> UP, and WAITING (the back-off) wherever one of these fails. `why` keeps the last
-// failure through the next attempt, because that is what a person wants to read: not that it is trying, but what is wrong.
+// IDLE -> RESOLVING -> CONNECTING -> GREETING -> UP, and WAITING (the back-off) wherever one of these fails. `why` keeps
+// the last failure through the next attempt, because that is what a person wants to read: not that it is trying, but
+// what is wrong.
 // Callbacks that may free the peer are the last thing a function does.
 #include "rpc/peer.h"
 
@@ -261,7 +262,8 @@ static void connect_next(struct mst_peer *peer)
         if (fd >= 0 && (connect(fd, (const struct sockaddr *)&address->storage, address->len) == 0 ||
                         errno == EINPROGRESS || errno == EINTR)) {
             peer->fd = fd;
-            int result = event_assign(&peer->connect_event, mst_loop_base(peer->loop), fd, EV_WRITE, on_connected, peer);
+            int result =
+                event_assign(&peer->connect_event, mst_loop_base(peer->loop), fd, EV_WRITE, on_connected, peer);
             MST_ASSERT(result == 0);
             struct timeval limit = {.tv_sec = MST_PEER_CONNECT_MS / 1000};
             event_add(&peer->connect_event, &limit);

@@ -48,7 +48,7 @@ struct mst_peer_config {
 MST_MUST_USE mst_status mst_peer_new(struct mst_loop *loop, struct mst_resolver *resolver,
                                      const struct mst_peer_config *config, struct mst_peer **out,
                                      struct mst_error *err);
-/** Closes and frees it; pending calls are forgotten as by mst_client_free. NULL is fine; callable from its callbacks. */
+/** Closes and frees it; calls are forgotten as by mst_client_free. NULL is fine. Callable from its callbacks. */
 void mst_peer_free(struct mst_peer *peer);
 /** Begins to connect; fine when it has begun. */
 void mst_peer_start(struct mst_peer *peer);

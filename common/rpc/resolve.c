@@ -1,6 +1,6 @@
-// The thread is detached and shares a core with the resolver: getaddrinfo cannot be interrupted and may hang for half a minute,
-// and nobody should wait for it at the end of a job. Whoever leaves last frees the core. A lookup that was posted to its loop
-// belongs to the mailbox; `is_cancelled` is written and read on the loop only.
+// The thread is detached and shares a core with the resolver: getaddrinfo cannot be interrupted and may hang for half a
+// minute, and nobody should wait for it at the end of a job. Whoever leaves last frees the core. A lookup that was
+// posted to its loop belongs to the mailbox; `is_cancelled` is written and read on the loop only.
 #include "rpc/resolve.h"
 
 #include "base/alloc.h"
@@ -215,7 +215,8 @@ mst_status mst_address_split(const char *address, char *host_out, size_t host_by
         host_len -= 2;
     }
     if (!end || *end || port < 1 || port > 65535 || !host_len || host_len >= host_bytes)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "address '%s' is not host:port with a port from 1 to 65535", address);
+        return mst_fail(err, MST_INVALID_ARGUMENT, "address '%s' is not host:port with a port from 1 to 65535",
+                        address);
     memcpy(host_out, host, host_len);
     host_out[host_len] = '\0';
     *port_out = (uint16_t)port;

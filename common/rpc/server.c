@@ -1,6 +1,6 @@
-// A connection that has not greeted is a guest: it has a deadline and a small limit on meta, and its first frame must be a
-// greeting without a body. After that it is the owner's. The quota counts connections wherever they went: each holds a share of
-// it, given back when the connection is freed, on whatever thread that is.
+// A connection that has not greeted is a guest: it has a deadline and a small limit on meta, and its first frame must be
+// a greeting without a body. After that it is the owner's. The quota counts connections wherever they went: each holds a
+// share of it, given back when the connection is freed, on whatever thread that is.
 #include "rpc/server.h"
 
 #include "base/alloc.h"
@@ -250,8 +250,8 @@ static void begin_accepting(struct mst_server *server, int fd)
 {
     MST_ASSERT(server->fd < 0);
     server->fd = fd;
-    int result =
-        event_assign(&server->accept_event, mst_loop_base(server->loop), fd, EV_READ | EV_PERSIST, on_acceptable, server);
+    int result = event_assign(&server->accept_event, mst_loop_base(server->loop), fd, EV_READ | EV_PERSIST,
+                              on_acceptable, server);
     MST_ASSERT(result == 0);
     event_add(&server->accept_event, NULL);
 }

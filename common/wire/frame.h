@@ -44,7 +44,8 @@ struct mst_frame {
 /** Writes the header of frame, whose meta (frame->meta_bytes of it) is given for the CRC. */
 void mst_frame_encode(const struct mst_frame *frame, const void *meta, uint8_t out[MST_FRAME_HEADER_BYTES]);
 /** Reads a header and checks all of it but the CRC; nothing in *out is to be trusted before mst_frame_check.
- *  Errors: INVALID_ARGUMENT magic, flags; FAILED_PRECONDITION another version; RESOURCE_EXHAUSTED a length over its limit */
+ *  Errors: INVALID_ARGUMENT magic, flags; FAILED_PRECONDITION another version; RESOURCE_EXHAUSTED a length over its
+ *          limit */
 MST_MUST_USE mst_status mst_frame_decode(const uint8_t header[MST_FRAME_HEADER_BYTES], struct mst_frame *out,
                                          struct mst_error *err);
 /** Checks the CRC of header and meta (as many bytes as the header says). Errors: DATA_LOSS */

@@ -19,10 +19,8 @@ void mst_identity_greet(const struct mst_identity *self, struct mst_msg_greeting
 
 void mst_identity_answer(const struct mst_identity *self, struct mst_msg_greeting_reply *out)
 {
-    *out = (struct mst_msg_greeting_reply){.version = MST_WIRE_VERSION,
-                                           .role = self->role,
-                                           .index = self->index,
-                                           .incarnation = self->incarnation};
+    *out = (struct mst_msg_greeting_reply){
+        .version = MST_WIRE_VERSION, .role = self->role, .index = self->index, .incarnation = self->incarnation};
 }
 
 mst_status mst_identity_check(const struct mst_identity *self, const struct mst_msg_greeting *greeting,
@@ -34,11 +32,12 @@ mst_status mst_identity_check(const struct mst_identity *self, const struct mst_
                         mst_peer_role_name(greeting->role), greeting->index, greeting->min_version,
                         greeting->max_version, mst_peer_role_name(self->role), self->index, MST_WIRE_VERSION);
     if (strcmp(greeting->job_name, self->job_name) != 0 || greeting->job_hash != self->job_hash)
-        return mst_fail(err, MST_FAILED_PRECONDITION,
-                        "%s-%u runs job '%s' (%016llx) and %s-%u runs job '%s' (%016llx): give every process the same job "
-                        "file, model and settings",
-                        mst_peer_role_name(greeting->role), greeting->index, greeting->job_name,
-                        (unsigned long long)greeting->job_hash, mst_peer_role_name(self->role), self->index,
-                        self->job_name, (unsigned long long)self->job_hash);
+        return mst_fail(
+            err, MST_FAILED_PRECONDITION,
+            "%s-%u runs job '%s' (%016llx) and %s-%u runs job '%s' (%016llx): give every process the same job "
+            "file, model and settings",
+            mst_peer_role_name(greeting->role), greeting->index, greeting->job_name,
+            (unsigned long long)greeting->job_hash, mst_peer_role_name(self->role), self->index, self->job_name,
+            (unsigned long long)self->job_hash);
     return MST_OK;
 }

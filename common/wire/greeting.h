@@ -2,7 +2,7 @@
  *  Who a process is, and whether a greeter may talk to it: the first message on every connection. Pure.
  *
  *      mst_identity_greet(&identity, &greeting);                     // fills everything but thread, number and term
- *      MST_TRY(mst_identity_check(&identity, greeting, err));        // another wire version or job: refused, both named
+ *      MST_TRY(mst_identity_check(&identity, greeting, err));        // another wire version or job: both named
  *
  *  Thread: any.
  */

@@ -155,8 +155,7 @@ static char *text_of(const char *text)
     pb->n_##field = m->n_##field;                                                                                      \
     pb->field = (uint64_t *)(uintptr_t)m->field;
 #define FILL_SUMS(field, detail)        MST_TRY(fill_sums(&m->field, arena, &pb->field));
-#define FILL_LIST(field, detail)                                                                                       \
-    MST_TRY(fill_list_##detail(m->n_##field, m->field, arena, &pb->n_##field, &pb->field));
+#define FILL_LIST(field, of)            MST_TRY(fill_list_##of(m->n_##field, m->field, arena, &pb->n_##field, &pb->field));
 #define FILL_FIELD(kind, field, detail) FILL_##kind(field, detail)
 
 // ---- out of it ----
