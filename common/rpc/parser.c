@@ -1,6 +1,6 @@
 // States: HEAD (header and meta come into the buffer) -> ANNOUNCED (a body needs a sink) -> BODY -> DONE -> HEAD, and
-// DRAIN in place of BODY. The buffer is moved or replaced only in HEAD and DRAIN, when no message points into it. Lengths
-// were checked against their limits by mst_frame_decode before any of them is used.
+// DRAIN in place of BODY. The buffer is moved or replaced only in HEAD and DRAIN, when no message points into it.
+// Lengths were checked against their limits by mst_frame_decode before any of them is used.
 #include "rpc/parser.h"
 
 #include "base/alloc.h"

@@ -1,6 +1,6 @@
-// IDLE -> RESOLVING -> CONNECTING -> GREETING -> UP, and WAITING (the back-off) wherever one of these fails. `why` keeps
-// the last failure through the next attempt, because that is what a person wants to read: not that it is trying, but
-// what is wrong.
+// IDLE -> RESOLVING -> CONNECTING -> GREETING -> UP, and WAITING (the back-off) wherever one of these fails. `why`
+// keeps the last failure through the next attempt, because that is what a person wants to read: not that it is trying,
+// but what is wrong.
 // Callbacks that may free the peer are the last thing a function does.
 #include "rpc/peer.h"
 

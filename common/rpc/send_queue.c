@@ -1,5 +1,5 @@
-// A frame is a list of parts: 0 is header and meta, 1 … n the body's, n + 1 the CRC if there is one. (part, part_offset)
-// of the queue points at the first byte of the first frame that is not sent.
+// A frame is a list of parts: 0 is header and meta, 1 … n the body's, n + 1 the CRC if there is one. (part,
+// part_offset) of the queue points at the first byte of the first frame that is not sent.
 #include "rpc/send_queue.h"
 
 #include "base/alloc.h"

@@ -1,6 +1,6 @@
-// A connection that has not greeted is a guest: it has a deadline and a small limit on meta, and its first frame must be
-// a greeting without a body. After that it is the owner's. The quota counts connections wherever they went: each holds a
-// share of it, given back when the connection is freed, on whatever thread that is.
+// A connection that has not greeted is a guest: it has a deadline and a small limit on meta, and its first frame must
+// be a greeting without a body. After that it is the owner's. The quota counts connections wherever they went: each
+// holds a share of it, given back when the connection is freed, on whatever thread that is.
 #include "rpc/server.h"
 
 #include "base/alloc.h"

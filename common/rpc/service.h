@@ -18,7 +18,7 @@
 
 struct mst_handler {
     uint16_t method;
-    /** Where the body of a call goes; NULL: a call with a body is refused. To refuse: mst_conn_reply_error and DRAIN. */
+    /** Where the body of a call goes; NULL: a call with one is refused. To refuse: mst_conn_reply_error, then DRAIN. */
     enum mst_body_verdict (*on_head)(void *arg, struct mst_conn *conn, const struct mst_message *message,
                                      struct mst_sink *sink);
     /** A call is whole. */
