@@ -156,7 +156,8 @@ static char *text_of(const char *text)
     pb->field = (uint64_t *)(uintptr_t)m->field;
 #define FILL_SUMS(field, detail) MST_TRY(fill_sums(&m->field, arena, &pb->field));
 // `of` is what the list is of.
-#define FILL_LIST(field, of)            MST_TRY(fill_list_##of(m->n_##field, m->field, arena, &pb->n_##field, &pb->field));
+#define FILL_LIST(field, of) MST_TRY(fill_list_##of(m->n_##field, m->field, arena, &pb->n_##field, &pb->field));
+
 #define FILL_FIELD(kind, field, detail) FILL_##kind(field, detail)
 
 // ---- out of it ----
