@@ -214,6 +214,17 @@ static mst_status check_range(const struct walk *walk, const struct mst_schema_k
     return refuse(walk, key->path, "is %s, must be from %" PRId64 " to %" PRId64, shown, key->min, key->max);
 }
 
+// 0.0 is 0, as it is everywhere else in a job.
+static bool is_default(const struct mst_schema_key *key, const json_t *value)
+{
+    json_t *wanted = json_loads(key->default_json, JSON_DECODE_ANY, NULL);
+    bool both_numbers = json_is_number(wanted) && json_is_number(value);
+    bool is_same =
+        both_numbers ? json_number_value(wanted) == json_number_value(value) : json_equal(wanted, value) == 1;
+    json_decref(wanted);
+    return is_same;
+}
+
 static mst_status check_value(const struct walk *walk, const struct mst_schema_key *key, const json_t *value)
 {
     char shown[80], wanted[128];
@@ -228,14 +239,9 @@ static mst_status check_value(const struct walk *walk, const struct mst_schema_k
         MST_TRY(check_text(walk, key, value));
     if (json_is_number(value))
         MST_TRY(check_range(walk, key, value));
-    if (key->only) {
-        json_t *wanted_json = json_loads(key->default_json, JSON_DECODE_ANY, NULL);
-        bool is_default = json_equal(wanted_json, value) == 1;
-        json_decref(wanted_json);
-        if (!is_default)
-            return refuse(walk, key->path, "is %s, but %s: leave it out or set it to %s", shown, key->only,
-                          key->default_json);
-    }
+    if (key->only && !is_default(key, value))
+        return refuse(walk, key->path, "is %s, but %s: leave it out or set it to %s", shown, key->only,
+                      key->default_json);
     return MST_OK;
 }
 
