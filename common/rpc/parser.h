@@ -43,7 +43,7 @@ struct mst_parser {
 void mst_parser_init(struct mst_parser *parser, uint32_t max_meta_bytes);
 /** Releases it. */
 void mst_parser_fini(struct mst_parser *parser);
-/** Works off what is there. What failed stays failed: the stream has no next frame.
+/** Works off what is there. After a failure the stream has no next frame: do not go on with it.
  *  Errors: as mst_frame_decode and mst_frame_check; DATA_LOSS the body's CRC; RESOURCE_EXHAUSTED no memory for meta */
 MST_MUST_USE mst_status mst_parser_next(struct mst_parser *parser, enum mst_parser_event *out, struct mst_error *err);
 /** After HEAD: the body goes to sink, whose parts are message.body_bytes together. Owner: keeps the list */
