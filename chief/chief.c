@@ -147,15 +147,23 @@ void chief_set_running(struct mst_chief *chief)
 
 // ---- the end ----
 
+// Workers hear of it first: a worker whose parameter servers are gone could not tell the end from a failure.
+static void tell_servers(struct mst_chief *chief)
+{
+    if (chief->are_servers_told)
+        return;
+    chief->are_servers_told = true;
+    chief_links_finish(chief);
+}
+
 void chief_check_told(struct mst_chief *chief)
 {
-    if (chief->phase != CHIEF_TELLING)
+    if (chief->phase != CHIEF_TELLING || chief_n_worker_conns(chief) > 0)
         return;
+    tell_servers(chief);
     for (size_t i = 0; i < chief->config.n_ps; i++)
         if (!chief->links[i].is_told)
             return;
-    if (chief_n_worker_conns(chief) > 0)
-        return;
     chief->phase = CHIEF_OVER;
     mst_timer_stop(&chief->telling);
     chief->config.on_end(chief->config.arg, chief->end_status, chief->end_text);
@@ -165,6 +173,11 @@ void chief_check_told(struct mst_chief *chief)
 static void on_telling_too_long(void *arg)
 {
     struct mst_chief *chief = arg;
+    if (!chief->are_servers_told) {
+        mst_timer_start_once(&chief->telling, chief->config.job->lease_ms / 2);
+        tell_servers(chief);
+        return;
+    }
     chief->phase = CHIEF_OVER;
     chief->config.on_end(chief->config.arg, chief->end_status, chief->end_text);
 }
@@ -179,12 +192,11 @@ void chief_tell(struct mst_chief *chief, mst_status status, const char *text)
     mst_timer_stop(&chief->tick);
     mst_timer_stop(&chief->progress);
     mst_timer_stop(&chief->reminder);
-    mst_timer_start_once(&chief->telling, chief->config.job->lease_ms);
+    mst_timer_start_once(&chief->telling, chief->config.job->lease_ms / 2);
     if (status != MST_OK)
         MST_LOG(ERROR, "chief", "job failed", "status=%s reason=\"%s\" checkpoint=%s", mst_status_name(status), text,
                 chief->checkpoint ? chief->checkpoint : "none");
     chief_answer_parked(chief);
-    chief_links_finish(chief);
     chief_check_told(chief);
 }
 

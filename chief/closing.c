@@ -16,15 +16,31 @@
 
 enum { STATS_MS = 10000 };
 
+// The argument of one PS's answer.
+struct stats_part {
+    struct closing *closing;
+    struct ps_link *link;
+};
+
 struct closing {
     struct mst_chief *chief;
-    size_t n_waiting; // PSs that have not answered STATS
+    struct mst_loop_hook hook; // it goes with the control loop if the process is told to stop meanwhile
+    size_t n_waiting;          // PSs that have not answered STATS
     char *model_dir;
     struct mst_training_sums eval;
     bool has_eval;
     mst_status status;
     struct mst_error err;
+    struct stats_part parts[]; // by PS
 };
+
+static void free_closing(void *arg)
+{
+    struct closing *closing = arg;
+    mst_loop_hook_remove(&closing->hook);
+    free(closing->model_dir);
+    free(closing);
+}
 
 static uint64_t n_examples_done(const struct mst_chief *chief)
 {
@@ -122,8 +138,7 @@ static void over(void *arg)
     } else {
         chief_tell(chief, status, closing->err.text);
     }
-    free(closing->model_dir);
-    free(closing);
+    free_closing(closing);
 }
 
 static mst_status evaluate(struct closing *closing, const struct mst_weights *weights)
@@ -162,11 +177,6 @@ static void finish_work(void *arg)
     mst_loop_post(config->control, over, closing);
 }
 
-struct stats_part {
-    struct closing *closing;
-    struct ps_link *link;
-};
-
 static void on_stats(void *arg, const struct mst_reply *reply)
 {
     struct stats_part *part = arg;
@@ -181,15 +191,16 @@ static void on_stats(void *arg, const struct mst_reply *reply)
         part->link->figures.n_updates = stats.updates;
     }
     mst_arena_fini(&arena);
-    free(part);
     if (--closing->n_waiting == 0)
         mst_loop_post(closing->chief->work, finish_work, closing);
 }
 
 void chief_close(struct mst_chief *chief)
 {
-    struct closing *closing = mst_alloc(sizeof *closing);
+    struct closing *closing = mst_alloc(sizeof *closing + chief->config.n_ps * sizeof closing->parts[0]);
     closing->chief = chief;
+    closing->hook = (struct mst_loop_hook){.on_free = free_closing, .arg = closing};
+    mst_loop_hook_add(chief->config.control, &closing->hook);
     closing->n_waiting = chief->config.n_ps;
     struct mst_msg_stats message = {chief->term};
     struct mst_buf meta;
@@ -197,13 +208,12 @@ void chief_close(struct mst_chief *chief)
     mst_status status = mst_msg_stats_encode(&message, &meta);
     MST_ASSERT(status == MST_OK); // one number
     for (size_t i = 0; i < chief->config.n_ps; i++) {
-        struct stats_part *part = mst_alloc(sizeof *part);
-        *part = (struct stats_part){closing, &chief->links[i]};
+        closing->parts[i] = (struct stats_part){closing, &chief->links[i]};
         struct mst_call call = {.method = MST_METHOD_STATS,
                                 .meta = mst_buf_view(&meta),
                                 .deadline_ms = STATS_MS,
                                 .on_reply = on_stats,
-                                .arg = part};
+                                .arg = &closing->parts[i]};
         mst_peer_call(chief->links[i].peer, &call);
     }
     mst_buf_fini(&meta);

@@ -41,8 +41,7 @@ static void lose_ps(struct mst_chief *chief, const struct ps_link *link, const c
 {
     struct mst_error err;
     mst_status status =
-        mst_fail(&err, MST_UNAVAILABLE, "ps-%u was lost (%s), and nothing replaces it yet; last checkpoint: %s",
-                 link->index, why, chief->checkpoint ? chief->checkpoint : "none");
+        mst_fail(&err, MST_UNAVAILABLE, "ps-%u was lost (%s), and nothing replaces it yet", link->index, why);
     chief_tell(chief, status, err.text);
 }
 
@@ -160,8 +159,7 @@ void chief_links_beat(struct mst_chief *chief)
             continue;
         link->is_beating = true;
         struct mst_msg_heartbeat heartbeat = {.role = MST_PEER_CHIEF,
-                                              .incarnation = chief->config.identity->incarnation,
-                                              .state_text = chief->checkpoint};
+                                              .incarnation = chief->config.identity->incarnation};
         CALL(link, HEARTBEAT, heartbeat, &heartbeat, chief->config.job->lease_ms, on_beat);
     }
 }

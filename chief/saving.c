@@ -12,6 +12,12 @@
 
 enum { SAVE_MS = 600000 }; // a PS's part on a slow disk
 
+// The argument of one PS's answer.
+struct save_part {
+    struct chief_save *save;
+    struct ps_link *link;
+};
+
 struct chief_save {
     struct mst_chief *chief;
     uint64_t step;
@@ -21,12 +27,7 @@ struct chief_save {
     uint64_t began_ms;
     mst_status status;
     struct mst_error err;
-};
-
-// The argument of one PS's answer.
-struct save_part {
-    struct chief_save *save;
-    struct ps_link *link;
+    struct save_part parts[]; // by PS; here, so that they go also when no answer comes any more
 };
 
 bool chief_is_saving(const struct mst_chief *chief)
@@ -127,7 +128,6 @@ static void on_part(void *arg, const struct mst_reply *reply)
     struct chief_save *save = part->save;
     if (save->status == MST_OK)
         take_part(part, reply);
-    free(part);
     if (--save->n_waiting > 0)
         return;
     if (save->status == MST_OK) {
@@ -143,7 +143,7 @@ static void on_part(void *arg, const struct mst_reply *reply)
 
 void chief_save(struct mst_chief *chief, uint64_t step)
 {
-    struct chief_save *save = mst_alloc(sizeof *save);
+    struct chief_save *save = mst_alloc(sizeof *save + chief->config.n_ps * sizeof save->parts[0]);
     *save = (struct chief_save){.chief = chief, .step = step, .n_updates = UINT64_MAX};
     save->began_ms = mst_clock_monotonic_ms();
     chief->save = save;
@@ -160,8 +160,7 @@ void chief_save(struct mst_chief *chief, uint64_t step)
                                        .step = step,
                                        .shard_id = (uint32_t)i,
                                        .n_shards = (uint32_t)n_shards};
-        struct save_part *part = mst_alloc(sizeof *part);
-        *part = (struct save_part){save, &chief->links[i]};
+        save->parts[i] = (struct save_part){save, &chief->links[i]};
         struct mst_buf meta;
         mst_buf_init(&meta, MST_FRAME_META_MAX);
         mst_status status = mst_msg_save_encode(&message, &meta);
@@ -170,7 +169,7 @@ void chief_save(struct mst_chief *chief, uint64_t step)
                                 .meta = mst_buf_view(&meta),
                                 .deadline_ms = SAVE_MS,
                                 .on_reply = on_part,
-                                .arg = part};
+                                .arg = &save->parts[i]};
         mst_peer_call(chief->links[i].peer, &call);
         mst_buf_fini(&meta);
     }

@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "chief/chief.h"
 #include "chief/plan.h"
+#include "ckpt/checkpoint_list.h"
 #include "cli/direct_exchange.h"
 #include "cli/job_context.h"
 #include "event/signal.h"
@@ -340,6 +341,21 @@ static mst_status is_ready(void *arg, struct mst_error *err)
     return run->worker ? mst_worker_ready(run->worker, err) : MST_OK;
 }
 
+// What a job that was cut short can go on from. Every role says it, the chief's death included: the directory knows.
+static void name_checkpoint(struct run *run)
+{
+    const char *dir = run->context->job->checkpoint_dir;
+    char *prefix;
+    uint64_t step;
+    struct mst_error why = run->err;
+    if (mst_checkpoint_newest(dir, NULL, NULL, &prefix, &step, NULL) == MST_OK)
+        run->status = mst_fail(&run->err, run->status, "%s; last checkpoint: %s, to go on from with checkpoint.resume",
+                               why.text, prefix);
+    else
+        run->status = mst_fail(&run->err, run->status, "%s; no checkpoint is in %s", why.text, dir);
+    free(prefix);
+}
+
 // ---- setting up and down ----
 
 static mst_status read_configuration(struct run *run, struct mst_error *err)
@@ -425,6 +441,8 @@ mst_status mst_run(const struct mst_run_options *options, int *exit_code_out, st
         status = start_roles(&run, err);
     if (status == MST_OK) {
         mst_loop_run(run.control);
+        if (mst_status_is_retryable(run.status) && !run.signal)
+            name_checkpoint(&run);
         status = run.status;
         *err = run.err;
     }

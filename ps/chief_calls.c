@@ -23,8 +23,21 @@ struct gather {
     mst_status status;
     struct mst_error err;
     void (*visit)(struct gather *gather, struct mst_data_thread *thread, uint32_t index);
-    void (*done)(struct gather *gather); // control loop; frees
+    void (*done)(struct gather *gather); // control loop; releases
+    void (*release)(struct gather *gather);
 };
+
+// The process ends before the work does.
+static void on_dropped(void *arg)
+{
+    struct gather *gather = arg;
+    gather->release(gather);
+}
+
+static void post(struct mst_loop *loop, mst_loop_fn fn, struct gather *gather)
+{
+    mst_loop_post_or_drop(loop, fn, on_dropped, gather);
+}
 
 static void on_gathered(void *arg)
 {
@@ -39,16 +52,16 @@ static void on_visit(void *arg)
     uint32_t index = (uint32_t)gather->next_thread++;
     gather->visit(gather, ps->threads[index], index);
     if (gather->status == MST_OK && gather->next_thread < ps->config.n_data_loops)
-        mst_loop_post(ps->config.data_loops[gather->next_thread], on_visit, gather);
+        post(ps->config.data_loops[gather->next_thread], on_visit, gather);
     else
-        mst_loop_post(ps->config.control, on_gathered, gather);
+        post(ps->config.control, on_gathered, gather);
 }
 
 static void start_gather(struct gather *gather, struct control_conn *control, const struct mst_message *message)
 {
     gather->late = ps_late_call(control, message);
     gather->status = MST_OK;
-    mst_loop_post(control->ps->config.data_loops[0], on_visit, gather);
+    post(control->ps->config.data_loops[0], on_visit, gather);
 }
 
 #define ANSWER(late, name, reply)                                                                                      \
@@ -84,6 +97,11 @@ static void visit_map(struct gather *gather, struct mst_data_thread *thread, uin
     mst_data_thread_serve(thread, buckets, n, ps->map.term, ps->map.epoch);
 }
 
+static void release_map(struct gather *gather)
+{
+    free(gather);
+}
+
 static void done_map(struct gather *gather)
 {
     struct mst_ps *ps = gather->late.ps;
@@ -99,7 +117,7 @@ static void done_map(struct gather *gather)
         struct mst_msg_map_reply reply = {ps->map.term, ps->map.epoch, ps->n_bytes};
         ANSWER(&gather->late, map_reply, &reply);
     }
-    free(gather);
+    release_map(gather);
 }
 
 // Storage is shared: what the chief wrote into the checkpoint directory has to be there for us, or its index would name
@@ -155,6 +173,7 @@ void ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *messa
     struct gather *gather = mst_alloc(sizeof *gather);
     gather->visit = visit_map;
     gather->done = done_map;
+    gather->release = release_map;
     start_gather(gather, control, message);
 }
 
@@ -186,6 +205,13 @@ static void visit_fence(struct gather *gather, struct mst_data_thread *thread, u
     }
 }
 
+static void release_fence(struct gather *gather)
+{
+    struct fence *fence = (struct fence *)gather;
+    free(fence->rows);
+    free(fence);
+}
+
 static void done_fence(struct gather *gather)
 {
     struct fence *fence = (struct fence *)gather;
@@ -193,8 +219,7 @@ static void done_fence(struct gather *gather)
             (unsigned long long)fence->fence.number);
     struct mst_msg_fence_reply reply = {gather->late.ps->config.identity->index, fence->n_rows, fence->rows};
     ANSWER(&gather->late, fence_reply, &reply);
-    free(fence->rows);
-    free(fence);
+    release_fence(gather);
 }
 
 void ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message)
@@ -218,6 +243,7 @@ void ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *mes
     }
     fence->gather.visit = visit_fence;
     fence->gather.done = done_fence;
+    fence->gather.release = release_fence;
     start_gather(&fence->gather, control, message);
 }
 
@@ -262,8 +288,9 @@ static void join_copies(struct save *save)
     }
 }
 
-static void free_save(struct save *save)
+static void release_save(struct gather *gather)
 {
+    struct save *save = (struct save *)gather;
     for (size_t i = 0; i < save->n_copies; i++)
         mst_store_copy_fini(&save->copies[i]);
     free(save->copies);
@@ -319,7 +346,7 @@ static void on_written(void *arg)
         answer_save(save);
     else
         ps_answer_error(&save->gather.late, save->gather.status, save->gather.err.text);
-    free_save(save);
+    release_save(&save->gather);
 }
 
 // On the writer's thread.
@@ -333,7 +360,7 @@ static void write_shard(void *arg)
                                          .values = save->values,
                                          .n_values = save->n_values};
     save->gather.status = mst_checkpoint_shard_write(&shard, save->pieces, &save->gather.err);
-    mst_loop_post(save->gather.late.ps->config.control, on_written, save);
+    post(save->gather.late.ps->config.control, on_written, &save->gather);
 }
 
 static void done_save(struct gather *gather)
@@ -344,7 +371,7 @@ static void done_save(struct gather *gather)
         return;
     }
     join_copies(save);
-    mst_loop_post(gather->late.ps->writer, write_shard, save);
+    post(gather->late.ps->writer, write_shard, gather);
 }
 
 void ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message)
@@ -372,6 +399,7 @@ void ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *mess
         save->copies = mst_alloc_array(save->n_copies, sizeof *save->copies);
         save->gather.visit = visit_save;
         save->gather.done = done_save;
+        save->gather.release = release_save;
         start_gather(&save->gather, control, message);
     }
     mst_arena_fini(&arena);
@@ -405,6 +433,13 @@ static void visit_stats(struct gather *gather, struct mst_data_thread *thread, u
     }
 }
 
+static void release_stats(struct gather *gather)
+{
+    struct stats *stats = (struct stats *)gather;
+    free(stats->buckets);
+    free(stats);
+}
+
 static void done_stats(struct gather *gather)
 {
     struct stats *stats = (struct stats *)gather;
@@ -417,8 +452,7 @@ static void done_stats(struct gather *gather)
                                         .n_buckets = stats->n_buckets,
                                         .buckets = stats->buckets};
     ANSWER(&gather->late, stats_reply, &reply);
-    free(stats->buckets);
-    free(stats);
+    release_stats(gather);
 }
 
 void ps_on_stats(void *arg, struct mst_conn *conn, const struct mst_message *message)
@@ -427,5 +461,6 @@ void ps_on_stats(void *arg, struct mst_conn *conn, const struct mst_message *mes
     struct stats *stats = mst_alloc(sizeof *stats);
     stats->gather.visit = visit_stats;
     stats->gather.done = done_stats;
+    stats->gather.release = release_stats;
     start_gather(&stats->gather, arg, message);
 }

@@ -222,7 +222,7 @@ mst_status ps_check_term(const struct mst_ps *ps, uint64_t term, struct mst_erro
 
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
-    struct control_conn *control = arg;
+    (void)arg;
     struct mst_arena arena;
     struct mst_msg_heartbeat heartbeat;
     struct mst_error err;
@@ -231,9 +231,6 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     } else {
-        // The chief's state text is the last checkpoint: it is what this PS names should the chief be lost.
-        free(control->ps->last_checkpoint);
-        control->ps->last_checkpoint = heartbeat.state_text[0] ? mst_strdup(heartbeat.state_text) : NULL;
         struct mst_msg_heartbeat_reply reply = {.job_state = MST_JOB_RUNNING};
         struct mst_buf meta;
         mst_buf_init(&meta, MST_FRAME_META_MAX);
@@ -283,9 +280,8 @@ static void on_chief_lost(void *arg)
 {
     struct mst_ps *ps = arg;
     struct mst_error err;
-    mst_status status = mst_fail(
-        &err, MST_UNAVAILABLE, "the chief (%s) was lost and did not come back within %llu ms; last checkpoint: %s",
-        ps->chief_address, (unsigned long long)ps->config.lease_ms, ps->last_checkpoint ? ps->last_checkpoint : "none");
+    mst_status status = mst_fail(&err, MST_UNAVAILABLE, "the chief (%s) was lost and did not come back within %llu ms",
+                                 ps->chief_address, (unsigned long long)ps->config.lease_ms);
     ps_end(ps, status, err.text);
 }
 
@@ -359,7 +355,6 @@ void mst_ps_free(struct mst_ps *ps)
     mst_timer_fini(&ps->reminder);
     mst_arena_fini(&ps->map_arena);
     free(ps->chief_address);
-    free(ps->last_checkpoint);
     free(ps);
 }
 

@@ -21,7 +21,6 @@ struct mst_ps {
     char *chief_address;
     uint32_t chief_index;
     enum mst_peer_role chief_role;
-    char *last_checkpoint; // as the chief told; NULL: none
     struct mst_timer chief_lost;
     struct mst_timer reminder; // "waiting for …", each 10 s
     struct control_conn *conns;

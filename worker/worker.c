@@ -35,7 +35,7 @@ struct mst_worker {
     struct mst_prefetch *prefetch;
     struct mst_device *device;
     struct mst_program *program;
-    struct mst_peer **rendezvous; // to PSs, while the chief is unknown
+    struct mst_peer **rendezvous; // to PSs, until the map has come; NULL after that
     char *chief_address;
     struct mst_peer *chief;
     struct mst_heartbeat *heartbeat;
@@ -302,6 +302,8 @@ static mst_status make_exchange(struct mst_worker *worker, struct mst_error *err
     return mst_exchange_rpc_new(&config, &worker->exchange, err);
 }
 
+static void end_rendezvous(struct mst_worker *worker);
+
 static mst_status take_map(struct mst_worker *worker, const struct mst_msg_map *map, struct mst_error *err)
 {
     worker->map_term = map->term;
@@ -318,6 +320,7 @@ static mst_status take_map(struct mst_worker *worker, const struct mst_msg_map *
     MST_TRY(mst_trainer_new(&config, &worker->trainer, err));
     MST_TRY(make_exchange(worker, err));
     mst_trainer_set_exchange(worker->trainer, worker->exchange);
+    end_rendezvous(worker); // from here on the exchange's links say who is there
     MST_LOG(INFO, "worker", "joined", "number=%llu epoch=%llu.%llu buckets=%zu", (unsigned long long)worker->number,
             (unsigned long long)map->term, (unsigned long long)map->epoch, worker->layout->n_buckets);
     mst_trainer_admitted(worker->trainer, worker->number);
@@ -409,7 +412,7 @@ static mst_status join_chief(struct mst_worker *worker, const char *address, str
     return MST_OK;
 }
 
-// ---- the rendezvous at the PSs ----
+// ---- the rendezvous at the PSs: where the chief is if TF_CONFIG does not say, and who is there ----
 
 static void on_rendezvous_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
 {
@@ -444,32 +447,38 @@ static mst_status start_rendezvous(struct mst_worker *worker, struct mst_error *
     return MST_OK;
 }
 
+static void end_rendezvous(struct mst_worker *worker)
+{
+    for (size_t i = 0; worker->rendezvous && i < worker->config.n_ps; i++)
+        mst_peer_free(worker->rendezvous[i]);
+    free(worker->rendezvous);
+    worker->rendezvous = NULL;
+}
+
 // ---- waiting, said aloud ----
+
+static void add_waiting(const struct mst_peer *peer, char *out, size_t out_bytes)
+{
+    if (!peer || mst_peer_is_up(peer))
+        return;
+    char state[256];
+    mst_peer_state(peer, state, sizeof state);
+    size_t used = strlen(out);
+    snprintf(out + used, out_bytes - used, "%s%s (%s)", used ? ", " : "", mst_peer_name(peer), state);
+}
 
 static void describe_wait(const struct mst_worker *worker, char *out, size_t out_bytes)
 {
-    char state[512] = "";
-    if (!worker->chief) {
-        size_t used = (size_t)snprintf(out, out_bytes, "the chief, through");
-        for (size_t i = 0; worker->rendezvous && i < worker->config.n_ps && used < out_bytes; i++) {
-            if (!worker->rendezvous[i])
-                continue;
-            mst_peer_state(worker->rendezvous[i], state, sizeof state);
-            used += (size_t)snprintf(out + used, out_bytes - used, " ps-%zu (%s)", i, state);
-        }
+    out[0] = '\0';
+    add_waiting(worker->chief, out, out_bytes);
+    for (size_t i = 0; worker->rendezvous && i < worker->config.n_ps; i++)
+        add_waiting(worker->rendezvous[i], out, out_bytes);
+    if (out[0])
         return;
-    }
-    if (!mst_peer_is_up(worker->chief)) {
-        mst_peer_state(worker->chief, state, sizeof state);
-        snprintf(out, out_bytes, "chief (%s)", state);
-        return;
-    }
-    if (worker->exchange && !worker->config.make_exchange)
-        mst_exchange_rpc_state(worker->exchange, state, sizeof state);
     if (!worker->trainer)
         snprintf(out, out_bytes, "the chief to place the variables: it waits for parameter servers");
-    else
-        snprintf(out, out_bytes, "%s", state);
+    else if (!worker->config.make_exchange)
+        mst_exchange_rpc_state(worker->exchange, out, out_bytes);
 }
 
 static void on_reminder(void *arg)
@@ -542,8 +551,11 @@ void mst_worker_start(struct mst_worker *worker)
 {
     struct mst_error err;
     mst_timer_start_periodic(&worker->reminder, REMINDER_MS);
-    mst_status status = worker->config.chief_address ? join_chief(worker, worker->config.chief_address, &err)
-                                                     : start_rendezvous(worker, &err);
+    mst_status status = MST_OK;
+    if (worker->config.chief_address)
+        status = join_chief(worker, worker->config.chief_address, &err);
+    if (status == MST_OK && !worker->config.make_exchange)
+        status = start_rendezvous(worker, &err);
     if (status != MST_OK)
         end(worker, status, err.text);
 }
@@ -556,9 +568,7 @@ void mst_worker_free(struct mst_worker *worker)
     mst_timer_fini(&worker->ask_again);
     mst_heartbeat_free(worker->heartbeat);
     mst_peer_free(worker->chief);
-    for (size_t i = 0; worker->rendezvous && i < worker->config.n_ps; i++)
-        mst_peer_free(worker->rendezvous[i]);
-    free(worker->rendezvous);
+    end_rendezvous(worker);
     if (!worker->config.make_exchange)
         mst_exchange_rpc_free(worker->exchange);
     mst_trainer_free(worker->trainer);

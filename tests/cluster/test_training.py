@@ -31,8 +31,8 @@ def check_checkpoint(result, job, n_ps):
     prefix = pathlib.Path(job["checkpoint"]["dir"]) / pathlib.Path(result["checkpoint"]).name
     assert prefix.name == f"model-{result['steps']}"
     assert prefix.with_name(prefix.name + ".index").stat().st_size > 0
-    for shard in range(n_ps):
-        assert prefix.with_name(f"{prefix.name}.data-{shard:05}-of-{n_ps:05}").exists()
+    for shard in range(n_ps + 1):  # each PS's, and the chief's with `iterations`
+        assert prefix.with_name(f"{prefix.name}.data-{shard:05}-of-{n_ps + 1:05}").exists()
     assert prefix.name in (prefix.parent / "checkpoint").read_text()
     leftovers = [path.name for path in prefix.parent.iterdir() if not path.name.startswith(("model-", "checkpoint"))]
     assert not leftovers, f"files that no checkpoint needs: {leftovers}"
