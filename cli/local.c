@@ -181,7 +181,7 @@ static void on_signal(void *arg, int number)
 
 // ---- ends of processes ----
 
-// The last lines of the log of who ended the job; said at once, before those of the others that follow.
+// The last lines of the log of who ended the job.
 static void show_log(struct local *local, const struct mst_local_task *task)
 {
     char *tail = mst_log_tail(task->log_path, SHOWN_LOG_LINES);
@@ -207,6 +207,7 @@ static void show_failure(struct local *local, const struct mst_local_task *task,
 {
     char how[96];
     mst_exit_text(wait_status, how, sizeof how);
+    show_log(local, task); // first, so that the sentence stands below many lines
     bool is_worker = task->role == MST_TASK_WORKER;
     if (local->supervision.failure_code < 128)
         say(local, "muster: %s %s, which ends the job", task->name, how);
@@ -215,7 +216,6 @@ static void show_failure(struct local *local, const struct mst_local_task *task,
             how, local->supervision.max_restarts);
     else
         say(local, "muster: %s %s, and nothing replaces it yet, which ends the job", task->name, how);
-    show_log(local, task);
 }
 
 static void on_exited(struct local *local, size_t number, int wait_status)
@@ -293,17 +293,18 @@ static void on_children(evutil_socket_t number, short what, void *arg)
 
 // ---- before anything starts ----
 
-static mst_status check_data(const struct mst_job_context *context, const struct mst_job_data *data,
+static mst_status check_data(const struct mst_job_context *context, const char *key, const struct mst_job_data *data,
                              struct mst_error *err)
 {
     if (!data->format)
         return MST_OK;
     struct mst_dataset_source source = {data->format, data->features, data->labels};
     struct mst_dataset *dataset;
-    MST_TRY(mst_dataset_open(&source, &dataset, err));
-    mst_status status = mst_input_check(dataset, context->model, &context->compile, data->features, err);
+    mst_status status = mst_dataset_open(&source, &dataset, err);
+    if (status == MST_OK)
+        status = mst_input_check(dataset, context->model, &context->compile, data->features, err);
     mst_dataset_free(dataset);
-    return status;
+    return status == MST_OK ? MST_OK : mst_fail_prefix(err, status, "%s: %s", context->job->file, key);
 }
 
 static mst_status make_folder(const struct mst_job *job, const char *key, const char *path, struct mst_error *err)
@@ -323,8 +324,8 @@ static mst_status check_job(struct local *local, struct mst_error *err)
     struct mst_job_request request = {.path = options->job, .sets = options->sets, .n_sets = options->n_sets};
     MST_TRY(mst_job_context_new(&request, &local->context, err));
     const struct mst_job *job = local->context->job;
-    MST_TRY(check_data(local->context, &job->train, err));
-    MST_TRY(check_data(local->context, &job->eval, err));
+    MST_TRY(check_data(local->context, "data.train", &job->train, err));
+    MST_TRY(check_data(local->context, "data.eval", &job->eval, err));
     MST_TRY(make_folder(job, "checkpoint.dir", job->checkpoint_dir, err));
     local->logs_dir = mst_text("%s/logs", job->output_dir);
     MST_TRY(make_folder(job, "output.dir", job->output_dir, err));

@@ -370,8 +370,8 @@ def free_ports(n):
     (["--set", "compile.optimizer=Adamm"], 2, ["Adamm", "Adam"]),
     (["--set", "model=nowhere.json"], 2, ["nowhere.json"]),
     (["--set", "replicas=1"], 2, ["replicas"]),
-    (["--set", "data.train.features=nowhere.idx"], 1, ["nowhere.idx"]),
-    (["--set", "data.eval.labels=nowhere.idx"], 1, ["nowhere.idx"]),
+    (["--set", "data.train.features=nowhere.idx"], 1, ["data.train: ", "nowhere.idx"]),
+    (["--set", "data.eval.labels=nowhere.idx"], 1, ["data.eval: ", "nowhere.idx"]),
     (["--http-base-port", "65533"], 2, ["65533", "65535"]),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("--") else None)
 def test_a_bad_job_is_refused_once(local, job, change, code, words):
