@@ -20,7 +20,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -64,9 +63,10 @@ struct mst_conn {
     struct mst_loop_hook hook; // while it has no owner
     uint64_t send_timeout_ms;
     bool is_parked;
-    bool is_choked; // too many answers wait: nothing is read
+    bool is_choked; // too many replies wait: nothing is read
     bool adds_crc;
-    bool is_shut; // our half is closed
+    bool is_shut;       // our half is closed
+    bool has_last_word; // an error frame, perhaps still on its way
     bool *gone;
     mst_status failure;
     struct mst_error failure_text;
@@ -194,20 +194,20 @@ void mst_conn_close_flushed(struct mst_conn *conn)
 // Tells the owner that it is over; the connection itself goes at once, or lingers with an error frame for the peer.
 static void finish(struct mst_conn *conn, mst_status status, const char *text)
 {
-    bool has_last_word = conn->state == CONN_OPEN && conn->sends.n > 0;
+    bool lingers = conn->state == CONN_OPEN && (conn->has_last_word || conn->sends.n > 0);
     const struct mst_conn_events *events = conn->events;
     conn->state = CONN_CLOSED;
     event_del(&conn->read_event);
     event_del(&conn->write_event);
     mst_timer_stop(&conn->timer);
-    if (!has_last_word)
+    if (!lingers)
         mst_send_queue_fini(&conn->sends);
     if (conn->gone)
         *conn->gone = true;
     conn->gone = NULL;
     if (events && events->on_closed)
         events->on_closed(conn->arg, conn, status, text);
-    if (has_last_word)
+    if (lingers)
         linger(conn);
     else
         free_conn(conn);
@@ -229,6 +229,21 @@ static void fail_now(struct mst_conn *conn, mst_status status, const char *why)
     conn->state = CONN_BROKEN;
     struct mst_error text = conn->failure_text;
     finish(conn, status, text.text);
+}
+
+static void stop_reading(struct mst_conn *conn)
+{
+    event_del(&conn->read_event);
+}
+
+// Unless something else still speaks against it.
+static void start_reading(struct mst_conn *conn)
+{
+    if (!conn->loop || conn->state != CONN_OPEN || !conn->events || conn->is_parked || conn->is_choked)
+        return;
+    event_add(&conn->read_event, NULL);
+    if (!mst_parser_is_idle(&conn->parser))
+        event_active(&conn->read_event, EV_READ, 0); // what was read before may hold whole frames
 }
 
 // ---- writing ----
@@ -298,10 +313,9 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         conn->is_shut = true;
         shutdown(conn->fd, SHUT_WR);
     }
-    if (conn->is_choked && conn->sends.n < MST_CONN_SENDS_MAX / 2) {
+    if (conn->is_choked && conn->sends.n_replies < MST_CONN_REPLIES_MAX / 2) {
         conn->is_choked = false;
-        event_add(&conn->read_event, NULL);
-        event_active(&conn->read_event, EV_READ, 0); // what was read before may hold whole frames
+        start_reading(conn);
     }
 }
 
@@ -319,8 +333,7 @@ void mst_conn_send(struct mst_conn *conn, const struct mst_frame *head, struct m
     if (conn->adds_crc)
         frame.flags |= MST_FRAME_BODY_CRC;
     bool was_idle = conn->sends.n == 0;
-    uint64_t now_ms = conn->send_timeout_ms ? mst_clock_monotonic_ms() : 0;
-    mst_send_queue_add(&conn->sends, &frame, meta, body, now_ms);
+    mst_send_queue_add(&conn->sends, &frame, meta, body, mst_clock_monotonic_ms());
     if (was_idle && conn->loop)
         flush(conn);
 }
@@ -353,18 +366,14 @@ void mst_conn_reply_error(struct mst_conn *conn, const struct mst_message *messa
 
 // ---- reading ----
 
-static void stop_reading(struct mst_conn *conn)
-{
-    event_del(&conn->read_event);
-}
-
 // The bytes are no frame of ours: the peer hears of it if it spoke our frames at all.
 static void refuse(struct mst_conn *conn, mst_status status, const char *text)
 {
     mst_metric_add(metrics.bad, 1);
     struct mst_error why;
     mst_fail(&why, status, "connection with %s ended: %s", conn->name, text);
-    if (conn->parser.knows_frame && !(conn->parser.message.flags & MST_FRAME_REPLY))
+    conn->has_last_word = conn->parser.knows_frame && !(conn->parser.message.flags & MST_FRAME_REPLY);
+    if (conn->has_last_word)
         mst_conn_reply_error(conn, &conn->parser.message, status, "%s", text);
     if (conn->state == CONN_BROKEN)
         finish(conn, conn->failure, why.text);
@@ -373,7 +382,7 @@ static void refuse(struct mst_conn *conn, mst_status status, const char *text)
 }
 
 // A body begins. False: nothing more is read for now, or the connection is gone.
-static bool announce(struct mst_conn *conn, const bool *gone)
+static bool announce(struct mst_conn *conn, bool *gone)
 {
     struct mst_message *message = &conn->parser.message;
     struct mst_sink sink = {0};
@@ -398,6 +407,7 @@ static bool announce(struct mst_conn *conn, const bool *gone)
         char why[96];
         snprintf(why, sizeof why, "an unwanted body of %llu bytes", (unsigned long long)n_bytes);
         refuse(conn, MST_RESOURCE_EXHAUSTED, why);
+        *gone = true;
         return false;
     }
     mst_parser_drain(&conn->parser);
@@ -405,12 +415,12 @@ static bool announce(struct mst_conn *conn, const bool *gone)
 }
 
 // Hands out every frame that is whole. False: nothing is to be read now, or the connection is gone.
-static bool pump(struct mst_conn *conn, const bool *gone)
+static bool pump(struct mst_conn *conn, bool *gone)
 {
     while (true) {
-        if (conn->is_parked || conn->state != CONN_OPEN)
+        if (conn->is_parked || conn->state != CONN_OPEN || !conn->events)
             return false;
-        if (conn->sends.n >= MST_CONN_SENDS_MAX) {
+        if (conn->sends.n_replies >= MST_CONN_REPLIES_MAX) {
             conn->is_choked = true;
             stop_reading(conn);
             return false;
@@ -420,6 +430,7 @@ static bool pump(struct mst_conn *conn, const bool *gone)
         mst_status status = mst_parser_next(&conn->parser, &event, &err);
         if (status != MST_OK) {
             refuse(conn, status, err.text);
+            *gone = true;
             return false;
         }
         if (event == MST_PARSER_NEED)
@@ -515,10 +526,14 @@ void mst_conn_set_events(struct mst_conn *conn, const struct mst_conn_events *ev
 {
     conn->events = events;
     conn->arg = arg;
-    if (conn->loop && conn->state == CONN_BROKEN)
+    if (!conn->loop)
+        return;
+    if (conn->state == CONN_BROKEN)
         event_active(&conn->write_event, EV_WRITE, 0);
-    if (conn->loop && conn->state == CONN_OPEN && !conn->is_parked && !conn->is_choked)
-        event_add(&conn->read_event, NULL);
+    if (events)
+        start_reading(conn);
+    else
+        stop_reading(conn);
 }
 
 void mst_conn_resume(struct mst_conn *conn)
@@ -526,10 +541,7 @@ void mst_conn_resume(struct mst_conn *conn)
     if (!conn->is_parked)
         return;
     conn->is_parked = false;
-    if (!conn->loop || conn->state != CONN_OPEN)
-        return;
-    event_add(&conn->read_event, NULL);
-    event_active(&conn->read_event, EV_READ, 0);
+    start_reading(conn);
 }
 
 bool mst_conn_is_parked(const struct mst_conn *conn)
@@ -559,10 +571,7 @@ void mst_conn_attach(struct mst_conn *conn, struct mst_loop *loop)
     bind_events(conn);
     if (conn->sends.n || conn->state == CONN_BROKEN)
         event_active(&conn->write_event, EV_WRITE, 0);
-    if (conn->is_parked || conn->is_choked || conn->state != CONN_OPEN)
-        return;
-    event_add(&conn->read_event, NULL);
-    event_active(&conn->read_event, EV_READ, 0); // the parser may hold whole frames already
+    start_reading(conn);
 }
 
 // ---- settings ----
@@ -602,6 +611,8 @@ void mst_conn_set_user_timeout(struct mst_conn *conn, uint64_t timeout_ms)
 void mst_conn_set_send_timeout(struct mst_conn *conn, uint64_t timeout_ms)
 {
     conn->send_timeout_ms = timeout_ms;
+    if (conn->loop && conn->state == CONN_OPEN && conn->sends.n && timeout_ms)
+        mst_timer_start_once(&conn->timer, 0); // looks at how long the oldest has waited
 }
 
 void mst_conn_add_body_crc(struct mst_conn *conn)

@@ -11,7 +11,8 @@
  *  goes (TAKE), that there is no room yet (PARK: nothing is read until mst_conn_resume, then on_head is asked again),
  *  or that nobody wants it (DRAIN: it is read and thrown away; on_message is not called). Bytes that are no frame of
  *  ours are counted, answered with an ERROR frame if the peer spoke our frames, and end the connection. While
- *  MST_CONN_SENDS_MAX frames wait to be sent, nothing is read: a peer that does not read cannot pile up answers.
+ *  MST_CONN_REPLIES_MAX replies wait to be sent, nothing is read: a peer that does not read cannot pile up answers.
+ *  Calls do not count, or two sides that both wait for the other to read would wait for ever.
  *
  *  Thread: loop of the connection, but mst_conn_detach/attach move it to another one. Every callback may close it.
  */
@@ -26,8 +27,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define MST_CONN_SENDS_MAX 256                  // frames waiting to be sent before reading pauses
-#define MST_CONN_DRAIN_MAX (UINT64_C(64) << 20) // bodies that nobody wants: larger ones end the connection
+#define MST_CONN_REPLIES_MAX 256                  // replies waiting to be sent before reading pauses
+#define MST_CONN_DRAIN_MAX   (UINT64_C(64) << 20) // bodies that nobody wants: larger ones end the connection
 
 struct mst_conn;
 
@@ -75,7 +76,8 @@ struct mst_body {
  *  Errors: RESOURCE_EXHAUSTED no memory */
 MST_MUST_USE mst_status mst_conn_new(struct mst_loop *loop, int fd, const char *name, struct mst_conn **out,
                                      struct mst_error *err);
-/** Who hears of its messages from now on. Owner: keeps events and arg */
+/** Who hears of its messages from now on; NULL: nobody, and nothing is read until somebody does. Owner: keeps events
+ *  and arg */
 void mst_conn_set_events(struct mst_conn *conn, const struct mst_conn_events *events, void *arg);
 /** Closes and frees it now: no further callback but the releases of what was not sent. NULL is fine. */
 void mst_conn_close(struct mst_conn *conn);

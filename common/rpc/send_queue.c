@@ -6,6 +6,7 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@ struct mst_send {
     uint8_t crc[MST_FRAME_CRC_BYTES];
     size_t crc_bytes; // 0 or 4
     uint64_t added_ms;
+    bool is_reply;
     uint8_t small[HEAD_BYTES];
 };
 
@@ -58,6 +60,7 @@ static void pop(struct mst_send_queue *queue)
     if (!queue->first)
         queue->last = NULL;
     queue->n--;
+    queue->n_replies -= send->is_reply;
     queue->part = 0;
     queue->part_offset = 0;
     put_send(queue, send);
@@ -100,6 +103,7 @@ void mst_send_queue_add(struct mst_send_queue *queue, const struct mst_frame *fr
     send->body = body ? *body : (struct mst_body){0};
     send->crc_bytes = 0;
     send->added_ms = now_ms;
+    send->is_reply = (frame->flags & MST_FRAME_REPLY) != 0;
     struct mst_frame whole = *frame;
     whole.meta_bytes = (uint32_t)meta.len;
     whole.body_bytes = body_bytes(&send->body);
@@ -120,6 +124,7 @@ void mst_send_queue_add(struct mst_send_queue *queue, const struct mst_frame *fr
         queue->first = send;
     queue->last = send;
     queue->n++;
+    queue->n_replies += send->is_reply;
 }
 
 static size_t n_parts(const struct mst_send *send)

@@ -18,6 +18,7 @@ struct mst_send_queue {
     struct mst_send *last;
     struct mst_send *spare; // for the next frames: no allocation once warm
     size_t n;
+    size_t n_replies; // of n
     size_t n_spare;
     size_t part; // of the first frame: what is not sent yet begins here
     size_t part_offset;

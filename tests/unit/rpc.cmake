@@ -1,3 +1,7 @@
+# What is driven by a test without sockets, then what talks to a stranger.
 foreach(file parser send_queue)
     muster_test(test_rpc_${file} SOURCES test_rpc_${file}.c rpc_frames.c LINKS muster_rpc)
+endforeach()
+foreach(file conn)
+    muster_test(test_rpc_${file} SOURCES test_rpc_${file}.c rpc_frames.c rpc_stranger.c LINKS muster_rpc)
 endforeach()
