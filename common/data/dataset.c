@@ -43,7 +43,7 @@ static mst_status open_features(struct mst_dataset *dataset, struct mst_error *e
     struct mst_idx *idx = dataset->idx;
     size_t rank = mst_idx_rank(idx);
     if (rank - 1 > MST_SHAPE_MAX_RANK)
-        return mst_fail(err, MST_UNIMPLEMENTED, "%s has %zu dimensions; the limit is %d", dataset->features_path, rank,
+        return mst_fail(err, MST_OUT_OF_RANGE, "%s has %zu dimensions; the limit is %d", dataset->features_path, rank,
                         MST_SHAPE_MAX_RANK + 1);
     dataset->n_examples = mst_idx_dim(idx, 0);
     dataset->dtype = mst_idx_dtype(idx);

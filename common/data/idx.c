@@ -76,7 +76,7 @@ static mst_status read_magic(struct mst_idx *idx, struct mst_error *err)
             idx->type = &element_types[i];
     if (!idx->type)
         return mst_fail(
-            err, MST_UNIMPLEMENTED,
+            err, MST_DATA_LOSS,
             "%s has IDX element type 0x%02x; known are 08 (u8), 09 (i8), 0B (i16), 0C (i32), 0D (f32), 0E (f64)",
             idx->path, magic[2]);
     idx->rank = magic[3];
@@ -95,9 +95,8 @@ static mst_status read_dims(struct mst_idx *idx, struct mst_error *err)
         idx->dims[axis] = (size_t)load_big_endian(bytes + 4 * axis, 4);
         if (__builtin_mul_overflow(n_elements, (uint64_t)idx->dims[axis], &n_elements) ||
             n_elements > MST_IDX_DATA_MAX_BYTES / idx->type->memory_bytes)
-            return mst_fail(err, MST_RESOURCE_EXHAUSTED,
-                            "%s says that it holds more than %llu GiB of elements, the limit", idx->path,
-                            (unsigned long long)(MST_IDX_DATA_MAX_BYTES >> 30));
+            return mst_fail(err, MST_OUT_OF_RANGE, "%s says that it holds more than %llu GiB of elements, the limit",
+                            idx->path, (unsigned long long)(MST_IDX_DATA_MAX_BYTES >> 30));
     }
     idx->n_elements = (size_t)n_elements;
     return MST_OK;

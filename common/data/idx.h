@@ -33,7 +33,7 @@ struct mst_idx;
 
 /** New reader in *out that has read and checked the header.
  *  Errors: NOT_FOUND no such file; PERMISSION_DENIED; DATA_LOSS not IDX, or the file size cannot hold what the header
- *          says; UNIMPLEMENTED an element type outside the list; RESOURCE_EXHAUSTED over MST_IDX_DATA_MAX_BYTES */
+ *          says, or an element type outside the list; OUT_OF_RANGE over MST_IDX_DATA_MAX_BYTES */
 MST_MUST_USE mst_status mst_idx_open(const char *path, struct mst_idx **out, struct mst_error *err);
 /** Releases the reader; NULL is fine. */
 void mst_idx_free(struct mst_idx *idx);
