@@ -137,6 +137,7 @@ void chief_on_saved(struct mst_chief *chief, mst_status status, const char *text
 void chief_set_running(struct mst_chief *chief)
 {
     chief->phase = CHIEF_RUNNING;
+    chief_remove_nonce(chief);
     chief->checkpoint_ms = mst_clock_monotonic_ms();
     chief->checkpoint_step = chief_steps_done(chief);
     MST_LOG(INFO, "chief", "running", "term=%llu steps=%llu of=%llu", (unsigned long long)chief->term,
@@ -186,6 +187,8 @@ void chief_tell(struct mst_chief *chief, mst_status status, const char *text)
 {
     if (chief->phase >= CHIEF_TELLING)
         return;
+    if (chief->phase == CHIEF_PLACING)
+        chief_remove_nonce(chief);
     chief->phase = CHIEF_TELLING;
     chief->end_status = status;
     chief->end_text = mst_strdup(text);

@@ -126,6 +126,8 @@ void chief_links_state(const struct mst_chief *chief, char *out, size_t out_byte
 // placing.c
 // Plans, resumes or begins anew, and fills chief->map.
 mst_status chief_make_map(struct mst_chief *chief, struct mst_error *err);
+// Every PS has read it.
+void chief_remove_nonce(struct mst_chief *chief);
 
 // workers.c
 void chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,

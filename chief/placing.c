@@ -110,6 +110,13 @@ static mst_status write_nonce(struct mst_chief *chief, struct mst_error *err)
     return mst_disk_write(chief->nonce_path, (struct mst_bytes){chief->nonce, strlen(chief->nonce)}, err);
 }
 
+void chief_remove_nonce(struct mst_chief *chief)
+{
+    struct mst_error err;
+    if (chief->nonce_path && mst_disk_remove(chief->nonce_path, &err) != MST_OK)
+        MST_LOG(DEBUG, "chief", "leftover", "reason=\"%s\"", err.text);
+}
+
 mst_status chief_make_map(struct mst_chief *chief, struct mst_error *err)
 {
     MST_TRY(make_plan(chief, err));
