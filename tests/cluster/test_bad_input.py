@@ -97,6 +97,14 @@ def change_layer(index, **config):
     return change
 
 
+def other_data_shape(model):
+    """A model that agrees with itself, but is for other images than the data's."""
+    change_layer(0, batch_shape=[None, 9, 9])(model)
+    model["config"]["build_input_shape"] = model["build_config"]["input_shape"] = [None, 9, 9]
+    for layer in model["config"]["layers"]:
+        layer.pop("build_config", None)
+
+
 def rename_layer(index, class_name):
     def change(model):
         model["config"]["layers"][index]["class_name"] = class_name
@@ -110,9 +118,10 @@ def rename_layer(index, class_name):
     (change_layer(3, units=0), ["units", "dense"]),
     (change_layer(3, units="many"), ["units", "dense"]),
     (change_layer(3, kernel_regularizer={"class_name": "L2", "config": {}}), ["kernel_regularizer", "dense"]),
-    (change_layer(0, batch_shape=[None, 9, 9]), ["9", "train-images.idx"]),
+    (change_layer(0, batch_shape=[None, 9, 9]), ["rescaling", "9, 9", "8, 8"]),
+    (other_data_shape, ["9", "train-images.idx"]),
     (lambda model: model.update(class_name="Functional"), ["Functional"]),
-], ids=["misspelt layer", "unknown layer", "activation", "no units", "units of text", "regularizer", "shape", "Functional"])
+], ids=["misspelt layer", "unknown layer", "activation", "no units", "units of text", "regularizer", "built shape", "shape", "Functional"])
 def test_bad_model(muster, job, write_job, tmp_path, change, words):
     path = write_job(job)
     model = tiny_job.model()
