@@ -183,11 +183,22 @@ static void measure(struct mst_program *program, const struct mst_program_step *
     }
 }
 
+static bool features_are_finite(const struct mst_program *program, const struct mst_program_step *step)
+{
+    size_t n = step->n_examples * program->model->layers[0].n_in;
+    return program->options.feature_dtype != MST_DTYPE_F32 ||
+           program->device->ops->all_finite(program->device, n, step->features);
+}
+
 static void find_bad_layer(struct mst_program *program, const struct mst_program_step *step,
                            struct mst_program_result *result)
 {
     struct mst_device *device = program->device;
     result->bad_layer_name = "the features";
+    if (!features_are_finite(program, step))
+        return;
+    result->bad_layer = program->cast_layer;
+    result->bad_layer_name = program->model->layers[program->cast_layer].name;
     if (!device->ops->all_finite(device, step->n_examples * program->model->layers[0].n_in, program->values[0]))
         return;
     for (size_t i = 0; i < program->n_ops; i++) {

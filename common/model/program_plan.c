@@ -59,6 +59,7 @@ static size_t plan_cast(struct mst_program *program)
         if (layer->kind != MST_LAYER_RESCALING || rescales)
             break;
         rescales = true;
+        program->cast_layer = i;
         program->cast_scale = (float)layer->scale;
         program->cast_offset = (float)layer->offset;
     }

@@ -52,6 +52,7 @@ struct mst_program {
     float cast_scale;
     float cast_offset;
     float *cast;
+    size_t cast_layer; // the layer that rescales, if one does
     struct op *ops;
     size_t n_ops;
     const float **values;                    // n_ops + 1
