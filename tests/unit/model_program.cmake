@@ -1,1 +1,11 @@
 muster_test(test_model_initializer SOURCES test_model_initializer.c LINKS muster_model)
+foreach(file program program_gradients)
+    muster_test(test_model_${file} SOURCES test_model_${file}.c program_case.c LINKS muster_model)
+    foreach(isa base avx2)
+        add_test(NAME test_model_${file}_${isa} COMMAND test_model_${file})
+        set_tests_properties(test_model_${file}_${isa} PROPERTIES TIMEOUT 60 LABELS unit ENVIRONMENT MUSTER_ISA=${isa})
+    endforeach()
+endforeach()
+muster_test(test_model_program_memory SOURCES test_model_program_memory.c program_case.c LINKS muster_model)
+target_link_options(test_model_program_memory PRIVATE
+    -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=posix_memalign)
