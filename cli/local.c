@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "ckpt/checkpoint_list.h"
-#include "cli/child_process.h"
+#include "cli/failure_text.h"
 #include "cli/job_context.h"
 #include "cli/local_cluster.h"
 #include "cli/progress_pipe.h"
@@ -38,7 +38,6 @@ enum {
     RESTART_AFTER_MS = 200,
     LEAVE_NAMED_MS = 3000, // after which those that have not left are named, and told to
     LEAVE_MAX_MS = 12000,  // after which they are killed: longer than a chief waits for those it tells (a lease)
-    SHOWN_LOG_LINES = 10,
 };
 
 struct restart {
@@ -181,41 +180,17 @@ static void on_signal(void *arg, int number)
 
 // ---- ends of processes ----
 
-// The last lines of the log of who ended the job.
-static void show_log(struct local *local, const struct mst_local_task *task)
-{
-    char *tail = mst_log_tail(task->log_path, SHOWN_LOG_LINES);
-    if (!*tail) {
-        say(local, "muster: its log %s is empty", task->log_path);
-        free(tail);
-        return;
-    }
-    say(local, "muster: the last lines of %s:", task->log_path);
-    for (char *line = tail; line && *line;) {
-        char *end = line;
-        while (*end && *end != '\n')
-            end++;
-        bool is_last = *end == '\0';
-        *end = '\0';
-        say(local, "    %s", line);
-        line = is_last ? NULL : end + 1;
-    }
-    free(tail);
-}
-
 static void show_failure(struct local *local, const struct mst_local_task *task, int wait_status)
 {
-    char how[96];
-    mst_exit_text(wait_status, how, sizeof how);
-    show_log(local, task); // first, so that the sentence stands below many lines
-    bool is_worker = task->role == MST_TASK_WORKER;
-    if (local->supervision.failure_code < 128)
-        say(local, "muster: %s %s, which ends the job", task->name, how);
-    else if (is_worker)
-        say(local, "muster: %s %s, once more than --max-restarts %zu a minute allow, which ends the job", task->name,
-            how, local->supervision.max_restarts);
-    else
-        say(local, "muster: %s %s, and nothing replaces it yet, which ends the job", task->name, how);
+    struct mst_failure failure = {.name = task->name,
+                                  .role = task->role,
+                                  .wait_status = wait_status,
+                                  .exit_code = local->supervision.failure_code,
+                                  .max_restarts = local->supervision.max_restarts,
+                                  .log_path = task->log_path};
+    char *text = mst_failure_text(&failure);
+    mst_progress_view_say(&local->view, text);
+    free(text);
 }
 
 static void on_exited(struct local *local, size_t number, int wait_status)

@@ -62,12 +62,12 @@ static void draw(struct mst_progress_view *view)
     view->has_line = true;
 }
 
-static bool all_up(const struct mst_supervision *supervision)
+static bool is_anybody_lost(const struct mst_supervision *supervision)
 {
     for (size_t i = 0; i < supervision->n_tasks; i++)
-        if (supervision->tasks[i].state != MST_TASK_UP)
-            return false;
-    return true;
+        if (supervision->tasks[i].state == MST_TASK_WAITING || supervision->tasks[i].state == MST_TASK_LOST)
+            return true;
+    return false;
 }
 
 static bool plain_is_due(const struct mst_progress_view *view, const struct mst_progress *progress, uint64_t now_ms)
@@ -111,7 +111,7 @@ void mst_progress_view_show(struct mst_progress_view *view, const struct mst_pro
                                        .n_tasks = supervision->n_tasks,
                                        .seconds = (double)(now_ms - view->start_ms) / 1000};
     if (!view->is_live) {
-        style.has_marks = progress->has_figures && !all_up(supervision);
+        style.has_marks = progress->has_figures && is_anybody_lost(supervision);
         show_plain(view, progress, &style, now_ms);
         return;
     }

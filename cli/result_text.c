@@ -51,8 +51,9 @@ static void print_scores(const json_t *result, FILE *out)
 static void print_figures(const json_t *result, FILE *out)
 {
     fprintf(out, "finished: %.0f steps, %.0f examples", real_of(result, "steps"), real_of(result, "examples"));
-    if (real_of(result, "seconds") > 0)
-        fprintf(out, " in %.1f s", real_of(result, "seconds"));
+    double seconds = real_of(result, "seconds");
+    if (seconds > 0)
+        fprintf(out, " in %.*f s", seconds < 10 ? 2 : 1, seconds);
     fprintf(out, "\n\n");
 }
 

@@ -31,7 +31,7 @@ static void test_whole(void **state)
     check("{\"steps\": 4690, \"examples\": 300000, \"seconds\": 4.12, \"examples_per_second\": 72815.5, "
           "\"first_step_seconds\": 0.418, \"eval\": {\"loss\": 0.3402, \"accuracy\": 0.88125}, "
           "\"checkpoint\": \"ckpt/model-4690\", \"model\": \"out/model\"}",
-          "finished: 4690 steps, 300000 examples in 4.1 s\n"
+          "finished: 4690 steps, 300000 examples in 4.12 s\n"
           "\n"
           "  test accuracy  0.8812\n"
           "  test loss      0.3402\n"

@@ -1,0 +1,77 @@
+// The sentence comes last, so that it is what stands on the screen when lines above it have scrolled away.
+#include "cli/failure_text.h"
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "cli/child_process.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LOG_LINES = 10,
+    TEXT_MAX_BYTES = 1 << 20,
+    WORTH_A_RESTART = 128,
+};
+
+static const char said_by_us[] = "muster: ";
+
+// The tail's last line, cut off from it, if the process said there why it ended; else NULL.
+static const char *take_reason(char *tail)
+{
+    size_t len = strlen(tail);
+    if (len > 0 && tail[len - 1] == '\n')
+        tail[--len] = '\0';
+    char *line = strrchr(tail, '\n');
+    line = line ? line + 1 : tail;
+    if (strncmp(line, said_by_us, sizeof said_by_us - 1) != 0)
+        return NULL;
+    if (line > tail)
+        line[-1] = '\0';
+    return line + sizeof said_by_us - 1;
+}
+
+static mst_status print_log(struct mst_buf *out, const struct mst_failure *failure, const char *tail)
+{
+    if (!*tail)
+        return mst_buf_printf(out, "muster: its log %s is empty\n", failure->log_path);
+    MST_TRY(mst_buf_printf(out, "muster: the last lines of %s:\n", failure->log_path));
+    while (*tail) {
+        size_t len = strcspn(tail, "\n");
+        MST_TRY(mst_buf_printf(out, "    %.*s\n", (int)len, tail));
+        tail += len + (tail[len] == '\n');
+    }
+    return MST_OK;
+}
+
+static mst_status print_sentence(struct mst_buf *out, const struct mst_failure *failure, const char *reason)
+{
+    char how[96];
+    mst_exit_text(failure->wait_status, how, sizeof how);
+    MST_TRY(mst_buf_printf(out, "muster: %s %s", failure->name, how));
+    if (failure->exit_code >= WORTH_A_RESTART && failure->role == MST_TASK_WORKER)
+        MST_TRY(mst_buf_printf(out, ", once more than --max-restarts %zu a minute allow", failure->max_restarts));
+    else if (failure->exit_code >= WORTH_A_RESTART)
+        MST_TRY(mst_buf_printf(out, ", and nothing replaces it yet"));
+    return mst_buf_printf(out, ", which ends the job%s%s", reason ? ": " : "", reason ? reason : "");
+}
+
+char *mst_failure_text(const struct mst_failure *failure)
+{
+    struct mst_buf text;
+    mst_buf_init(&text, TEXT_MAX_BYTES);
+    char *tail = mst_log_tail(failure->log_path, LOG_LINES);
+    bool is_said = !WIFSIGNALED(failure->wait_status);
+    const char *reason = is_said ? take_reason(tail) : NULL;
+    mst_status status = MST_OK;
+    if (!reason || reason - (sizeof said_by_us - 1) > tail)
+        status = print_log(&text, failure, tail);
+    if (status == MST_OK)
+        status = print_sentence(&text, failure, reason);
+    MST_ASSERT(status == MST_OK); // a tail is bounded
+    char *copy = mst_strdup((const char *)text.data);
+    mst_buf_fini(&text);
+    free(tail);
+    return copy;
+}
