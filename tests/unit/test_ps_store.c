@@ -1,0 +1,202 @@
+// What a map says becomes buckets: the same initial values however variables are cut and dealt, and the same values and slots
+// back from a checkpoint, under another cut too.
+#include "ps/store.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "ckpt/checkpoint.h"
+#include "data_files.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 8, COLUMNS = 6, N_FLOATS = ROWS * COLUMNS + COLUMNS };
+
+// One Dense layer: kernel (8, 6) and bias (6).
+static const char model_json[] =
+    "{\"module\": \"keras\", \"class_name\": \"Sequential\", \"config\": {\"name\": \"s\", \"layers\": ["
+    "{\"module\": \"keras.layers\", \"class_name\": \"InputLayer\", \"config\": {\"batch_shape\": [null, 8], "
+    "\"dtype\": "
+    "\"float32\", \"name\": \"in\"}},"
+    "{\"module\": \"keras.layers\", \"class_name\": \"Dense\", \"config\": {\"name\": \"dense\", \"units\": 6, "
+    "\"bias_initializer\": {\"class_name\": \"RandomNormal\", \"config\": {}}}}]}}";
+
+// The kernel cut in two parts on two servers, the bias with the second; and all of it in one bucket.
+static const struct mst_msg_shard cut[] = {
+    {.variable = 0, .part = 0, .n_parts = 2, .row_offset = 0, .n_rows = 5, .ps = 0, .bucket = 0},
+    {.variable = 0, .part = 1, .n_parts = 2, .row_offset = 5, .n_rows = 3, .ps = 1, .bucket = 1},
+    {.variable = 1, .part = 0, .n_parts = 1, .row_offset = 0, .n_rows = 6, .ps = 1, .bucket = 1},
+};
+static const struct mst_msg_shard whole[] = {
+    {.variable = 0, .n_parts = 1, .n_rows = 8, .ps = 0, .bucket = 0},
+    {.variable = 1, .n_parts = 1, .n_rows = 6, .ps = 0, .bucket = 0},
+};
+
+static struct mst_model *model;
+static struct mst_optimizer *optimizer;
+static char *folder;
+
+static int set_up(void **state)
+{
+    (void)state;
+    struct mst_error err;
+    folder = data_folder_new();
+    json_t *json = json_string("adam");
+    mst_status status = mst_optimizer_parse(json, "optimizer", &optimizer, &err);
+    json_decref(json);
+    if (status == MST_OK)
+        status = mst_model_parse((struct mst_bytes){model_json, strlen(model_json)}, "model.json", &model, &err);
+    if (status != MST_OK)
+        fprintf(stderr, "%s\n", err.text);
+    return status == MST_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    mst_model_free(model);
+    mst_optimizer_free(optimizer);
+    data_folder_free(folder);
+    return 0;
+}
+
+static struct mst_msg_map map_of(const struct mst_msg_shard *shards, size_t n)
+{
+    return (struct mst_msg_map){.term = 1,
+                                .epoch = 1,
+                                .seed = 11,
+                                .n_shards = n,
+                                .shards = shards,
+                                .restore_prefix = "",
+                                .nonce_path = "",
+                                .nonce = ""};
+}
+
+static struct mst_bucket *build_one(const struct mst_msg_map *map, uint32_t ps)
+{
+    struct mst_store_request request = {model, optimizer, map, ps, 0};
+    struct mst_bucket **buckets;
+    size_t n;
+    struct mst_error err;
+    if (mst_store_build(&request, &buckets, &n, &err) != MST_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(n, 1);
+    struct mst_bucket *bucket = buckets[0];
+    free(buckets);
+    return bucket;
+}
+
+static void test_initial_values_are_the_same_under_any_cut(void **state)
+{
+    (void)state;
+    struct mst_msg_map map = map_of(whole, 2);
+    struct mst_bucket *all = build_one(&map, 0);
+    map = map_of(cut, 3);
+    struct mst_bucket *first = build_one(&map, 0);
+    struct mst_bucket *second = build_one(&map, 1);
+    assert_int_equal(all->n_floats, N_FLOATS);
+    assert_int_equal(first->n_floats, 5 * COLUMNS);
+    assert_memory_equal(first->current->floats, all->current->floats, first->n_floats * sizeof(float));
+    assert_memory_equal(second->current->floats, all->current->floats + first->n_floats,
+                        second->n_floats * sizeof(float));
+    assert_true(all->current->floats[0] != all->current->floats[1]);
+    mst_bucket_free(all);
+    mst_bucket_free(first);
+    mst_bucket_free(second);
+}
+
+static void train(struct mst_bucket *bucket, uint64_t n_steps)
+{
+    float gradient[N_FLOATS];
+    for (size_t i = 0; i < N_FLOATS; i++)
+        gradient[i] = (float)i - 20.0f;
+    struct mst_gradients gradients = {.staged = gradient};
+    for (uint64_t step = 1; step <= n_steps; step++) {
+        struct mst_bucket_push push = {0, 1, step, 1, step};
+        struct mst_push_result result;
+        mst_bucket_push(bucket, &push, &gradients, &result);
+        mst_version_unref(result.version);
+    }
+}
+
+// Writes one server's buckets as the checkpoint of step 3.
+static char *save(struct mst_bucket *bucket)
+{
+    struct mst_store_copy copy;
+    struct mst_error err;
+    assert_int_equal(mst_store_copy(&bucket, 1, model, &copy, &err), MST_OK);
+    assert_int_equal(copy.n_updates, 3);
+    struct mst_checkpoint_writer *writer;
+    assert_int_equal(mst_checkpoint_begin(folder, 3, 1, &writer, &err), MST_OK);
+    assert_int_equal(mst_checkpoint_write(writer, copy.values, copy.n_values, &err), MST_OK);
+    if (mst_checkpoint_commit(writer, 5, &err) != MST_OK)
+        fail_msg("%s", err.text);
+    mst_store_copy_fini(&copy);
+    return mst_checkpoint_prefix(folder, 3);
+}
+
+static void test_a_checkpoint_comes_back_under_another_cut(void **state)
+{
+    (void)state;
+    struct mst_msg_map map = map_of(whole, 2);
+    struct mst_bucket *all = build_one(&map, 0);
+    train(all, 3);
+    char *prefix = save(all);
+    map = map_of(cut, 3);
+    map.restore_prefix = prefix;
+    map.iterations = 3;
+    struct mst_bucket *second = build_one(&map, 1);
+    size_t at = 5 * COLUMNS;
+    assert_memory_equal(second->current->floats, all->current->floats + at, second->n_floats * sizeof(float));
+    for (size_t s = 0; s < all->n_slots; s++)
+        assert_memory_equal(second->slots[s], all->slots[s] + at, second->n_floats * sizeof(float));
+    assert_int_equal(second->n_updates, 3);
+    mst_bucket_free(second);
+    mst_bucket_free(all);
+    free(prefix);
+}
+
+static void expect_refusal(const struct mst_msg_shard *shards, size_t n, const char *words)
+{
+    struct mst_msg_map map = map_of(shards, n);
+    struct mst_store_request request = {model, optimizer, &map, 0, 0};
+    struct mst_bucket **buckets;
+    size_t n_buckets;
+    struct mst_error err;
+    assert_int_equal(mst_store_build(&request, &buckets, &n_buckets, &err), MST_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.text, words));
+    assert_null(buckets);
+}
+
+static void test_a_map_that_does_not_fit_is_refused(void **state)
+{
+    (void)state;
+    const struct mst_msg_shard no_such[] = {{.variable = 9, .n_rows = 1}};
+    const struct mst_msg_shard too_many[] = {{.variable = 0, .row_offset = 4, .n_rows = 5}};
+    const struct mst_msg_shard overflow[] = {{.variable = 0, .row_offset = UINT64_MAX, .n_rows = 2}};
+    const struct mst_msg_shard no_row[] = {{.variable = 0, .n_rows = 0}};
+    const struct mst_msg_shard order[] = {{.variable = 0, .n_rows = 8, .bucket = 4},
+                                          {.variable = 1, .n_rows = 6, .bucket = 2}};
+    expect_refusal(no_such, 1, "variable 9");
+    expect_refusal(too_many, 1, "dense/kernel");
+    expect_refusal(overflow, 1, "dense/kernel");
+    expect_refusal(no_row, 1, "dense/kernel");
+    expect_refusal(order, 2, "bucket 2");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_initial_values_are_the_same_under_any_cut, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_checkpoint_comes_back_under_another_cut, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_map_that_does_not_fit_is_refused, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
