@@ -1,6 +1,6 @@
-// The chief's phases, and the clock that drives them. WAITING until every PS is up, PLACING until each has made its shards,
-// RUNNING until every batch is trained, CLOSING while the last checkpoint, the evaluation and the model are written,
-// TELLING until everybody knows how it ended.
+// The chief's phases, and the clock that drives them. WAITING until every PS is up, PLACING until each has made its
+// shards, RUNNING until every batch is trained, CLOSING while the last checkpoint, the evaluation and the model are
+// written, TELLING until everybody knows how it ended.
 #include "chief/chief_private.h"
 
 #include "base/alloc.h"

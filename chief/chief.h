@@ -1,6 +1,6 @@
 /** @file
- *  The chief: places variables on the parameter servers, admits workers, deals out the data, writes checkpoints, evaluates,
- *  and says when the job is over.
+ *  The chief: places variables on the parameter servers, admits workers, deals out the data, writes checkpoints,
+ *  evaluates, and says when the job is over.
  *
  *      struct mst_chief_config config = {.identity = &identity, .job = job, .model = model, .control = loop, …};
  *      MST_TRY(mst_chief_new(&config, &chief, err));        // listens; on_end(arg, status, text) says when it is over

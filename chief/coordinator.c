@@ -1,6 +1,6 @@
 // A lease is sized so that it takes a worker about LEASE_TARGET_MS: long enough that asking costs nothing, short enough
-// that progress is seen and that a death gives little work back. Near the end of the job leases shrink, so that no worker
-// is left alone with a long one.
+// that progress is seen and that a death gives little work back. Near the end of the job leases shrink, so that no
+// worker is left alone with a long one.
 #include "chief/coordinator.h"
 
 #include "base/alloc.h"

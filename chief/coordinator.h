@@ -3,7 +3,7 @@
  *  report about the batches they trained. Time is passed in; messages are carried by chief/chief.c and by tests/sim.
  *
  *      mst_coordinator_init(&c, &config);
- *      mst_coordinator_ask(&c, &ask, now_ms, &answer);            // a worker asks for a lease and reports finished ones
+ *      mst_coordinator_ask(&c, &ask, now_ms, &answer);            // a worker asks for a lease, reports finished ones
  *      mst_coordinator_tick(&c, now_ms);                          // declares the silent dead
  *      while (mst_membership_next_fence(&c.membership, &cursor, &fence)) …send it…
  *      mst_coordinator_fence_answered(&c, ps, worker, number, marks, n_marks, &revoked);
@@ -80,7 +80,8 @@ void mst_coordinator_skip(struct mst_coordinator *c, uint64_t n_steps);
 uint64_t mst_coordinator_steps_of(const struct mst_coordinator *c, uint32_t worker);
 /** Declares dead who was silent too long; returns how many fences began. */
 size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms);
-/** A PS answered a fence. True when it was the last one: the worker's leases are taken back, the figures in *revoked. */
+/** A PS answered a fence. True when it was the last one: the worker's leases are taken back, the figures in *revoked.
+ */
 bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_fence *fence,
                                     const struct mst_lease_mark *marks, size_t n_marks,
                                     struct mst_leases_revoked *revoked);

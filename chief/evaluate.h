@@ -1,6 +1,6 @@
 /** @file
- *  Weights read back from a checkpoint, and loss and metrics of them on a data set: what the chief does at the end of a job
- *  and what `muster eval` does.
+ *  Weights read back from a checkpoint, and loss and metrics of them on a data set: what the chief does at the end of a
+ *  job and what `muster eval` does.
  *
  *      MST_TRY(mst_weights_read(model, "ckpt/model-4690", &weights, err));
  *      struct mst_evaluation evaluation = {.model = model, .compile = &compile, .source = &source, .batch_size = 64};
@@ -23,7 +23,8 @@ struct mst_weights {
 };
 
 /** New weights in *out from the bundle with this prefix.
- *  Errors: NOT_FOUND, DATA_LOSS as mst_bundle_open; INVALID_ARGUMENT a variable is not in it, or has another shape or type */
+ *  Errors: NOT_FOUND, DATA_LOSS as mst_bundle_open; INVALID_ARGUMENT a variable is not in it, or has another shape or
+ *          type */
 MST_MUST_USE mst_status mst_weights_read(const struct mst_model *model, const char *prefix, struct mst_weights **out,
                                          struct mst_error *err);
 /** Releases them; NULL is fine. */
@@ -43,6 +44,7 @@ struct mst_evaluation {
 };
 
 /** Loss and metrics over the whole data set, as sums in *out.
- *  Errors: those of mst_dataset_open and mst_dataset_load; INVALID_ARGUMENT shapes that do not fit; OUT_OF_RANGE a label */
+ *  Errors: those of mst_dataset_open and mst_dataset_load; INVALID_ARGUMENT shapes that do not fit; OUT_OF_RANGE a
+ *          label */
 MST_MUST_USE mst_status mst_evaluate(const struct mst_evaluation *evaluation, const struct mst_weights *weights,
                                      struct mst_training_sums *out, struct mst_error *err);

@@ -3,10 +3,11 @@
  *
  *      mst_leases_init(&leases, n_batches, n_epochs, max_steps);
  *      kind = mst_leases_grant(&leases, worker, number, seq, want, &lease);   // a range of whole batches
- *      while (mst_leases_complete(&leases, worker, number, done_seq, &lease)) // all of its leases up to done_seq are done
- *      mst_leases_revoke(&leases, worker, number, rows, n_rows, &revoked);    // it is dead: what it left goes to others
+ *      while (mst_leases_complete(&leases, worker, number, done_seq, &lease)) // its leases up to done_seq are done
+ *      mst_leases_revoke(&leases, worker, number, rows, n_rows, &revoked);    // dead: what it left goes to others
  *
- *  A worker's leases carry a sequence number of their own (1, 2, …): asking twice for the same one gives the same range.
+ *  A worker's leases carry a sequence number of their own (1, 2, …): asking twice for the same one gives the same
+ *  range.
  *  A lease id is unique and grows with time. The next epoch begins when the last range of this one is granted; nobody
  *  waits at an epoch's end. (DESIGN §5, Data leases.)
  *  Thread: one at a time.
@@ -73,16 +74,17 @@ void mst_leases_skip(struct mst_leases *leases, uint64_t n_steps);
 /** Releases it. */
 void mst_leases_fini(struct mst_leases *leases);
 /** Lease number seq of this incarnation of the worker, of at most `want` batches (at least 1), in *out.
- *  seq may be one more than the last granted (a new lease, unless it holds MST_LEASES_PER_WORKER unfinished ones) or the
- *  last granted (the same lease once more). */
+ *  seq may be one more than the last granted (a new lease, unless it holds MST_LEASES_PER_WORKER unfinished ones) or
+ *  the last granted (the same lease once more). */
 enum mst_lease_kind mst_leases_grant(struct mst_leases *leases, uint32_t worker, uint64_t number, uint64_t seq,
                                      uint64_t want, struct mst_lease *out);
-/** Notes that the worker's leases with sequence numbers up to done_seq are done. True if one of them was held until now:
- *  the oldest such lease is then in *out (call again for the next). */
+/** Notes that the worker's leases with sequence numbers up to done_seq are done. True if one of them was held until
+ *  now: the oldest such lease is then in *out (call again for the next). */
 bool mst_leases_complete(struct mst_leases *leases, uint32_t worker, uint64_t number, uint64_t done_seq,
                          struct mst_lease *out);
-/** Takes back all leases of a fenced incarnation. marks are its progress in every bucket, one each (zeros where it never
- *  pushed): the highest counts as done, what lies between the lowest and the highest is torn, the rest is returned. */
+/** Takes back all leases of a fenced incarnation. marks are its progress in every bucket, one each (zeros where it
+ *  never pushed): the highest counts as done, what lies between the lowest and the highest is torn, the rest is
+ *  returned. */
 struct mst_leases_revoked mst_leases_revoke(struct mst_leases *leases, uint32_t worker, uint64_t number,
                                             const struct mst_lease_mark *marks, size_t n_marks);
 /** True when every batch of every epoch is done. */

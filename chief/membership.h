@@ -1,5 +1,6 @@
 /** @file
- *  Who is in the job: which incarnation of each worker index may act, and the fence that ends one. Pure: time is passed in.
+ *  Who is in the job: which incarnation of each worker index may act, and the fence that ends one. Pure: time is passed
+ *  in.
  *
  *      mst_membership_greet(&m, worker, incarnation, now_ms, &number)   // ADMITTED with its number, or BUSY: ask again
  *      mst_membership_heard(&m, worker, number, now_ms)                 // false: this incarnation is out, greet again
@@ -53,7 +54,8 @@ struct mst_fence {
     uint64_t number;
 };
 
-/** Nobody is in yet. lease_ms: silence after which a member counts as dead; grace_ms: the same once its connection closed. */
+/** Nobody is in yet. lease_ms: silence after which a member counts as dead; grace_ms: the same once its connection
+ *  closed. */
 void mst_membership_init(struct mst_membership *m, size_t n_ps, uint64_t lease_ms, uint64_t grace_ms);
 /** Releases it. */
 void mst_membership_fini(struct mst_membership *m);
@@ -73,7 +75,8 @@ bool mst_membership_next_fence(const struct mst_membership *m, size_t *cursor, s
 /** A PS answered a fence with its marks (copied). True exactly once, when it was the last to answer. */
 bool mst_membership_fence_answered(struct mst_membership *m, size_t ps, uint32_t worker, uint64_t number,
                                    const struct mst_lease_mark *marks, size_t n_marks);
-/** Makes a completely fenced member absent and lends its marks in *marks (until the next call). Its number is returned. */
+/** Makes a completely fenced member absent and lends its marks in *marks (until the next call). Its number is returned.
+ */
 uint64_t mst_membership_take_fenced(struct mst_membership *m, uint32_t worker, const struct mst_lease_mark **marks,
                                     size_t *n_marks);
 /** How many members are live. */

@@ -1,13 +1,13 @@
 /** @file
- *  Where variables live: cuts them into parts (the partitioner's numbers), places parts on parameter servers by bytes, and
- *  cuts or joins each server's parts into buckets of 1–4 MB. Pure and deterministic.
+ *  Where variables live: cuts them into parts (the partitioner's numbers), places parts on parameter servers by bytes,
+ *  and cuts or joins each server's parts into buckets of 1–4 MB. Pure and deterministic.
  *
  *      MST_TRY(mst_plan_new(&request, &plan, err));
  *      … plan->pieces, sorted by bucket, then variable, then row …
  *      mst_plan_free(plan);
  *
- *  Placement is by bytes, not by count as in TensorFlow: the largest part goes to the least loaded server, ties to the lower
- *  index. Thread: any.
+ *  Placement is by bytes, not by count as in TensorFlow: the largest part goes to the least loaded server, ties to the
+ *  lower index. Thread: any.
  */
 #pragma once
 

@@ -1,5 +1,6 @@
 /** @file
- *  What a job tells the outside: result.json (DESIGN §2) and the progress lines on --progress-fd, one JSON object a line.
+ *  What a job tells the outside: result.json (DESIGN §2) and the progress lines on --progress-fd, one JSON object a
+ *  line.
  *
  *      mst_progress_write(fd, "progress", fields);        // steals fields
  *      MST_TRY(mst_result_write(dir, &result, err));      // result.json, whole or not at all

@@ -1,6 +1,6 @@
 // What workers ask: to be admitted (greeting), where variables live (MAP), what to train (LEASE), a sign of life
-// (HEARTBEAT), and that it cannot go on (FINISH). A question that has no answer yet is parked and looked at again whenever
-// something changed; none is kept longer than HOLD_MS, so that a worker's deadline never passes unanswered.
+// (HEARTBEAT), and that it cannot go on (FINISH). A question that has no answer yet is parked and looked at again
+// whenever something changed; none is kept longer than HOLD_MS, so that a worker's deadline never passes unanswered.
 #include "chief/chief_private.h"
 
 #include "base/alloc.h"

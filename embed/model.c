@@ -1,5 +1,5 @@
-// The same planned program as in training, in the mode that only goes forward; weights are read whole from the directory's
-// bundle.
+// The same planned program as in training, in the mode that only goes forward; weights are read whole from the
+// directory's bundle.
 #include "muster/model.h"
 
 #include "base/alloc.h"

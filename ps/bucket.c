@@ -1,6 +1,6 @@
-// In place or into a spare buffer: in place touches a third less memory (1.7 x faster measured), but only when no reply is
-// still being sent from the current version. The slots are nobody's but the optimizer's, so they are always updated in
-// place.
+// In place or into a spare buffer: in place touches a third less memory (1.7 x faster measured), but only when no reply
+// is still being sent from the current version. The slots are nobody's but the optimizer's, so they are always updated
+// in place.
 #include "ps/bucket.h"
 
 #include "base/alloc.h"
@@ -97,7 +97,8 @@ void mst_version_unref(struct mst_version *version)
         bucket->on_free(bucket->on_free_arg, bucket);
 }
 
-// Where the next version is written: the current buffer if nobody else holds it, else a spare one; NULL if all are held.
+// Where the next version is written: the current buffer if nobody else holds it, else a spare one; NULL if all are
+// held.
 static struct mst_version *next_version(struct mst_bucket *bucket)
 {
     if (bucket->current->n_refs == 1)

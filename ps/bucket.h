@@ -6,8 +6,8 @@
  *      … send from version->floats, then mst_version_unref(version)
  *      version = mst_bucket_pull(bucket);                                // a reference to the current version
  *
- *  A published version never changes while anybody holds a reference to it. An update is applied in place when nobody does,
- *  else into a spare buffer. There are MST_BUCKET_VERSIONS buffers at most: when all are held, a push is answered
+ *  A published version never changes while anybody holds a reference to it. An update is applied in place when nobody
+ *  does, else into a spare buffer. There are MST_BUCKET_VERSIONS buffers at most: when all are held, a push is answered
  *  MST_PUSH_LATER and comes again when a reference is given back (bucket->on_free).
  *  Thread: loop of the bucket.
  */

@@ -1,6 +1,6 @@
-// What the chief asks of a PS and what takes more than a line: which shards to hold (MAP), whom to refuse (FENCE), its part
-// of a checkpoint (SAVE), what it has done (STATS). Each is work on every data thread: a `gather` is posted to each of them
-// in turn, and when the last has done its part the control loop answers.
+// What the chief asks of a PS and what takes more than a line: which shards to hold (MAP), whom to refuse (FENCE), its
+// part of a checkpoint (SAVE), what it has done (STATS). Each is work on every data thread: a `gather` is posted to
+// each of them in turn, and when the last has done its part the control loop answers.
 #include "ps/ps_private.h"
 
 #include "base/alloc.h"
@@ -16,7 +16,8 @@
 
 enum { NONCE_BYTES = 64 };
 
-// Work that visits the data threads one after the other and ends on the control loop. A visit runs on the thread's loop.
+// Work that visits the data threads one after the other and ends on the control loop. A visit runs on the thread's
+// loop.
 struct gather {
     struct late_call late;
     size_t next_thread;
@@ -152,7 +153,8 @@ void ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *messa
     struct control_conn *control = arg;
     struct mst_ps *ps = control->ps;
     if (ps->phase != PS_WAITING) {
-        // The chief's link broke after it had sent the map: the same chief is answered again once the buckets are there.
+        // The chief's link broke after it had sent the map: the same chief is answered again once the buckets are
+        // there.
         struct mst_msg_map_reply reply = {ps->map.term, ps->map.epoch, ps->n_bytes};
         struct late_call late = ps_late_call(control, message);
         if (ps->phase == PS_SERVING)

@@ -1,5 +1,6 @@
 /** @file
- *  Exactly-once push: what a bucket remembers of each worker, and what it does with the next push. Pure: no clock, no I/O.
+ *  Exactly-once push: what a bucket remembers of each worker, and what it does with the next push. Pure: no clock, no
+ *  I/O.
  *
  *      switch (mst_client_table_admit(&table, worker, number, step)) {
  *      case MST_PUSH_APPLY:  …apply, then mst_client_table_record(…); answer with the new version

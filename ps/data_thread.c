@@ -402,7 +402,8 @@ static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *
     send_version(conn, message, &meta, version);
 }
 
-// What a lost worker had sent wholly or in part and is not applied is dropped: it was not acknowledged, so it comes again.
+// What a lost worker had sent wholly or in part and is not applied is dropped: it was not acknowledged, so it comes
+// again.
 static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
 {
     struct client *client = arg;

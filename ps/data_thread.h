@@ -1,13 +1,13 @@
 /** @file
- *  One data thread of a PS: a loop, the buckets it owns, the connections that push and pull them, and the staging buffers
- *  that gradients are read into.
+ *  One data thread of a PS: a loop, the buckets it owns, the connections that push and pull them, and the staging
+ *  buffers that gradients are read into.
  *
  *      MST_TRY(mst_data_thread_new(loop, &config, &thread, err));
  *      mst_data_thread_adopt(thread, conn, worker, number);           // a greeted connection, handed over
  *      mst_data_thread_serve(thread, buckets, n, term, epoch);        // the buckets of the map
  *
- *  While no staging buffer is free, connections that want to push are not read (parked); a push that finds all versions of
- *  its bucket held waits in the bucket's queue. Neither needs a lock: everything here belongs to the loop's thread.
+ *  While no staging buffer is free, connections that want to push are not read (parked); a push that finds all versions
+ *  of its bucket held waits in the bucket's queue. Neither needs a lock: everything here belongs to the loop's thread.
  *  Thread: loop, but new and free.
  */
 #pragma once

@@ -1,14 +1,14 @@
 /** @file
  *  The parameter server role: holds shards of the model's variables, applies updates to them, answers pulls.
  *
- *      struct mst_ps_config config = {.identity = &identity, .model = model, .optimizer = optimizer, .control = loop, …};
+ *      struct mst_ps_config config = {.identity = &identity, .model = model, .control = loop, …};
  *      MST_TRY(mst_ps_new(&config, &ps, err));          // listens; on_end(arg, status, text) says when it is over
  *      …the loops run…
  *      mst_ps_free(ps);
  *
- *  It opens neither data nor output. The chief tells it what it holds (MAP), and it computes the initial values or reads them
- *  from a checkpoint; workers push and pull on the data loops (ps/data_thread.h). Without a chief for one lease it ends with
- *  UNAVAILABLE.
+ *  It opens neither data nor output. The chief tells it what it holds (MAP), and it computes the initial values or
+ *  reads them from a checkpoint; workers push and pull on the data loops (ps/data_thread.h). Without a chief for one
+ *  lease it ends with UNAVAILABLE.
  *  Thread: loop `control`, unless said otherwise.
  */
 #pragma once

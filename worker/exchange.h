@@ -1,14 +1,14 @@
 /** @file
- *  How gradients go out and parameters come in. The worker does not know the carrier: sockets (worker/exchange_rpc.h) or a
- *  direct call within one process (cli/direct_exchange.h).
+ *  How gradients go out and parameters come in. The worker does not know the carrier: sockets (worker/exchange_rpc.h)
+ *  or a direct call within one process (cli/direct_exchange.h).
  *
  *      exchange->ops->pull(exchange, number);                        // all buckets, before the first step
  *      exchange->ops->push(exchange, bucket, &push, weight);         // as its gradients become ready
  *      … events->on_answered(arg, bucket, …) for each, in any order …
  *      params = exchange->ops->params(exchange);                     // once every bucket has answered
  *
- *  Gradients are read from the buffers of mst_exchange_layout until the push is answered; so is the answer's place: it is
- *  the spare parameter buffer, and params() swaps. A carrier sends again what a broken connection left unanswered.
+ *  Gradients are read from the buffers of mst_exchange_layout until the push is answered; so is the answer's place: it
+ *  is the spare parameter buffer, and params() swaps. A carrier sends again what a broken connection left unanswered.
  *  Thread: loop of the worker. Events come on it too, perhaps from within push or pull.
  */
 #pragma once
@@ -33,7 +33,8 @@ struct mst_exchange_answer {
 
 struct mst_exchange_events {
     void (*on_answered)(void *arg, const struct mst_exchange_answer *answer);
-    /** The PS refuses this incarnation: FAILED_PRECONDITION it is fenced and has to greet again; else the job is lost. */
+    /** The PS refuses this incarnation: FAILED_PRECONDITION it is fenced and has to greet again; else the job is lost.
+     */
     void (*on_refused)(void *arg, mst_status status, const char *text);
     void *arg;
 };

@@ -1,6 +1,6 @@
 /** @file
- *  The exchange over sockets: one connection to each data thread that holds a bucket; gradients go out straight from the
- *  gradient buffers, parameters come in straight into the spare one of two parameter buffers.
+ *  The exchange over sockets: one connection to each data thread that holds a bucket; gradients go out straight from
+ *  the gradient buffers, parameters come in straight into the spare one of two parameter buffers.
  *
  *      MST_TRY(mst_exchange_rpc_new(&config, &exchange, err));
  *

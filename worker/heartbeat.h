@@ -1,6 +1,6 @@
 /** @file
- *  A process's sign of life to the chief, on a connection of its own: what it costs, how far it is, and what the chief says
- *  of the job in answer.
+ *  A process's sign of life to the chief, on a connection of its own: what it costs, how far it is, and what the chief
+ *  says of the job in answer.
  *
  *      MST_TRY(mst_heartbeat_new(&config, &heartbeat, err));
  *      mst_heartbeat_start(heartbeat);

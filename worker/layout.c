@@ -29,8 +29,8 @@ static mst_status check_shard(const struct mst_model *model, const struct mst_ms
     return MST_OK;
 }
 
-// The floats of all runs add up to those of the model; as each run lies inside its variable and runs of a variable do not
-// overlap (the plan is cut in order), this is a cover.
+// The floats of all runs add up to those of the model; as each run lies inside its variable and runs of a variable do
+// not overlap (the plan is cut in order), this is a cover.
 static mst_status check_cover(const struct mst_model *model, const struct mst_msg_map *map, struct mst_error *err)
 {
     uint64_t n_floats = 0;

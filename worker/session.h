@@ -74,8 +74,9 @@ void mst_session_fini(struct mst_session *s);
 void mst_session_admitted(struct mst_session *s, uint64_t number);
 /** The chief or a PS said that this incarnation is fenced: nothing acts until admitted again. */
 void mst_session_fenced(struct mst_session *s);
-/** True if the chief is to be asked: a place for a lease is free, and the question (in *out) is another than the one under
- *  way. A lease that is done makes another question of it: the chief may be waiting for just that to end the job. */
+/** True if the chief is to be asked: a place for a lease is free, and the question (in *out) is another than the one
+ *  under way. A lease that is done makes another question of it: the chief may be waiting for just that to end the job.
+ */
 bool mst_session_wants_lease(const struct mst_session *s, struct mst_session_request *out);
 /** The question was sent. */
 void mst_session_asked(struct mst_session *s, const struct mst_session_request *request);

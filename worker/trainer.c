@@ -1,6 +1,6 @@
 // Everything is driven by two facts: the session says which batch may be computed, and answers of the exchange say when
-// the next one may. Answers come from within push (direct carrier) or from the loop (sockets) and only note what changed; the
-// step itself is the loop's work between its rounds, so that it may poll the sockets while it computes.
+// the next one may. Answers come from within push (direct carrier) or from the loop (sockets) and only note what
+// changed; the step itself is the loop's work between its rounds, so that it may poll the sockets while it computes.
 #include "worker/trainer.h"
 
 #include "base/alloc.h"

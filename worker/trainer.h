@@ -1,6 +1,6 @@
 /** @file
- *  The step loop: takes batches as the session allows, runs the program, pushes buckets as their gradients become ready,
- *  and goes on when all have answered.
+ *  The step loop: takes batches as the session allows, runs the program, pushes buckets as their gradients become
+ *  ready, and goes on when all have answered.
  *
  *      MST_TRY(mst_trainer_new(&config, &trainer, err));
  *      mst_trainer_admitted(trainer, number);            // pulls, then trains what leases allow
@@ -53,8 +53,8 @@ void mst_trainer_admitted(struct mst_trainer *trainer, uint64_t number);
 void mst_trainer_fenced(struct mst_trainer *trainer);
 /** A lease came for the question that was asked. */
 void mst_trainer_lease(struct mst_trainer *trainer, uint64_t number, const struct mst_session_lease *lease);
-/** True if the chief is to be asked now: what in *out, and in *sums what all leases done under this number measured. The
- *  caller sends it: the question counts as under way until it is answered or mst_trainer_ask_again. */
+/** True if the chief is to be asked now: what in *out, and in *sums what all leases done under this number measured.
+ *  The caller sends it: the question counts as under way until it is answered or mst_trainer_ask_again. */
 bool mst_trainer_question(struct mst_trainer *trainer, struct mst_session_request *out, struct mst_training_sums *sums);
 /** The question was lost, or answered with "wait". */
 void mst_trainer_ask_again(struct mst_trainer *trainer);

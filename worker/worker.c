@@ -1,6 +1,6 @@
-// Joining is a chain of questions, each answered by an event: where is the chief (the PSs know, if TF_CONFIG does not say),
-// who am I (its number, in the greeting), where do variables live (the map), what shall I train (leases). The trainer does
-// the rest.
+// Joining is a chain of questions, each answered by an event: where is the chief (the PSs know, if TF_CONFIG does not
+// say), who am I (its number, in the greeting), where do variables live (the map), what shall I train (leases). The
+// trainer does the rest.
 #include "worker/worker.h"
 
 #include "base/alloc.h"
@@ -509,7 +509,8 @@ static mst_status open_data(struct mst_worker *worker, struct mst_error *err)
                                           .seed = job->seed,
                                           .order = job->train.shuffle ? MST_ORDER_SHUFFLED : MST_ORDER_FILE};
     MST_TRY(mst_batches_new(worker->dataset, &options, &worker->batches, err));
-    // Inline: a gather takes microseconds, and a thread for it would only take the core from a PS. Decoding begins at once.
+    // Inline: a gather takes microseconds, and a thread for it would only take the core from a PS. Decoding begins at
+    // once.
     MST_TRY(mst_prefetch_new(worker->batches, PREFETCH_DEPTH, MST_PREFETCH_INLINE, &worker->prefetch, err));
     return MST_OK;
 }

@@ -34,8 +34,8 @@ const char *mst_loop_name(const struct mst_loop *loop);
 void mst_loop_run(struct mst_loop *loop);
 /** Runs what is ready now and returns without blocking. For work (below) that takes long; not from within an event. */
 void mst_loop_poll(struct mst_loop *loop);
-/** Has work(arg) run after each round of events, outside of any, so that it may take long and poll. True from it: there is
- *  more to do at once, so the next round does not wait for events. NULL: no more. One a loop. Thread: loop
+/** Has work(arg) run after each round of events, outside of any, so that it may take long and poll. True from it: there
+ *  is more to do at once, so the next round does not wait for events. NULL: no more. One a loop. Thread: loop
  *  Owner: keeps arg */
 void mst_loop_set_work(struct mst_loop *loop, bool (*work)(void *arg), void *arg);
 /** Runs events until done(arg) is true, the loop is stopped, or timeout_ms (UINT64_MAX: no limit) have passed; returns

@@ -1,5 +1,5 @@
-// AVX-512 means what every processor with it but the Xeon Phi has: F, BW, DQ and VL. __builtin_cpu_supports also asks the
-// operating system whether it saves the wide registers.
+// AVX-512 means what every processor with it but the Xeon Phi has: F, BW, DQ and VL. __builtin_cpu_supports also asks
+// the operating system whether it saves the wide registers.
 #include "tensor/isa.h"
 
 #include <stdlib.h>

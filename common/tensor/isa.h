@@ -1,6 +1,6 @@
 /** @file
- *  Which instruction set the kernels use. Every level gives the same bits; MUSTER_ISA=base|avx2|avx512 in the environment
- *  forces a level (for tests), as far as the processor has it.
+ *  Which instruction set the kernels use. Every level gives the same bits; MUSTER_ISA=base|avx2|avx512 in the
+ *  environment forces a level (for tests), as far as the processor has it.
  *  Thread: any
  */
 #pragma once

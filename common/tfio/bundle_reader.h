@@ -7,9 +7,9 @@
  *      mst_bundle_free(bundle);
  *
  *  Nothing a file says is believed before it is checked: offsets against the data files' sizes, sizes against type and
- *  shape, slices against the shape. CRCs: reading a whole tensor or a whole slice checks its CRC; when only some rows of a
- *  stored piece are wanted, the whole piece is read through a small buffer and checked all the same (a checkpoint is read
- *  once, and restoring wrong numbers is worse than reading them twice).
+ *  shape, slices against the shape. CRCs: reading a whole tensor or a whole slice checks its CRC; when only some rows
+ *  of a stored piece are wanted, the whole piece is read through a small buffer and checked all the same (a checkpoint
+ *  is read once, and restoring wrong numbers is worse than reading them twice).
  *  Thread: immutable after open, so any (reads use pread).
  */
 #pragma once

@@ -1,19 +1,20 @@
 /** @file
  *  The one error convention: every function that can fail returns an mst_status, MST_OK (0) or one of the 16 canonical
- *  gRPC errors. One table gives each its name, its text, its HTTP status, whether a caller may retry, and the exit code of
- *  a process that ends with it, so no layer translates.
+ *  gRPC errors. One table gives each its name, its text, its HTTP status, whether a caller may retry, and the exit code
+ *  of a process that ends with it, so no layer translates.
  *
  *      mst_status status = mst_loaded_model_open("run/model", NULL, &model, &err);
  *      if (status != MST_OK) { fprintf(stderr, "%s\n", err.text); exit(mst_status_exit_code(status)); }
  *
- *  Source: google.rpc.Code (numbers and meanings); exit codes: 1–127 permanent, >= 128 worth a retry (Kubeflow ExitCode).
+ *  Source: google.rpc.Code (numbers and meanings); exit codes: 1–127 permanent, >= 128 worth a retry (Kubeflow
+ *          ExitCode).
  */
 #pragma once
 
 #include <stdbool.h>
 
-#define MST_MUST_USE __attribute__((warn_unused_result))
-#define MST_PUBLIC   __attribute__((visibility("default")))
+#define MST_MUST_USE                        __attribute__((warn_unused_result))
+#define MST_PUBLIC                          __attribute__((visibility("default")))
 #define MST_PRINTF(format_index, first_arg) __attribute__((format(printf, format_index, first_arg)))
 
 // X(name, gRPC number, text, HTTP status, retryable, exit code)
@@ -42,7 +43,8 @@ typedef enum {
 #undef X
 } mst_status;
 
-/** Human detail of a failure, written once where it arises; the caller's, and any function that takes one accepts NULL. */
+/** Human detail of a failure, written once where it arises; the caller's, and any function that takes one accepts NULL.
+ */
 struct mst_error {
     char text[1024]; // a cluster spec is quoted whole in TensorFlow's texts, so more than a line
 };
@@ -55,5 +57,6 @@ MST_PUBLIC const char *mst_status_text(mst_status status);
 MST_PUBLIC int mst_status_http(mst_status status);
 /** True if the same call may succeed later. Thread: any */
 MST_PUBLIC bool mst_status_is_retryable(mst_status status);
-/** The exit code of a process that ends with this status: 0, 1–127 permanent, 128 and more: may be started again. Thread: any */
+/** The exit code of a process that ends with this status: 0, 1–127 permanent, 128 and more: may be started again.
+ *  Thread: any */
 MST_PUBLIC int mst_status_exit_code(mst_status status);

@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/** True if |got[i] - want[i]| <= tolerance * max(1e-30, max|want|) for all i; else prints name, the first mismatch and the
- *  largest error to stderr.
+/** True if |got[i] - want[i]| <= tolerance * max(1e-30, max|want|) for all i; else prints name, the first mismatch and
+ *  the largest error to stderr.
  *  Shape:  got, want (n)
  *  Thread: any */
 bool mst_test_floats_close(const char *name, const float *got, const float *want, size_t n, double tolerance);

@@ -46,8 +46,8 @@ static void check_cover(const struct mst_plan *plan, const struct mst_plan_varia
 }
 
 static const struct mst_plan_variable mlp[] = {
-    {"dense/kernel", 784, 1200, 2},  {"dense/bias", 300, 4, 1},  {"dense_1/kernel", 300, 400, 1},
-    {"dense_1/bias", 100, 4, 1},     {"dense_2/kernel", 100, 40, 1}, {"dense_2/bias", 10, 4, 1},
+    {"dense/kernel", 784, 1200, 2}, {"dense/bias", 300, 4, 1},      {"dense_1/kernel", 300, 400, 1},
+    {"dense_1/bias", 100, 4, 1},    {"dense_2/kernel", 100, 40, 1}, {"dense_2/bias", 10, 4, 1},
 };
 
 static void test_the_example_is_balanced_over_two_servers(void **state)

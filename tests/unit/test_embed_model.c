@@ -1,5 +1,5 @@
-// A model directory loaded by a program that embeds Muster: predictions computed by hand, any number of examples, and what is
-// said of directories that are not whole.
+// A model directory loaded by a program that embeds Muster: predictions computed by hand, any number of examples, and
+// what is said of directories that are not whole.
 #include "muster/model.h"
 
 #include "base/alloc.h"
@@ -20,9 +20,11 @@
 // 3 inputs, relu(x w + b) with 2 outputs, and a dropout that predictions leave out.
 static const char model_json[] =
     "{\"module\": \"keras\", \"class_name\": \"Sequential\", \"config\": {\"name\": \"s\", \"layers\": ["
-    "{\"module\": \"keras.layers\", \"class_name\": \"InputLayer\", \"config\": {\"batch_shape\": [null, 3], \"dtype\": "
+    "{\"module\": \"keras.layers\", \"class_name\": \"InputLayer\", \"config\": {\"batch_shape\": [null, 3], "
+    "\"dtype\": "
     "\"float32\", \"name\": \"in\"}},"
-    "{\"module\": \"keras.layers\", \"class_name\": \"Dense\", \"config\": {\"name\": \"dense\", \"units\": 2, \"activation\": "
+    "{\"module\": \"keras.layers\", \"class_name\": \"Dense\", \"config\": {\"name\": \"dense\", \"units\": 2, "
+    "\"activation\": "
     "\"relu\", \"use_bias\": true}},"
     "{\"module\": \"keras.layers\", \"class_name\": \"Dropout\", \"config\": {\"name\": \"drop\", \"rate\": 0.5}}]}}";
 

@@ -1,5 +1,5 @@
-// A bucket's versions: immutable while anybody holds them, in place when nobody does, three buffers at most; and that a push
-// counts once. The optimizer is SGD with a rate of 1, so an update is a plain subtraction.
+// A bucket's versions: immutable while anybody holds them, in place when nobody does, three buffers at most; and that a
+// push counts once. The optimizer is SGD with a rate of 1, so an update is a plain subtraction.
 #include "ps/bucket.h"
 
 #include "base/error.h"

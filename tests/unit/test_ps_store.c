@@ -1,5 +1,5 @@
-// What a map says becomes buckets: the same initial values however variables are cut and dealt, and the same values and slots
-// back from a checkpoint, under another cut too.
+// What a map says becomes buckets: the same initial values however variables are cut and dealt, and the same values and
+// slots back from a checkpoint, under another cut too.
 #include "ps/store.h"
 
 #include "base/alloc.h"
