@@ -11,7 +11,8 @@ mst_status mst_input_check(const struct mst_dataset *dataset, const struct mst_m
         char got_text[MST_SHAPE_TEXT_BYTES];
         char want_text[MST_SHAPE_TEXT_BYTES];
         return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "%s holds examples of shape %s, and the model's InputLayer takes %s: change batch_shape or the data",
+                        "%s holds examples of shape %s, and the model's InputLayer takes %s: change batch_shape or the "
+                        "data",
                         file, mst_shape_print(got, got_text, sizeof got_text),
                         mst_shape_print(want, want_text, sizeof want_text));
     }

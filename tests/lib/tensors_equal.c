@@ -41,7 +41,7 @@ bool mst_test_floats_same_bits(const char *name, const float *got, const float *
     }
     if (first == n)
         return true;
-    fprintf(stderr, "%s: %zu of %zu floats differ, the first is element %zu: %a, want %a\n", name, n_different, n, first,
-            (double)got[first], (double)want[first]);
+    fprintf(stderr, "%s: %zu of %zu floats differ, the first is element %zu: %a, want %a\n", name, n_different, n,
+            first, (double)got[first], (double)want[first]);
     return false;
 }
