@@ -1,6 +1,6 @@
-// Losses and metrics by table. "accuracy" is decided as Keras does from the shapes of output and target: one output is
-// binary, class labels are sparse, the rest is categorical. A metric that is a loss is taken only if it is the job's loss: then
-// it costs nothing.
+// Losses and metrics by table. "accuracy" is decided as Keras does from the shapes of output and target: one output
+// is binary, class labels are sparse, the rest is categorical. A metric that is a loss is taken only if it is the
+// job's loss: then it costs nothing.
 #include "model/compile.h"
 
 #include "base/error.h"
@@ -50,7 +50,8 @@ static mst_status last_axis(const json_t *value, const char *path, void *out, st
 
 static mst_status refuse_unless_empty(const json_t *value, const char *path, void *out, struct mst_error *err)
 {
-    if ((json_is_array(value) && json_array_size(value) == 0) || (json_is_object(value) && json_object_size(value) == 0))
+    if ((json_is_array(value) && json_array_size(value) == 0) ||
+        (json_is_object(value) && json_object_size(value) == 0))
         return MST_OK;
     return mst_config_refuse(value, path, out, err);
 }
@@ -60,9 +61,10 @@ static mst_status refuse_unless_empty(const json_t *value, const char *path, voi
 #define REDUCTION        FIELD(reduction, mst_config_text)
 #define LOGITS           FIELD(from_logits, mst_config_bool), {"axis", last_axis, 0}
 
-static const struct mst_config_field sparse_fields[] = {COMMON, REDUCTION, LOGITS,
-                                                        {"ignore_class", refuse_ignore_class, 0}};
-static const struct mst_config_field plain_fields[] = {COMMON, REDUCTION, LOGITS, {"label_smoothing", mst_config_refuse, 0}};
+static const struct mst_config_field sparse_fields[] = {
+    COMMON, REDUCTION, LOGITS, {"ignore_class", refuse_ignore_class, 0}};
+static const struct mst_config_field plain_fields[] = {
+    COMMON, REDUCTION, LOGITS, {"label_smoothing", mst_config_refuse, 0}};
 static const struct mst_config_field mse_fields[] = {COMMON, REDUCTION};
 static const struct mst_config_field accuracy_fields[] = {COMMON};
 static const struct mst_config_field binary_fields[] = {COMMON, FIELD(threshold, mst_config_number)};
@@ -78,13 +80,17 @@ struct named_class {
 #define FIELDS(fields) fields, sizeof fields / sizeof fields[0]
 
 static const struct named_class losses[] = {
-    {"SparseCategoricalCrossentropy", {"sparse_categorical_crossentropy"}, MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY,
+    {"SparseCategoricalCrossentropy",
+     {"sparse_categorical_crossentropy"},
+     MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY,
      FIELDS(sparse_fields)},
     {"CategoricalCrossentropy", {"categorical_crossentropy"}, MST_LOSS_CATEGORICAL_CROSSENTROPY, FIELDS(plain_fields)},
     {"MeanSquaredError", {"mean_squared_error", "mse", "MSE"}, MST_LOSS_MEAN_SQUARED_ERROR, FIELDS(mse_fields)},
 };
 static const struct named_class metrics[] = {
-    {"SparseCategoricalAccuracy", {"sparse_categorical_accuracy"}, MST_METRIC_SPARSE_CATEGORICAL_ACCURACY,
+    {"SparseCategoricalAccuracy",
+     {"sparse_categorical_accuracy"},
+     MST_METRIC_SPARSE_CATEGORICAL_ACCURACY,
      FIELDS(accuracy_fields)},
     {"CategoricalAccuracy", {"categorical_accuracy"}, MST_METRIC_CATEGORICAL_ACCURACY, FIELDS(accuracy_fields)},
     {"BinaryAccuracy", {"binary_accuracy"}, MST_METRIC_BINARY_ACCURACY, FIELDS(binary_fields)},
@@ -119,11 +125,13 @@ static mst_status read_options(const struct mst_config_class *object, const stru
     *out = (struct loss_config){.threshold = 0.5};
     snprintf(at, sizeof at, "%s.config", path);
     MST_TRY(mst_config_fields(object->config, at, class->fields, class->n_fields, out, err));
-    if (out->reduction != NULL && strcmp(out->reduction, "sum_over_batch_size") != 0 && strcmp(out->reduction, "auto") != 0)
-        return mst_fail(err, MST_UNIMPLEMENTED, "%s.reduction is '%.64s', which is not built yet; sum_over_batch_size is", at,
-                        out->reduction);
+    if (out->reduction != NULL && strcmp(out->reduction, "sum_over_batch_size") != 0 &&
+        strcmp(out->reduction, "auto") != 0)
+        return mst_fail(err, MST_UNIMPLEMENTED,
+                        "%s.reduction is '%.64s', which is not built yet; sum_over_batch_size is", at, out->reduction);
     if (out->threshold != 0.5)
-        return mst_fail(err, MST_UNIMPLEMENTED, "%s.threshold is %g, which is not built yet; 0.5 is", at, out->threshold);
+        return mst_fail(err, MST_UNIMPLEMENTED, "%s.threshold is %g, which is not built yet; 0.5 is", at,
+                        out->threshold);
     return MST_OK;
 }
 
@@ -145,7 +153,7 @@ static mst_status read_loss(const json_t *json, const char *path, struct mst_com
         return mst_fail(err, MST_UNIMPLEMENTED, "%s is '%.64s', which is not built yet; the losses built are %s", path,
                         object.class_name, mst_config_list(names, N_LOSSES, list, sizeof list));
     MST_TRY(read_options(&object, class, path, &options, err));
-    out->loss = (enum mst_loss_kind)class->kind;
+    out->loss = (enum mst_loss_kind) class->kind;
     out->from_logits = options.from_logits;
     return MST_OK;
 }
@@ -158,8 +166,8 @@ static mst_status unknown_metric(const char *name, const char *path, struct mst_
         names[1 + i] = metrics[i].class_name;
     for (size_t i = 0; i < N_LOSSES; i++)
         names[1 + N_METRICS + i] = losses[i].class_name;
-    return mst_fail(err, MST_UNIMPLEMENTED, "%s is '%.64s', which is not built yet; the metrics built are %s", path, name,
-                    mst_config_list(names, sizeof names / sizeof names[0], list, sizeof list));
+    return mst_fail(err, MST_UNIMPLEMENTED, "%s is '%.64s', which is not built yet; the metrics built are %s", path,
+                    name, mst_config_list(names, sizeof names / sizeof names[0], list, sizeof list));
 }
 
 static enum mst_metric_kind accuracy_of(const struct mst_compile *compile, size_t n_outputs)
@@ -176,9 +184,40 @@ static mst_status check_accuracy(const struct mst_compile *compile, enum mst_met
 {
     bool has_classes = compile->loss != MST_LOSS_MEAN_SQUARED_ERROR;
     if (kind == MST_METRIC_SPARSE_CATEGORICAL_ACCURACY && !has_classes)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s needs class labels, but mean squared error is against values", path);
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s needs class labels, but mean squared error is against values",
+                        path);
     if (kind == MST_METRIC_BINARY_ACCURACY && n_outputs != 1)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s needs a model of 1 output, this one has %zu", path, n_outputs);
+    return MST_OK;
+}
+
+// Which metric it is, and its options; the name is what Keras calls one without a name of its own.
+static mst_status find_metric(const struct mst_config_class *object, const char *path,
+                              const struct mst_compile *compile, size_t n_outputs, struct mst_metric *out,
+                              struct mst_error *err)
+{
+    struct loss_config options = {0};
+    const struct named_class *metric = find_named(metrics, N_METRICS, object->class_name);
+    const struct named_class *loss = find_named(losses, N_LOSSES, object->class_name);
+    const struct named_class *class = metric != NULL ? metric : loss;
+    bool is_accuracy = strcmp(object->class_name, "accuracy") == 0 || strcmp(object->class_name, "acc") == 0;
+    if (!object->has_envelope && is_accuracy) {
+        out->kind = accuracy_of(compile, n_outputs);
+        snprintf(out->name, sizeof out->name, "%s", object->class_name);
+        return MST_OK;
+    }
+    if (class == NULL)
+        return unknown_metric(object->class_name, path, err);
+    MST_TRY(read_options(object, class, path, &options, err));
+    const char *default_name = object->has_envelope ? class->names[0] : object->class_name;
+    snprintf(out->name, sizeof out->name, "%s", options.name != NULL ? options.name : default_name);
+    out->kind = metric != NULL ? (enum mst_metric_kind)metric->kind : MST_METRIC_LOSS;
+    if (metric != NULL)
+        return check_accuracy(compile, out->kind, n_outputs, path, err);
+    if (loss->kind != (int)compile->loss || options.from_logits != compile->from_logits)
+        return mst_fail(err, MST_UNIMPLEMENTED,
+                        "%s is %s with from_logits %s, which as a metric is built only when it is the loss", path,
+                        loss->class_name, options.from_logits ? "true" : "false");
     return MST_OK;
 }
 
@@ -186,38 +225,16 @@ static mst_status read_metric(const json_t *json, const char *path, size_t n_out
                               struct mst_error *err)
 {
     struct mst_config_class object;
-    struct loss_config options = {0};
+    struct mst_metric metric = {0};
     MST_TRY(mst_config_object(json, path, &object, err));
     if (out->n_metrics == MST_MAX_METRICS)
-        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "%s: more than %d metrics", path, MST_MAX_METRICS);
-    struct mst_metric *metric = &out->metrics[out->n_metrics];
-    const struct named_class *class = find_named(metrics, N_METRICS, object.class_name);
-    const struct named_class *loss = find_named(losses, N_LOSSES, object.class_name);
-    const char *default_name = object.class_name;
-    if (!object.has_envelope && (strcmp(object.class_name, "accuracy") == 0 || strcmp(object.class_name, "acc") == 0)) {
-        metric->kind = accuracy_of(out, n_outputs);
-    } else if (class != NULL) {
-        metric->kind = (enum mst_metric_kind)class->kind;
-        MST_TRY(read_options(&object, class, path, &options, err));
-        MST_TRY(check_accuracy(out, metric->kind, n_outputs, path, err));
-        default_name = object.has_envelope ? class->names[0] : object.class_name;
-    } else if (loss != NULL) {
-        metric->kind = MST_METRIC_LOSS;
-        MST_TRY(read_options(&object, loss, path, &options, err));
-        default_name = object.has_envelope ? loss->names[0] : object.class_name;
-        if (loss->kind != (int)out->loss || options.from_logits != out->from_logits)
-            return mst_fail(err, MST_UNIMPLEMENTED,
-                            "%s is %s with from_logits %s, which as a metric is built only when it is the loss", path,
-                            loss->class_name, options.from_logits ? "true" : "false");
-    } else {
-        return unknown_metric(object.class_name, path, err);
-    }
-    snprintf(metric->name, sizeof metric->name, "%s", options.name != NULL ? options.name : default_name);
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s: more than %d metrics", path, MST_MAX_METRICS);
+    MST_TRY(find_metric(&object, path, out, n_outputs, &metric, err));
     for (size_t i = 0; i < out->n_metrics; i++) {
-        if (strcmp(out->metrics[i].name, metric->name) == 0)
-            return mst_fail(err, MST_INVALID_ARGUMENT, "%s: there are two metrics named '%s'", path, metric->name);
+        if (strcmp(out->metrics[i].name, metric.name) == 0)
+            return mst_fail(err, MST_INVALID_ARGUMENT, "%s: there are two metrics named '%s'", path, metric.name);
     }
-    out->n_metrics++;
+    out->metrics[out->n_metrics++] = metric;
     return MST_OK;
 }
 
@@ -270,9 +287,10 @@ mst_status mst_compile_parse(const json_t *compile, const char *path, const stru
     snprintf(at, sizeof at, "%s.loss", path);
     MST_TRY(read_loss(parts.loss, at, out, err));
     if (shape->rank != 1)
-        return mst_fail(err, MST_UNIMPLEMENTED, "%s: the model's output for an example has shape %s; losses are built for one "
-                        "row of outputs, so let a Flatten or a Dense come last", at,
-                        mst_shape_print(shape, text, sizeof text));
+        return mst_fail(err, MST_UNIMPLEMENTED,
+                        "%s: the model's output for an example has shape %s; losses are built for one "
+                        "row of outputs, so let a Flatten come last",
+                        at, mst_shape_print(shape, text, sizeof text));
     snprintf(at, sizeof at, "%s.metrics", path);
     return read_metrics(parts.metrics, at, shape->dims[0], out, err);
 }

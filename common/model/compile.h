@@ -46,8 +46,8 @@ struct mst_compile {
 
 /** Reads an object {"optimizer", "loss", "metrics"}; path ("compile") is where errors say it stands.
  *  Owner:  borrows all; *out is zeroed on entry
- *  Errors: INVALID_ARGUMENT no loss, an unknown key, an output that does not suit the loss; UNIMPLEMENTED names a loss, metric
- *          or option that is not built yet and lists those that are */
+ *  Errors: INVALID_ARGUMENT no loss, an unknown key, an output that does not suit the loss; UNIMPLEMENTED names a loss,
+ *          metric or option that is not built yet and lists those that are */
 MST_MUST_USE mst_status mst_compile_parse(const json_t *compile, const char *path, const struct mst_model *model,
                                           struct mst_compile *out, struct mst_error *err);
 

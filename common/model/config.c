@@ -1,6 +1,7 @@
-// Keras prints an object as an envelope {"module","class_name","config","registered_name"} whose config holds what the
-// class's get_config returned. Each class has one table of its keys; what is not in the table would silently change nothing
-// here and something in Keras, so it is an error. Keys that are missing keep the default that the caller put in.
+// Keras prints an object as an envelope {"module","class_name","config","registered_name"} whose config holds what
+// the class's get_config returned. Each class has one table of its keys; what is not in the table would silently
+// change nothing here and something in Keras, so it is an error. Keys that are missing keep the default that the
+// caller put in.
 #include "config.h"
 
 #include "base/error.h"
@@ -14,18 +15,19 @@
 
 const char *mst_config_show(const json_t *value, char out[MST_CONFIG_SHOWN_BYTES])
 {
-    size_t len = json_dumpb(value, out, MST_CONFIG_SHOWN_BYTES - 4, JSON_ENCODE_ANY | JSON_COMPACT);
-    if (len > MST_CONFIG_SHOWN_BYTES - 4) {
-        len = MST_CONFIG_SHOWN_BYTES - 4;
-        // What did not fit: cut it, but not inside a UTF-8 character.
-        while (len > 0 && ((unsigned char)out[len - 1] & 0xC0) == 0x80)
+    // 15 digits are what a double keeps of what people write: 0.1, not 0.10000000000000001.
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
+    size_t len = text != NULL ? strlen(text) : 0;
+    if (len < MST_CONFIG_SHOWN_BYTES) {
+        snprintf(out, MST_CONFIG_SHOWN_BYTES, "%s", text != NULL ? text : "");
+    } else {
+        len = MST_CONFIG_SHOWN_BYTES - sizeof "...";
+        // Not inside of a UTF-8 character.
+        while (len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80)
             len--;
-        if (len > 0 && ((unsigned char)out[len - 1] & 0xC0) == 0xC0)
-            len--;
-        memcpy(out + len, "...", 3);
-        len += 3;
+        snprintf(out, MST_CONFIG_SHOWN_BYTES, "%.*s...", (int)len, text);
     }
-    out[len] = '\0';
+    free(text);
     return out;
 }
 
@@ -101,7 +103,8 @@ mst_status mst_config_fields(const json_t *config, const char *path, const struc
     if (config == NULL)
         return MST_OK;
     // jansson's iteration macro wants a json_t it may change; it does not change it here.
-    json_object_foreach((json_t *)config, key, value) {
+    json_object_foreach((json_t *)config, key, value)
+    {
         size_t f = 0;
         while (f < n_fields && strcmp(key, fields[f].key) != 0)
             f++;
@@ -144,9 +147,9 @@ static mst_status refuse_custom(const struct envelope *e, const char *path, stru
                          strcmp(e->registered_name, e->class_name) != 0;
     if (is_keras && !is_registered)
         return MST_OK;
-    return mst_fail(err, MST_UNIMPLEMENTED, "%s: '%.64s' is a class of your own (%s '%.64s'), which cannot be read from JSON",
-                    path, e->class_name, is_registered ? "registered as" : "module",
-                    is_registered ? e->registered_name : e->module);
+    return mst_fail(
+        err, MST_UNIMPLEMENTED, "%s: '%.64s' is a class of your own (%s '%.64s'), which cannot be read from JSON", path,
+        e->class_name, is_registered ? "registered as" : "module", is_registered ? e->registered_name : e->module);
 }
 
 mst_status mst_config_object(const json_t *json, const char *path, struct mst_config_class *out, struct mst_error *err)
@@ -276,6 +279,7 @@ mst_status mst_config_float32(const json_t *value, const char *path, void *out, 
     if (json_is_null(value))
         return MST_OK;
     MST_TRY(mst_config_object(value, path, &object, err));
+    MST_ASSERT(object.class_name != NULL);
     struct policy policy = {.name = object.class_name};
     if (object.has_envelope) {
         char at[MST_CONFIG_PATH_BYTES];

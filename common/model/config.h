@@ -39,11 +39,10 @@ MST_MUST_USE mst_status mst_config_object(const json_t *json, const char *path, 
                                           struct mst_error *err);
 /** Reads all keys of config by the table; a key that is not in it is an error that names the nearest one.
  *  A NULL config (a bare name) has no keys. */
-MST_MUST_USE mst_status mst_config_fields(const json_t *config, const char *path,
-                                          const struct mst_config_field *fields, size_t n_fields, void *object,
-                                          struct mst_error *err);
+MST_MUST_USE mst_status mst_config_fields(const json_t *config, const char *path, const struct mst_config_field *fields,
+                                          size_t n_fields, void *object, struct mst_error *err);
 
-/** Readers for the table. size_t > 0; bool; double; double that null leaves as it is; uint64_t seed with a flag behind it. */
+/** Readers for the table. size_t > 0; bool; double; double that null leaves as it is; a seed with a flag behind it. */
 mst_config_read_fn mst_config_size;
 mst_config_read_fn mst_config_bool;
 mst_config_read_fn mst_config_number;

@@ -1,5 +1,6 @@
-// The table of layers: which keys their config may have, what must hold between them, and which shape they make. The readers
-// of single values stand in config.c; here are those that only layers have (activations, initializers, shapes).
+// The table of layers: which keys their config may have, what must hold between them, and which shape they make. The
+// readers of single values stand in config.c; here are those that only layers have (activations, initializers,
+// shapes).
 #include "layer.h"
 
 #include "base/error.h"
@@ -31,12 +32,13 @@ mst_status mst_layer_batch_shape(const json_t *json, const char *path, struct ms
     *out = (struct mst_shape){0};
     size_t n = json_array_size(json);
     if (!json_is_array(json) || n == 0 || n > MST_SHAPE_MAX_RANK)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s is %s; it should be a list like [null, 28, 28] of at most %d sizes",
-                        path, mst_config_show(json, shown), MST_SHAPE_MAX_RANK);
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s is %s; it should be a list like [null, 28, 28] of at most %d sizes", path,
+                        mst_config_show(json, shown), MST_SHAPE_MAX_RANK);
     if (!json_is_null(json_array_get(json, 0)))
         return mst_fail(err, MST_UNIMPLEMENTED,
-                        "%s is %s: a fixed number of examples is not built yet; use Input(shape) without batch_size", path,
-                        mst_config_show(json, shown));
+                        "%s is %s: a fixed number of examples is not built yet; use Input(shape) without batch_size",
+                        path, mst_config_show(json, shown));
     for (size_t i = 1; i < n; i++) {
         char at[MST_CONFIG_PATH_BYTES];
         snprintf(at, sizeof at, "%s[%zu]", path, i);
@@ -65,12 +67,13 @@ static mst_status read_activation(const json_t *value, const char *path, void *o
         return MST_OK;
     MST_TRY(mst_config_object(value, path, &object, err));
     if (object.config != NULL)
-        return mst_fail(err, MST_UNIMPLEMENTED,
-                        "%s is an object of class '%.64s', which is not built yet; name a function, or let a layer follow",
-                        path, object.class_name);
+        return mst_fail(
+            err, MST_UNIMPLEMENTED,
+            "%s is an object of class '%.64s', which is not built yet; name a function, or let a layer follow", path,
+            object.class_name);
     if (mst_activation_find(object.class_name, activation) != MST_OK)
-        return mst_fail(err, MST_UNIMPLEMENTED, "%s is '%.64s', which is not built yet; the activations built are %s", path,
-                        object.class_name, mst_activation_names());
+        return mst_fail(err, MST_UNIMPLEMENTED, "%s is '%.64s', which is not built yet; the activations built are %s",
+                        path, object.class_name, mst_activation_names());
     return MST_OK;
 }
 
@@ -92,8 +95,9 @@ static mst_status read_axis(const json_t *value, const char *path, void *out, st
 static mst_status check_flatten(struct mst_layer *layer, const char *path, struct mst_error *err)
 {
     if (layer->data_format != NULL && strcmp(layer->data_format, "channels_last") != 0)
-        return mst_fail(err, MST_UNIMPLEMENTED, "%s.config.data_format is '%.64s', which is not built yet; channels_last is",
-                        path, layer->data_format);
+        return mst_fail(err, MST_UNIMPLEMENTED,
+                        "%s.config.data_format is '%.64s', which is not built yet; channels_last is", path,
+                        layer->data_format);
     return MST_OK;
 }
 
@@ -122,7 +126,8 @@ static mst_status check_leaky_relu(struct mst_layer *layer, const char *path, st
     (void)path;
     (void)err;
     layer->activation = mst_activation_default(MST_ACTIVATION_LEAKY_RELU);
-    layer->activation.alpha = isnan(layer->alpha) ? 0.3f : (float)layer->alpha; // the layer's default, not the function's
+    layer->activation.alpha =
+        isnan(layer->alpha) ? 0.3f : (float)layer->alpha; // the layer's default, not the function's
     return MST_OK;
 }
 
@@ -163,12 +168,13 @@ static mst_status infer_flatten(struct mst_layer *layer, const char *before, con
     return MST_OK;
 }
 
-static mst_status needs_an_axis(const struct mst_layer *layer, const char *before, const char *path, struct mst_error *err)
+static mst_status needs_an_axis(const struct mst_layer *layer, const char *before, const char *path,
+                                struct mst_error *err)
 {
     if (layer->in.rank > 0)
         return MST_OK;
-    return mst_fail(err, MST_INVALID_ARGUMENT, "%s works on the last axis of its input, but '%s' gives (None,), which has none",
-                    path, before);
+    return mst_fail(err, MST_INVALID_ARGUMENT,
+                    "%s works on the last axis of its input, but '%s' gives (None,), which has none", path, before);
 }
 
 static mst_status infer_dense(struct mst_layer *layer, const char *before, const char *path, struct mst_error *err)
@@ -184,8 +190,8 @@ static mst_status infer_softmax(struct mst_layer *layer, const char *before, con
     MST_TRY(needs_an_axis(layer, before, path, err));
     layer->out = layer->in;
     if (layer->axis != -1.0 && layer->axis != (double)layer->in.rank)
-        return mst_fail(err, MST_UNIMPLEMENTED, "%s.config.axis is %g, which is not built yet; -1, the last axis, is", path,
-                        layer->axis);
+        return mst_fail(err, MST_UNIMPLEMENTED, "%s.config.axis is %g, which is not built yet; -1, the last axis, is",
+                        path, layer->axis);
     return MST_OK;
 }
 
@@ -275,9 +281,8 @@ static mst_status find_class(const struct mst_config_class *object, const char *
             return MST_OK;
         }
     }
-    const char *name = json_string_value(json_object_get(object->config, "name"));
-    return mst_fail(err, MST_UNIMPLEMENTED, "%s '%.64s' (%.64s): this layer is not built yet; the layers built are %s", path,
-                    name != NULL ? name : "", object->class_name, mst_config_list(names, N_CLASSES, list, sizeof list));
+    return mst_fail(err, MST_UNIMPLEMENTED, "%s: this layer is not built yet; the layers built are %s", path,
+                    mst_config_list(names, N_CLASSES, list, sizeof list));
 }
 
 static mst_status check_name(const struct mst_layer *layer, const char *path, struct mst_error *err)
@@ -309,14 +314,27 @@ mst_status mst_layer_parse(const json_t *json, const char *path, struct mst_laye
     const struct mst_layer_class *class;
     struct mst_config_field fields[32];
     // Keras's defaults; those of the activation layers are set by their checks.
-    *out = (struct mst_layer){.trainable = true, .use_bias = true, .max_value = INFINITY, .alpha = NAN, .axis = -1.0,
-                              .scale = 1.0, .kernel = SIZE_MAX, .bias = SIZE_MAX};
+    *out = (struct mst_layer){.trainable = true,
+                              .use_bias = true,
+                              .max_value = INFINITY,
+                              .alpha = NAN,
+                              .axis = -1.0,
+                              .scale = 1.0,
+                              .kernel = SIZE_MAX,
+                              .bias = SIZE_MAX};
     out->activation = mst_activation_default(MST_ACTIVATION_LINEAR);
-    out->kernel_initializer = (struct mst_initializer){.kind = MST_INIT_VARIANCE_SCALING, .a = 1.0, .mode = MST_FAN_AVG,
-                                                       .distribution = MST_DIST_UNIFORM, .class_name = "GlorotUniform"};
+    out->kernel_initializer = (struct mst_initializer){.kind = MST_INIT_VARIANCE_SCALING,
+                                                       .a = 1.0,
+                                                       .mode = MST_FAN_AVG,
+                                                       .distribution = MST_DIST_UNIFORM,
+                                                       .class_name = "GlorotUniform"};
     out->bias_initializer = (struct mst_initializer){.kind = MST_INIT_ZEROS, .class_name = "Zeros"};
     MST_TRY(mst_config_object(json, path, &object, err));
-    MST_TRY(find_class(&object, path, &class, err));
+    // Whatever is wrong with it, people look for its name.
+    const char *name = json_string_value(json_object_get(object.config, "name"));
+    char where[MST_CONFIG_PATH_BYTES];
+    snprintf(where, sizeof where, "%s '%.64s' (%.64s)", path, name != NULL ? name : "", object.class_name);
+    MST_TRY(find_class(&object, where, &class, err));
     out->class = class;
     out->class_name = class->class_name;
     out->kind = class->kind;
@@ -324,19 +342,20 @@ mst_status mst_layer_parse(const json_t *json, const char *path, struct mst_laye
     memcpy(fields, common_fields, sizeof common_fields);
     memcpy(fields + N_COMMON, class->fields, class->n_fields * sizeof fields[0]);
     char at[MST_CONFIG_PATH_BYTES];
-    snprintf(at, sizeof at, "%s.config", path);
+    snprintf(at, sizeof at, "%s.config", where);
     MST_TRY(mst_config_fields(object.config, at, fields, N_COMMON + class->n_fields, out, err));
     MST_TRY(check_name(out, path, err));
     if (class->check != NULL)
-        MST_TRY(class->check(out, path, err));
-    return read_built_shape(json, path, out, err);
+        MST_TRY(class->check(out, where, err));
+    return read_built_shape(json, where, out, err);
 }
 
 const char *mst_layer_show_shape(const struct mst_shape *shape, char out[MST_SHAPE_TEXT_BYTES])
 {
     size_t at = (size_t)snprintf(out, MST_SHAPE_TEXT_BYTES, shape->rank == 0 ? "(None,)" : "(None");
     for (size_t i = 0; i < shape->rank && at < MST_SHAPE_TEXT_BYTES; i++)
-        at += (size_t)snprintf(out + at, MST_SHAPE_TEXT_BYTES - at, i + 1 < shape->rank ? ", %zu" : ", %zu)", shape->dims[i]);
+        at += (size_t)snprintf(out + at, MST_SHAPE_TEXT_BYTES - at, i + 1 < shape->rank ? ", %zu" : ", %zu)",
+                               shape->dims[i]);
     return out;
 }
 
@@ -351,8 +370,9 @@ static mst_status count_example(const struct mst_shape *shape, const char *path,
     for (size_t i = 0; i < shape->rank; i++)
         bytes *= (double)shape->dims[i];
     *out = 0;
-    return mst_fail(err, MST_RESOURCE_EXHAUSTED, "%s: the %s of one example has shape %s, %.0f bytes; the limit is %zu bytes",
-                    path, what, mst_layer_show_shape(shape, text), bytes, (size_t)MST_MODEL_MAX_EXAMPLE_BYTES);
+    return mst_fail(err, MST_INVALID_ARGUMENT,
+                    "%s: the %s of one example has shape %s, %.12g bytes; the limit is %zu bytes", path, what,
+                    mst_layer_show_shape(shape, text), bytes, (size_t)MST_MODEL_MAX_EXAMPLE_BYTES);
 }
 
 mst_status mst_layer_infer(struct mst_layer *layer, const struct mst_shape *in, const char *before, const char *path,

@@ -74,7 +74,7 @@ struct mst_layer {
 MST_MUST_USE mst_status mst_layer_parse(const json_t *json, const char *path, struct mst_layer *out,
                                         struct mst_error *err);
 /** Fills in, out, n_in, n_out for inputs of this shape; before names the layer that makes them.
- *  Errors: INVALID_ARGUMENT they do not suit it, naming both layers and both shapes; RESOURCE_EXHAUSTED too large */
+ *  Errors: INVALID_ARGUMENT they do not suit it, naming both layers and both shapes, or are too large */
 MST_MUST_USE mst_status mst_layer_infer(struct mst_layer *layer, const struct mst_shape *in, const char *before,
                                         const char *path, struct mst_error *err);
 /** Reads [null, 28, 28]: a shape with an unknown number of examples before it. */

@@ -1,6 +1,6 @@
-// A Sequential in three passes: each layer is read by the table (layer.c), then shapes are inferred from the input on, then
-// variables are made in layer order. The JSON is released afterwards; the model owns copies of the names, in an arena whose
-// maximum bounds what a hostile file can make us hold.
+// A Sequential in three passes: each layer is read by the table (layer.c), then shapes are inferred from the input
+// on, then variables are made in layer order. The JSON is released afterwards; the model owns copies of the names, in
+// an arena whose maximum bounds what a hostile file can make us hold.
 #include "model/model.h"
 
 #include "base/alloc.h"
@@ -52,7 +52,8 @@ static mst_status read_sequential(const json_t *json, struct sequential *out, st
     if (!object.has_envelope)
         return mst_fail(err, MST_INVALID_ARGUMENT, "this is no model: it should be what model.to_json() prints");
     if (strcmp(object.class_name, "Sequential") != 0)
-        return mst_fail(err, MST_UNIMPLEMENTED, "class_name '%.64s' is not built yet; Sequential is", object.class_name);
+        return mst_fail(err, MST_UNIMPLEMENTED, "class_name '%.64s' is not built yet; Sequential is",
+                        object.class_name);
     MST_TRY(mst_config_fields(object.config, "config", fields, sizeof fields / sizeof fields[0], out, err));
     if (out->name == NULL || strlen(out->name) > MST_MODEL_MAX_NAME_BYTES)
         return mst_fail(err, MST_INVALID_ARGUMENT, "config.name is missing or longer than %d bytes",
@@ -74,8 +75,10 @@ static mst_status check_unique(const struct mst_layer *layers, size_t n, struct 
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < i; j++) {
             if (strcmp(layers[i].name, layers[j].name) == 0)
-                return mst_fail(err, MST_INVALID_ARGUMENT, "layers[%zu] and layers[%zu] are both named '%.64s'; names must "
-                                "be unique", j, i, layers[i].name);
+                return mst_fail(err, MST_INVALID_ARGUMENT,
+                                "layers[%zu] and layers[%zu] are both named '%.64s'; names must "
+                                "be unique",
+                                j, i, layers[i].name);
         }
     }
     return MST_OK;
@@ -94,7 +97,8 @@ static mst_status find_input(struct mst_model *model, const struct sequential *s
     else if (seq->build_input_shape != NULL)
         return mst_layer_batch_shape(seq->build_input_shape, "config.build_input_shape", &model->input_shape, err);
     else
-        return mst_fail(err, MST_INVALID_ARGUMENT, "the shape of the input is not known; begin the model with "
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "the shape of the input is not known; begin the model with "
                         "keras.Input(shape), or build it before to_json()");
     return MST_OK;
 }
@@ -139,10 +143,11 @@ static mst_status add_variable(struct mst_model *model, size_t layer_index, cons
     for (size_t i = 0; i < shape->rank; i++)
         elements *= (double)shape->dims[i];
     if (mst_shape_count(shape, &v->n_elements) != MST_OK || v->n_elements > limit - model->n_parameters)
-        return mst_fail(err, MST_RESOURCE_EXHAUSTED,
-                        "variable '%s' of shape %s has %.0f bytes, which brings the model over its limit of %llu bytes", name,
-                        mst_shape_print(shape, text, sizeof text), elements * (double)sizeof(float),
-                        (unsigned long long)MST_MODEL_MAX_VARIABLE_BYTES);
+        return mst_fail(
+            err, MST_INVALID_ARGUMENT,
+            "variable '%s' of shape %s has %.12g bytes, which brings the model over its limit of %llu bytes", name,
+            mst_shape_print(shape, text, sizeof text), elements * (double)sizeof(float),
+            (unsigned long long)MST_MODEL_MAX_VARIABLE_BYTES);
     model->n_parameters += v->n_elements;
     model->n_variables++;
     return MST_OK;
@@ -158,8 +163,9 @@ static mst_status make_variables(struct mst_model *model, struct mst_error *err)
         if (layer->kind != MST_LAYER_DENSE)
             continue;
         if (!layer->trainable)
-            return mst_fail(err, MST_UNIMPLEMENTED, "layer '%.64s' (%s) has trainable false: frozen layers are not built yet",
-                            layer->name, layer->class_name);
+            return mst_fail(err, MST_UNIMPLEMENTED,
+                            "layer '%.64s' (%s) has trainable false: frozen layers are not built yet", layer->name,
+                            layer->class_name);
         struct mst_shape kernel = {.rank = 2, .dims = {layer->in.dims[layer->in.rank - 1], layer->units}};
         struct mst_shape bias = {.rank = 1, .dims = {layer->units}};
         layer->kernel = model->n_variables;
@@ -213,7 +219,8 @@ mst_status mst_model_parse(struct mst_bytes text, const char *file, struct mst_m
     *out = NULL;
     json_t *json = json_loadb(text.data != NULL ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &where);
     if (json == NULL)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s:%d:%d: %s", file, where.line, where.column, where.text);
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s:%d:%d: %s", file, where.line < 1 ? 1 : where.line,
+                        where.column < 1 ? 1 : where.column, where.text);
     struct mst_model *model = mst_alloc(sizeof *model);
     mst_arena_init(&model->arena, MODEL_ARENA_BYTES);
     if (err != NULL)
@@ -223,7 +230,8 @@ mst_status mst_model_parse(struct mst_bytes text, const char *file, struct mst_m
     if (status != MST_OK) {
         mst_model_free(model);
         if (err != NULL && err->text[0] == '\0')
-            return mst_fail(err, status, "%s: no memory for the model's layers (at most %d bytes)", file, MODEL_ARENA_BYTES);
+            return mst_fail(err, status, "%s: no memory for the model's layers (at most %d bytes)", file,
+                            MODEL_ARENA_BYTES);
         return mst_fail_prefix(err, status, "%s", file);
     }
     *out = model;

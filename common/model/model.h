@@ -6,9 +6,10 @@
  *          place(mst_model_variable(model, i));              // "dense/kernel", (784, 300), GlorotUniform
  *      mst_model_free(model);
  *
- *  Read so far: Sequential of InputLayer, Flatten, Rescaling, Dense, Activation, ReLU, LeakyReLU, ELU, Softmax, Dropout, in
- *  float32. Everything else is refused by name, with its place in the model; nothing is ignored that would change a number.
- *  Variables are in layer order, the kernel of a layer before its bias, which is also the order of programs' parameters.
+ *  Read so far: Sequential of InputLayer, Flatten, Rescaling, Dense, Activation, ReLU, LeakyReLU, ELU, Softmax,
+ *  Dropout, in float32. Everything else is refused by name, with its place in the model; nothing is ignored that would
+ *  change a number. Variables are in layer order, the kernel of a layer before its bias, which is also the order of
+ *  programs' parameters.
  *  Thread: immutable after parse, so any.
  */
 #pragma once
@@ -41,8 +42,9 @@ struct mst_variable {
 
 /** New model in *out.
  *  Owner:  borrows text and file (the name that errors begin with)
- *  Errors: INVALID_ARGUMENT broken JSON (line, column), misspelt or wrong-typed keys, shapes that do not fit;
- *          UNIMPLEMENTED a layer, an option or a kind of model not built yet, by name; RESOURCE_EXHAUSTED absurd sizes */
+ *  Errors: INVALID_ARGUMENT broken JSON (line, column), misspelt or wrong-typed keys, shapes that do not fit, absurd
+ *          sizes; UNIMPLEMENTED a layer, an option or a kind of model not built yet, by name; RESOURCE_EXHAUSTED no
+ *          memory */
 MST_MUST_USE mst_status mst_model_parse(struct mst_bytes text, const char *file, struct mst_model **out,
                                         struct mst_error *err);
 /** Releases it; NULL is fine. */
@@ -65,6 +67,6 @@ const struct mst_variable *mst_model_variable(const struct mst_model *model, siz
 /** Elements of all variables. */
 uint64_t mst_model_n_parameters(const struct mst_model *model);
 
-/** New text: the model as one canonical line of JSON (every default filled in, keys in a fixed order), so that two files that
- *  mean the same model give the same text; for the job's hash. The caller frees it. */
+/** New text: the model as one canonical line of JSON (every default filled in, keys in a fixed order), so that two
+ *  files that mean the same model give the same text; for the job's hash. The caller frees it. */
 char *mst_model_canonical_json(const struct mst_model *model);

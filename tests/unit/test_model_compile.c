@@ -1,0 +1,281 @@
+// What a job's compile says of loss and metrics, in the forms that Keras 3.15's get_compile_config() gives.
+#include "model/compile.h"
+#include "model/model.h"
+#include "model_texts.h"
+#include "muster/status.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static mst_status parse(const char *text, const char *n_outputs, struct mst_compile *out, struct mst_error *err)
+{
+    char layers[300];
+    snprintf(layers, sizeof layers,
+             MODEL_INPUT("[null, 4]") ",{\"class_name\": \"Dense\", \"config\": {\"name\": \"d\", \"units\": %s}}",
+             n_outputs);
+    char *model_json = model_text(layers);
+    struct mst_model *model = model_parse_right(model_json);
+    json_t *json = json_loads(text, JSON_DECODE_ANY, NULL);
+    assert_non_null(json);
+    mst_status status = mst_compile_parse(json, "compile", model, out, err);
+    if (status == MST_OK && out->loss == MST_LOSS_MEAN_SQUARED_ERROR)
+        assert_int_equal(mst_compile_n_classes(out, model), 0);
+    else if (status == MST_OK)
+        assert_int_equal(mst_compile_n_classes(out, model), strtoul(n_outputs, NULL, 10));
+    json_decref(json);
+    mst_model_free(model);
+    free(model_json);
+    return status;
+}
+
+static struct mst_compile parse_right(const char *text, const char *n_outputs)
+{
+    struct mst_error err = {""};
+    struct mst_compile compile;
+    if (parse(text, n_outputs, &compile, &err) != MST_OK)
+        fail_msg("%s: %s", text, err.text);
+    return compile;
+}
+
+static void test_losses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *loss;
+        enum mst_loss_kind kind;
+        bool from_logits;
+    } rows[] = {
+        {"\"sparse_categorical_crossentropy\"", MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY, false},
+        {"\"SparseCategoricalCrossentropy\"", MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY, false},
+        {"{\"module\": \"keras.losses\", \"class_name\": \"SparseCategoricalCrossentropy\", \"config\": {\"name\": "
+         "\"sparse_categorical_crossentropy\", \"reduction\": \"sum_over_batch_size\", \"from_logits\": true, "
+         "\"ignore_class\": "
+         "null}, \"registered_name\": null}",
+         MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY, true},
+        {"{\"class_name\": \"CategoricalCrossentropy\", \"config\": {\"name\": \"categorical_crossentropy\", "
+         "\"reduction\": "
+         "\"sum_over_batch_size\", \"from_logits\": false, \"label_smoothing\": 0.0, \"axis\": -1}}",
+         MST_LOSS_CATEGORICAL_CROSSENTROPY, false},
+        {"\"mse\"", MST_LOSS_MEAN_SQUARED_ERROR, false},
+        {"\"MSE\"", MST_LOSS_MEAN_SQUARED_ERROR, false},
+        {"{\"class_name\": \"MeanSquaredError\", \"config\": {\"reduction\": \"auto\", \"name\": "
+         "\"mean_squared_error\"}}",
+         MST_LOSS_MEAN_SQUARED_ERROR, false},
+        {"{\"module\": \"builtins\", \"class_name\": \"function\", \"config\": \"mean_squared_error\", "
+         "\"registered_name\": "
+         "\"function\"}",
+         MST_LOSS_MEAN_SQUARED_ERROR, false},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char text[600];
+        snprintf(text, sizeof text,
+                 "{\"optimizer\": \"sgd\", \"loss\": %s, \"loss_weights\": null, \"metrics\": null, "
+                 "\"weighted_metrics\": [], "
+                 "\"run_eagerly\": false, \"steps_per_execution\": 1, \"jit_compile\": \"auto\"}",
+                 rows[i].loss);
+        struct mst_compile compile = parse_right(text, "3");
+        assert_int_equal(compile.loss, rows[i].kind);
+        assert_int_equal(compile.from_logits, rows[i].from_logits);
+        assert_int_equal(compile.n_metrics, 0);
+    }
+}
+
+// "accuracy" by the shape of the output and the loss, as Keras decides.
+static void test_accuracy(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *loss, *n_outputs;
+        enum mst_metric_kind kind;
+    } rows[] = {
+        {"sparse_categorical_crossentropy", "3", MST_METRIC_SPARSE_CATEGORICAL_ACCURACY},
+        {"categorical_crossentropy", "3", MST_METRIC_CATEGORICAL_ACCURACY},
+        {"mse", "3", MST_METRIC_CATEGORICAL_ACCURACY},
+        {"mse", "1", MST_METRIC_BINARY_ACCURACY},
+        {"sparse_categorical_crossentropy", "1", MST_METRIC_BINARY_ACCURACY},
+    };
+    static const char *const names[] = {"accuracy", "acc"};
+    for (size_t i = 0; i < COUNT(rows) * COUNT(names); i++) {
+        char text[300];
+        snprintf(text, sizeof text, "{\"optimizer\": \"sgd\", \"loss\": \"%s\", \"metrics\": [\"%s\"]}",
+                 rows[i / COUNT(names)].loss, names[i % COUNT(names)]);
+        struct mst_compile compile = parse_right(text, rows[i / COUNT(names)].n_outputs);
+        assert_int_equal(compile.n_metrics, 1);
+        assert_string_equal(compile.metrics[0].name, names[i % COUNT(names)]);
+        assert_int_equal(compile.metrics[0].kind, rows[i / COUNT(names)].kind);
+    }
+}
+
+static void test_metrics(void **state)
+{
+    (void)state;
+    struct mst_compile compile = parse_right(
+        "{\"loss\": \"sparse_categorical_crossentropy\", \"metrics\": [\"acc\", {\"module\": \"keras.metrics\", "
+        "\"class_name\": "
+        "\"SparseCategoricalAccuracy\", \"config\": {\"name\": \"sca\", \"dtype\": \"float32\"}, \"registered_name\": "
+        "null}, "
+        "{\"class_name\": \"SparseCategoricalAccuracy\", \"config\": {}}, \"sparse_categorical_crossentropy\", "
+        "\"categorical_accuracy\"]}",
+        "3");
+    static const struct mst_metric wanted[] = {{"acc", MST_METRIC_SPARSE_CATEGORICAL_ACCURACY},
+                                               {"sca", MST_METRIC_SPARSE_CATEGORICAL_ACCURACY},
+                                               {"sparse_categorical_accuracy", MST_METRIC_SPARSE_CATEGORICAL_ACCURACY},
+                                               {"sparse_categorical_crossentropy", MST_METRIC_LOSS},
+                                               {"categorical_accuracy", MST_METRIC_CATEGORICAL_ACCURACY}};
+    assert_int_equal(compile.n_metrics, COUNT(wanted));
+    for (size_t i = 0; i < COUNT(wanted); i++) {
+        assert_string_equal(compile.metrics[i].name, wanted[i].name);
+        assert_int_equal(compile.metrics[i].kind, wanted[i].kind);
+    }
+    // One list an output, as Keras also prints them.
+    compile =
+        parse_right("{\"loss\": \"mse\", \"metrics\": [[\"mse\", {\"class_name\": \"BinaryAccuracy\", \"config\": "
+                    "{\"name\": \"b\", \"threshold\": 0.5}}]]}",
+                    "1");
+    assert_int_equal(compile.n_metrics, 2);
+    assert_string_equal(compile.metrics[0].name, "mse");
+    assert_string_equal(compile.metrics[1].name, "b");
+}
+
+struct refusal {
+    const char *compile, *n_outputs;
+    mst_status status;
+    const char *sentence;
+};
+
+static void check_refusals(const struct refusal *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct mst_error err = {""};
+        struct mst_compile compile;
+        mst_status status = parse(rows[i].compile, rows[i].n_outputs, &compile, &err);
+        if (status != rows[i].status || strcmp(err.text, rows[i].sentence) != 0)
+            fail_msg("wanted %s\n      got    %s (%s)", rows[i].sentence, err.text, mst_status_name(status));
+    }
+}
+
+static void test_refused_losses(void **state)
+{
+    (void)state;
+    static const struct refusal rows[] = {
+        {"[]", "3", MST_INVALID_ARGUMENT, "compile should be an object with optimizer, loss and metrics"},
+        {"{}", "3", MST_INVALID_ARGUMENT, "compile.loss is missing; training needs one"},
+        {"{\"loss\": null}", "3", MST_INVALID_ARGUMENT, "compile.loss is missing; training needs one"},
+        {"{\"los\": \"mse\"}", "3", MST_INVALID_ARGUMENT, "compile.los is not a key here; did you mean 'loss'?"},
+        {"{\"loss\": \"hinge_of_doom\"}", "3", MST_UNIMPLEMENTED,
+         "compile.loss is 'hinge_of_doom', which is not built yet; the losses built are SparseCategoricalCrossentropy, "
+         "CategoricalCrossentropy, MeanSquaredError"},
+        {"{\"loss\": [\"mse\"]}", "3", MST_UNIMPLEMENTED,
+         "compile.loss is a list: models of several outputs are not built yet"},
+        {"{\"loss\": {\"dense\": \"mse\"}}", "3", MST_INVALID_ARGUMENT,
+         "compile.loss.dense is not a key here; the keys are module, class_name, config, registered_name, name, "
+         "build_config, "
+         "compile_config, shared_object_id, keras_version, backend"},
+        {"{\"loss\": 7}", "3", MST_INVALID_ARGUMENT,
+         "compile.loss is 7; it should be a name or an object with class_name and config"},
+        {"{\"loss\": {\"class_name\": \"MeanSquaredError\", \"config\": {\"reduction\": \"sum\"}}}", "3",
+         MST_UNIMPLEMENTED, "compile.loss.config.reduction is 'sum', which is not built yet; sum_over_batch_size is"},
+        {"{\"loss\": {\"class_name\": \"MeanSquaredError\", \"config\": {\"reduction\": null}}}", "3",
+         MST_INVALID_ARGUMENT, "compile.loss.config.reduction is null; it should be a text"},
+        {"{\"loss\": {\"class_name\": \"SparseCategoricalCrossentropy\", \"config\": {\"ignore_class\": 0}}}", "3",
+         MST_UNIMPLEMENTED, "compile.loss.config.ignore_class is set, which is not built yet; leave it out or null"},
+        {"{\"loss\": {\"class_name\": \"CategoricalCrossentropy\", \"config\": {\"label_smoothing\": 0.1}}}", "3",
+         MST_UNIMPLEMENTED, "compile.loss.config.label_smoothing is 0.1, which is not built yet; leave it out or null"},
+        {"{\"loss\": {\"class_name\": \"CategoricalCrossentropy\", \"config\": {\"axis\": 1}}}", "3", MST_UNIMPLEMENTED,
+         "compile.loss.config.axis is 1, which is not built yet; -1, the last axis, is"},
+        {"{\"loss\": {\"class_name\": \"CategoricalCrossentropy\", \"config\": {\"from_logit\": true}}}", "3",
+         MST_INVALID_ARGUMENT, "compile.loss.config.from_logit is not a key here; did you mean 'from_logits'?"},
+        {"{\"loss\": \"mse\", \"loss_weights\": [1.0]}", "3", MST_UNIMPLEMENTED,
+         "compile.loss_weights is [1.0], which is not built yet; leave it out or null"},
+        {"{\"loss\": \"mse\", \"weighted_metrics\": [\"mse\"]}", "3", MST_UNIMPLEMENTED,
+         "compile.weighted_metrics is [\"mse\"], which is not built yet; leave it out or null"},
+    };
+    check_refusals(rows, COUNT(rows));
+}
+
+static void test_refused_metrics(void **state)
+{
+    (void)state;
+    static const struct refusal rows[] = {
+        {"{\"loss\": \"mse\", \"metrics\": \"mse\"}", "3", MST_INVALID_ARGUMENT,
+         "compile.metrics should be a list of metrics"},
+        {"{\"loss\": \"mse\", \"metrics\": [\"acuracy\"]}", "3", MST_UNIMPLEMENTED,
+         "compile.metrics[0] is 'acuracy', which is not built yet; the metrics built are accuracy, "
+         "SparseCategoricalAccuracy, "
+         "CategoricalAccuracy, BinaryAccuracy, SparseCategoricalCrossentropy, CategoricalCrossentropy, "
+         "MeanSquaredError"},
+        {"{\"loss\": \"mse\", \"metrics\": [\"mse\", \"mse\"]}", "3", MST_INVALID_ARGUMENT,
+         "compile.metrics[1]: there are two metrics named 'mse'"},
+        {"{\"loss\": \"mse\", \"metrics\": [\"sparse_categorical_accuracy\"]}", "3", MST_INVALID_ARGUMENT,
+         "compile.metrics[0] needs class labels, but mean squared error is against values"},
+        {"{\"loss\": \"mse\", \"metrics\": [\"binary_accuracy\"]}", "3", MST_INVALID_ARGUMENT,
+         "compile.metrics[0] needs a model of 1 output, this one has 3"},
+        {"{\"loss\": \"mse\", \"metrics\": [{\"class_name\": \"BinaryAccuracy\", \"config\": {\"threshold\": 0.7}}]}",
+         "1", MST_UNIMPLEMENTED, "compile.metrics[0].config.threshold is 0.7, which is not built yet; 0.5 is"},
+        {"{\"loss\": \"mse\", \"metrics\": [\"categorical_crossentropy\"]}", "3", MST_UNIMPLEMENTED,
+         "compile.metrics[0] is CategoricalCrossentropy with from_logits false, which as a metric is built only when "
+         "it is the "
+         "loss"},
+        {"{\"loss\": \"mse\", \"metrics\": [[\"mse\"], [\"mse\"]]}", "3", MST_UNIMPLEMENTED,
+         "compile.metrics[0] is a list: models of several outputs are not built yet"},
+    };
+    check_refusals(rows, COUNT(rows));
+}
+
+static void test_many_metrics(void **state)
+{
+    (void)state;
+    json_t *metrics = json_array();
+    for (size_t i = 0; i <= MST_MAX_METRICS; i++)
+        json_array_append_new(metrics, json_pack("{s:s, s:{s:o}}", "class_name", "CategoricalAccuracy", "config",
+                                                 "name", json_sprintf("m%zu", i)));
+    json_t *compile_json = json_pack("{s:s, s:o}", "loss", "mse", "metrics", metrics);
+    char *text = json_dumps(compile_json, 0);
+    struct mst_error err = {""};
+    struct mst_compile compile;
+    assert_int_equal(parse(text, "3", &compile, &err), MST_INVALID_ARGUMENT);
+    assert_string_equal(err.text, "compile.metrics[8]: more than 8 metrics");
+    free(text);
+    json_decref(compile_json);
+}
+
+// Losses take one row of outputs an example.
+static void test_output_of_two_axes(void **state)
+{
+    (void)state;
+    char *text = model_text(MODEL_INPUT("[null, 4, 3]") "," MODEL_DENSE("d", "2"));
+    struct mst_model *model = model_parse_right(text);
+    json_t *json = json_pack("{s:s}", "loss", "mse");
+    struct mst_compile compile;
+    struct mst_error err = {""};
+    assert_int_equal(mst_compile_parse(json, "compile", model, &compile, &err), MST_UNIMPLEMENTED);
+    assert_string_equal(
+        err.text, "compile.loss: the model's output for an example has shape (4, 2); losses are built for one row "
+                  "of outputs, so let a Flatten come last");
+    json_decref(json);
+    mst_model_free(model);
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_losses),
+                                       cmocka_unit_test(test_accuracy),
+                                       cmocka_unit_test(test_metrics),
+                                       cmocka_unit_test(test_refused_losses),
+                                       cmocka_unit_test(test_refused_metrics),
+                                       cmocka_unit_test(test_many_metrics),
+                                       cmocka_unit_test(test_output_of_two_axes)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
