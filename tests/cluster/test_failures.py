@@ -1,13 +1,12 @@
 """Processes die, stall, come late, lose their links: who goes on, who ends, and with which exit code."""
 import json
-import os
 import pathlib
 import re
 import signal
 
 import pytest
 import tiny_job
-from processes import Port, children_of, http_get, is_alive, until
+from processes import Port, http_get
 
 
 def check_every_example_counted(job):
@@ -138,74 +137,3 @@ def test_a_signal_ends_a_role_with_work_left(stalled, job, write_job, number, co
     running["chief-0"].send(number)
     running["chief-0"].expect(code)
     assert not (pathlib.Path(job["output"]["dir"]) / "result.json").exists()
-
-
-def wait_local_training(process, job):
-    """The children of `muster local` once the job trains (its first checkpoint is there)."""
-    def look():
-        assert process.is_running(), f"it ended with {process.popen.returncode}:\n{process.tail()}"
-        return list(pathlib.Path(job["checkpoint"]["dir"]).glob("*.index"))
-    until(look, lambda: f"the first checkpoint; it said:\n{process.tail()}")
-    children = children_of(process.pid)
-    assert len(children) >= 5, f"chief, 2 workers and 2 parameter servers, but {len(children)} children"
-    return children
-
-
-@pytest.fixture
-def endless_local(muster, job, write_job):
-    """`muster local` on a job that no test waits for the end of, and its children."""
-    job["epochs"] = 1_000_000
-    job["checkpoint"].update(every_steps=20, keep=2)
-    process = muster("local", write_job(job), "--workers", "2", "--ps", "2")
-    return process, wait_local_training(process, job)
-
-
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_local_cluster(endless_local, number, code):
-    process, children = endless_local
-    process.send(number)
-    process.expect(code)
-    assert not [pid for pid in children if is_alive(pid)], "it left processes behind"
-
-
-def test_no_orphan_when_the_supervisor_is_killed(endless_local):
-    process, children = endless_local
-    process.kill()
-    until(lambda: not [pid for pid in children if is_alive(pid)],
-          lambda: f"the children {[pid for pid in children if is_alive(pid)]} to end with their supervisor")
-
-
-def role_of(pid):
-    """The role in a process's TF_CONFIG, from /proc; "" if it is gone."""
-    try:
-        variables = pathlib.Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    configs = [json.loads(one.partition("=")[2]) for one in variables if one.startswith("TF_CONFIG=")]
-    return "%s-%s" % (configs[0]["task"]["type"], configs[0]["task"]["index"]) if configs else ""
-
-
-def kill_child(children, role):
-    victims = [pid for pid in children if role_of(pid) == role]
-    assert len(victims) == 1, f"{len(victims)} children are {role}"
-    # A child of a process that this test started, found by its role.
-    os.kill(victims[0], signal.SIGKILL)
-    return victims[0]
-
-
-def test_local_restarts_a_killed_worker(endless_local, job):
-    process, children = endless_local
-    victim = kill_child(children, "worker-1")
-    until(lambda: [pid for pid in children_of(process.pid) if pid != victim and role_of(pid) == "worker-1"],
-          lambda: f"another worker 1; it said:\n{process.tail()}")
-    assert process.is_running()
-
-
-def test_local_ends_with_a_lost_ps_and_says_why(endless_local):
-    process, children = endless_local
-    kill_child(children, "ps-0")
-    process.expect(138)
-    said = process.log()
-    assert "ps-0" in said or "ps/0" in said
-    expect_names_checkpoint([process])
-    assert not [pid for pid in children if is_alive(pid)], "it left processes behind"
