@@ -135,7 +135,8 @@ struct mst_device_ops {
     /** Each returns the sum over rows of the row's loss (a float, as Keras computes it), added in double from the first
      *  row to the last, and writes loss->grad, the gradient through all that follows. Probabilities, of a class label:
      *  clipped to [1e-7, 1 - 1e-7], divided by the row's sum, then the logarithm; of dense targets: divided first, then
-     *  clipped. mean_squared_error: the mean over a row's columns.
+     *  clipped. From logits and dense targets the gradient is softmax - target, which is the loss's only where a row's
+     *  targets add up to 1. mean_squared_error: the mean over a row's columns.
      *  Source: Keras 3, keras/src/backend/tensorflow/nn.py */
     double (*sparse_crossentropy)(struct mst_device *device, const struct mst_loss *loss);
     double (*crossentropy)(struct mst_device *device, const struct mst_loss *loss);

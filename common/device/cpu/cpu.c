@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+// A hand-over to a thread that sleeps costs about 10 microseconds; slices are as long as that, or longer.
 enum {
-    MIN_SLICE_ELEMENTS = 16384, // 64 KiB in and out: several microseconds
-    ELEMENT_GRANULE = 64,       // whole cache lines of any type, whole blocks of random numbers
+    MIN_SLICE_CHEAP = 262144, // elements that are only moved, added or compared: 0.04 to 0.1 ns each
+    MIN_SLICE_COSTLY = 32768, // those that go through an exponential or a random number: 0.3 to 4 ns each
+    ELEMENT_GRANULE = 64,     // whole cache lines of any type, whole blocks of random numbers
 };
 
 size_t mst_cpu_slices(const struct mst_cpu *cpu, size_t n, size_t min_elements)
@@ -32,6 +34,22 @@ static struct piece piece_of(size_t n, size_t granule, size_t slice, size_t n_sl
 {
     size_t begin = mst_slice_begin(n, granule, slice, n_slices);
     return (struct piece){begin, mst_slice_begin(n, granule, slice + 1, n_slices) - begin};
+}
+
+static size_t min_slice_of(enum mst_activation_kind kind)
+{
+    switch (kind) {
+    case MST_ACTIVATION_LINEAR:
+    case MST_ACTIVATION_RELU:
+    case MST_ACTIVATION_LEAKY_RELU:
+    case MST_ACTIVATION_RELU6:
+    case MST_ACTIVATION_HARD_TANH:
+    case MST_ACTIVATION_HARD_SHRINK:
+    case MST_ACTIVATION_SOFT_SHRINK:
+        return MIN_SLICE_CHEAP;
+    default:
+        return MIN_SLICE_COSTLY;
+    }
 }
 
 static bool works_on_rows(enum mst_activation_kind kind)
@@ -70,7 +88,7 @@ static void activate(struct mst_device *device, const struct mst_activate *activ
     struct activate_job job = {cpu->kernels, activate};
     size_t n = activate->rows * activate->columns;
     if (n > 0)
-        mst_pool_run(cpu->pool, mst_cpu_slices(cpu, n, MIN_SLICE_ELEMENTS), activate_slice, &job);
+        mst_pool_run(cpu->pool, mst_cpu_slices(cpu, n, min_slice_of(activate->activation.kind)), activate_slice, &job);
 }
 
 struct backward_job {
@@ -112,7 +130,7 @@ static void activate_backward(struct mst_device *device, const struct mst_activa
     struct backward_job job = {cpu->kernels, activate};
     size_t n = activate->rows * activate->columns;
     if (n > 0)
-        mst_pool_run(cpu->pool, mst_cpu_slices(cpu, n, MIN_SLICE_ELEMENTS), backward_slice, &job);
+        mst_pool_run(cpu->pool, mst_cpu_slices(cpu, n, min_slice_of(activate->activation.kind)), backward_slice, &job);
 }
 
 struct bias_job {
@@ -138,7 +156,7 @@ static void bias_add(struct mst_device *device, size_t rows, size_t columns, con
     struct mst_cpu *cpu = (struct mst_cpu *)device;
     struct bias_job job = {cpu->kernels, rows, columns, bias, x, y};
     if (rows > 0 && columns > 0)
-        mst_pool_run(cpu->pool, mst_cpu_slices(cpu, rows * columns, MIN_SLICE_ELEMENTS), bias_add_slice, &job);
+        mst_pool_run(cpu->pool, mst_cpu_slices(cpu, rows * columns, MIN_SLICE_CHEAP), bias_add_slice, &job);
 }
 
 struct column_sum_job {
@@ -161,11 +179,10 @@ static void column_sum(struct mst_device *device, size_t rows, size_t columns, c
 {
     struct mst_cpu *cpu = (struct mst_cpu *)device;
     struct column_sum_job job = {cpu->kernels, rows, columns, x, out};
-    size_t n_slices = mst_cpu_slices(cpu, rows * columns, MIN_SLICE_ELEMENTS);
-    size_t n_granules = columns / ELEMENT_GRANULE;
+    size_t n_slices = mst_cpu_slices(cpu, rows * columns, MIN_SLICE_CHEAP);
+    size_t n_granules = (columns + ELEMENT_GRANULE - 1) / ELEMENT_GRANULE;
     if (columns > 0)
-        mst_pool_run(cpu->pool, n_slices > n_granules && n_granules > 0 ? n_granules : n_slices, column_sum_slice,
-                     &job);
+        mst_pool_run(cpu->pool, n_slices < n_granules ? n_slices : n_granules, column_sum_slice, &job);
 }
 
 struct convert_job {
@@ -196,7 +213,7 @@ static void run_convert(struct mst_device *device, struct convert_job *job)
     struct mst_cpu *cpu = (struct mst_cpu *)device;
     job->kernels = cpu->kernels;
     if (job->convert->n > 0)
-        mst_pool_run(cpu->pool, mst_cpu_slices(cpu, job->convert->n, MIN_SLICE_ELEMENTS), convert_slice, job);
+        mst_pool_run(cpu->pool, mst_cpu_slices(cpu, job->convert->n, MIN_SLICE_CHEAP), convert_slice, job);
 }
 
 static void convert_f32(struct mst_device *device, const struct mst_convert *convert, const float *x)
@@ -237,7 +254,7 @@ static void dropout(struct mst_device *device, const struct mst_dropout *dropout
     struct dropout_job job = {cpu->kernels, dropout};
     MST_ASSERT(dropout->first % 4 == 0);
     if (dropout->n > 0)
-        mst_pool_run(cpu->pool, mst_cpu_slices(cpu, dropout->n, MIN_SLICE_ELEMENTS), dropout_slice, &job);
+        mst_pool_run(cpu->pool, mst_cpu_slices(cpu, dropout->n, MIN_SLICE_COSTLY), dropout_slice, &job);
 }
 
 static bool all_finite(struct mst_device *device, size_t n, const float *x)
@@ -305,6 +322,7 @@ mst_status mst_device_cpu_new(size_t n_threads, struct mst_device **out, struct 
     cpu->isa = mst_isa_detect();
     cpu->kernels = mst_kernels_find(cpu->isa);
     cpu->n_threads = n_threads;
+    cpu->row_granule = mst_cpu_row_granule(openblas_get_corename());
     mst_status status = mst_pool_new(n_threads, &cpu->pool);
     if (status != MST_OK) {
         free(cpu);

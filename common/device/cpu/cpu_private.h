@@ -14,6 +14,7 @@ struct mst_cpu {
     enum mst_isa isa;
     const struct mst_kernels *kernels;
     size_t n_threads;
+    size_t row_granule; // gemm's slices of rows begin at multiples of it
     struct mst_pool *pool;
     float *losses; // of the rows of a batch
     size_t n_losses;
@@ -23,6 +24,9 @@ struct mst_cpu {
 
 /** How many slices of at least min_elements n elements make, at most one a thread. */
 size_t mst_cpu_slices(const struct mst_cpu *cpu, size_t n, size_t min_elements);
+
+/** At multiples of how many rows products may be cut without another bit in them, for a core type of OpenBLAS. */
+size_t mst_cpu_row_granule(const char *core_type);
 
 void mst_cpu_gemm(struct mst_device *device, const struct mst_gemm *gemm);
 double mst_cpu_sparse_crossentropy(struct mst_device *device, const struct mst_loss *loss);

@@ -1,9 +1,15 @@
 // Matrix products: single-threaded calls of OpenBLAS on slices of the rows of c, one a thread, and then bias and
 // activation over the slice while it is still in the cache.
 //
-// The bits must not depend on the number of slices. OpenBLAS adds up an element of c over k in blocks and an order
-// that depend on k only, so rows can be cut anywhere as long as the same kernels are used: some core types have
-// other kernels for products of less than 10^6 multiplications, so a slice is never made smaller than that.
+// The bits must not depend on the number of threads. OpenBLAS adds up an element of c over k in an order that depends
+// on k and on which of its kernels the element falls to, and that again (measured with version 0.3.21;
+// test_device_gemm repeats it for every core type that the processor can run):
+//
+// - Some core types have one kernel for twelve rows of c (Haswell, Zen) or for eight (Nehalem) and others for what is
+//   left over, counted from the first row of a call. So slices begin at multiples of such a number.
+// - Types with AVX-512 have other kernels for products of at most 10^6 multiplications. So none is cut to less.
+// - A call of many rows is cut by OpenBLAS itself, after about 21000 on Haswell, which is no multiple of twelve. So
+//   from MANY_ROWS on the slices are the same for any number of threads.
 #include "base/error.h"
 #include "cpu_private.h"
 
@@ -14,13 +20,23 @@
 
 enum {
     MIN_SLICE_PRODUCTS = 1 << 20, // also about 20 microseconds, several times what a hand-over costs
-    ROW_GRANULE = 16,             // a multiple of the rows that OpenBLAS's kernels do at a time
+    MANY_ROWS = 12288,
+    MANY_ROWS_SLICE = 1536, // so many that packing b again for each does not show
 };
 
 struct gemm_job {
-    const struct mst_kernels *kernels;
+    const struct mst_cpu *cpu;
     const struct mst_gemm *gemm;
 };
+
+size_t mst_cpu_row_granule(const char *core_type)
+{
+    static const char *const measured[] = {"Haswell", "Zen", "SkylakeX", "Cooperlake"};
+    for (size_t i = 0; i < sizeof measured / sizeof *measured; i++)
+        if (strcmp(core_type, measured[i]) == 0)
+            return 12;
+    return 48; // a multiple of whatever number of rows a kernel may have
+}
 
 // target: rows of c, or of `before`.
 static void multiply_rows(const struct mst_gemm *gemm, size_t begin, size_t end, float *target)
@@ -50,8 +66,8 @@ static void gemm_slice(void *context, size_t slice, size_t n_slices)
 {
     const struct gemm_job *job = context;
     const struct mst_gemm *gemm = job->gemm;
-    size_t begin = mst_slice_begin(gemm->m, ROW_GRANULE, slice, n_slices);
-    size_t end = mst_slice_begin(gemm->m, ROW_GRANULE, slice + 1, n_slices);
+    size_t begin = mst_slice_begin(gemm->m, job->cpu->row_granule, slice, n_slices);
+    size_t end = mst_slice_begin(gemm->m, job->cpu->row_granule, slice + 1, n_slices);
     size_t rows = end - begin;
     float *c = gemm->c + begin * gemm->n;
     float *before = gemm->before != NULL ? gemm->before + begin * gemm->n : NULL;
@@ -61,28 +77,35 @@ static void gemm_slice(void *context, size_t slice, size_t n_slices)
         return;
     multiply_rows(gemm, begin, end, target);
     if (gemm->bias != NULL && before == NULL && is_plain_relu(gemm->activation)) {
-        job->kernels->bias_relu(rows, gemm->n, gemm->bias, c);
+        job->cpu->kernels->bias_relu(rows, gemm->n, gemm->bias, c);
         return;
     }
     if (gemm->bias != NULL)
-        job->kernels->bias_add(rows, gemm->n, gemm->bias, target, target);
+        job->cpu->kernels->bias_add(rows, gemm->n, gemm->bias, target, target);
     if (before != NULL && target != before)
         memcpy(before, target, rows * gemm->n * sizeof *before);
     struct mst_activate activate = {.rows = rows, .columns = gemm->n, .x = target, .y = c};
     if (gemm->activation != NULL)
         activate.activation = *gemm->activation;
-    job->kernels->forward[activate.activation.kind](&activate); // linear is 0
+    job->cpu->kernels->forward[activate.activation.kind](&activate); // linear is 0
+}
+
+static size_t slices_of(const struct mst_cpu *cpu, const struct mst_gemm *gemm)
+{
+    if (gemm->m > MANY_ROWS) {
+        size_t n_slices = gemm->m / MANY_ROWS_SLICE;
+        return n_slices < MST_POOL_MAX_SLICES ? n_slices : MST_POOL_MAX_SLICES;
+    }
+    size_t row_products = gemm->n * (gemm->k > 0 ? gemm->k : 1);
+    size_t min_rows = (MIN_SLICE_PRODUCTS + row_products - 1) / row_products;
+    return mst_cpu_slices(cpu, gemm->m, min_rows + 2 * cpu->row_granule); // a slice may be that much short
 }
 
 void mst_cpu_gemm(struct mst_device *device, const struct mst_gemm *gemm)
 {
     struct mst_cpu *cpu = (struct mst_cpu *)device;
-    struct gemm_job job = {cpu->kernels, gemm};
+    struct gemm_job job = {cpu, gemm};
     MST_ASSERT(gemm->m <= INT_MAX && gemm->n <= INT_MAX && gemm->k <= INT_MAX);
-    if (gemm->m == 0 || gemm->n == 0)
-        return;
-    size_t row_products = gemm->n * (gemm->k > 0 ? gemm->k : 1);
-    size_t min_rows = (MIN_SLICE_PRODUCTS + row_products - 1) / row_products;
-    // A slice may get a granule less than its share.
-    mst_pool_run(cpu->pool, mst_cpu_slices(cpu, gemm->m, min_rows + ROW_GRANULE), gemm_slice, &job);
+    if (gemm->m > 0 && gemm->n > 0)
+        mst_pool_run(cpu->pool, slices_of(cpu, gemm), gemm_slice, &job);
 }
