@@ -1,7 +1,6 @@
 #include "chief/plan.h"
 
 #include "base/alloc.h"
-#include "base/bytes.h"
 #include "base/error.h"
 
 #include <stdlib.h>

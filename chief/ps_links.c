@@ -1,7 +1,6 @@
 #include "chief/chief_private.h"
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 

@@ -1,7 +1,6 @@
 #include "chief/report.h"
 
 #include "base/alloc.h"
-#include "base/error.h"
 #include "tfio/disk_file.h"
 
 #include <math.h>

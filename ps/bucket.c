@@ -25,10 +25,12 @@ static mst_status alloc_buffers(struct mst_bucket *bucket, struct mst_error *err
     // The other two versions are made when they are first needed: a PS with one worker seldom needs the third.
     MST_TRY(alloc_floats(bucket->n_floats, bucket->id, &bucket->versions[0].floats, err));
     for (size_t s = 0; s < bucket->n_slots; s++) {
-        MST_TRY(alloc_floats(bucket->n_floats, bucket->id, &bucket->slots[s], err));
+        float *slot;
+        MST_TRY(alloc_floats(bucket->n_floats, bucket->id, &slot, err));
+        bucket->slots[s] = slot;
         float initial = mst_optimizer_slot_initial(bucket->optimizer, s);
-        for (size_t i = 0; initial != 0 && i < bucket->n_floats; i++)
-            bucket->slots[s][i] = initial;
+        for (size_t i = 0; slot && initial != 0 && i < bucket->n_floats; i++)
+            slot[i] = initial;
     }
     return MST_OK;
 }

@@ -5,7 +5,6 @@
 #include "event/loop.h"
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/error.h"
 
 #include <event2/event.h>

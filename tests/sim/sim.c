@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "world.h"
 
-#include <getopt.h>
+#include <getopt.h> // NOLINT(misc-include-cleaner): getopt_long is declared in a header of its own
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -109,7 +109,7 @@ uint32_t world_worker_node(const struct world *w, size_t worker);
 void chief_receive(struct world *w, const struct message *m);
 void ps_receive(struct world *w, const struct message *m);
 void worker_receive(struct world *w, const struct message *m);
-void worker_start(struct world *w, size_t worker);
+void worker_start(struct world *w, size_t index);
 
 // The oracle.
 void oracle_applied(struct world *w, size_t bucket, const struct message *push);
