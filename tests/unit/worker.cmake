@@ -1,0 +1,2 @@
+# The worker's view of the map; its protocol is in protocol.cmake, its loops in tests/cluster.
+muster_test(test_worker_layout SOURCES test_worker_layout.c LINKS muster_worker)
