@@ -132,8 +132,11 @@ static void fill_figures(const struct mst_progress *progress, struct field *fiel
              (unsigned long long)progress->n_steps);
     snprintf(step->wide, FIELD_BYTES, "step %.*s", 64, step->narrow);
     struct field *rate = &fields[FIELD_RATE];
-    snprintf(rate->wide, FIELD_BYTES, "%.0f examples/s", progress->examples_per_second);
-    print_rate(progress->examples_per_second, rate->narrow, FIELD_BYTES);
+    bool is_moving = progress->examples_per_second > 0; // before the first step there is nothing to reckon with
+    if (is_moving) {
+        snprintf(rate->wide, FIELD_BYTES, "%.0f examples/s", progress->examples_per_second);
+        print_rate(progress->examples_per_second, rate->narrow, FIELD_BYTES);
+    }
     struct field *eta = &fields[FIELD_ETA];
     char duration[32];
     if (progress->step >= progress->n_steps) {
@@ -141,6 +144,8 @@ static void fill_figures(const struct mst_progress *progress, struct field *fiel
         snprintf(eta->narrow, FIELD_BYTES, "%s", progress->has_finished ? "done" : "saving");
         return;
     }
+    if (!is_moving)
+        return;
     print_duration(progress->eta_seconds, " s", duration, sizeof duration);
     snprintf(eta->wide, FIELD_BYTES, "ETA %s", duration);
     print_duration(progress->eta_seconds, "s", duration, sizeof duration);

@@ -148,6 +148,7 @@ static void test_figures_of_every_size(void **state)
     check_figure("{\"event\": \"progress\", \"examples_per_second\": 812}", "812/s");
     check_figure("{\"event\": \"progress\", \"examples_per_second\": 2345678}", "2.3M/s");
     check_figure("{\"event\": \"progress\", \"loss\": null}", "loss 0.312"); // the last one that was a number
+    check_figure("{\"event\": \"progress\", \"step\": 0, \"examples_per_second\": 0}", "0/4690  loss"); // no ETA
 }
 
 static void test_nonsense_changes_nothing(void **state)
