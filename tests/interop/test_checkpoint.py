@@ -1,6 +1,6 @@
 """TensorFlow reads our checkpoints, and we read TensorFlow's.
 
-Needs TensorFlow (requirements.txt) and bundle_tool, which the build makes; MUSTER_BUILD names the build folder
+Needs TensorFlow and bundle_tool, which the build makes; tests/interop/run has both. MUSTER_BUILD names the build folder
 (default: build/debug, then build). Without either the tests are skipped.
 """
 import os
