@@ -1,5 +1,5 @@
-// cluster-specs/job.schema.json is the table of the job file in the words of JSON Schema, draft 7: this builds it from the
-// table and compares. Where the file is not up to date the right one is left in the build folder.
+// cluster-specs/job.schema.json is the table of the job file in the words of JSON Schema, draft 7: this builds it from
+// the table and compares. Where the file is not up to date the right one is left in the build folder.
 #include "spec/job.h"
 #include "spec/partitioner.h"
 #include "spec/schema.h"
@@ -129,8 +129,8 @@ static json_t *schema_of_object(const struct mst_schema *schema, const char *at,
     return object;
 }
 
-// What no table of single keys says: job_read.c's rules between keys, but for that of the two times in cluster, which JSON
-// Schema cannot say.
+// What no table of single keys says: job_read.c's rules between keys, but for that of the two times in cluster, which
+// JSON Schema cannot say.
 static void put_rules(json_t *job)
 {
     put(job, "allOf",
