@@ -179,8 +179,9 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
     client->conn = NULL;
     mst_timer_stop(&client->timer);
     client->timer_ms = UINT64_MAX;
-    // What a peer's bad bytes were is for the log; to a caller it is a connection that was lost.
-    if (end_all(client, MST_UNAVAILABLE, text) && client->on_closed)
+    // What a peer's bad bytes were is for the log; to a caller it is a connection that was lost. Those that failed at
+    // once and wait for the loop hear of it now: after on_closed the client is gone.
+    if (end_all(client, MST_UNAVAILABLE, text) && mst_failed_calls_tell(&client->failed) && client->on_closed)
         client->on_closed(client->arg, client, status, text);
 }
 
@@ -199,6 +200,8 @@ static bool end_late(struct mst_client *client, size_t index)
     const struct slot *slot = &client->slots[index];
     if (client->reading == index && client->conn)
         mst_conn_abandon_body(client->conn);
+    if (client->conn)
+        mst_conn_resume(client->conn); // if it was parked for this one, nobody else will
     struct mst_error text;
     mst_status status = mst_fail(&text, MST_DEADLINE_EXCEEDED, "%s did not answer %s within %llu ms", client->name,
                                  mst_method_name(slot->method), (unsigned long long)slot->allowed_ms);
@@ -285,7 +288,7 @@ void mst_client_call(struct mst_client *client, const struct mst_call *call)
                           .arg = call->arg};
     if (call->deadline_ms) {
         uint64_t now_ms = mst_clock_monotonic_ms();
-        slot->due_ms = now_ms + call->deadline_ms;
+        slot->due_ms = call->deadline_ms < UINT64_MAX - now_ms ? now_ms + call->deadline_ms : UINT64_MAX;
         set_timer(client, slot->due_ms, now_ms);
     }
     struct mst_frame head = {.method = call->method, .call = slot->id};

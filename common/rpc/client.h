@@ -29,8 +29,8 @@ struct mst_call {
     struct mst_bytes meta; // copied
     struct mst_body body;  // n_parts 0: none; release runs when it is sent (or will never be)
     uint64_t deadline_ms;  // from now; 0: none
-    /** Where the body of the reply goes (TAKE, or DRAIN: on_reply then says INTERNAL). NULL: a reply with a body
-     *  fails. It must not free the client. */
+    /** Where the body of the reply goes: TAKE, PARK (then mst_conn_resume), or DRAIN: on_reply then says INTERNAL.
+     *  NULL: a reply with a body fails. It must not free the client. */
     enum mst_body_verdict (*on_body)(void *arg, const struct mst_message *message, struct mst_sink *sink);
     /** The call ended. May be NULL. May call again and may free the client. */
     void (*on_reply)(void *arg, const struct mst_reply *reply);

@@ -28,9 +28,10 @@ static void free_call(struct mst_failed_call *call)
     free(call);
 }
 
-static void on_due(void *arg)
+bool mst_failed_calls_tell(struct mst_failed_calls *calls)
 {
-    struct mst_failed_calls *calls = arg;
+    if (!calls->first)
+        return true;
     bool gone = false;
     calls->gone = &gone;
     // Those added meanwhile wait for the next round: a caller that tries again at once must not keep the loop here.
@@ -44,10 +45,15 @@ static void on_due(void *arg)
             call->on_reply(call->arg, &reply);
         free_call(call);
     }
-    if (gone)
-        return;
-    calls->gone = NULL;
-    if (calls->first)
+    if (!gone)
+        calls->gone = NULL;
+    return !gone;
+}
+
+static void on_due(void *arg)
+{
+    struct mst_failed_calls *calls = arg;
+    if (mst_failed_calls_tell(calls) && calls->first)
         mst_timer_start_once(&calls->timer, 0);
 }
 

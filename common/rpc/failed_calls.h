@@ -13,9 +13,12 @@ struct mst_failed_calls {
     bool *gone;
 };
 
+// No calls yet.
 void mst_failed_calls_init(struct mst_failed_calls *calls, struct mst_loop *loop);
 // Forgets all of them.
 void mst_failed_calls_fini(struct mst_failed_calls *calls);
+// Tells those that wait now, without waiting for the loop. False: a callback freed what the calls live in.
+MST_MUST_USE bool mst_failed_calls_tell(struct mst_failed_calls *calls);
 // call->on_reply(status, text) will run; the body is released now.
 void mst_failed_calls_add(struct mst_failed_calls *calls, const struct mst_call *call, mst_status status,
                           const char *text);
