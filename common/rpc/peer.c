@@ -184,7 +184,10 @@ static void greet(struct mst_peer *peer)
     mst_status status = mst_client_new(conn, on_client_closed, peer, &peer->client);
     peer->state = PEER_GREETING;
     struct mst_msg_greeting greeting = {.data_thread = MST_GREETING_CONTROL};
+    const struct mst_client *client = peer->client;
     peer->config.events->on_greet(peer->config.arg, peer, &greeting);
+    if (peer->client != client)
+        return; // it was stopped, or is to try again
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     if (status == MST_OK)
@@ -334,7 +337,8 @@ bool mst_peer_is_up(const struct mst_peer *peer)
 
 void mst_peer_call(struct mst_peer *peer, const struct mst_call *call)
 {
-    if (peer->state == PEER_UP) {
+    // While a lost connection ends its calls the client is about to go, and would forget this one.
+    if (peer->state == PEER_UP && mst_client_conn(peer->client)) {
         mst_client_call(peer->client, call);
         return;
     }

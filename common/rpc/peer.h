@@ -24,7 +24,8 @@
 struct mst_peer;
 
 struct mst_peer_events {
-    /** A connection stands: fill what to greet with (texts stay valid until this returns). Must not free the peer. */
+    /** A connection stands: fill what to greet with (texts stay valid until this returns). May stop the peer, but
+     *  not free it. */
     void (*on_greet)(void *arg, struct mst_peer *peer, struct mst_msg_greeting *greeting);
     /** The peer accepted the greeting; reply lives until this returns. May call mst_peer_retry. */
     void (*on_up)(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply);
