@@ -84,7 +84,7 @@ mst_status mst_listener_adopt(int fd, struct mst_error *err)
 
 uint16_t mst_listener_port(int fd)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
         return 0;

@@ -4,6 +4,7 @@
 #include "rpc/server.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -26,6 +27,7 @@ enum {
     GREETING_META_MAX = 16 << 10, // addresses and names
     ACCEPTS = 64,                 // in a row, before others get their turn
     ACCEPT_PAUSE_MS = 100,        // when descriptors ran out
+    LOGS_A_SECOND = 5,
 };
 
 // Outlives the server while connections do.
@@ -51,6 +53,9 @@ struct mst_server {
     struct quota *quota;
     struct mst_metric *accepted;
     struct mst_metric *refused;
+    uint64_t log_second; // of the last line about a refusal
+    size_t n_logged;     // in that second
+    size_t n_unlogged;   // since the last line
 };
 
 static void give_back_share(void *arg)
@@ -70,13 +75,29 @@ static void forget_guest(struct guest *guest)
     free(guest);
 }
 
+// Counts it, and logs it unless too many were logged in this second: a port scan must not fill a disk.
+static void report_refusal(struct mst_server *server, const char *peer, const char *reason)
+{
+    mst_metric_add(server->refused, 1);
+    uint64_t second = mst_clock_monotonic_ms() / 1000;
+    if (second != server->log_second)
+        server->n_logged = 0;
+    server->log_second = second;
+    if (server->n_logged >= LOGS_A_SECOND) {
+        server->n_unlogged++;
+        return;
+    }
+    server->n_logged++;
+    MST_LOG(WARN, "rpc", "connection refused", "peer=%s reason=\"%s\" unlogged=%zu", peer, reason, server->n_unlogged);
+    server->n_unlogged = 0;
+}
+
 // ---- before the greeting ----
 
 static void refuse_guest(struct guest *guest, const struct mst_message *message, mst_status status, const char *text)
 {
     struct mst_conn *conn = guest->conn;
-    mst_metric_add(guest->server->refused, 1);
-    MST_LOG(WARN, "rpc", "connection refused", "peer=%s reason=\"%s\"", mst_conn_name(conn), text);
+    report_refusal(guest->server, mst_conn_name(conn), text);
     mst_conn_reply_error(conn, message, status, "%s", text);
     forget_guest(guest);
     mst_conn_close_flushed(conn);
@@ -108,6 +129,7 @@ static void on_guest_message(void *arg, struct mst_conn *conn, const struct mst_
         refuse_guest(guest, message, status, err.text);
     } else {
         forget_guest(guest);
+        mst_conn_set_events(conn, NULL, NULL); // until its owner does: what it says next is not the guest's any more
         mst_conn_set_max_meta(conn, MST_FRAME_META_MAX);
         server->config.on_greeting(server->config.arg, conn, message, &greeting);
     }
@@ -117,11 +139,8 @@ static void on_guest_message(void *arg, struct mst_conn *conn, const struct mst_
 static void on_guest_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
 {
     struct guest *guest = arg;
-    (void)conn;
-    if (status != MST_UNAVAILABLE) {
-        mst_metric_add(guest->server->refused, 1);
-        MST_LOG(WARN, "rpc", "connection refused", "reason=\"%s\"", text);
-    }
+    if (status != MST_UNAVAILABLE)
+        report_refusal(guest->server, mst_conn_name(conn), text);
     forget_guest(guest);
 }
 
@@ -129,9 +148,9 @@ static void on_guest_late(void *arg)
 {
     struct guest *guest = arg;
     struct mst_conn *conn = guest->conn;
-    mst_metric_add(guest->server->refused, 1);
-    MST_LOG(WARN, "rpc", "connection refused", "peer=%s reason=\"no greeting within %llu ms\"", mst_conn_name(conn),
-            (unsigned long long)guest->server->config.greeting_ms);
+    char why[64];
+    snprintf(why, sizeof why, "no greeting within %llu ms", (unsigned long long)guest->server->config.greeting_ms);
+    report_refusal(guest->server, mst_conn_name(conn), why);
     forget_guest(guest);
     mst_conn_close(conn);
 }
@@ -152,16 +171,16 @@ static void admit(struct mst_server *server, int fd, const char *name)
 {
     // Only this thread adds shares, so the limit holds though others give theirs back meanwhile.
     if (mst_server_n_connections(server) >= server->config.max_connections) {
-        mst_metric_add(server->refused, 1);
-        MST_LOG(WARN, "rpc", "connection refused", "peer=%s reason=\"%zu connections are open, the limit\"", name,
-                server->config.max_connections);
+        char why[64];
+        snprintf(why, sizeof why, "%zu connections are open, the limit", server->config.max_connections);
+        report_refusal(server, name, why);
         close(fd);
         return;
     }
     struct mst_conn *conn;
     struct mst_error err;
     if (mst_conn_new(server->loop, fd, name, &conn, &err) != MST_OK) {
-        MST_LOG(WARN, "rpc", "connection refused", "peer=%s reason=\"%s\"", name, err.text);
+        report_refusal(server, name, err.text);
         return;
     }
     mst_metric_add(server->accepted, 1);
@@ -189,13 +208,14 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         socklen_t len = sizeof address;
         int accepted = accept4(fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (accepted < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                MST_LOG(WARN, "rpc", "accepting pauses", "reason=\"%s\"", strerror(errno));
+            int error = errno;
+            if (error == ECONNABORTED || error == EINTR)
+                continue;
+            if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+                report_refusal(server, "unknown", strerror(error));
                 event_del(&server->accept_event);
                 mst_timer_start_once(&server->pause, ACCEPT_PAUSE_MS);
             }
-            if (errno == ECONNABORTED || errno == EINTR)
-                continue;
             return;
         }
         char name[96];
@@ -236,9 +256,10 @@ void mst_server_free(struct mst_server *server)
     if (!server)
         return;
     mst_server_stop_listening(server);
-    while (server->guests) {
-        struct mst_conn *conn = server->guests->conn;
-        forget_guest(server->guests);
+    for (struct guest *guest = server->guests, *next; guest; guest = next) {
+        struct mst_conn *conn = guest->conn;
+        next = guest->next;
+        forget_guest(guest);
         mst_conn_close(conn);
     }
     mst_timer_fini(&server->pause);

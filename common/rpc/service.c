@@ -1,7 +1,6 @@
 // One set of connection events for all services: they find the table and its arg at the connection.
 #include "rpc/service.h"
 
-#include "base/error.h"
 #include "rpc/conn_private.h"
 
 static const struct mst_handler *find(const struct mst_service *service, uint16_t method)
