@@ -132,6 +132,32 @@ ACTIVATIONS = ["linear", "relu", "relu6", "sigmoid", "tanh", "softmax", "log_sof
                "sparse_sigmoid"]
 
 
+def points():
+    """Where formulas change, their neighbours, a grid, and far out."""
+    kinks = np.array([0.5, 1, 2, 3, 6, 20, 1e-3, 1e-6, 9, 15, 40, 80], "float32")
+    kinks = np.concatenate([kinks, np.nextafter(kinks, np.float32(0)), np.nextafter(kinks, np.float32(100))])
+    grid = np.linspace(0.03, 11, 100, dtype="float32")
+    return np.concatenate([[0.0, -0.0], kinks, -kinks, grid, -grid]).astype("float32")
+
+
+def dump_activations():
+    """Each function on points() and its slope, elements apart."""
+    dump = Dump("activations")
+    x = tf.constant(points())
+    dump.add("x", x)
+    for name in ACTIVATIONS:
+        if name.endswith("softmax"):
+            continue
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = keras.activations.get(name)(x)
+        slope = tape.gradient(y, x)
+        dump.add(f"{name}.y", y)
+        dump.add(f"{name}.slope", tf.convert_to_tensor(slope))
+        dump.cases.append({"name": name})
+    dump.write()
+
+
 def activation_layers():
     return [("layer_relu", layers.ReLU()), ("layer_relu_max", layers.ReLU(max_value=1.0)),
             ("layer_relu_slope", layers.ReLU(negative_slope=0.25)),
@@ -408,6 +434,7 @@ def dump_initializers():
 
 
 if __name__ == "__main__":
+    dump_activations()
     dump_layers()
     dump_losses()
     dump_optimizers()

@@ -1,9 +1,9 @@
 """A training by Muster, repeated by Keras: the same model, initial values, batches and optimizer give the same weights.
 
-Keras makes the model and prints it, Muster trains it on small IDX files without shuffling, in one process and on a cluster
-of one worker and two parameter servers (whose updates come in the order of its batches). Initial values are what Muster
-has after a step with learning rate 0. Then Keras trains on the same batches, and weights, slots and evaluation are
-compared; all are read by TensorFlow from the files that Muster wrote.
+Keras makes the model and prints it, Muster trains it on small IDX files without shuffling, in one process and on a
+cluster of one worker and two parameter servers (whose updates come in the order of its batches). Initial values are what
+Muster has after a step with learning rate 0. Then Keras trains on the same batches, and weights, slots and evaluation
+are compared; all are read by TensorFlow from the files that Muster wrote.
 
 MUSTER_BINARY names the program (tests/interop/run sets it); without it or without Keras the tests are skipped.
 """
@@ -36,8 +36,8 @@ def optimizers():
             "amsgrad": o.Adam(0.002, beta_1=0.8, amsgrad=True)}
 
 
-# Of the largest weight of a variable. 168 steps add up the rounding of their gradients (measured: 5e-7); Adam may move a
-# weight whose gradient is lost in rounding by a whole learning rate (tests/golden says more).
+# Of the largest weight of a variable. 168 steps add up the rounding of their gradients (measured: 5e-7); Adam may move
+# a weight whose gradient is lost in rounding by a whole learning rate (tests/golden says more).
 TOLERANCE = {"sgd": 1e-5, "nesterov": 1e-5, "adam": 2e-5, "amsgrad": 2e-5}
 # Slots hold gradients, which at the end are small differences of large numbers (measured: 2e-5).
 SLOT_TOLERANCE = 2e-4
@@ -70,8 +70,8 @@ def muster(command, job, *more):
     if not binary:
         pytest.skip("MUSTER_BINARY is not set: tests/interop/run builds it")
     environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
-    done = subprocess.run([binary, command[0], str(job), *command[1:], *more], env=environment, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=120)
+    done = subprocess.run([binary, command[0], str(job), *command[1:], *more], env=environment,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stderr[-3000:]}"
     return done.stdout
 
