@@ -8,8 +8,8 @@
 // - Some core types have one kernel for twelve rows of c (Haswell, Zen) or for eight (Nehalem) and others for what is
 //   left over, counted from the first row of a call. So slices begin at multiples of such a number.
 // - Types with AVX-512 have other kernels for products of at most 10^6 multiplications. So none is cut to less.
-// - A call of many rows is cut by OpenBLAS itself, after about 21000 on Haswell, which is no multiple of twelve. So
-//   from MANY_ROWS on the slices are the same for any number of threads.
+// - A call of very many rows is cut by OpenBLAS itself, where its buffers are full, which need not be at such a number
+//   (at 100000 rows no difference was seen). So from MANY_ROWS on the slices are the same for any number of threads.
 #include "base/error.h"
 #include "cpu_private.h"
 
