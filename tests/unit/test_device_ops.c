@@ -181,6 +181,10 @@ static void test_dropout_rates(void **state)
     }
     // Eight standard deviations of the binomial distribution, √(N p (1 - p)) = 137, about the mean.
     assert_in_range(n_kept, N / 4 - 1100, N / 4 + 1100);
+    // An element whose number is the rate itself stays.
+    dropout.rate = mst_rng_unit(mst_rng_word(dropout.key, 7));
+    devices[0]->ops->dropout(devices[0], &dropout);
+    assert_true(y[7] == 1.0f / (1.0f - dropout.rate));
     free(x);
     free(y);
 }
