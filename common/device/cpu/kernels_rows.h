@@ -177,7 +177,7 @@ INLINE float clip(float p)
 // 1 where clipping changes nothing, as the slope of clip.
 INLINE float clip_slope(float p)
 {
-    return (p >= KERAS_EPSILON) & (p <= 1.0f - KERAS_EPSILON) ? 1.0f : 0.0f;
+    return ((p >= KERAS_EPSILON) & (p <= 1.0f - KERAS_EPSILON)) ? 1.0f : 0.0f;
 }
 
 // From probabilities c, clipped: ln Σ c - ln c[l], for Keras gives ln c as logits to the loss above.
