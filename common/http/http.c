@@ -7,7 +7,7 @@
 // One request a connection: every answer says "Connection: close", so there is no pipelining and no body of a GET that
 // could be taken for the next request. When all places are taken, the oldest connection makes room: a probe gets its
 // answer however many strangers sit there.
-#include "http/http.h"
+#include "http/http_private.h"
 
 #include "base/alloc.h"
 #include "base/bytes.h"
@@ -58,6 +58,7 @@ struct mst_http {
     mst_http_ready_fn ready;
     void *ready_arg;
     uint16_t port;
+    uint64_t life_ms;
 };
 
 // ---- addresses ----
@@ -217,7 +218,7 @@ static size_t sweep(struct mst_http *http)
             continue;
         }
         n_open++;
-        if (now_ns - connection->born_ns >= MST_HTTP_LIFE_MS * UINT64_C(1000000))
+        if (now_ns - connection->born_ns >= http->life_ms * 1000000)
             end(connection);
     }
     return n_open;
@@ -321,6 +322,14 @@ static void answer_ready(const struct mst_http *http, struct evhttp_request *req
         answer_text(request, HTTP_SERVUNAVAIL, err.text[0] ? err.text : mst_status_text(status));
 }
 
+// After a CONNECT evhttp keeps the connection whatever its answer says.
+static void on_answered(struct evhttp_request *request, void *arg)
+{
+    (void)arg;
+    struct bufferevent *bev = evhttp_connection_get_bufferevent(evhttp_request_get_connection(request));
+    shutdown(bufferevent_getfd(bev), SHUT_RDWR);
+}
+
 static void on_request(struct evhttp_request *request, void *arg)
 {
     const struct mst_http *http = arg;
@@ -328,6 +337,8 @@ static void on_request(struct evhttp_request *request, void *arg)
     const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
     if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
         evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", "GET, HEAD");
+        if (method == EVHTTP_REQ_CONNECT)
+            evhttp_request_set_on_complete_cb(request, on_answered, NULL);
         answer_text(request, HTTP_BADMETHOD, "only GET and HEAD");
     } else if (path && strcmp(path, "/metrics") == 0) {
         answer_metrics(request);
@@ -357,7 +368,6 @@ static void start(struct mst_http *http, int fd)
     evconnlistener_set_error_cb(http->listener, on_accept_failed);
     evhttp_set_max_headers_size(http->evhttp, MST_HTTP_HEADERS_MAX_BYTES);
     evhttp_set_max_body_size(http->evhttp, MST_HTTP_BODY_MAX_BYTES);
-    evhttp_set_timeout(http->evhttp, MST_HTTP_IDLE_SECONDS);
     evhttp_set_allowed_methods(http->evhttp, known_methods);
     evhttp_set_bevcb(http->evhttp, on_connection, http);
     evhttp_set_gencb(http->evhttp, on_request, http);
@@ -382,6 +392,7 @@ mst_status mst_http_new(struct mst_loop *loop, const char *address, mst_http_rea
     http->ready_arg = ready_arg;
     start(http, fd);
     http->port = port_of(evconnlistener_get_fd(http->listener));
+    mst_http_set_limits(http, MST_HTTP_IDLE_SECONDS * UINT64_C(1000), MST_HTTP_LIFE_MS);
     MST_LOG(INFO, "http", "listening", "port=%u address=%s", http->port, where.host[0] ? where.host : "all");
     *out = http;
     return MST_OK;
@@ -398,6 +409,13 @@ void mst_http_free(struct mst_http *http)
         if (http->connections[i].bev)
             bufferevent_decref(http->connections[i].bev);
     free(http);
+}
+
+void mst_http_set_limits(struct mst_http *http, uint64_t idle_ms, uint64_t life_ms)
+{
+    struct timeval idle = {.tv_sec = (time_t)(idle_ms / 1000), .tv_usec = (suseconds_t)(idle_ms % 1000) * 1000};
+    evhttp_set_timeout_tv(http->evhttp, &idle);
+    http->life_ms = life_ms;
 }
 
 uint16_t mst_http_port(const struct mst_http *http)
