@@ -54,7 +54,7 @@ static void test_every_slice_once(void **state)
         for (uint64_t run = 1; run <= 2000; run++) {
             check_run(pool, run % 7, run, run % 3 * 50);
             if (run % 50 == 0)
-                work(20000); // until helpers sleep
+                work(300000); // until helpers sleep
         }
         for (uint64_t run = 1; run <= 20; run++)
             check_run(pool, MAX_SLICES, run, 1000);
