@@ -39,7 +39,7 @@ mst_status mst_buf_reserve(struct mst_buf *buf, size_t more, uint8_t **out)
         buf->data = data;
         buf->capacity = capacity;
     }
-    *out = buf->data + buf->len;
+    *out = buf->data ? buf->data + buf->len : NULL; // no bytes of an empty buffer: NULL + 0 is undefined
     return MST_OK;
 }
 
