@@ -1,0 +1,155 @@
+#!/usr/bin/python3
+"""Writes the corpora of the parsers of frames, messages and addresses: tests/fuzz/make_rpc_corpus.py
+
+One small input for each thing that can be said, and one for each way to say it wrongly; what the fuzzers find and is
+worth keeping is added to the folders by hand. The same every time.
+"""
+import pathlib
+import struct
+
+CORPUS = pathlib.Path(__file__).parent / "corpus"
+REPLY, ERROR, BODY_CRC = 1, 2, 4  # common/wire/frame.h
+FORGES, DRAINS, PARKS = 1, 2, 4  # tests/fuzz/fuzz_frame.c
+PUSH, GREETING = 5, 1
+# The order of MST_MSG_MAP in common/wire/messages.h.
+MESSAGES = ("error greeting greeting_reply heartbeat heartbeat_reply lease lease_reply map map_reply push push_reply "
+            "pull pull_reply fence fence_reply save save_reply stats stats_reply finish finish_reply").split()
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def frame(method=PUSH, flags=0, call=1, meta=b"", body=b"", magic=0x5254534D, version=1, crc=None, meta_bytes=None,
+          body_bytes=None):
+    """A frame as common/wire/frame.h says, or with the lengths and checksum that are given."""
+    if flags & BODY_CRC:
+        body += struct.pack("<I", crc32c(body))
+    head = struct.pack("<IBBHQIIQ", magic, version, flags, method, call, len(meta) if meta_bytes is None else meta_bytes,
+                       0, len(body) if body_bytes is None else body_bytes)
+    crc = crc32c(head + meta) if crc is None else crc
+    return head[:20] + struct.pack("<I", crc) + head[24:] + meta + body
+
+
+def frames():
+    """(name, input): a byte that says how, then a stream."""
+    how = bytes([0])
+    two = frame(meta=b"meta", body=b"gradient" * 20) + frame(call=2, flags=REPLY, meta=b"again")
+    yield "empty", how
+    yield "one", how + frame()
+    yield "meta", how + frame(meta=b"meta", method=GREETING)
+    yield "two", how + two
+    yield "two-bytewise-forged", bytes([FORGES]) + two
+    yield "two-cut", bytes([9 << 3 | FORGES]) + two
+    yield "drained", bytes([2 << 3 | DRAINS | FORGES]) + two
+    yield "parked", bytes([3 << 3 | PARKS | FORGES]) + two
+    yield "body-crc", how + frame(flags=BODY_CRC, body=b"x" * 100) + frame(flags=BODY_CRC, body=b"y")
+    yield "body-crc-of-nothing", how + frame(flags=BODY_CRC)
+    yield "body-crc-forged", bytes([1 << 3 | FORGES]) + frame(flags=BODY_CRC, body=b"z" * 50)
+    yield "error", how + frame(flags=REPLY | ERROR, meta=b"\x08\x05\x12\x02no")
+    yield "meta-of-9000", bytes([20 << 3]) + frame(meta=b"m" * 9000) + frame(call=3)
+    yield "bad-magic", how + frame(magic=0x4D535452)
+    yield "bad-version", how + frame(version=2)
+    yield "bad-flags", how + frame(flags=0xF0)
+    yield "bad-error-without-reply", how + frame(flags=ERROR)
+    yield "bad-crc", how + frame(meta=b"meta", crc=0)
+    yield "bad-body-crc", how + frame(flags=BODY_CRC, body=b"x" * 20)[:-1] + b"!"
+    yield "bad-short-body-crc", how + frame(flags=0, body=b"abc").replace(b"MSTR\x01\x00", b"MSTR\x01\x04")
+    yield "bad-meta-4g", how + frame(meta_bytes=0xFFFFFFFF)
+    yield "bad-body-2-64", how + frame(body_bytes=0xFFFFFFFFFFFFFFFF)
+    yield "large-body-announced", how + frame(body_bytes=1 << 30)
+    yield "cut-in-header", how + frame()[:20]
+    yield "cut-in-meta", how + frame(meta=b"meta")[:34]
+    yield "cut-in-body", how + frame(body=b"b" * 50)[:60]
+    yield "web-request", how + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def varint(value):
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def number(field, value):
+    return varint(field << 3) + varint(value)
+
+
+def fixed64(field, value):
+    return varint(field << 3 | 1) + struct.pack("<Q", value)
+
+
+def real(field, value):
+    return varint(field << 3 | 1) + struct.pack("<d", value)
+
+
+def text(field, value):
+    return varint(field << 3 | 2) + varint(len(value)) + value
+
+
+def messages():
+    """(name, input): a byte that says which message, then its fields (proto/muster.proto)."""
+    sums = number(1, 5) + number(2, 320) + real(3, 1.5) + real(4, 320.0) + text(5, struct.pack("<2d", 1, 2)) + \
+        text(6, struct.pack("<2d", 3, 4)) + number(7, 9)
+    shard = b"".join(number(field, field) for field in range(1, 9))
+    entry = text(1, b"dense/kernel") + number(2, 1) + text(3, varint(784) + varint(300)) + text(4, b"\0\0") + \
+        text(5, varint(392) + varint(300)) + number(6, 64) + number(7, 4096) + varint(8 << 3 | 5) + b"\1\2\3\4"
+    contents = {
+        "error": number(1, 5) + text(2, b"no such thing"),
+        "greeting": number(1, 1) + number(2, 1) + text(3, b"mnist") + fixed64(4, 77) + number(5, 2) + number(6, 1) +
+        text(7, b"worker-1:2222") + number(8, 1) + fixed64(9, 99) + number(10, 3) + number(11, 4),
+        "greeting_reply": number(1, 1) + number(2, 3) + number(5, 2) + number(6, 1) + text(7, b"chief:1") +
+        number(9, 1) + text(12, b"waiting"),
+        "heartbeat": number(1, 2) + number(5, 17) + text(6, sums) + real(7, 0.5) + text(9, b"training"),
+        "heartbeat_reply": number(1, 3) + number(2, 14) + text(3, b"lost") + number(5, 10),
+        "lease": number(1, 1) + fixed64(2, 99) + number(4, 7) + text(8, sums),
+        "lease_reply": number(1, 4) + number(2, 12) + number(8, 10) + text(9, b"fenced"),
+        "map": number(1, 1) + number(2, 2) + fixed64(3, 3) + text(4, shard) + text(4, b"") + text(5, b"ckpt/model-1"),
+        "save": number(1, 1) + text(2, b"ckpt") + number(3, 0) + number(4, 2) + number(5, 100),
+        "save_reply": text(1, entry) + text(1, text(1, b"iterations")) + number(3, 1) + text(4, b""),
+        "fence_reply": number(1, 1) + text(2, b"".join(number(field, field) for field in range(1, 7))),
+        "stats_reply": real(1, 1.25) + number(2, 1 << 30) + text(5, number(1, 1) + number(4, 44)),
+        "finish": number(1, 1) + number(2, 0) + text(3, b"done"),
+    }
+    for kind, name in enumerate(MESSAGES):
+        which = bytes([kind])
+        yield name + "-empty", which
+        yield name, which + contents.get(name, b"".join(number(field, field) for field in range(1, 9)))
+    greeting = bytes([MESSAGES.index("greeting")])
+    yield "bad-role", greeting + number(5, 99)
+    yield "bad-text-beyond", greeting + b"\x1a\xff\xff\xff\xff\x0f" + b"x" * 20
+    yield "bad-control-byte", greeting + text(3, b"\x1b[2J")
+    yield "bad-varint", greeting + b"\x08" + b"\xff" * 10
+    yield "bad-wire-type", greeting + b"\x0f\x01"
+    yield "bad-group", greeting + b"\x1b\x08\x01\x1c"
+    yield "unknown-fields", greeting + number(100, 1) + text(101, b"xyz") + number(10, 3)
+    yield "twice", bytes([MESSAGES.index("lease")]) + text(8, sums) + text(8, number(1, 1))
+    yield "bad-nine-metrics", bytes([MESSAGES.index("lease")]) + text(8, text(5, bytes(72)) + text(6, bytes(72)))
+    yield "many-empty-shards", bytes([MESSAGES.index("map")]) + b"\x22\x00" * 500
+    yield "bad-slice", bytes([MESSAGES.index("save_reply")]) + text(1, text(3, b"\1\2") + text(4, b"\1"))
+
+
+def addresses():
+    for count, address in enumerate((
+            b"8080", b"0", b"65535", b"65536", b"127.0.0.1:8080", b"[::1]:80", b"[fe80::1%eth0]:80", b"localhost:2222",
+            b"ps-1.job.svc.cluster.local:4711", b"::1:80", b"[::1]", b":80", b"h:", b"h:-1", b"h:99999999999999999999",
+            b"[]:1", b"[%]:1", b"x" * 300 + b":1", b"")):
+        yield f"{count:02}", address
+
+
+def write(parser, inputs):
+    folder = CORPUS / parser
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in inputs:
+        (folder / name).write_bytes(data)
+
+
+write("frame", frames())
+write("messages", messages())
+write("address", addresses())
