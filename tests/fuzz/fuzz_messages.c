@@ -1,5 +1,5 @@
-// Every message of the wire: the first byte says which, the rest are its bytes. What decodes must encode to something that
-// decodes to the same.
+// Every message of the wire: the first byte says which, the rest are its bytes. What decodes must encode to something
+// that decodes to the same.
 #include "wire/messages.h"
 
 #include "base/arena.h"

@@ -24,6 +24,9 @@
 
 enum { CONNS_MAX = 64 };
 
+// What a callback does to the peer.
+enum then { THEN_NOTHING, THEN_FREE, THEN_STOP, THEN_RETRY };
+
 struct fixture {
     struct mst_loop *loop;
     struct mst_resolver *resolver;
@@ -45,7 +48,7 @@ struct fixture {
     size_t n_wanted;
     mst_status status;
     char text[256];
-    enum { THEN_NOTHING, THEN_FREE, THEN_STOP, THEN_RETRY } when_up, when_down, when_refused, when_greeting;
+    enum then when_up, when_down, when_refused, when_greeting;
     // its calls
     size_t n_replies;
     mst_status reply_status;
@@ -134,7 +137,7 @@ static void hang_up(struct fixture *f)
 
 // ---- the one who dials ----
 
-static void then(struct fixture *f, int what)
+static void then(struct fixture *f, enum then what)
 {
     if (what == THEN_FREE) {
         mst_peer_free(f->peer);
@@ -550,7 +553,7 @@ static void test_its_callbacks_may_end_it(void **state)
 {
     struct fixture *f = *state;
     listen_on(f, 0);
-    for (int what = THEN_FREE; what <= THEN_RETRY; what++) {
+    for (enum then what = THEN_FREE; what <= THEN_RETRY; what++) {
         size_t before = f->n_ups;
         f->when_up = what;
         dial_port(f, f->port);
@@ -562,7 +565,7 @@ static void test_its_callbacks_may_end_it(void **state)
         mst_peer_free(f->peer);
         f->peer = NULL;
     }
-    for (int what = THEN_FREE; what <= THEN_RETRY; what++) {
+    for (enum then what = THEN_FREE; what <= THEN_RETRY; what++) {
         size_t before = f->n_ups, downs = f->n_downs;
         f->when_down = what;
         dial_port(f, f->port);
@@ -575,7 +578,7 @@ static void test_its_callbacks_may_end_it(void **state)
         mst_peer_free(f->peer);
         f->peer = NULL;
     }
-    for (int what = THEN_STOP; what <= THEN_RETRY; what++) {
+    for (enum then what = THEN_STOP; what <= THEN_RETRY; what++) {
         size_t before = f->n_greets, greetings = f->n_greetings;
         f->when_greeting = what;
         dial_port(f, f->port);
