@@ -29,8 +29,8 @@ mst_status mst_buf_reserve(struct mst_buf *buf, size_t more, uint8_t **out)
     if (more > buf->max_bytes || buf->len > buf->max_bytes - more)
         return MST_RESOURCE_EXHAUSTED;
     size_t need = buf->len + more;
-    if (need == 0)
-        return MST_OK; // nothing in an empty buffer: NULL + 0 is undefined
+    if (more == 0 && !buf->data)
+        return MST_OK; // no place for nothing: NULL + 0 is undefined
     if (need > buf->capacity) {
         size_t capacity = buf->capacity ? buf->capacity : 64;
         while (capacity < need)
