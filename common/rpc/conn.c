@@ -1,6 +1,7 @@
 // Reading: one readv takes what the parser has room for (the rest of a body in its final place, then the small buffer),
 // until a short read says that the socket is empty or the budget is spent, so that one busy peer does not starve the
-// others. Writing: at once when nothing waits, else when the socket takes more; many frames a sendmsg.
+// others. Within a body more is surely on its way, and asking the socket once more costs less than a round of the loop.
+// Writing: at once when nothing waits, else when the socket takes more; many frames a sendmsg.
 // A callback may close or detach the connection. `gone` points to a flag on the stack of the event handler that is
 // running then; close and detach set it, and the handler returns without another look at the connection.
 // A failure found while sending is told from the loop, never from within mst_conn_send: callers need not expect that.
@@ -472,7 +473,7 @@ static bool read_some(struct mst_conn *conn, size_t *n_read, bool *is_short)
     mst_metric_add(metrics.received, n);
     mst_parser_filled(&conn->parser, (size_t)n);
     *n_read = (size_t)n;
-    *is_short = (size_t)n < n_room;
+    *is_short = (size_t)n < n_room && conn->parser.state != MST_PARSE_BODY;
     return true;
 }
 
