@@ -157,9 +157,17 @@ static void tell_servers(struct mst_chief *chief)
     chief_links_finish(chief);
 }
 
+// A worker that TF_CONFIG names and that never came may come just now: without a chief it would wait for ever. It has
+// until the servers are told, half a lease after the end.
+static bool is_waiting_for_late(const struct mst_chief *chief)
+{
+    return chief->end_status == MST_OK && !chief->are_servers_told &&
+           mst_membership_n_ever(&chief->coordinator.membership) < chief->config.n_workers;
+}
+
 void chief_check_told(struct mst_chief *chief)
 {
-    if (chief->phase != CHIEF_TELLING || chief_n_worker_conns(chief) > 0)
+    if (chief->phase != CHIEF_TELLING || chief_n_worker_conns(chief) > 0 || is_waiting_for_late(chief))
         return;
     tell_servers(chief);
     for (size_t i = 0; i < chief->config.n_ps; i++)

@@ -33,6 +33,7 @@ struct mst_chief_config {
     struct mst_resolver *resolver;
     const char *const *ps_addresses; // by PS index, all of them
     size_t n_ps;
+    size_t n_workers;          // that TF_CONFIG names; more may come
     uint64_t bucket_max_bytes; // chief/plan.h
     int listen_fd;             // -1: bind port
     uint16_t port;

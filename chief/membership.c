@@ -147,3 +147,11 @@ size_t mst_membership_n_live(const struct mst_membership *m)
         n += m->members[i].state == MST_MEMBER_LIVE;
     return n;
 }
+
+size_t mst_membership_n_ever(const struct mst_membership *m)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_members; i++)
+        n += m->members[i].number > 0;
+    return n;
+}

@@ -79,5 +79,7 @@ bool mst_membership_fence_answered(struct mst_membership *m, size_t ps, uint32_t
  */
 uint64_t mst_membership_take_fenced(struct mst_membership *m, uint32_t worker, const struct mst_lease_mark **marks,
                                     size_t *n_marks);
+/** How many worker indexes were ever admitted. */
+size_t mst_membership_n_ever(const struct mst_membership *m);
 /** How many members are live. */
 size_t mst_membership_n_live(const struct mst_membership *m);

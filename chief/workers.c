@@ -233,7 +233,6 @@ static struct mst_role_figures *figures_of(struct mst_chief *chief, uint32_t wor
 static void note_figures(struct mst_chief *chief, const struct mst_msg_heartbeat *heartbeat)
 {
     struct mst_role_figures *figures = figures_of(chief, heartbeat->index);
-    figures->role = "worker";
     figures->cpu_seconds = heartbeat->cpu_seconds;
     if (figures->max_rss_bytes < heartbeat->max_rss_bytes)
         figures->max_rss_bytes = heartbeat->max_rss_bytes;
@@ -367,6 +366,7 @@ static void admit(struct mst_chief *chief, struct mst_conn *conn, const struct m
     if (!has_conn(chief, greeting->index, number))
         MST_LOG(INFO, "chief", "worker admitted", "worker=%u number=%llu peer=%s", greeting->index,
                 (unsigned long long)number, mst_conn_name(conn));
+    figures_of(chief, greeting->index)->role = "worker"; // it may train before its first heartbeat comes
     struct mst_msg_greeting_reply reply;
     mst_identity_answer(chief->config.identity, &reply);
     reply.number = number;
@@ -395,9 +395,11 @@ void chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_messag
         refuse(conn, message, status, err.text);
         return;
     }
-    uint64_t number;
-    if (mst_membership_greet(&chief->coordinator.membership, greeting->index, greeting->incarnation,
-                             mst_clock_monotonic_ms(), &number) == MST_GREET_ADMITTED)
+    uint64_t number = UINT64_MAX;
+    if (chief->phase >= CHIEF_TELLING) // nothing is left that it could do twice: it is told how the job ended
+        admit(chief, conn, message, greeting, number);
+    else if (mst_membership_greet(&chief->coordinator.membership, greeting->index, greeting->incarnation,
+                                  mst_clock_monotonic_ms(), &number) == MST_GREET_ADMITTED)
         admit(chief, conn, message, greeting, number);
     else
         refuse_rival(chief, conn, message, greeting);

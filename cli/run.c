@@ -248,6 +248,7 @@ static mst_status start_chief(struct run *run, struct mst_error *err)
                                       .resolver = run->resolver,
                                       .ps_addresses = run->ps_addresses,
                                       .n_ps = run->n_ps,
+                                      .n_workers = run->cluster->jobs[MST_ROLE_WORKER].n_tasks + run->cluster->has_master,
                                       .bucket_max_bytes = is_local ? UINT64_MAX : MST_BUCKET_MAX_BYTES,
                                       .listen_fd = run->options->listen_fd,
                                       .progress_fd = run->options->progress_fd,

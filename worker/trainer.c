@@ -223,6 +223,8 @@ void mst_trainer_lease(struct mst_trainer *trainer, uint64_t number, const struc
 bool mst_trainer_question(struct mst_trainer *trainer, struct mst_session_request *out, struct mst_training_sums *sums)
 {
     *sums = trainer->closed;
+    if (trainer->is_lease_done) // its last step is still being computed, so the sums lack it: step_done asks
+        return false;
     if (!mst_session_wants_lease(&trainer->session, out))
         return false;
     mst_session_asked(&trainer->session, out);

@@ -30,6 +30,19 @@ def test_killed_worker_does_not_stop_the_job(stalled, job, write_job):
     check_every_example_counted(job)
 
 
+def test_a_worker_that_comes_too_late_is_told(cluster, job, write_job):
+    running = cluster(write_job(job))
+    running.roles.remove("worker-1")
+    others = json.loads(running.tf_config("chief-0"))
+    others["cluster"]["worker"].append(running.ports["worker-1"].address)
+    running.start("chief-0", environment={"TF_CONFIG": json.dumps(others)})
+    for role in ("ps-0", "ps-1", "worker-0"):
+        running.start(role)
+    running["chief-0"].wait_log("job finished")
+    running.start("worker-1")  # the chief stays for those that it was told of
+    running.expect_all(0)
+
+
 def test_killed_worker_comes_back_and_trains(stalled, job, write_job):
     running, links = stalled(write_job(job), workers=("worker-0", "worker-1"))
     running["worker-1"].kill()
