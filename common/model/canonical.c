@@ -1,4 +1,5 @@
-// The canonical text of a model. Only what changes a number is in it: no build_config, no Keras version, no dtype objects.
+// The canonical text of a model. Only what changes a number is in it: no build_config, no Keras version, no dtype
+// objects.
 // Every process of a job hashes it, so that two roles that were given different models refuse each other.
 #include "base/alloc.h"
 #include "base/error.h"

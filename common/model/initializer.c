@@ -24,6 +24,7 @@ struct init_config {
 static const struct mst_config_field no_fields[] = {SEED}; // Zeros and Ones take none, but for a seed of older versions
 static const struct mst_config_field constant_fields[] = {FIELD(value, mst_config_number)};
 static const struct mst_config_field identity_fields[] = {FIELD(gain, mst_config_number)};
+static const struct mst_config_field orthogonal_fields[] = {FIELD(gain, mst_config_number), SEED};
 static const struct mst_config_field normal_fields[] = {FIELD(mean, mst_config_number),
                                                         FIELD(stddev, mst_config_number), SEED};
 static const struct mst_config_field uniform_fields[] = {FIELD(minval, mst_config_number),
@@ -52,6 +53,7 @@ static const struct init_class classes[] = {
     {"Ones", "ones", MST_INIT_ONES, 0, 0, 0, FIELDS(no_fields)},
     {"Constant", "constant", MST_INIT_CONSTANT, 0, 0, 0, FIELDS(constant_fields)},
     {"Identity", "identity", MST_INIT_IDENTITY, 0, 0, 0, FIELDS(identity_fields)},
+    {"Orthogonal", "orthogonal", MST_INIT_ORTHOGONAL, 0, 0, 0, FIELDS(orthogonal_fields)},
     {"RandomNormal", "random_normal", MST_INIT_RANDOM_NORMAL, 0, 0, 0, FIELDS(normal_fields)},
     {"RandomUniform", "random_uniform", MST_INIT_RANDOM_UNIFORM, 0, 0, 0, FIELDS(uniform_fields)},
     {"TruncatedNormal", "truncated_normal", MST_INIT_TRUNCATED_NORMAL, 0, 0, 0, FIELDS(normal_fields)},
@@ -71,7 +73,8 @@ static const char *const aliases[][2] = {{"zero", "Zeros"},
                                          {"one", "Ones"},
                                          {"normal", "RandomNormal"},
                                          {"uniform", "RandomUniform"},
-                                         {"IdentityInitializer", "Identity"}};
+                                         {"IdentityInitializer", "Identity"},
+                                         {"OrthogonalInitializer", "Orthogonal"}};
 
 static mst_status find_class(const char *name, const char *path, const struct init_class **out, struct mst_error *err)
 {
@@ -159,6 +162,7 @@ mst_status mst_initializer_parse(const json_t *json, const char *path, struct ms
         out->a = config.value;
         return MST_OK;
     case MST_INIT_IDENTITY:
+    case MST_INIT_ORTHOGONAL:
         out->a = config.gain;
         return MST_OK;
     case MST_INIT_RANDOM_NORMAL:

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "initializer_orthogonal.h"
 
 #include <math.h>
 #include <string.h>
@@ -82,6 +83,11 @@ static double inverse_normal(double p)
     return q < 0 ? -x : x;
 }
 
+static double standard_normal(uint32_t word)
+{
+    return inverse_normal(((double)word + 0.5) * 0x1p-32);
+}
+
 // What a word becomes: offset + width * (unit interval, normal, or normal within two standard deviations).
 struct recipe {
     enum { SAME, UNIFORM, NORMAL, CUT_NORMAL } from;
@@ -91,14 +97,13 @@ struct recipe {
 
 static double to_value(const struct recipe *recipe, uint32_t word)
 {
-    double p = ((double)word + 0.5) * 0x1p-32;
     switch (recipe->from) {
     case UNIFORM:
         return recipe->offset + recipe->width * (double)mst_rng_unit(word);
     case NORMAL:
-        return recipe->offset + recipe->width * inverse_normal(p);
+        return recipe->offset + recipe->width * standard_normal(word);
     case CUT_NORMAL:
-        return recipe->offset + recipe->width * inverse_normal(CUT_LOW + CUT_WIDTH * p);
+        return recipe->offset + recipe->width * inverse_normal(CUT_LOW + CUT_WIDTH * (((double)word + 0.5) * 0x1p-32));
     case SAME:
         break;
     }
@@ -156,6 +161,7 @@ static struct recipe recipe_of(const struct mst_initializer *init, const struct 
         return scaling_of(init, shape);
     case MST_INIT_ZEROS:
     case MST_INIT_IDENTITY:
+    case MST_INIT_ORTHOGONAL:
         break;
     }
     return (struct recipe){SAME, 0.0, 0.0};
@@ -179,6 +185,16 @@ mst_status mst_initializer_check(const struct mst_initializer *init, const struc
     if (init->kind == MST_INIT_IDENTITY && shape->rank != 2)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s: Identity makes matrices only, and this variable has %zu axes",
                         path, (size_t)shape->rank);
+    if (init->kind != MST_INIT_ORTHOGONAL)
+        return MST_OK;
+    size_t n_elements;
+    if (shape->rank < 2)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s: Orthogonal needs two axes at least, and this variable has %zu",
+                        path, (size_t)shape->rank);
+    if (mst_shape_count(shape, &n_elements) != MST_OK || n_elements > MST_ORTHOGONAL_MAX_ELEMENTS)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s: Orthogonal makes matrices of at most %zu elements; use another initializer here", path,
+                        (size_t)MST_ORTHOGONAL_MAX_ELEMENTS);
     return MST_OK;
 }
 
@@ -186,10 +202,14 @@ void mst_initializer_fill(const struct mst_initializer *init, uint64_t seed, con
                           const struct mst_shape *shape, struct mst_initializer_range range, float *out)
 {
     struct recipe recipe = recipe_of(init, shape);
+    // A seed of its own makes equal initializers equal, whatever variable they fill.
+    struct mst_rng_key key =
+        init->has_seed ? mst_rng_key_of(init->seed, "initializer", 1) : mst_rng_key_of(seed, variable, 0);
+    if (init->kind == MST_INIT_ORTHOGONAL) {
+        mst_orthogonal_fill(init->a, key, standard_normal, shape, range, out);
+        return;
+    }
     if (recipe.from != SAME) {
-        // A seed of its own makes equal initializers equal, whatever variable they fill.
-        struct mst_rng_key key =
-            init->has_seed ? mst_rng_key_of(init->seed, "initializer", 1) : mst_rng_key_of(seed, variable, 0);
         fill_random(key, &recipe, range, out);
         return;
     }

@@ -64,6 +64,7 @@ static const char *const all[] = {
     KERAS("Ones", ""),
     KERAS("Constant", "\"value\":0.75"),
     KERAS("Identity", "\"gain\":2.0"),
+    KERAS("Orthogonal", "\"gain\":0.5,\"seed\":null"),
 };
 enum { N_ALL = sizeof all / sizeof all[0] };
 
@@ -328,6 +329,37 @@ static void test_constants(void **state)
     assert_string_equal(err.text, "init: Identity makes matrices only, and this variable has 1 axes");
 }
 
+// Rows or columns, whichever are fewer, are orthogonal and of length `gain`; as Keras, a tensor is a matrix of its last axis.
+static void test_orthogonal(void **state)
+{
+    (void)state;
+    static const struct mst_shape shapes[] = {{2, {60, 13}}, {2, {13, 60}}, {2, {31, 31}}, {3, {4, 5, 7}}, {2, {9, 1}}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        size_t n_columns = shapes[s].dims[shapes[s].rank - 1];
+        size_t n_rows = shapes[s].rank == 3 ? 20 : shapes[s].dims[0];
+        float *q = fill(KERAS("Orthogonal", "\"gain\":3.0,\"seed\":null"), 1, "k", &shapes[s], n_rows * n_columns);
+        bool is_tall = n_rows > n_columns;
+        size_t n = is_tall ? n_columns : n_rows;
+        for (size_t a = 0; a < n; a++) {
+            for (size_t b = 0; b <= a; b++) {
+                double sum = 0;
+                for (size_t i = 0; i < (is_tall ? n_rows : n_columns); i++)
+                    sum += is_tall ? (double)q[i * n_columns + a] * (double)q[i * n_columns + b]
+                                   : (double)q[a * n_columns + i] * (double)q[b * n_columns + i];
+                assert_true(fabs(sum - (a == b ? 9.0 : 0.0)) < 1e-5); // floats of products that add up to 9
+            }
+        }
+        free(q);
+    }
+    struct mst_initializer init = parse("\"orthogonal\"");
+    const struct mst_shape vector = {1, {8}};
+    const struct mst_shape large = {2, {1 << 12, 1 << 11}};
+    struct mst_error err;
+    assert_int_equal(mst_initializer_check(&init, &vector, "init", &err), MST_INVALID_ARGUMENT);
+    assert_int_equal(mst_initializer_check(&init, &large, "init", &err), MST_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.text, "at most 4194304 elements"));
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -355,9 +387,9 @@ static void test_refused(void **state)
         mst_status status;
         const char *words;
     } cases[] = {
-        {"\"orthogonal\"", MST_UNIMPLEMENTED,
-         "init is 'orthogonal', which is not built yet; the initializers built are"},
-        {KERAS("STFT", ""), MST_UNIMPLEMENTED, "init is 'STFT', which is not built yet"},
+        {KERAS("STFT", ""), MST_UNIMPLEMENTED,
+         "init is 'STFT', which is not built yet; the initializers built are Zeros, Ones, Constant, Identity, "
+         "Orthogonal"},
         {KERAS("GlorotUniform", "\"input_axes\":[0],\"output_axes\":[1]"), MST_UNIMPLEMENTED,
          "init.config.input_axes is [0], which is not built yet"},
         {KERAS("GlorotUniform", "\"seed\":1.5"), MST_INVALID_ARGUMENT, "init.config.seed is 1.5"},
@@ -394,7 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_partition), cmocka_unit_test(test_keys),         cmocka_unit_test(test_pinned_bits),
         cmocka_unit_test(test_distributions), cmocka_unit_test(test_independence), cmocka_unit_test(test_constants),
-        cmocka_unit_test(test_names),         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_orthogonal),    cmocka_unit_test(test_names),        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
