@@ -7,6 +7,10 @@ import os
 import resource
 import statistics
 import subprocess
+import time
+
+QUIET_WINDOW_S = 0.5
+QUIET_WAIT_S = 60  # for others to finish before a run; then it is tried anyway
 
 
 class RunFailed(Exception):
@@ -61,6 +65,15 @@ def watched(side):
     return values, max(0.0, foreign / max(total - total_before, 1e-9))
 
 
+def wait_until_quiet(limit):
+    """Returns when others took less than limit for a moment, or after QUIET_WAIT_S."""
+    end = time.monotonic() + QUIET_WAIT_S
+    while time.monotonic() < end:
+        _, foreign = watched(lambda: time.sleep(QUIET_WINDOW_S))
+        if foreign <= limit:
+            return
+
+
 class Pairs:
     """How pairs are run, and what was run."""
 
@@ -73,6 +86,7 @@ class Pairs:
     def run_once(self, name, side):
         """One valid run as {"values", "foreign"}, or None when every try was disturbed."""
         for _ in range(self.tries_a_run):
+            wait_until_quiet(self.foreign_limit)
             values, foreign = watched(side)
             is_void = foreign > self.foreign_limit
             shown = "  ".join(f"{metric} {value:.4g}" for metric, value in values.items())
