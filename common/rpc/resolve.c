@@ -1,6 +1,7 @@
-// The thread is detached and shares a core with the resolver: getaddrinfo cannot be interrupted and may hang for half a
-// minute, and nobody should wait for it at the end of a job. Whoever leaves last frees the core. A lookup that was
-// posted to its loop belongs to the mailbox; `is_cancelled` is written and read on the loop only.
+// The thread shares a core with the resolver: getaddrinfo cannot be interrupted and may hang for half a minute, and
+// nobody should wait for it at the end of a job. So a resolver that goes joins its thread only when that is idle; a busy
+// one is let go and frees the core when it comes back. A lookup that was posted to its loop belongs to the mailbox;
+// `is_cancelled` is written and read on the loop only.
 #include "rpc/resolve.h"
 
 #include "base/alloc.h"
@@ -32,7 +33,10 @@ struct core {
     struct mst_lookup *first; // guarded by lock
     struct mst_lookup **last; // guarded by lock
     bool has_thread;          // guarded by lock
+    bool is_busy;             // guarded by lock: the thread is in getaddrinfo
     bool is_closed;           // guarded by lock: nothing is posted any more
+    bool is_abandoned;        // guarded by lock: closed while busy, the thread frees it
+    pthread_t thread;
 };
 
 struct mst_resolver {
@@ -103,17 +107,21 @@ static void *on_thread(void *arg)
         core->first = lookup->next;
         if (!core->first)
             core->last = &core->first;
+        core->is_busy = true;
         pthread_mutex_unlock(&core->lock);
         fill(lookup, 0);
         pthread_mutex_lock(&core->lock);
+        core->is_busy = false;
         // Under the lock: the loop is there as long as the resolver is not closed.
         if (core->is_closed)
             free_lookup(lookup);
         else
             post(lookup);
     }
+    bool is_mine = core->is_abandoned;
     pthread_mutex_unlock(&core->lock);
-    free_core(core);
+    if (is_mine)
+        free_core(core);
     return NULL;
 }
 
@@ -142,10 +150,16 @@ void mst_resolver_free(struct mst_resolver *resolver)
         core->first = lookup->next;
         free_lookup(lookup);
     }
+    bool is_busy = core->is_abandoned = core->is_busy;
+    pthread_t thread = core->thread;
     bool has_thread = core->has_thread;
     pthread_cond_signal(&core->changed);
     pthread_mutex_unlock(&core->lock);
-    if (!has_thread)
+    if (is_busy)
+        pthread_detach(thread);
+    else if (has_thread)
+        pthread_join(thread, NULL);
+    if (!is_busy)
         free_core(core);
     free(resolver);
 }
@@ -155,12 +169,7 @@ static bool start_thread_locked(struct core *core)
 {
     if (core->has_thread)
         return true;
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_t thread;
-    core->has_thread = pthread_create(&thread, &attributes, on_thread, core) == 0;
-    pthread_attr_destroy(&attributes);
+    core->has_thread = pthread_create(&core->thread, NULL, on_thread, core) == 0;
     return core->has_thread;
 }
 
