@@ -1,7 +1,7 @@
 // The thread shares a core with the resolver: getaddrinfo cannot be interrupted and may hang for half a minute, and
-// nobody should wait for it at the end of a job. So a resolver that goes joins its thread only when that is idle; a busy
-// one is let go and frees the core when it comes back. A lookup that was posted to its loop belongs to the mailbox;
-// `is_cancelled` is written and read on the loop only.
+// nobody should wait for it at the end of a job. So a resolver that goes joins its thread only when that is idle; a
+// busy one is let go and frees the core when it comes back. A lookup that was posted to its loop belongs to the
+// mailbox; `is_cancelled` is written and read on the loop only.
 #include "rpc/resolve.h"
 
 #include "base/alloc.h"
