@@ -17,11 +17,20 @@ class RunFailed(Exception):
     """A side did not deliver: the command failed or printed something else."""
 
 
-def execute(command, timeout, environment=None):
+# Variables that neither side gets: they choose a role, log levels, or the kernels and threads of one side's libraries only
+# (OPENBLAS_CORETYPE=Haswell halves our GEMMs on a processor with AVX-512, and leaves PyTorch's as they are).
+DROPPED_VARIABLES = ("TF_CONFIG", "MUSTER_", "OPENBLAS_", "GOTO_", "OMP_", "KMP_", "MKL_", "ATEN_", "DNNL_", "ONEDNN_")
+
+
+def dropped_variables():
+    """Those that the environment has, "NAME=value" each."""
+    return [f"{name}={value}" for name, value in sorted(os.environ.items())
+            if name.startswith(DROPPED_VARIABLES) and not name.startswith("MUSTER_BENCH")]
+
+
+def execute(command, timeout):
     """Runs a command to its end and returns its standard output; RunFailed says what it printed when it failed."""
-    env = {name: value for name, value in os.environ.items()
-           if name not in ("TF_CONFIG", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MUSTER_LOG")}
-    env.update(environment or {})
+    env = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED_VARIABLES)}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env, check=False,
                               stdin=subprocess.DEVNULL)
