@@ -178,6 +178,25 @@ static int64_t n_bad(void)
     return mst_metric_read(mst_metric_counter("muster_rpc_bad_frames_total", "", NULL));
 }
 
+static void test_no_memory_for_a_connection(void **state)
+{
+    (void)state;
+    struct mst_loop *loop;
+    struct stranger stranger;
+    struct mst_conn *conn;
+    struct mst_error err;
+    int fd;
+    assert_int_equal(mst_loop_new("conn", &loop, NULL), MST_OK);
+    stranger_pair(&stranger, loop, &fd);
+    assert_int_equal(mst_conn_new(loop, fd, "ps-0", &conn, &err), MST_RESOURCE_EXHAUSTED); // MST_FAIL_NTH=1, see main
+    assert_null(conn);
+    assert_non_null(strstr(err.text, "ps-0"));
+    stranger_expect_end(&stranger); // the socket was not left open
+    stranger_close(&stranger);
+    assert_int_equal(mst_conn_new(loop, 99999, "ps-0", &conn, &err), MST_RESOURCE_EXHAUSTED); // no socket at all
+    mst_loop_free(loop);
+}
+
 // ---- messages and bodies ----
 
 static void test_messages_both_ways(void **state)
@@ -396,6 +415,20 @@ static void test_the_peer_closes(void **state)
     stranger_expect_end(&f->stranger);
 }
 
+// A peer that asks, says that it will say no more, and still gets what it asked for.
+static void test_a_half_closed_peer_is_answered(void **state)
+{
+    struct fixture *f = *state;
+    f->on_message = ACT_REPLY;
+    send_frame(f, 1, 0, 0);
+    send_frame(f, 2, 0, 300);
+    shutdown(f->stranger.fd, SHUT_WR);
+    expect_closed(f, MST_UNAVAILABLE, "closed by the peer");
+    assert_int_equal(stranger_read(&f->stranger)->call, 1);
+    assert_int_equal(stranger_read(&f->stranger)->call, 2);
+    stranger_expect_end(&f->stranger);
+}
+
 static void test_the_peer_closes_within_a_frame(void **state)
 {
     struct fixture *f = *state;
@@ -607,7 +640,9 @@ static void test_the_send_timeout_is_of_each_frame(void **state)
 
 int main(void)
 {
+    setenv("MST_FAIL_NTH", "1", 1);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_memory_for_a_connection), // first: it uses up the allocation that fails
         CASE(test_messages_both_ways),
         CASE(test_bodies_go_into_their_sinks),
         CASE(test_a_body_with_a_wrong_crc),
@@ -621,6 +656,7 @@ int main(void)
         CASE(test_another_version_is_answered),
         CASE(test_the_last_word_outlives_unread_bytes),
         CASE(test_the_peer_closes),
+        CASE(test_a_half_closed_peer_is_answered),
         CASE(test_the_peer_closes_within_a_frame),
         CASE(test_a_lost_peer_is_told_from_the_loop),
         CASE(test_closing_releases_and_says_nothing),

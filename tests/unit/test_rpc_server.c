@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -390,6 +391,32 @@ static void test_a_flood_does_not_fill_the_log(void **state)
     close(fd);
 }
 
+static void test_no_descriptors_for_a_while(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit before, none;
+    struct stranger stranger;
+    start(f, 0, 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    join(f, &stranger);
+    int last = dup(0);
+    none = before;
+    none.rlim_cur = (rlim_t)last + 1; // all below are taken, or are by the next line
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    while (dup(0) >= 0)
+        continue;
+    greet(&stranger, "mnist");
+    int64_t refused = n_refused();
+    for (int i = 0; i < 20; i++)
+        mst_loop_poll(f->loop); // cannot accept, and must not spin or die
+    assert_in_range(n_refused() - refused, 1, 2);
+    assert_int_equal(f->n_greeted, 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    expect_reply(&stranger, 1);
+    stranger_close(&stranger);
+    wait_for(f, has_closed, 1);
+}
+
 // ---- handing over, and the end ----
 
 static void test_a_connection_handed_to_another_loop(void **state)
@@ -513,6 +540,7 @@ int main(void)
         CASE(test_what_comes_before_a_greeting),
         CASE(test_too_many_connections),
         CASE(test_a_flood_does_not_fill_the_log),
+        CASE(test_no_descriptors_for_a_while),
         CASE(test_a_connection_handed_to_another_loop),
         CASE(test_the_server_goes),
         CASE(test_a_port_in_use),
