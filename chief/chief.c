@@ -21,7 +21,7 @@ enum {
     GRACE_MS = 500, // after a worker's connection closed, for it to be made again
 };
 
-uint64_t chief_steps_done(const struct mst_chief *chief)
+uint64_t mst_chief_steps_done(const struct mst_chief *chief)
 {
     return chief->coordinator.leases.n_done;
 }
@@ -80,7 +80,7 @@ static void report_epochs(struct mst_chief *chief)
 static bool checkpoint_is_due(const struct mst_chief *chief, uint64_t now_ms)
 {
     const struct mst_job *job = chief->config.job;
-    uint64_t done = chief_steps_done(chief);
+    uint64_t done = mst_chief_steps_done(chief);
     if (done <= chief->checkpoint_step)
         return false;
     if (job->checkpoint_every_steps &&
@@ -97,53 +97,53 @@ static void begin_closing(struct mst_chief *chief)
     report_progress(chief);
     MST_LOG(INFO, "chief", "training done", "steps=%llu torn=%llu",
             (unsigned long long)chief->coordinator.leases.n_done, (unsigned long long)chief->coordinator.leases.n_torn);
-    chief_save(chief, chief_steps_done(chief));
+    mst_chief_save(chief, mst_chief_steps_done(chief));
 }
 
-void chief_advance(struct mst_chief *chief)
+void mst_chief_advance(struct mst_chief *chief)
 {
     if (chief->phase == CHIEF_RUNNING) {
         report_epochs(chief);
         if (mst_coordinator_finished(&chief->coordinator)) {
-            if (!chief_is_saving(chief))
+            if (!mst_chief_is_saving(chief))
                 begin_closing(chief);
-        } else if (!chief_is_saving(chief) && checkpoint_is_due(chief, mst_clock_monotonic_ms())) {
-            chief_save(chief, chief_steps_done(chief));
+        } else if (!mst_chief_is_saving(chief) && checkpoint_is_due(chief, mst_clock_monotonic_ms())) {
+            mst_chief_save(chief, mst_chief_steps_done(chief));
         }
     }
-    chief_answer_parked(chief);
+    mst_chief_answer_parked(chief);
 }
 
-void chief_on_saved(struct mst_chief *chief, mst_status status, const char *text)
+void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *text)
 {
     if (chief->phase != CHIEF_RUNNING && chief->phase != CHIEF_CLOSING)
         return;
     if (status != MST_OK && (chief->phase == CHIEF_CLOSING || status == MST_DATA_LOSS)) {
-        chief_tell(chief, status, text); // NaN in the weights, or no last checkpoint: the job has not succeeded
+        mst_chief_tell(chief, status, text); // NaN in the weights, or no last checkpoint: the job has not succeeded
         return;
     }
     if (status != MST_OK) {
         MST_LOG(ERROR, "chief", "checkpoint failed", "reason=\"%s\" last=%s", text,
                 chief->checkpoint ? chief->checkpoint : "none");
         chief->checkpoint_ms = mst_clock_monotonic_ms();
-        chief->checkpoint_step = chief_steps_done(chief); // tried again when the next one is due
+        chief->checkpoint_step = mst_chief_steps_done(chief); // tried again when the next one is due
     }
     if (chief->phase == CHIEF_CLOSING)
-        chief_close(chief);
+        mst_chief_close(chief);
     else
-        chief_advance(chief);
+        mst_chief_advance(chief);
 }
 
-void chief_set_running(struct mst_chief *chief)
+void mst_chief_set_running(struct mst_chief *chief)
 {
     chief->phase = CHIEF_RUNNING;
-    chief_remove_nonce(chief);
+    mst_chief_remove_nonce(chief);
     chief->checkpoint_ms = mst_clock_monotonic_ms();
-    chief->checkpoint_step = chief_steps_done(chief);
+    chief->checkpoint_step = mst_chief_steps_done(chief);
     MST_LOG(INFO, "chief", "running", "term=%llu steps=%llu of=%llu", (unsigned long long)chief->term,
-            (unsigned long long)chief_steps_done(chief), (unsigned long long)chief->coordinator.leases.n_total);
+            (unsigned long long)mst_chief_steps_done(chief), (unsigned long long)chief->coordinator.leases.n_total);
     mst_progress_write(chief->config.progress_fd, "started", json_object());
-    chief_advance(chief);
+    mst_chief_advance(chief);
 }
 
 // ---- the end ----
@@ -154,7 +154,7 @@ static void tell_servers(struct mst_chief *chief)
     if (chief->are_servers_told)
         return;
     chief->are_servers_told = true;
-    chief_links_finish(chief);
+    mst_chief_links_finish(chief);
 }
 
 // A worker that TF_CONFIG names and that never came may come just now: without a chief it would wait for ever. It has
@@ -165,9 +165,9 @@ static bool is_waiting_for_late(const struct mst_chief *chief)
            mst_membership_n_ever(&chief->coordinator.membership) < chief->config.n_workers;
 }
 
-void chief_check_told(struct mst_chief *chief)
+void mst_chief_check_told(struct mst_chief *chief)
 {
-    if (chief->phase != CHIEF_TELLING || chief_n_worker_conns(chief) > 0 || is_waiting_for_late(chief))
+    if (chief->phase != CHIEF_TELLING || mst_chief_n_worker_conns(chief) > 0 || is_waiting_for_late(chief))
         return;
     tell_servers(chief);
     for (size_t i = 0; i < chief->config.n_ps; i++)
@@ -191,12 +191,12 @@ static void on_telling_too_long(void *arg)
     chief->config.on_end(chief->config.arg, chief->end_status, chief->end_text);
 }
 
-void chief_tell(struct mst_chief *chief, mst_status status, const char *text)
+void mst_chief_tell(struct mst_chief *chief, mst_status status, const char *text)
 {
     if (chief->phase >= CHIEF_TELLING)
         return;
     if (chief->phase == CHIEF_PLACING)
-        chief_remove_nonce(chief);
+        mst_chief_remove_nonce(chief);
     chief->phase = CHIEF_TELLING;
     chief->end_status = status;
     chief->end_text = mst_strdup(text);
@@ -207,13 +207,13 @@ void chief_tell(struct mst_chief *chief, mst_status status, const char *text)
     if (status != MST_OK)
         MST_LOG(ERROR, "chief", "job failed", "status=%s reason=\"%s\" checkpoint=%s", mst_status_name(status), text,
                 chief->checkpoint ? chief->checkpoint : "none");
-    chief_answer_parked(chief);
-    chief_check_told(chief);
+    mst_chief_answer_parked(chief);
+    mst_chief_check_told(chief);
 }
 
 void mst_chief_fail(struct mst_chief *chief, mst_status status, const char *text)
 {
-    chief_tell(chief, status, text);
+    mst_chief_tell(chief, status, text);
 }
 
 // ---- the clock ----
@@ -225,13 +225,13 @@ static void on_tick(void *arg)
     size_t n_dead = mst_coordinator_tick(&chief->coordinator, now_ms);
     if (n_dead > 0)
         MST_LOG(WARN, "chief", "workers declared dead", "n=%zu", n_dead);
-    chief_links_tick(chief, now_ms);
+    mst_chief_links_tick(chief, now_ms);
     if (now_ms - chief->last_beat_ms >= chief->config.job->heartbeat_ms) {
         chief->last_beat_ms = now_ms;
-        chief_links_beat(chief);
+        mst_chief_links_beat(chief);
     }
     if (chief->phase < CHIEF_TELLING)
-        chief_advance(chief);
+        mst_chief_advance(chief);
 }
 
 static void on_progress(void *arg)
@@ -245,7 +245,7 @@ static void describe_wait(const struct mst_chief *chief, char *out, size_t out_b
 {
     out[0] = '\0';
     if (chief->phase == CHIEF_WAITING || chief->phase == CHIEF_PLACING)
-        chief_links_state(chief, out, out_bytes);
+        mst_chief_links_state(chief, out, out_bytes);
     else if (chief->phase == CHIEF_RUNNING && mst_membership_n_live(&chief->coordinator.membership) == 0)
         snprintf(out, out_bytes, "workers: none is there");
 }
@@ -298,13 +298,13 @@ static mst_status set_up(struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_chief_config *config = &chief->config;
     MST_TRY(read_data_header(chief, err));
-    struct mst_server_config server = {.on_greeting = chief_on_greeting, .arg = chief};
+    struct mst_server_config server = {.on_greeting = mst_chief_on_greeting, .arg = chief};
     MST_TRY(mst_server_new(config->control, &server, &chief->server));
     MST_TRY(config->listen_fd >= 0 ? mst_server_listen_fd(chief->server, config->listen_fd, err)
                                    : mst_server_listen(chief->server, config->port, err));
     MST_TRY(mst_loop_new("chief-work", &chief->work, err));
     MST_TRY(mst_loop_thread_start(chief->work, err));
-    return chief_links_new(chief, err);
+    return mst_chief_links_new(chief, err);
 }
 
 mst_status mst_chief_new(const struct mst_chief_config *config, struct mst_chief **out, struct mst_error *err)
@@ -327,7 +327,7 @@ mst_status mst_chief_new(const struct mst_chief_config *config, struct mst_chief
     mst_timer_start_periodic(&chief->tick, tick_ms ? tick_ms : 1);
     mst_timer_start_periodic(&chief->progress, PROGRESS_MS);
     mst_timer_start_periodic(&chief->reminder, REMINDER_MS);
-    chief_links_start(chief);
+    mst_chief_links_start(chief);
     MST_LOG(INFO, "chief", "listening", "port=%u ps=%zu examples=%zu batches=%llu", mst_server_port(chief->server),
             config->n_ps, chief->n_examples, (unsigned long long)chief->coordinator.leases.n_batches);
     *out = chief;
@@ -343,9 +343,9 @@ void mst_chief_free(struct mst_chief *chief)
         mst_loop_thread_join(chief->work);
         mst_loop_free(chief->work);
     }
-    chief_save_free(chief);
-    chief_links_free(chief);
-    chief_workers_free(chief);
+    mst_chief_save_free(chief);
+    mst_chief_links_free(chief);
+    mst_chief_workers_free(chief);
     mst_server_free(chief->server);
     mst_timer_fini(&chief->tick);
     mst_timer_fini(&chief->progress);

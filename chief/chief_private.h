@@ -59,7 +59,7 @@ struct rival {
     uint64_t since_ms;
 };
 
-struct chief_save;
+struct mst_chief_save;
 
 struct mst_chief {
     struct mst_chief_config config;
@@ -86,9 +86,9 @@ struct mst_chief {
     struct mst_timer reminder;
     struct mst_timer telling;
     uint64_t last_beat_ms;
-    struct mst_loop *work;   // a thread of its own: disks, evaluation
-    struct chief_save *save; // under way, or NULL
-    char *checkpoint;        // prefix of the last one, or NULL
+    struct mst_loop *work;       // a thread of its own: disks, evaluation
+    struct mst_chief_save *save; // under way, or NULL
+    char *checkpoint;            // prefix of the last one, or NULL
     uint64_t checkpoint_step;
     uint64_t checkpoint_ms;
     uint64_t first_lease_ns;
@@ -103,46 +103,47 @@ struct mst_chief {
 };
 
 // chief.c
-uint64_t chief_steps_done(const struct mst_chief *chief);
+uint64_t mst_chief_steps_done(const struct mst_chief *chief);
 // Looks at what became possible: epochs over, a checkpoint due, all trained, parked questions answerable.
-void chief_advance(struct mst_chief *chief);
-void chief_set_running(struct mst_chief *chief);
+void mst_chief_advance(struct mst_chief *chief);
+void mst_chief_set_running(struct mst_chief *chief);
 // Tells everybody how it ended, then ends. Once.
-void chief_tell(struct mst_chief *chief, mst_status status, const char *text);
+void mst_chief_tell(struct mst_chief *chief, mst_status status, const char *text);
 // Ends if everybody has been told.
-void chief_check_told(struct mst_chief *chief);
+void mst_chief_check_told(struct mst_chief *chief);
 
 // ps_links.c
-mst_status chief_links_new(struct mst_chief *chief, struct mst_error *err);
-void chief_links_free(struct mst_chief *chief);
-void chief_links_start(struct mst_chief *chief);
-void chief_links_tick(struct mst_chief *chief, uint64_t now_ms);
-void chief_links_beat(struct mst_chief *chief);
-void chief_links_finish(struct mst_chief *chief);
-void chief_links_place(struct mst_chief *chief);
+mst_status mst_chief_links_new(struct mst_chief *chief, struct mst_error *err);
+void mst_chief_links_free(struct mst_chief *chief);
+void mst_chief_links_start(struct mst_chief *chief);
+void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms);
+void mst_chief_links_beat(struct mst_chief *chief);
+void mst_chief_links_finish(struct mst_chief *chief);
+void mst_chief_links_place(struct mst_chief *chief);
 // "ps-1 (DNS not found, 12 s)", or "" when all are up.
-void chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes);
+void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes);
 
 // placing.c
 // Plans, resumes or begins anew, and fills chief->map.
-mst_status chief_make_map(struct mst_chief *chief, struct mst_error *err);
+mst_status mst_chief_make_map(struct mst_chief *chief, struct mst_error *err);
 // Every PS has read it.
-void chief_remove_nonce(struct mst_chief *chief);
+void mst_chief_remove_nonce(struct mst_chief *chief);
 
 // workers.c
-void chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,
-                       const struct mst_msg_greeting *greeting);
-void chief_answer_parked(struct mst_chief *chief);
-void chief_workers_free(struct mst_chief *chief);
-size_t chief_n_worker_conns(const struct mst_chief *chief);
+void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,
+                           const struct mst_msg_greeting *greeting);
+void mst_chief_answer_parked(struct mst_chief *chief);
+void mst_chief_workers_free(struct mst_chief *chief);
+size_t mst_chief_n_worker_conns(const struct mst_chief *chief);
 
 // saving.c
-// Begins a checkpoint of this step unless one is under way; when it is committed (or failed), chief_on_saved is called.
-void chief_save(struct mst_chief *chief, uint64_t step);
-void chief_on_saved(struct mst_chief *chief, mst_status status, const char *text);
-bool chief_is_saving(const struct mst_chief *chief);
-void chief_save_free(struct mst_chief *chief);
+// Begins a checkpoint of this step unless one is under way; when it is committed (or failed), mst_chief_on_saved is
+// called.
+void mst_chief_save(struct mst_chief *chief, uint64_t step);
+void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *text);
+bool mst_chief_is_saving(const struct mst_chief *chief);
+void mst_chief_save_free(struct mst_chief *chief);
 
 // closing.c
 // Evaluates and writes the model directory and result.json, then tells everybody. After the last checkpoint.
-void chief_close(struct mst_chief *chief);
+void mst_chief_close(struct mst_chief *chief);

@@ -89,7 +89,7 @@ static json_t *make_result(struct closing *closing)
     struct mst_result result = {
         .name = chief->config.job->name,
         .status = "finished",
-        .steps = chief_steps_done(chief),
+        .steps = mst_chief_steps_done(chief),
         .epochs = chief->coordinator.leases.n_epochs_done,
         .examples = n_examples_done(chief),
         .seconds = seconds_of(chief->first_lease_ns, chief->trained_ns),
@@ -132,11 +132,11 @@ static void over(void *arg)
     if (status == MST_OK)
         status = write_result(closing);
     if (status == MST_OK) {
-        MST_LOG(INFO, "chief", "job finished", "steps=%llu model=%s", (unsigned long long)chief_steps_done(chief),
+        MST_LOG(INFO, "chief", "job finished", "steps=%llu model=%s", (unsigned long long)mst_chief_steps_done(chief),
                 closing->model_dir);
-        chief_tell(chief, MST_OK, "the job is finished");
+        mst_chief_tell(chief, MST_OK, "the job is finished");
     } else {
-        chief_tell(chief, status, closing->err.text);
+        mst_chief_tell(chief, status, closing->err.text);
     }
     free_closing(closing);
 }
@@ -195,7 +195,7 @@ static void on_stats(void *arg, const struct mst_reply *reply)
         mst_loop_post(closing->chief->work, finish_work, closing);
 }
 
-void chief_close(struct mst_chief *chief)
+void mst_chief_close(struct mst_chief *chief)
 {
     struct closing *closing = mst_alloc(sizeof *closing + chief->config.n_ps * sizeof closing->parts[0]);
     closing->chief = chief;

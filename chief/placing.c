@@ -94,7 +94,7 @@ static mst_status resume(struct mst_chief *chief, struct mst_error *err)
     MST_TRY(read_iterations(chief->restore_prefix, &chief->n_steps_resumed, err));
     mst_coordinator_skip(&chief->coordinator, chief->n_steps_resumed);
     chief->checkpoint = mst_strdup(chief->restore_prefix);
-    chief->n_steps_resumed = chief_steps_done(chief);
+    chief->n_steps_resumed = mst_chief_steps_done(chief);
     MST_LOG(INFO, "chief", "resuming", "prefix=%s steps=%llu", chief->restore_prefix,
             (unsigned long long)chief->n_steps_resumed);
     return MST_OK;
@@ -110,14 +110,14 @@ static mst_status write_nonce(struct mst_chief *chief, struct mst_error *err)
     return mst_disk_write(chief->nonce_path, (struct mst_bytes){chief->nonce, strlen(chief->nonce)}, err);
 }
 
-void chief_remove_nonce(struct mst_chief *chief)
+void mst_chief_remove_nonce(struct mst_chief *chief)
 {
     struct mst_error err;
     if (chief->nonce_path && mst_disk_remove(chief->nonce_path, &err) != MST_OK)
         MST_LOG(DEBUG, "chief", "leftover", "reason=\"%s\"", err.text);
 }
 
-mst_status chief_make_map(struct mst_chief *chief, struct mst_error *err)
+mst_status mst_chief_make_map(struct mst_chief *chief, struct mst_error *err)
 {
     MST_TRY(make_plan(chief, err));
     fill_shards(chief);

@@ -41,7 +41,7 @@ static void lose_ps(struct mst_chief *chief, const struct ps_link *link, const c
     struct mst_error err;
     mst_status status =
         mst_fail(&err, MST_UNAVAILABLE, "ps-%u was lost (%s), and nothing replaces it yet", link->index, why);
-    chief_tell(chief, status, err.text);
+    mst_chief_tell(chief, status, err.text);
 }
 
 static void on_placed(void *arg, const struct mst_reply *reply)
@@ -53,14 +53,14 @@ static void on_placed(void *arg, const struct mst_reply *reply)
     if (reply->status != MST_OK) {
         if (mst_status_is_retryable(reply->status))
             return; // the link broke: placed again when it is up
-        chief_tell(chief, reply->status, reply->text);
+        mst_chief_tell(chief, reply->status, reply->text);
         return;
     }
     link->is_placed = true;
     for (size_t i = 0; i < chief->config.n_ps; i++)
         if (!chief->links[i].is_placed)
             return;
-    chief_set_running(chief);
+    mst_chief_set_running(chief);
 }
 
 static void place(struct ps_link *link)
@@ -70,7 +70,7 @@ static void place(struct ps_link *link)
     CALL(link, MAP, map, &map, PLACE_MS, on_placed);
 }
 
-void chief_links_place(struct mst_chief *chief)
+void mst_chief_links_place(struct mst_chief *chief)
 {
     for (size_t i = 0; i < chief->config.n_ps; i++)
         place(&chief->links[i]);
@@ -109,11 +109,11 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
         chief->term = 1;
     chief->phase = CHIEF_PLACING;
     struct mst_error err;
-    mst_status status = chief_make_map(chief, &err);
+    mst_status status = mst_chief_make_map(chief, &err);
     if (status == MST_OK)
-        chief_links_place(chief);
+        mst_chief_links_place(chief);
     else
-        chief_tell(chief, status, err.text);
+        mst_chief_tell(chief, status, err.text);
 }
 
 static void on_down(void *arg, struct mst_peer *peer, mst_status status, const char *text)
@@ -122,7 +122,7 @@ static void on_down(void *arg, struct mst_peer *peer, mst_status status, const c
     if (link->chief->phase >= CHIEF_TELLING) {
         link->is_told = true;
         mst_peer_stop(peer);
-        chief_check_told(link->chief);
+        mst_chief_check_told(link->chief);
         return;
     }
     MST_LOG(WARN, "chief", "parameter server lost", "ps=%u status=%s reason=\"%s\"", link->index,
@@ -134,7 +134,7 @@ static void on_refused(void *arg, struct mst_peer *peer, mst_status status, cons
     struct ps_link *link = arg;
     (void)peer;
     link->is_told = true;
-    chief_tell(link->chief, status, text);
+    mst_chief_tell(link->chief, status, text);
 }
 
 static const struct mst_peer_events peer_events = {on_greet, on_up, on_down, on_refused};
@@ -150,7 +150,7 @@ static void on_beat(void *arg, const struct mst_reply *reply)
         lose_ps(link->chief, link, "it does not answer heartbeats");
 }
 
-void chief_links_beat(struct mst_chief *chief)
+void mst_chief_links_beat(struct mst_chief *chief)
 {
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
@@ -174,7 +174,7 @@ static void take_fence(struct ps_link *link, const struct mst_msg_fence_reply *r
         MST_LOG(WARN, "chief", "worker fenced", "worker=%u number=%llu done=%llu torn=%llu returned=%llu",
                 link->fence.worker, (unsigned long long)link->fence.number, (unsigned long long)revoked.n_done,
                 (unsigned long long)revoked.n_torn, (unsigned long long)revoked.n_returned);
-        chief_advance(chief);
+        mst_chief_advance(chief);
     }
     free(marks);
 }
@@ -207,7 +207,7 @@ static void send_fences(struct mst_chief *chief)
     }
 }
 
-void chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
+void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
 {
     (void)now_ms;
     if (chief->phase < CHIEF_PLACING || chief->phase >= CHIEF_TELLING)
@@ -224,7 +224,7 @@ void chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
     send_fences(chief);
 }
 
-void chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes)
+void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes)
 {
     size_t used = 0;
     out[0] = '\0';
@@ -252,10 +252,10 @@ static void on_told(void *arg, const struct mst_reply *reply)
     (void)reply; // told, or beyond reach
     link->is_told = true;
     mst_peer_stop(link->peer);
-    chief_check_told(link->chief);
+    mst_chief_check_told(link->chief);
 }
 
-void chief_links_finish(struct mst_chief *chief)
+void mst_chief_links_finish(struct mst_chief *chief)
 {
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
@@ -271,7 +271,7 @@ void chief_links_finish(struct mst_chief *chief)
 
 // ---- making and freeing ----
 
-mst_status chief_links_new(struct mst_chief *chief, struct mst_error *err)
+mst_status mst_chief_links_new(struct mst_chief *chief, struct mst_error *err)
 {
     chief->links = mst_alloc_array(chief->config.n_ps, sizeof *chief->links);
     for (size_t i = 0; i < chief->config.n_ps; i++) {
@@ -290,13 +290,13 @@ mst_status chief_links_new(struct mst_chief *chief, struct mst_error *err)
     return MST_OK;
 }
 
-void chief_links_start(struct mst_chief *chief)
+void mst_chief_links_start(struct mst_chief *chief)
 {
     for (size_t i = 0; i < chief->config.n_ps; i++)
         mst_peer_start(chief->links[i].peer);
 }
 
-void chief_links_free(struct mst_chief *chief)
+void mst_chief_links_free(struct mst_chief *chief)
 {
     for (size_t i = 0; chief->links && i < chief->config.n_ps; i++)
         mst_peer_free(chief->links[i].peer);

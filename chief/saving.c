@@ -14,11 +14,11 @@ enum { SAVE_MS = 600000 }; // a PS's part on a slow disk
 
 // The argument of one PS's answer.
 struct save_part {
-    struct chief_save *save;
+    struct mst_chief_save *save;
     struct ps_link *link;
 };
 
-struct chief_save {
+struct mst_chief_save {
     struct mst_chief *chief;
     uint64_t step;
     struct mst_checkpoint_writer *writer;
@@ -30,12 +30,12 @@ struct chief_save {
     struct save_part parts[]; // by PS; here, so that they go also when no answer comes any more
 };
 
-bool chief_is_saving(const struct mst_chief *chief)
+bool mst_chief_is_saving(const struct mst_chief *chief)
 {
     return chief->save != NULL;
 }
 
-void chief_save_free(struct mst_chief *chief)
+void mst_chief_save_free(struct mst_chief *chief)
 {
     if (!chief->save)
         return;
@@ -44,7 +44,7 @@ void chief_save_free(struct mst_chief *chief)
     chief->save = NULL;
 }
 
-static void over(struct chief_save *save)
+static void over(struct mst_chief_save *save)
 {
     struct mst_chief *chief = save->chief;
     mst_status status = save->status;
@@ -62,7 +62,7 @@ static void over(struct chief_save *save)
     }
     chief->save = NULL;
     free(save);
-    chief_on_saved(chief, status, err.text);
+    mst_chief_on_saved(chief, status, err.text);
 }
 
 static void on_committed(void *arg)
@@ -73,7 +73,7 @@ static void on_committed(void *arg)
 // On the work thread.
 static void commit(void *arg)
 {
-    struct chief_save *save = arg;
+    struct mst_chief_save *save = arg;
     int64_t iterations = (int64_t)save->n_updates;
     struct mst_checkpoint_value value = {.tensor = {.name = "iterations", .type = MST_TF_INT64}, .data = &iterations};
     save->status = mst_checkpoint_write(save->writer, &value, 1, &save->err);
@@ -85,7 +85,7 @@ static void commit(void *arg)
     mst_loop_post(save->chief->config.control, on_committed, save);
 }
 
-static mst_status add_entry(struct chief_save *save, const struct ps_link *link,
+static mst_status add_entry(struct mst_chief_save *save, const struct ps_link *link,
                             const struct mst_msg_bundle_entry *entry)
 {
     struct mst_bundle_tensor tensor = {.name = entry->name, .type = (enum mst_tf_type)entry->dtype};
@@ -105,7 +105,7 @@ static mst_status add_entry(struct chief_save *save, const struct ps_link *link,
 
 static void take_part(struct save_part *part, const struct mst_reply *reply)
 {
-    struct chief_save *save = part->save;
+    struct mst_chief_save *save = part->save;
     if (reply->status != MST_OK) {
         save->status =
             mst_fail(&save->err, reply->status, "ps-%u did not write its part: %s", part->link->index, reply->text);
@@ -125,7 +125,7 @@ static void take_part(struct save_part *part, const struct mst_reply *reply)
 static void on_part(void *arg, const struct mst_reply *reply)
 {
     struct save_part *part = arg;
-    struct chief_save *save = part->save;
+    struct mst_chief_save *save = part->save;
     if (save->status == MST_OK)
         take_part(part, reply);
     if (--save->n_waiting > 0)
@@ -141,10 +141,10 @@ static void on_part(void *arg, const struct mst_reply *reply)
     over(save);
 }
 
-void chief_save(struct mst_chief *chief, uint64_t step)
+void mst_chief_save(struct mst_chief *chief, uint64_t step)
 {
-    struct chief_save *save = mst_alloc(sizeof *save + chief->config.n_ps * sizeof save->parts[0]);
-    *save = (struct chief_save){.chief = chief, .step = step, .n_updates = UINT64_MAX};
+    struct mst_chief_save *save = mst_alloc(sizeof *save + chief->config.n_ps * sizeof save->parts[0]);
+    *save = (struct mst_chief_save){.chief = chief, .step = step, .n_updates = UINT64_MAX};
     save->began_ms = mst_clock_monotonic_ms();
     chief->save = save;
     size_t n_shards = chief->config.n_ps + 1; // the last one is the chief's own

@@ -167,7 +167,7 @@ static bool hold_no_longer(const struct parked *parked, struct mst_conn *conn, c
     return true;
 }
 
-void chief_answer_parked(struct mst_chief *chief)
+void mst_chief_answer_parked(struct mst_chief *chief)
 {
     for (struct parked **at = &chief->parked; *at;) {
         struct parked *parked = *at;
@@ -208,7 +208,7 @@ static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message 
     if (!try_lease(chief, conn, message, &ask))
         park(chief, from, message, &ask);
     if (chief->phase < CHIEF_TELLING)
-        chief_advance(chief);
+        mst_chief_advance(chief);
 }
 
 static void on_map(void *arg, struct mst_conn *conn, const struct mst_message *message)
@@ -267,7 +267,7 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
                                                                                            : MST_JOB_FAILED,
                                                 .status = (uint32_t)chief->end_status,
                                                 .text = is_over ? chief->end_text : NULL,
-                                                .step = chief_steps_done(chief)};
+                                                .step = mst_chief_steps_done(chief)};
         REPLY(conn, message, heartbeat_reply, &reply);
     }
     mst_arena_fini(&arena);
@@ -289,7 +289,7 @@ static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message
         struct mst_msg_finish_reply reply = {0};
         REPLY(conn, message, finish_reply, &reply);
         if (finish.status != MST_OK)
-            chief_tell(chief, (mst_status)finish.status, finish.text);
+            mst_chief_tell(chief, (mst_status)finish.status, finish.text);
     }
     mst_arena_fini(&arena);
 }
@@ -321,7 +321,7 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
         mst_membership_lost(&chief->coordinator.membership, closed->worker, closed->number, mst_clock_monotonic_ms());
     }
     free(closed);
-    chief_check_told(chief);
+    mst_chief_check_told(chief);
 }
 
 static void refuse(struct mst_conn *conn, const struct mst_message *message, mst_status status, const char *text)
@@ -380,8 +380,8 @@ static void admit(struct mst_chief *chief, struct mst_conn *conn, const struct m
     mst_service_attach(&service, worker, conn);
 }
 
-void chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,
-                       const struct mst_msg_greeting *greeting)
+void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,
+                           const struct mst_msg_greeting *greeting)
 {
     struct mst_chief *chief = arg;
     struct mst_error err;
@@ -405,7 +405,7 @@ void chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_messag
         refuse_rival(chief, conn, message, greeting);
 }
 
-size_t chief_n_worker_conns(const struct mst_chief *chief)
+size_t mst_chief_n_worker_conns(const struct mst_chief *chief)
 {
     size_t n = 0;
     for (const struct worker_conn *conn = chief->workers; conn; conn = conn->next)
@@ -413,7 +413,7 @@ size_t chief_n_worker_conns(const struct mst_chief *chief)
     return n;
 }
 
-void chief_workers_free(struct mst_chief *chief)
+void mst_chief_workers_free(struct mst_chief *chief)
 {
     while (chief->parked) {
         struct parked *parked = chief->parked;

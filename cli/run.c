@@ -238,25 +238,25 @@ static mst_status start_ps(struct run *run, struct mst_error *err)
 static mst_status start_chief(struct run *run, struct mst_error *err)
 {
     bool is_local = run->cluster->role == MST_ROLE_LOCAL;
-    struct mst_chief_config config = {.identity = &run->chief_identity,
-                                      .job = run->context->job,
-                                      .model_text = mst_buf_view(&run->context->model_text),
-                                      .model = run->context->model,
-                                      .compile = &run->context->compile,
-                                      .optimizer = run->context->optimizer,
-                                      .control = run->control,
-                                      .resolver = run->resolver,
-                                      .ps_addresses = run->ps_addresses,
-                                      .n_ps = run->n_ps,
-                                      .n_workers = run->cluster->jobs[MST_ROLE_WORKER].n_tasks + run->cluster->has_master,
-                                      .bucket_max_bytes = is_local ? UINT64_MAX : MST_BUCKET_MAX_BYTES,
-                                      .listen_fd = run->options->listen_fd,
-                                      .progress_fd = run->options->progress_fd,
-                                      .started_ns = run->started_ns,
-                                      .n_threads =
-                                          run->options->n_threads ? run->options->n_threads : mst_cpus_usable(),
-                                      .on_end = on_role_end,
-                                      .arg = run};
+    struct mst_chief_config config = {
+        .identity = &run->chief_identity,
+        .job = run->context->job,
+        .model_text = mst_buf_view(&run->context->model_text),
+        .model = run->context->model,
+        .compile = &run->context->compile,
+        .optimizer = run->context->optimizer,
+        .control = run->control,
+        .resolver = run->resolver,
+        .ps_addresses = run->ps_addresses,
+        .n_ps = run->n_ps,
+        .n_workers = run->cluster->jobs[MST_ROLE_WORKER].n_tasks + run->cluster->has_master,
+        .bucket_max_bytes = is_local ? UINT64_MAX : MST_BUCKET_MAX_BYTES,
+        .listen_fd = run->options->listen_fd,
+        .progress_fd = run->options->progress_fd,
+        .started_ns = run->started_ns,
+        .n_threads = run->options->n_threads ? run->options->n_threads : mst_cpus_usable(),
+        .on_end = on_role_end,
+        .arg = run};
     run->chief_identity = identity_of(run, MST_PEER_CHIEF, run->cluster->index, run->cluster->address);
     MST_TRY(own_port(run, &config.port, err));
     MST_TRY(mst_chief_new(&config, &run->chief, err));

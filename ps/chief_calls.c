@@ -60,7 +60,7 @@ static void on_visit(void *arg)
 
 static void start_gather(struct gather *gather, struct control_conn *control, const struct mst_message *message)
 {
-    gather->late = ps_late_call(control, message);
+    gather->late = mst_ps_late_call(control, message);
     gather->status = MST_OK;
     post(control->ps->config.data_loops[0], on_visit, gather);
 }
@@ -71,10 +71,10 @@ static void start_gather(struct gather *gather, struct control_conn *control, co
         mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
         mst_status encoded_ = mst_msg_##name##_encode(reply, &meta_);                                                  \
         if (encoded_ == MST_OK) {                                                                                      \
-            ps_answer(late, &meta_);                                                                                   \
+            mst_ps_answer(late, &meta_);                                                                               \
         } else {                                                                                                       \
             mst_buf_fini(&meta_);                                                                                      \
-            ps_answer_error(late, encoded_, "the answer does not fit a frame");                                        \
+            mst_ps_answer_error(late, encoded_, "the answer does not fit a frame");                                    \
         }                                                                                                              \
     } while (0)
 
@@ -107,8 +107,8 @@ static void done_map(struct gather *gather)
 {
     struct mst_ps *ps = gather->late.ps;
     if (gather->status != MST_OK) {
-        ps_answer_error(&gather->late, gather->status, gather->err.text);
-        ps_end(ps, gather->status, gather->err.text);
+        mst_ps_answer_error(&gather->late, gather->status, gather->err.text);
+        mst_ps_end(ps, gather->status, gather->err.text);
     } else {
         if (ps->phase == PS_BUILDING)
             ps->phase = PS_SERVING;
@@ -144,11 +144,11 @@ static mst_status check_nonce(const struct mst_msg_map *map, struct mst_error *e
 static mst_status accept_map(struct mst_ps *ps, const struct mst_message *message, struct mst_error *err)
 {
     MST_TRY(mst_msg_map_decode(message->meta, &ps->map_arena, &ps->map, err));
-    MST_TRY(ps_check_term(ps, ps->map.term, err));
+    MST_TRY(mst_ps_check_term(ps, ps->map.term, err));
     return check_nonce(&ps->map, err);
 }
 
-void ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message)
+void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct control_conn *control = arg;
     struct mst_ps *ps = control->ps;
@@ -156,7 +156,7 @@ void ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *messa
         // The chief's link broke after it had sent the map: the same chief is answered again once the buckets are
         // there.
         struct mst_msg_map_reply reply = {ps->map.term, ps->map.epoch, ps->n_bytes};
-        struct late_call late = ps_late_call(control, message);
+        struct late_call late = mst_ps_late_call(control, message);
         if (ps->phase == PS_SERVING)
             ANSWER(&late, map_reply, &reply);
         else
@@ -224,7 +224,7 @@ static void done_fence(struct gather *gather)
     release_fence(gather);
 }
 
-void ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message)
+void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct control_conn *control = arg;
     struct fence *fence = mst_alloc(sizeof *fence);
@@ -234,7 +234,7 @@ void ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *mes
     mst_status status = mst_msg_fence_decode(message->meta, &arena, &fence->fence, &err);
     mst_arena_fini(&arena); // it holds no texts or arrays
     if (status == MST_OK)
-        status = ps_check_term(control->ps, fence->fence.term, &err);
+        status = mst_ps_check_term(control->ps, fence->fence.term, &err);
     if (status == MST_OK && fence->fence.worker >= MST_WORKERS_MAX)
         status = mst_fail(&err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", fence->fence.worker,
                           MST_WORKERS_MAX);
@@ -347,7 +347,7 @@ static void on_written(void *arg)
     if (save->gather.status == MST_OK)
         answer_save(save);
     else
-        ps_answer_error(&save->gather.late, save->gather.status, save->gather.err.text);
+        mst_ps_answer_error(&save->gather.late, save->gather.status, save->gather.err.text);
     release_save(&save->gather);
 }
 
@@ -376,7 +376,7 @@ static void done_save(struct gather *gather)
     post(gather->late.ps->writer, write_shard, gather);
 }
 
-void ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message)
+void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct control_conn *control = arg;
     struct mst_ps *ps = control->ps;
@@ -386,7 +386,7 @@ void ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *mess
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_save_decode(message->meta, &arena, &meta, &err);
     if (status == MST_OK)
-        status = ps_check_term(ps, meta.term, &err);
+        status = mst_ps_check_term(ps, meta.term, &err);
     if (status == MST_OK && ps->phase != PS_SERVING)
         status = mst_fail(&err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
     if (status != MST_OK) {
@@ -457,7 +457,7 @@ static void done_stats(struct gather *gather)
     release_stats(gather);
 }
 
-void ps_on_stats(void *arg, struct mst_conn *conn, const struct mst_message *message)
+void mst_ps_on_stats(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     (void)conn;
     struct stats *stats = mst_alloc(sizeof *stats);

@@ -15,9 +15,9 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
 static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
 static const struct mst_handler chief_handlers[] = {
-    {MST_METHOD_HEARTBEAT, NULL, on_heartbeat}, {MST_METHOD_MAP, NULL, ps_on_map},
-    {MST_METHOD_FENCE, NULL, ps_on_fence},      {MST_METHOD_SAVE, NULL, ps_on_save},
-    {MST_METHOD_STATS, NULL, ps_on_stats},      {MST_METHOD_FINISH, NULL, on_finish},
+    {MST_METHOD_HEARTBEAT, NULL, on_heartbeat}, {MST_METHOD_MAP, NULL, mst_ps_on_map},
+    {MST_METHOD_FENCE, NULL, mst_ps_on_fence},  {MST_METHOD_SAVE, NULL, mst_ps_on_save},
+    {MST_METHOD_STATS, NULL, mst_ps_on_stats},  {MST_METHOD_FINISH, NULL, on_finish},
 };
 
 static void on_control_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
@@ -56,7 +56,7 @@ static struct control_conn *add_control(struct mst_ps *ps, struct mst_conn *conn
 
 // ---- calls that are answered later ----
 
-struct late_call ps_late_call(const struct control_conn *control, const struct mst_message *message)
+struct late_call mst_ps_late_call(const struct control_conn *control, const struct mst_message *message)
 {
     return (struct late_call){control->ps, control->id, message->method, message->call};
 }
@@ -69,7 +69,7 @@ static struct mst_conn *conn_of(const struct late_call *late)
     return NULL;
 }
 
-void ps_answer(const struct late_call *late, struct mst_buf *meta)
+void mst_ps_answer(const struct late_call *late, struct mst_buf *meta)
 {
     struct mst_conn *conn = conn_of(late);
     struct mst_message message = {.method = late->method, .call = late->call};
@@ -78,7 +78,7 @@ void ps_answer(const struct late_call *late, struct mst_buf *meta)
     mst_buf_fini(meta);
 }
 
-void ps_answer_error(const struct late_call *late, mst_status status, const char *text)
+void mst_ps_answer_error(const struct late_call *late, mst_status status, const char *text)
 {
     struct mst_conn *conn = conn_of(late);
     struct mst_message message = {.method = late->method, .call = late->call};
@@ -140,7 +140,7 @@ static void adopt_chief(struct mst_ps *ps, struct mst_conn *conn, const struct m
             conn, message, MST_ABORTED,
             "the job was begun by a chief that is gone; start all processes again (with checkpoint.resume to "
             "go on from the last checkpoint)");
-        ps_end(ps, MST_UNAVAILABLE, "the chief was lost and came back without the state of the job");
+        mst_ps_end(ps, MST_UNAVAILABLE, "the chief was lost and came back without the state of the job");
         return;
     }
     ps->chief = conn;
@@ -212,7 +212,7 @@ static void on_greeting(void *arg, struct mst_conn *conn, const struct mst_messa
 
 // ---- the chief's small calls ----
 
-mst_status ps_check_term(const struct mst_ps *ps, uint64_t term, struct mst_error *err)
+mst_status mst_ps_check_term(const struct mst_ps *ps, uint64_t term, struct mst_error *err)
 {
     if (term < ps->chief_term)
         return mst_fail(err, MST_ABORTED, "term %llu is over, ps-%u follows term %llu", (unsigned long long)term,
@@ -259,14 +259,14 @@ static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message
         if (mst_msg_finish_reply_encode(&reply, &meta) == MST_OK)
             mst_conn_reply(conn, message, mst_buf_view(&meta), NULL);
         mst_buf_fini(&meta);
-        ps_end(ps, (mst_status)finish.status, finish.text);
+        mst_ps_end(ps, (mst_status)finish.status, finish.text);
     }
     mst_arena_fini(&arena);
 }
 
 // ---- beginning and end ----
 
-void ps_end(struct mst_ps *ps, mst_status status, const char *text)
+void mst_ps_end(struct mst_ps *ps, mst_status status, const char *text)
 {
     if (ps->phase == PS_ENDED)
         return;
@@ -282,7 +282,7 @@ static void on_chief_lost(void *arg)
     struct mst_error err;
     mst_status status = mst_fail(&err, MST_UNAVAILABLE, "the chief (%s) was lost and did not come back within %llu ms",
                                  ps->chief_address, (unsigned long long)ps->config.lease_ms);
-    ps_end(ps, status, err.text);
+    mst_ps_end(ps, status, err.text);
 }
 
 static void on_reminder(void *arg)

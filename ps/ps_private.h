@@ -46,15 +46,15 @@ struct late_call {
     uint64_t call;
 };
 
-void ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message);
-void ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message);
-void ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message);
-void ps_on_stats(void *arg, struct mst_conn *conn, const struct mst_message *message);
+void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message);
+void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message);
+void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message);
+void mst_ps_on_stats(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
-struct late_call ps_late_call(const struct control_conn *control, const struct mst_message *message);
+struct late_call mst_ps_late_call(const struct control_conn *control, const struct mst_message *message);
 // Answers a late call, if its connection is still there. meta is released.
-void ps_answer(const struct late_call *late, struct mst_buf *meta);
-void ps_answer_error(const struct late_call *late, mst_status status, const char *text);
+void mst_ps_answer(const struct late_call *late, struct mst_buf *meta);
+void mst_ps_answer_error(const struct late_call *late, mst_status status, const char *text);
 // The term of a call of the chief: an older chief than the one we follow is refused.
-mst_status ps_check_term(const struct mst_ps *ps, uint64_t term, struct mst_error *err);
-void ps_end(struct mst_ps *ps, mst_status status, const char *text);
+mst_status mst_ps_check_term(const struct mst_ps *ps, uint64_t term, struct mst_error *err);
+void mst_ps_end(struct mst_ps *ps, mst_status status, const char *text);

@@ -1,7 +1,5 @@
 #include "base/alloc.h"
 
-#include "base/error.h"
-
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>

@@ -1,27 +1,38 @@
 #include "base/cpus.h"
 
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+enum { LINE_BYTES = 64 };
+
+// The first line of a small file; false if there is none.
+static bool read_line(const char *path, char line[LINE_BYTES])
+{
+    FILE *file = fopen(path, "re");
+    bool is_there = file && fgets(line, LINE_BYTES, file);
+    if (file)
+        fclose(file);
+    return is_there;
+}
 
 // CPUs of the quota, rounded up; 0 if there is none.
 static size_t quota_of(const char *path_of_quota, const char *path_of_period)
 {
-    long long quota = 0;
-    long long period = 0;
-    FILE *file = fopen(path_of_quota, "re");
-    if (!file)
+    char line[LINE_BYTES];
+    char *rest;
+    if (!read_line(path_of_quota, line))
         return 0;
-    // v2 keeps both in one file ("max 100000" when there is no limit); v1 in two, with -1 for no limit.
-    int n = path_of_period ? fscanf(file, "%lld", &quota) + 1 : fscanf(file, "%lld %lld", &quota, &period);
-    fclose(file);
+    // v2 keeps both in one file ("max 100000" when there is no limit, which is no number: 0); v1 in two, -1 for no limit.
+    long long quota = strtoll(line, &rest, 10);
     if (path_of_period) {
-        file = fopen(path_of_period, "re");
-        if (!file)
+        if (!read_line(path_of_period, line))
             return 0;
-        n = fscanf(file, "%lld", &period) == 1 ? n : 0;
-        fclose(file);
+        rest = line;
     }
-    if (n != 2 || quota <= 0 || period <= 0)
+    long long period = strtoll(rest, NULL, 10);
+    if (quota <= 0 || period <= 0)
         return 0;
     return (size_t)((quota + period - 1) / period);
 }

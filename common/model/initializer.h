@@ -71,7 +71,8 @@ MST_MUST_USE mst_status mst_initializer_check(const struct mst_initializer *init
 /** Writes the initial values of a range of the variable's elements (row-major).
  *  Shape:  out (range.n); shape is that of the whole variable
  *  Owner:  borrows all
- *  Cost:   O(n), about 10 ns an element (truncated normals 25 ns), no allocation; orthogonal: the whole matrix in double,
+ *  Cost:   O(n), about 10 ns an element (truncated normals 25 ns), no allocation; orthogonal: the whole matrix in
+ *          double,
  *          whatever the range, and a QR decomposition of it (784 by 300: 0.1 s) */
 void mst_initializer_fill(const struct mst_initializer *init, uint64_t seed, const char *variable,
                           const struct mst_shape *shape, struct mst_initializer_range range, float *out);

@@ -1,9 +1,11 @@
-// Q of a QR decomposition of a normal matrix, with the signs that make R's diagonal positive, which is what Gram-Schmidt
-// gives. Each column is orthogonalised twice against those before it: once leaves errors that grow with the condition
-// number, twice does not (Giraud et al. 2005). All in double, in a fixed order, so the bits are the same everywhere.
+// Q of a QR decomposition of a normal matrix, with the signs that make R's diagonal positive, which is what
+// Gram-Schmidt gives. Each column is orthogonalised twice against those before it: once leaves errors that grow with
+// the condition number, twice does not (Giraud et al. 2005). All in double, in a fixed order, so the bits are the same
+// everywhere.
 #include "initializer_orthogonal.h"
 
 #include "base/alloc.h"
+#include "base/error.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -54,6 +56,7 @@ void mst_orthogonal_fill(double gain, struct mst_rng_key key, double (*normal_of
 {
     size_t n_rows = mst_orthogonal_n_rows(shape);
     size_t n_columns = shape->dims[shape->rank - 1];
+    MST_ASSERT(n_columns > 0); // no axis of a variable is empty
     size_t length = n_rows > n_columns ? n_rows : n_columns;
     size_t n_vectors = n_rows > n_columns ? n_columns : n_rows;
     double *q = mst_alloc_array(n_rows * n_columns, sizeof *q);

@@ -45,9 +45,10 @@ bool mst_failed_calls_tell(struct mst_failed_calls *calls)
             call->on_reply(call->arg, &reply);
         free_call(call);
     }
-    if (!gone)
-        calls->gone = NULL;
-    return !gone;
+    if (gone)
+        return false;
+    calls->gone = NULL;
+    return true;
 }
 
 static void on_due(void *arg)

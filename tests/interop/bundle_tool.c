@@ -115,8 +115,10 @@ static void list(const struct mst_bundle *bundle)
 static void read_tensor(const struct mst_bundle *bundle, int argc, char **argv)
 {
     const struct mst_bundle_entry *entry = mst_bundle_find(bundle, argv[3]);
-    if (!entry)
+    if (!entry) {
         check(mst_fail(&error, MST_NOT_FOUND, "no tensor %s", argv[3]));
+        return;
+    }
     size_t bytes = (size_t)entry->size_bytes;
     uint64_t n_rows = argc > 5 ? strtoull(argv[5], NULL, 10) : 0;
     if (argc > 5)

@@ -68,8 +68,7 @@ void chief_receive(struct world *w, const struct message *m)
 
 static enum mst_push_verdict admit(struct world *w, struct sim_bucket *bucket, const struct message *m)
 {
-    enum mst_push_verdict verdict =
-        mst_client_table_admit(&bucket->clients, m->worker, m->push.number, m->push.step);
+    enum mst_push_verdict verdict = mst_client_table_admit(&bucket->clients, m->worker, m->push.number, m->push.step);
     if (w->plant == PLANT_NO_CLIENT_TABLE && verdict != MST_PUSH_REFUSED_FENCED)
         return MST_PUSH_APPLY;
     if (w->plant == PLANT_REPEAT_APPLIED && verdict == MST_PUSH_REPEAT)
@@ -152,8 +151,7 @@ void worker_start(struct world *w, size_t index)
     *worker = (struct sim_worker){.is_alive = true};
     worker->incarnation = 1 + world_draw(w, UINT64_MAX - 1);
     mst_session_init(&worker->session, w->n_buckets);
-    struct message tick = {
-        .kind = M_TICK, .to = world_worker_node(w, index), .incarnation = worker->incarnation};
+    struct message tick = {.kind = M_TICK, .to = world_worker_node(w, index), .incarnation = worker->incarnation};
     world_schedule(w, &tick, world_draw(w, 50));
 }
 
@@ -262,8 +260,7 @@ static void on_answer(struct world *w, size_t index, const struct message *m)
     if (m->answer.kind == MST_ANSWER_LEASE) {
         mst_session_lease(session, m->number, &got);
         mst_session_ask_again(session);
-    }
-    else if (m->answer.kind == MST_ANSWER_FINISHED)
+    } else if (m->answer.kind == MST_ANSWER_FINISHED)
         mst_session_finished(session, m->number);
     else if (m->answer.kind == MST_ANSWER_FENCED && m->number == session->number)
         mst_session_fenced(session);

@@ -96,9 +96,9 @@ static uint64_t number_of(const char *text)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"schedules", 1, 0, 'n'}, {"seed", 1, 0, 's'},         {"jobs", 1, 0, 'j'},
-                                            {"plant", 1, 0, 'p'},     {"check-plants", 0, 0, 'c'}, {"list", 0, 0, 'l'},
-                                            {"help", 0, 0, 'h'},      {0, 0, 0, 0}};
+    static const struct option options[] = {
+        {"schedules", 1, 0, 'n'},    {"seed", 1, 0, 's'}, {"jobs", 1, 0, 'j'}, {"plant", 1, 0, 'p'},
+        {"check-plants", 0, 0, 'c'}, {"list", 0, 0, 'l'}, {"help", 0, 0, 'h'}, {0, 0, 0, 0}};
     uint64_t n = 10000;
     uint64_t first = 1;
     uint64_t n_jobs = 1;

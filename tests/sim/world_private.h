@@ -4,8 +4,8 @@
 #include "base/error.h"
 #include "chief/coordinator.h"
 #include "ps/client_table.h"
-#include "world.h"
 #include "worker/session.h"
+#include "world.h"
 
 enum { MAX_PS = 3, MAX_BUCKETS = 4, MAX_WORKERS = 3, HEARTBEAT_MS = 100, LEASE_MS = 300, GRACE_MS = 50 };
 

@@ -329,28 +329,38 @@ static void test_constants(void **state)
     assert_string_equal(err.text, "init: Identity makes matrices only, and this variable has 1 axes");
 }
 
-// Rows or columns, whichever are fewer, are orthogonal and of length `gain`; as Keras, a tensor is a matrix of its last axis.
+static double dot(const float *a, const float *b, size_t n, size_t stride)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)a[i * stride] * (double)b[i * stride];
+    return sum;
+}
+
+// Rows or columns, whichever are fewer, are orthogonal and of length `gain`; as in Keras, a tensor is a matrix of its
+// last axis.
+static void check_orthogonal(const struct mst_shape *shape, size_t n_rows, size_t n_columns)
+{
+    float *q = fill(KERAS("Orthogonal", "\"gain\":3.0,\"seed\":null"), 1, "k", shape, n_rows * n_columns);
+    bool is_tall = n_rows > n_columns;
+    size_t n = is_tall ? n_columns : n_rows;
+    size_t length = is_tall ? n_rows : n_columns;
+    size_t step = is_tall ? 1 : n_columns;
+    for (size_t a = 0; a < n; a++)
+        for (size_t b = 0; b <= a; b++) // floats of products that add up to 9
+            assert_true(fabs(dot(q + a * step, q + b * step, length, is_tall ? n_columns : 1) - (a == b ? 9.0 : 0.0)) <
+                        1e-5);
+    free(q);
+}
+
 static void test_orthogonal(void **state)
 {
     (void)state;
-    static const struct mst_shape shapes[] = {{2, {60, 13}}, {2, {13, 60}}, {2, {31, 31}}, {3, {4, 5, 7}}, {2, {9, 1}}};
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        size_t n_columns = shapes[s].dims[shapes[s].rank - 1];
-        size_t n_rows = shapes[s].rank == 3 ? 20 : shapes[s].dims[0];
-        float *q = fill(KERAS("Orthogonal", "\"gain\":3.0,\"seed\":null"), 1, "k", &shapes[s], n_rows * n_columns);
-        bool is_tall = n_rows > n_columns;
-        size_t n = is_tall ? n_columns : n_rows;
-        for (size_t a = 0; a < n; a++) {
-            for (size_t b = 0; b <= a; b++) {
-                double sum = 0;
-                for (size_t i = 0; i < (is_tall ? n_rows : n_columns); i++)
-                    sum += is_tall ? (double)q[i * n_columns + a] * (double)q[i * n_columns + b]
-                                   : (double)q[a * n_columns + i] * (double)q[b * n_columns + i];
-                assert_true(fabs(sum - (a == b ? 9.0 : 0.0)) < 1e-5); // floats of products that add up to 9
-            }
-        }
-        free(q);
-    }
+    check_orthogonal(&(struct mst_shape){2, {60, 13}}, 60, 13);
+    check_orthogonal(&(struct mst_shape){2, {13, 60}}, 13, 60);
+    check_orthogonal(&(struct mst_shape){2, {31, 31}}, 31, 31);
+    check_orthogonal(&(struct mst_shape){3, {4, 5, 7}}, 20, 7);
+    check_orthogonal(&(struct mst_shape){2, {9, 1}}, 9, 1);
     struct mst_initializer init = parse("\"orthogonal\"");
     const struct mst_shape vector = {1, {8}};
     const struct mst_shape large = {2, {1 << 12, 1 << 11}};

@@ -2,8 +2,6 @@
 // push counts once. The optimizer is SGD with a rate of 1, so an update is a plain subtraction.
 #include "ps/bucket.h"
 
-#include "base/error.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

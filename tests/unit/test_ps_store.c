@@ -2,8 +2,6 @@
 // slots back from a checkpoint, under another cut too.
 #include "ps/store.h"
 
-#include "base/alloc.h"
-#include "base/error.h"
 #include "ckpt/checkpoint.h"
 #include "data_files.h"
 
