@@ -24,7 +24,7 @@ static size_t quota_of(const char *path_of_quota, const char *path_of_period)
     char *rest;
     if (!read_line(path_of_quota, line))
         return 0;
-    // v2 keeps both in one file ("max 100000" when there is no limit, which is no number: 0); v1 in two, -1 for no limit.
+    // v2 keeps both in one file ("max 100000" when there is no limit: no number, so 0); v1 in two, -1 for no limit.
     long long quota = strtoll(line, &rest, 10);
     if (path_of_period) {
         if (!read_line(path_of_period, line))
