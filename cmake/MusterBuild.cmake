@@ -43,6 +43,13 @@ if(MUSTER_LTO)
     set(CMAKE_INTERPROCEDURAL_OPTIMIZATION ON)
 endif()
 
+# Options of a file of kernels. GCC's AddressSanitizer puts locals on a stack of its own that is not aligned for vectors of 64
+# bytes when it looks for uses after return; in kernels, which keep no address of a local, it does not.
+set(MUSTER_KERNEL_OPTIONS -O3 -fno-math-errno)
+if(MUSTER_SANITIZE MATCHES "address" AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
+    list(APPEND MUSTER_KERNEL_OPTIONS --param asan-use-after-return=0)
+endif()
+
 # muster_room(NAME SOURCES a.c b.c… LINKS muster_base PkgConfig::X…)
 # A static library muster_NAME. LINKS is the whole list of what the room may use (tools/check-layers reads includes).
 function(muster_room name)
