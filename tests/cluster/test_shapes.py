@@ -80,8 +80,9 @@ def test_master_coordinates_and_trains(cluster, job, write_job):
     running.tf_config = tf_config
     running.start_all()
     running.expect_all(0)
-    result = check_learnt(job)
-    assert len([role for role in result["roles"] if role["role"] == "worker"]) == 2, "the worker and the master"
+    check_learnt(job)
+    admitted = set(re.findall(r"worker admitted worker=(\d+)", running["chief-0"].log()))
+    assert admitted == {"0", "1"}, "the worker, and the master under the index after it"
 
 
 def test_a_worker_finds_the_chief_through_the_servers(cluster, job, write_job):
