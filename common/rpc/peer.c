@@ -30,7 +30,7 @@ struct mst_peer {
     char host[256];
     uint16_t port;
     struct mst_lookup *lookup;
-    struct mst_address addresses[MST_ADDRESSES_MAX];
+    struct mst_socket_address addresses[MST_SOCKET_ADDRESSES_MAX];
     size_t n_addresses;
     size_t next_address;
     int fd; // while connecting
@@ -260,7 +260,7 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 static void connect_next(struct mst_peer *peer)
 {
     while (peer->next_address < peer->n_addresses) {
-        const struct mst_address *address = &peer->addresses[peer->next_address++];
+        const struct mst_socket_address *address = &peer->addresses[peer->next_address++];
         int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd >= 0 && (connect(fd, (const struct sockaddr *)&address->storage, address->len) == 0 ||
                         errno == EINPROGRESS || errno == EINTR)) {
@@ -281,7 +281,8 @@ static void connect_next(struct mst_peer *peer)
     wait_again(peer, why.text);
 }
 
-static void on_resolved(void *arg, mst_status status, const char *text, const struct mst_address *addresses, size_t n)
+static void on_resolved(void *arg, mst_status status, const char *text, const struct mst_socket_address *addresses,
+                        size_t n)
 {
     struct mst_peer *peer = arg;
     peer->lookup = NULL;

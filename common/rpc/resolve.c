@@ -24,7 +24,7 @@ struct mst_lookup {
     mst_status status;
     char text[128];
     size_t n;
-    struct mst_address addresses[MST_ADDRESSES_MAX];
+    struct mst_socket_address addresses[MST_SOCKET_ADDRESSES_MAX];
 };
 
 struct core {
@@ -65,8 +65,8 @@ static void fill(struct mst_lookup *lookup, int flags)
     snprintf(port, sizeof port, "%u", lookup->port);
     int error = getaddrinfo(lookup->host, port, &hints, &list);
     lookup->n = 0;
-    for (struct addrinfo *at = list; !error && at && lookup->n < MST_ADDRESSES_MAX; at = at->ai_next) {
-        struct mst_address *address = &lookup->addresses[lookup->n++];
+    for (struct addrinfo *at = list; !error && at && lookup->n < MST_SOCKET_ADDRESSES_MAX; at = at->ai_next) {
+        struct mst_socket_address *address = &lookup->addresses[lookup->n++];
         memcpy(&address->storage, at->ai_addr, at->ai_addrlen);
         address->len = at->ai_addrlen;
     }

@@ -14,19 +14,19 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#define MST_ADDRESSES_MAX 8 // of one name; more are left out
+#define MST_SOCKET_ADDRESSES_MAX 8 // of one name; more are left out
 
 struct mst_resolver;
 struct mst_lookup;
 
-struct mst_address {
+struct mst_socket_address {
     struct sockaddr_storage storage;
     socklen_t len;
 };
 
 /** A name resolved (status OK, n > 0) or not (NOT_FOUND no such name, UNAVAILABLE try again; text says which). */
-typedef void (*mst_resolved_fn)(void *arg, mst_status status, const char *text, const struct mst_address *addresses,
-                                size_t n);
+typedef void (*mst_resolved_fn)(void *arg, mst_status status, const char *text,
+                                const struct mst_socket_address *addresses, size_t n);
 
 /** New resolver; its thread starts with the first question. */
 MST_MUST_USE mst_status mst_resolver_new(struct mst_resolver **out, struct mst_error *err);

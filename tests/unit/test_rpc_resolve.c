@@ -26,7 +26,7 @@ struct fixture {
     int n_wanted;
     mst_status status;
     char text[128];
-    struct mst_address addresses[MST_ADDRESSES_MAX];
+    struct mst_socket_address addresses[MST_SOCKET_ADDRESSES_MAX];
     size_t n;
 };
 
@@ -47,7 +47,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void on_resolved(void *arg, mst_status status, const char *text, const struct mst_address *addresses, size_t n)
+static void on_resolved(void *arg, mst_status status, const char *text, const struct mst_socket_address *addresses,
+                        size_t n)
 {
     struct fixture *f = arg;
     f->n_answers++;
@@ -125,7 +126,7 @@ static void test_a_name_is_looked_up(void **state)
     struct fixture *f = *state;
     ask(f, "localhost", 80);
     assert_int_equal(f->status, MST_OK);
-    assert_in_range(f->n, 1, MST_ADDRESSES_MAX);
+    assert_in_range(f->n, 1, MST_SOCKET_ADDRESSES_MAX);
     ask(f, "localhost", 81); // the thread is there already
     assert_int_equal(f->status, MST_OK);
 }
@@ -156,7 +157,7 @@ static void test_a_cancelled_question_is_not_answered(void **state)
     assert_int_equal(f->n_answers, 1);
 }
 
-static void on_one_resolved(void *arg, mst_status status, const char *text, const struct mst_address *addresses,
+static void on_one_resolved(void *arg, mst_status status, const char *text, const struct mst_socket_address *addresses,
                             size_t n)
 {
     (void)status;
