@@ -89,7 +89,8 @@ static mst_status block_add(struct block *block, struct mst_bytes key, struct ms
     MST_TRY(mst_varint_append(&block->bytes, shared));
     MST_TRY(mst_varint_append(&block->bytes, key.len - shared));
     MST_TRY(mst_varint_append(&block->bytes, value.len));
-    MST_TRY(mst_buf_append(&block->bytes, (const uint8_t *)key.data + shared, key.len - shared));
+    if (key.len > shared) // an empty key may be NULL
+        MST_TRY(mst_buf_append(&block->bytes, (const uint8_t *)key.data + shared, key.len - shared));
     MST_TRY(mst_buf_append(&block->bytes, value.data, value.len));
     block->n_since_restart++;
     return set_bytes(&block->last_key, key.data, key.len);
