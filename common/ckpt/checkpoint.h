@@ -1,13 +1,15 @@
 /** @file
  *  Checkpoints in a directory: one TensorBundle `model-<step>` each, and TensorFlow's `checkpoint` state file.
  *
- *      // each PS                                                    // the chief
- *      MST_TRY(mst_checkpoint_shard_write(&shard, pieces, err));     mst_checkpoint_begin(dir, step, n_shards, &w,
- * err); … pieces go to the chief …                                    mst_checkpoint_add(w, &tensor, shard, &piece,
- * err); mst_checkpoint_write(w, &iterations, 1, err); mst_checkpoint_commit(w, keep, err);
+ *      MST_TRY(mst_checkpoint_shard_write(&shard, pieces, err));         // each PS; the pieces go to the chief
+ *
+ *      MST_TRY(mst_checkpoint_begin(dir, step, n_shards, &w, err));      // the chief
+ *      MST_TRY(mst_checkpoint_add(w, &tensor, shard, &piece, err));      // each piece
+ *      MST_TRY(mst_checkpoint_write(w, &iterations, 1, err));
+ *      MST_TRY(mst_checkpoint_commit(w, keep, err));
  *
  *  Names: a variable is `<layer>/<variable>`, a slot `<layer>/<variable>/<slot>`, the count of updates `iterations`
- * (int64).
+ *  (int64).
  *
  *  Order of a commit (what a crash leaves behind is in brackets):
  *  1. every data file under a temporary name, flushed [leftovers, which clean deletes];
@@ -15,8 +17,9 @@
  *  3. an index of the same step, if there is one, is deleted [that older checkpoint of the same step is gone];
  *  4. the data files are renamed, the directory flushed [data files without index, which clean deletes];
  *  5. the index is renamed, the directory flushed: from here on the checkpoint exists [`checkpoint` names the one
- * before];
- *  6. `checkpoint` is replaced by renaming; 7. older ones beyond `keep` are deleted, index first.
+ *     before];
+ *  6. `checkpoint` is replaced by renaming;
+ *  7. older ones beyond `keep` are deleted, index first.
  *  A disk error at any point leaves the checkpoint before in place.
  *  Thread: one at a time for a writer; the functions without one: any.
  */
@@ -50,8 +53,8 @@ char *mst_checkpoint_prefix(const char *dir, uint64_t step);
 /** Writes one data file under its temporary name and flushes it to the disk; says where each value lies.
  *  Owner:  pieces is the caller's, n_values long
  *  Errors: DATA_LOSS a float that is NaN or Inf (names tensor and element; no file is left); INVALID_ARGUMENT a bad
- * tensor; disk errors with path and the system's text Cost:   one pass over the bytes for the check and the CRC, one
- * write */
+ *          tensor; disk errors with path and the system's text
+ *  Cost:   one pass over the bytes for the check and the CRC, one write */
 MST_MUST_USE mst_status mst_checkpoint_shard_write(const struct mst_checkpoint_shard *shard,
                                                    struct mst_bundle_piece *pieces, struct mst_error *err);
 
@@ -71,11 +74,12 @@ MST_MUST_USE mst_status mst_checkpoint_write(struct mst_checkpoint_writer *write
                                              struct mst_error *err);
 /** Commits as the opening says, keeps the newest `keep` whole ones (0: all), and releases writer, also when it fails.
  *  Errors: DATA_LOSS a shard's file is missing or shorter than what was added from it; INVALID_ARGUMENT slices with a
- * gap; disk errors. After an error from step 6 on, the checkpoint exists all the same */
+ *          gap; disk errors. After an error from step 6 on, the checkpoint exists all the same */
 MST_MUST_USE mst_status mst_checkpoint_commit(struct mst_checkpoint_writer *writer, size_t keep, struct mst_error *err);
 /** Gives up: deletes the temporary files of this step and releases writer; NULL is fine. */
 void mst_checkpoint_abort(struct mst_checkpoint_writer *writer);
 
 /** Deletes what crashed writes have left in dir: temporary files, data files without an index. Only for the chief,
- * while nobody writes. A missing dir is fine. Errors: disk errors */
+ *  while nobody writes. A missing dir is fine.
+ *  Errors: disk errors */
 MST_MUST_USE mst_status mst_checkpoint_clean(const char *dir, struct mst_error *err);

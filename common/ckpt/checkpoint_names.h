@@ -1,9 +1,12 @@
 /** @file
  *  The names in a checkpoint directory, and what a name there is. Private to ckpt/.
  *
- *  1. model-<step>.index and model-<step>.data-0000i-of-0000N: a bundle; 2. either with `.tmp`: being written; 3.
- * checkpoint, TensorFlow's state file; 4. checkpoint.tmp. All else belongs to somebody else and is left alone. Thread:
- * any.
+ *  1. model-<step>.index and model-<step>.data-0000i-of-0000N: a bundle;
+ *  2. either with `.tmp`: being written;
+ *  3. checkpoint, TensorFlow's state file;
+ *  4. checkpoint.tmp.
+ *  All else belongs to somebody else and is left alone.
+ *  Thread: any.
  */
 #pragma once
 
@@ -30,6 +33,6 @@ typedef mst_status (*mst_checkpoint_file_fn)(void *context, const char *name, en
                                              uint64_t step, struct mst_error *err);
 /** Calls on_file for each name in dir that is ours, in no order; on_file may delete it.
  *  Errors: NOT_FOUND no such folder; RESOURCE_EXHAUSTED over MST_CHECKPOINT_LIST_MAX names; disk errors; those of
- * on_file */
+ *          on_file */
 MST_MUST_USE mst_status mst_checkpoint_each_file(const char *dir, mst_checkpoint_file_fn on_file, void *context,
                                                  struct mst_error *err);

@@ -2,10 +2,10 @@
  *  TensorBundle V2, TensorFlow's checkpoint format: what its writer and its reader share.
  *
  *  A bundle with prefix P and N shards is N data files, P.data-0000i-of-0000N, of raw little-endian tensor bytes, and
- * one table, P.index, that says for each tensor name its type, shape, shard, offset, size and CRC. A partitioned
- * variable has an entry without data that lists its slices, and an entry with data for each slice. bundle_writer.h
- * writes one: every process its data file, one process the index. bundle_reader.h reads any. Source: TensorFlow
- * core/util/tensor_bundle, core/util/saved_tensor_slice_util.cc
+ *  one table, P.index, that says for each tensor name its type, shape, shard, offset, size and CRC. A partitioned
+ *  variable has an entry without data that lists its slices, and an entry with data for each slice. bundle_writer.h
+ *  writes one: every process its data file, one process the index. bundle_reader.h reads any.
+ *  Source: TensorFlow core/util/tensor_bundle, core/util/saved_tensor_slice_util.cc
  */
 #pragma once
 

@@ -1,9 +1,10 @@
 /** @file
  *  The index of a bundle in memory, every field checked against the others. Private to tfio/: bundle_reader.h is the
- * face.
+ *  face.
  *
  *  Entries are in order of names; each has its stored pieces: one, covering the whole tensor, or one for each slice,
- * which together cover it exactly. Thread: immutable once parsed.
+ *  which together cover it exactly.
+ *  Thread: immutable once parsed.
  */
 #pragma once
 

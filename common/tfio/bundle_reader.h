@@ -27,7 +27,7 @@
 enum { MST_BUNDLE_ENTRIES_MAX = 1 << 20, MST_BUNDLE_SLICES_MAX = 1 << 16 };
 
 /** What the index says of one tensor; a string or variant tensor is listed but cannot be read. Borrowed until the
- * bundle is freed. */
+ *  bundle is freed. */
 struct mst_bundle_entry {
     const char *name;
     uint32_t type; // enum mst_tf_type, or a number that we do not know
@@ -40,7 +40,7 @@ struct mst_bundle;
 
 /** New reader in *out: reads and checks prefix.index, and that all data files it names are there and long enough.
  *  Errors: NOT_FOUND a file is missing; DATA_LOSS broken (says what, where); UNIMPLEMENTED compressed blocks,
- * big-endian, a newer format; RESOURCE_EXHAUSTED over the limits above */
+ *          big-endian, a newer format; RESOURCE_EXHAUSTED over the limits above */
 MST_MUST_USE mst_status mst_bundle_open(const char *prefix, struct mst_bundle **out, struct mst_error *err);
 /** Releases the reader; NULL is fine. */
 void mst_bundle_free(struct mst_bundle *bundle);

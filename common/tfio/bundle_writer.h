@@ -2,8 +2,8 @@
  *  Writes a TensorBundle in two halves: data files by many processes, the index by one.
  *
  *      MST_TRY(mst_bundle_data_new(path, &data, err));                      // one process's file
- *      MST_TRY(mst_bundle_data_append(data, bytes, len, &piece, err));      // {offset, size, crc} of one tensor or
- * slice MST_TRY(mst_bundle_data_close(data, err));                           // fsync; then the file is whole
+ *      MST_TRY(mst_bundle_data_append(data, bytes, len, &piece, err));      // a tensor or slice: offset, size, crc
+ *      MST_TRY(mst_bundle_data_close(data, err));                           // fsync; then the file is whole
  *
  *      index = mst_bundle_index_new(n_shards);                              // the process that merges
  *      MST_TRY(mst_bundle_index_add(index, &tensor, shard, &piece, err));   // in any order
@@ -45,7 +45,7 @@ void mst_bundle_index_free(struct mst_bundle_index *index);
 /** Notes where a tensor or slice lies.
  *  Owner:  copies all
  *  Errors: INVALID_ARGUMENT an empty or too long name, a shard or rows out of range, a piece of another size than the
- * shape says, slices of one name that disagree about type or shape */
+ *          shape says, slices of one name that disagree about type or shape */
 MST_MUST_USE mst_status mst_bundle_index_add(struct mst_bundle_index *index, const struct mst_bundle_tensor *tensor,
                                              size_t shard, const struct mst_bundle_piece *piece, struct mst_error *err);
 /** Writes the table to path and flushes it to the disk; on failure no file is left there.

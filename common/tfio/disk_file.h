@@ -1,6 +1,6 @@
 /** @file
  *  Files that must be on the disk before anybody relies on them: write, flush, rename, flush the folder. Failures name
- * the path and the system's text.
+ *  the path and the system's text.
  *
  *      MST_TRY(mst_disk_file_new("x.tmp", &file, err));
  *      status = mst_disk_file_append(file, bytes, len, err);            // on failure: mst_disk_file_abort(file)

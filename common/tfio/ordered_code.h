@@ -1,11 +1,15 @@
 /** @file
  *  The keys under which a bundle keeps the slices of a partitioned variable: an encoding whose bytewise order is the
- * order of what it encodes.
+ *  order of what it encodes.
  *
- *  Layout of a slice key: 1. the number 0; 2. the name as a string; 3. the number of axes; 4. for each axis the signed
- *  numbers start and length, length -1 for a whole axis.
- *  A number: one byte with its length, then that many bytes big-endian. A string: bytes with 00 -> 00 FF, FF -> FF 00,
- * then 00 01. A signed number: one byte 80 + n for -64 <= n < 64, else as many leading one bits as there are bytes.
+ *  Layout of a slice key:
+ *  1. the number 0;
+ *  2. the name as a string;
+ *  3. the number of axes;
+ *  4. for each axis the signed numbers start and length, length -1 for a whole axis.
+ *  A number: one byte with its length, then that many bytes big-endian.
+ *  A string: bytes with 00 -> 00 FF, FF -> FF 00, then 00 01.
+ *  A signed number: one byte 80 + n for -64 <= n < 64, else as many leading one bits as there are bytes.
  *  Thread: any. Source: TensorFlow core/lib/strings/ordered_code, core/util/saved_tensor_slice_util
  */
 #pragma once

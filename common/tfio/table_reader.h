@@ -4,7 +4,8 @@
  *      MST_TRY(mst_table_each(file, on_entry, context, err));
  *
  *  Handles are checked against the file, blocks against their CRC, keys for ascending order over the whole table (so no
- * block can be named twice) and against MST_TABLE_KEY_MAX. Thread: any.
+ *  block can be named twice) and against MST_TABLE_KEY_MAX.
+ *  Thread: any.
  */
 #pragma once
 
@@ -18,6 +19,6 @@ typedef mst_status (*mst_table_entry_fn)(void *context, struct mst_bytes key, st
 
 /** Calls on_entry for all entries of the table, in order.
  *  Errors: DATA_LOSS not a table, or broken (says what and at which offset); UNIMPLEMENTED compressed blocks; what
- * on_entry returns */
+ *          on_entry returns */
 MST_MUST_USE mst_status mst_table_each(struct mst_bytes file, mst_table_entry_fn on_entry, void *context,
                                        struct mst_error *err);

@@ -6,12 +6,17 @@
  *      MST_TRY(mst_table_finish(table, &bytes));            // the bytes of the file
  *      mst_table_free(table);
  *
- *  Layout: 1. data blocks of about 256 KiB; 2. an empty metaindex block; 3. the index block, for each data block a key
- * >= its last one and < the next one's first, and its handle; 4. the footer: both handles, zeros up to 40 bytes, the
- * magic. A block: 1. entries (varints: bytes shared with the key before, bytes of its own, bytes of the value; then
- * both); 2. u32 offsets of the restarts, every 16th entry, where nothing is shared; 3. u32 their number; then 4. u8
- * compression (0) and
- *  5. u32 masked crc32c of 1–4.
+ *  Layout:
+ *  1. data blocks of about 256 KiB;
+ *  2. an empty metaindex block;
+ *  3. the index block, for each data block a key >= its last one and < the next one's first, and its handle;
+ *  4. the footer: both handles, zeros up to 40 bytes, the magic.
+ *  A block:
+ *  1. entries: varints of the bytes shared with the key before, its own and the value's, then the latter two;
+ *  2. u32 offsets of the restarts, every 16th entry, where nothing is shared;
+ *  3. u32 their number;
+ *  4. u8 compression (0);
+ *  5. u32 masked crc32c of 1 to 4.
  *  Thread: one at a time. Source: TensorFlow core/lib/io/{table_builder,block_builder,format}, LevelDB table_format.md
  */
 #pragma once
