@@ -82,6 +82,8 @@ static mst_status store(const struct mst_option *option, const char *text, struc
         MST_TRY(read_number(option, text, 1 << 20, &number, err));
         *(int *)option->value = (int)number;
         return MST_OK;
+    case MST_OPTION_KIND_FLAG:
+        return mst_fail(err, MST_INVALID_ARGUMENT, "--%s takes no value, so '%s' has no meaning", option->name, text);
     }
     return MST_OK;
 }
@@ -104,6 +106,10 @@ static mst_status parse_option(struct parse *p, const char *word, struct mst_err
     p->seen[index - 1] = true;
     if (name[name_len] == '=')
         return store(option, name + name_len + 1, err);
+    if (option->kind == MST_OPTION_KIND_FLAG) {
+        *(bool *)option->value = true;
+        return MST_OK;
+    }
     if (p->at == p->argc)
         return mst_fail(err, MST_INVALID_ARGUMENT, "--%s needs a value: --%s %s", option->name, option->name,
                         option->argument);

@@ -17,6 +17,7 @@
 
 #include "muster/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ enum mst_option_kind {
     MST_OPTION_KIND_LIST,  // value: struct mst_text_list *, may come several times
     MST_OPTION_KIND_COUNT, // value: size_t *, min … max
     MST_OPTION_KIND_FD,    // value: int *, an open descriptor's number
+    MST_OPTION_KIND_FLAG,  // value: bool *, becomes true; takes no argument
 };
 
 /** Texts given one by one. Owner: items is the list's, the texts are argv's. */
@@ -52,6 +54,7 @@ struct mst_option {
 #define MST_OPTION_COUNT(name, argument, value, min, max, help)                                                        \
     {MST_OPTION_KIND_COUNT, name, argument, (size_t *){value}, min, max, help}
 #define MST_OPTION_FD(name, argument, value, help) {MST_OPTION_KIND_FD, name, argument, (int *){value}, 0, 0, help}
+#define MST_OPTION_FLAG(name, value, help)         {MST_OPTION_KIND_FLAG, name, "", (bool *){value}, 0, 0, help}
 
 /** A sub-command as the parser and the help text see it. */
 struct mst_command {

@@ -96,6 +96,29 @@ static void test_values(void **state)
     assert_int_equal(table.values.sets.n, 0);
 }
 
+static void test_flag(void **state)
+{
+    (void)state;
+    bool json = false;
+    const char *operand = NULL;
+    const struct mst_option options[] = {MST_OPTION_FLAG("json", &json, "as JSON")};
+    const struct mst_command command = {
+        .name = "try", .operand = "JOB", .operand_value = &operand, .options = options, .n_options = 1};
+    enum mst_options_outcome outcome;
+    struct mst_error err = {0};
+    char job[] = "job.json", flag[] = "--json", valued_flag[] = "--json=1";
+    char *const without[] = {job};
+    assert_int_equal(mst_options_parse(&command, 1, without, &outcome, &err), MST_OK);
+    assert_false(json);
+    char *const with[] = {flag, job}; // the word behind it is no value of it
+    assert_int_equal(mst_options_parse(&command, 2, with, &outcome, &err), MST_OK);
+    assert_true(json);
+    assert_string_equal(operand, "job.json");
+    char *const valued[] = {valued_flag, job};
+    assert_int_equal(mst_options_parse(&command, 2, valued, &outcome, &err), MST_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.text, "--json takes no value"));
+}
+
 static void test_defaults_stay(void **state)
 {
     (void)state;
@@ -239,6 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),
+        cmocka_unit_test(test_flag),
         cmocka_unit_test(test_defaults_stay),
         cmocka_unit_test(test_operand_behind_dashes),
         cmocka_unit_test(test_help_wins),
