@@ -376,15 +376,37 @@ mst_status mst_bundle_read_rows(const struct mst_bundle *bundle, const struct ms
     return n_rows ? read_target(bundle, entry, &target, err) : MST_OK;
 }
 
+size_t mst_bundle_n_slices(const struct mst_bundle_entry *entry)
+{
+    return ((const struct mst_bundle_item *)entry)->n_stored;
+}
+
+void mst_bundle_slice_at(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry, size_t i,
+                         struct mst_bundle_slice *out)
+{
+    const struct mst_bundle_item *item = (const struct mst_bundle_item *)entry;
+    MST_ASSERT(i < item->n_stored);
+    const struct mst_bundle_stored *stored = &bundle->catalog.stored[item->first_stored + i];
+    *out = (struct mst_bundle_slice){
+        .shard = stored->shard, .offset_bytes = stored->piece.offset_bytes, .size_bytes = stored->piece.size_bytes};
+    memcpy(out->start, stored->start, sizeof out->start);
+    memcpy(out->length, stored->length, sizeof out->length);
+}
+
+mst_status mst_bundle_verify_entry(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry,
+                                   struct mst_error *err)
+{
+    const struct mst_bundle_item *item = (const struct mst_bundle_item *)entry;
+    if (mst_tf_type_bytes(entry->type) == 0)
+        return MST_OK; // a string tensor's CRC is not over its bytes as they lie
+    for (size_t k = 0; k < item->n_stored; k++)
+        MST_TRY(take_piece(bundle, item, &bundle->catalog.stored[item->first_stored + k], NULL, err));
+    return MST_OK;
+}
+
 mst_status mst_bundle_verify(const struct mst_bundle *bundle, struct mst_error *err)
 {
-    const struct mst_bundle_catalog *catalog = &bundle->catalog;
-    for (size_t i = 0; i < catalog->n_items; i++) {
-        const struct mst_bundle_item *item = &catalog->items[i];
-        if (mst_tf_type_bytes(item->entry.type) == 0)
-            continue; // a string tensor's CRC is not over its bytes as they lie
-        for (size_t k = 0; k < item->n_stored; k++)
-            MST_TRY(take_piece(bundle, item, &catalog->stored[item->first_stored + k], NULL, err));
-    }
+    for (size_t i = 0; i < bundle->catalog.n_items; i++)
+        MST_TRY(mst_bundle_verify_entry(bundle, &bundle->catalog.items[i].entry, err));
     return MST_OK;
 }

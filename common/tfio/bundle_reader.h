@@ -70,6 +70,24 @@ MST_MUST_USE mst_status mst_bundle_read(const struct mst_bundle *bundle, const s
 MST_MUST_USE mst_status mst_bundle_read_rows(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry,
                                              uint64_t row, uint64_t n_rows, void *out, size_t out_bytes,
                                              struct mst_error *err);
+/** A stored piece of a tensor: the whole of it, or one slice; its bytes lie together in one data file. */
+struct mst_bundle_slice {
+    size_t shard;
+    uint64_t offset_bytes;
+    uint64_t size_bytes;
+    size_t start[MST_SHAPE_MAX_RANK]; // the box of the tensor that it is, an axis each
+    size_t length[MST_SHAPE_MAX_RANK];
+};
+
+/** Number of stored pieces of this tensor: 1 unless it is partitioned. */
+size_t mst_bundle_n_slices(const struct mst_bundle_entry *entry);
+/** Stored piece i of this tensor in *out; i < n_slices. */
+void mst_bundle_slice_at(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry, size_t i,
+                         struct mst_bundle_slice *out);
+/** Reads the stored bytes of one tensor and checks their CRCs (string tensors: nothing to do).
+ *  Errors: DATA_LOSS names the tensor. Cost: reads the tensor */
+MST_MUST_USE mst_status mst_bundle_verify_entry(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry,
+                                                struct mst_error *err);
 /** Reads every stored byte that an entry names and checks its CRC (string tensors: their bounds only).
  *  Errors: DATA_LOSS names the tensor. Cost: reads the whole bundle */
 MST_MUST_USE mst_status mst_bundle_verify(const struct mst_bundle *bundle, struct mst_error *err);

@@ -140,6 +140,15 @@ static void check_golden(const struct mst_bundle *bundle)
     assert_string_equal(entry->name, "w");
     assert_true(entry->is_partitioned);
     assert_int_equal(entry->size_bytes, sizeof kernel);
+    struct mst_bundle_slice slice;
+    assert_int_equal(mst_bundle_n_slices(entry), 2);
+    mst_bundle_slice_at(bundle, entry, 1, &slice);
+    assert_int_equal(slice.shard, 1);
+    assert_int_equal(slice.size_bytes, 16);
+    assert_int_equal(slice.start[0], 3);
+    assert_int_equal(slice.length[0], 2);
+    assert_int_equal(slice.start[1], 0);
+    assert_int_equal(slice.length[1], 2);
     assert_int_equal(mst_bundle_read(bundle, entry, values, sizeof values, NULL), MST_OK);
     assert_memory_equal(values, kernel, sizeof kernel);
     for (size_t row = 0; row < 5; row++) {
@@ -151,6 +160,8 @@ static void check_golden(const struct mst_bundle *bundle)
     }
     entry = mst_bundle_find(bundle, "iterations");
     assert_non_null(entry);
+    assert_int_equal(mst_bundle_n_slices(entry), 1);
+    assert_int_equal(mst_bundle_verify_entry(bundle, entry, NULL), MST_OK);
     assert_int_equal(entry->type, MST_TF_INT64);
     assert_int_equal(mst_bundle_read(bundle, entry, &count, sizeof count, NULL), MST_OK);
     assert_int_equal(count, 9);
