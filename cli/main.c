@@ -2,6 +2,7 @@
 // config.c and eval.c. Errors are printed here, once, and become the exit code here.
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/ckpt.h"
 #include "cli/config.h"
 #include "cli/eval.h"
 #include "cli/local.h"
@@ -257,6 +258,7 @@ static const struct {
     {"run", run_command, "train: the role that TF_CONFIG names, or all in one process"},
     {"config", config_command, "print what TF_CONFIG and the job mean"},
     {"eval", eval_command, "loss and metrics of a checkpoint"},
+    {"ckpt", mst_ckpt_command, "list, show and check checkpoints, ours and TensorFlow's"},
 };
 
 static void print_usage(FILE *to)

@@ -1,0 +1,12 @@
+/** @file
+ *  `muster ckpt ls | inspect | verify`: what lies in a checkpoint directory, what a checkpoint holds, and whether its
+ *  bytes are those that were written. Any TensorBundle: ours, a model directory's, TensorFlow's own.
+ */
+#pragma once
+
+#include "muster/status.h"
+
+/** Runs `muster ckpt` with the words that follow it: the sub-command and its options. *exit_code becomes 1 when verify
+ *  finds damage, which is then printed.
+ *  Errors: INVALID_ARGUMENT wrong words; NOT_FOUND, DATA_LOSS, UNIMPLEMENTED what is named cannot be read */
+MST_MUST_USE mst_status mst_ckpt_command(int argc, char *const *argv, int *exit_code, struct mst_error *err);
