@@ -3,3 +3,5 @@ muster_test(test_tfio_proto_fields SOURCES test_tfio_proto_fields.c LINKS muster
 muster_test(test_tfio_table SOURCES test_tfio_table.c LINKS muster_tfio)
 muster_test(test_tfio_bundle SOURCES test_tfio_bundle.c data_files.c LINKS muster_tfio PkgConfig::ZLIB)
 muster_test(test_tfio_disk_file SOURCES test_tfio_disk_file.c data_files.c LINKS muster_tfio PkgConfig::ZLIB)
+muster_test(test_tfio_event_file SOURCES test_tfio_event_file.c data_files.c LINKS muster_tfio PkgConfig::ZLIB)
+muster_test(test_tfio_record SOURCES test_tfio_record.c LINKS muster_tfio)
