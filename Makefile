@@ -1,5 +1,5 @@
 # Names for those who have make; every command is a script in tools/ and explains itself with --help.
-.PHONY: all demo test check format sim fuzz bench test-interop clean
+.PHONY: all demo test check format sim fuzz bench test-interop package clean
 
 all:
 	tools/build release
@@ -19,5 +19,7 @@ bench:
 	bench/run
 test-interop:
 	tests/interop/run
+package:
+	tools/package
 clean:
 	rm -rf build
