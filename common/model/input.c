@@ -2,8 +2,8 @@
 
 #include "base/error.h"
 
-mst_status mst_input_check(const struct mst_dataset *dataset, const struct mst_model *model,
-                           const struct mst_compile *compile, const char *file, struct mst_error *err)
+mst_status mst_input_check_shape(const struct mst_dataset *dataset, const struct mst_model *model, const char *file,
+                                 struct mst_error *err)
 {
     const struct mst_shape *got = mst_dataset_feature_shape(dataset);
     const struct mst_shape *want = mst_model_input_shape(model);
@@ -16,6 +16,13 @@ mst_status mst_input_check(const struct mst_dataset *dataset, const struct mst_m
                         file, mst_shape_print(got, got_text, sizeof got_text),
                         mst_shape_print(want, want_text, sizeof want_text));
     }
+    return MST_OK;
+}
+
+mst_status mst_input_check(const struct mst_dataset *dataset, const struct mst_model *model,
+                           const struct mst_compile *compile, const char *file, struct mst_error *err)
+{
+    MST_TRY(mst_input_check_shape(dataset, model, file, err));
     size_t n_classes = mst_compile_n_classes(compile, model);
     if (n_classes > 0)
         return mst_dataset_check_labels(dataset, n_classes, err);
