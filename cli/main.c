@@ -7,6 +7,7 @@
 #include "cli/eval.h"
 #include "cli/local.h"
 #include "cli/options.h"
+#include "cli/predict.h"
 #include "cli/run.h"
 #include "spec/json_source.h"
 
@@ -249,6 +250,53 @@ static mst_status eval_command(int argc, char *const *argv, int *exit_code, stru
     return status;
 }
 
+static mst_status predict_command(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+{
+    static const char *const examples[] = {"muster predict job.json --input images.gz",
+                                           "the newest checkpoint of the job, CSV to standard output",
+                                           "muster predict run/model --input images.gz --format jsonl --output p.jsonl",
+                                           "a model directory, JSON lines to a file", NULL};
+    struct mst_predict_options predict = {0};
+    struct mst_text_list sets = {0};
+    const char *log_level = NULL;
+    const struct mst_option options[] = {
+        MST_OPTION_TEXT("input", "FILE", &predict.input, "the examples: an IDX file, plain or gzip"),
+        MST_OPTION_TEXT("output", "FILE", &predict.output,
+                        "where the predictions go; the file appears when it is whole (default: standard output)"),
+        MST_OPTION_TEXT("format", "csv|jsonl", &predict.format,
+                        "CSV without a header, or JSON lines of arrays (default: csv)"),
+        MST_OPTION_TEXT("checkpoint", "PREFIX", &predict.checkpoint,
+                        "the weights (default: the job's newest whole checkpoint, or those of MODEL_DIR)"),
+        MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
+        MST_OPTION_COUNT("threads", "N", &predict.n_threads, 1, THREADS_MAX, threads_help),
+        MST_OPTION_TEXT("log-level", "FILTER", &log_level, log_level_help),
+    };
+    const struct mst_command command = {
+        .name = "predict",
+        .summary = "Prints what a trained model says of each example of a file: one line an example.",
+        .details = "The numbers are those of Keras's model.predict for the same weights, with 9 digits; an output of "
+                   "several axes is flattened in CSV and nested in JSON.",
+        .operand = "JOB|MODEL_DIR",
+        .operand_value = &predict.model,
+        .options = options,
+        .n_options = LENGTH(options),
+        .examples = examples};
+    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
+    *exit_code = 0;
+    mst_status status = mst_options_parse(&command, argc, argv, &outcome, err);
+    if (status == MST_OK && outcome == MST_OPTIONS_HELP) {
+        mst_options_help(&command, stdout);
+    } else if (status == MST_OK) {
+        predict.sets = sets.items;
+        predict.n_sets = sets.n;
+        status = set_log(log_level, NULL, err);
+        if (status == MST_OK)
+            status = mst_predict(&predict, err);
+    }
+    mst_text_list_fini(&sets);
+    return status;
+}
+
 static const struct {
     const char *name;
     command_fn run;
@@ -258,6 +306,7 @@ static const struct {
     {"run", run_command, "train: the role that TF_CONFIG names, or all in one process"},
     {"config", config_command, "print what TF_CONFIG and the job mean"},
     {"eval", eval_command, "loss and metrics of a checkpoint"},
+    {"predict", predict_command, "what a trained model says of each example of a file"},
     {"ckpt", mst_ckpt_command, "list, show and check checkpoints, ours and TensorFlow's"},
 };
 

@@ -1,0 +1,194 @@
+// Weights come from a bundle in either case: a checkpoint of the job, or the one in the model directory. Examples are
+// read as training reads them and go batch by batch through the program that goes only forward to the text.
+#include "cli/predict.h"
+
+#include "base/alloc.h"
+#include "base/cpus.h"
+#include "base/error.h"
+#include "chief/evaluate.h"
+#include "ckpt/checkpoint_list.h"
+#include "cli/job_context.h"
+#include "cli/predictions.h"
+#include "data/batches.h"
+#include "device/device.h"
+#include "model/input.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+// Large enough for full matrix products, small enough that a convolution's arena stays tens of megabytes.
+enum { BATCH_EXAMPLES = 64 };
+
+// A model and where its weights lie.
+struct trained {
+    struct mst_job_context *context;   // of a job, else NULL
+    struct mst_model *directory_model; // of a model directory, else NULL
+    const struct mst_model *model;     // the one that is there
+    char *prefix;
+    struct mst_weights *weights;
+};
+
+static void on_passed(void *context, const char *prefix, const char *why)
+{
+    (void)context;
+    fprintf(stderr, "muster predict: %s passed over: %s\n", prefix, why);
+}
+
+static mst_status open_job(const struct mst_predict_options *options, struct trained *trained, struct mst_error *err)
+{
+    struct mst_job_request request = {.path = options->model, .sets = options->sets, .n_sets = options->n_sets};
+    MST_TRY(mst_job_context_new(&request, &trained->context, err));
+    trained->model = trained->context->model;
+    if (options->checkpoint)
+        return MST_OK;
+    const char *dir = trained->context->job->checkpoint_dir;
+    uint64_t step;
+    mst_status status = mst_checkpoint_newest(dir, on_passed, NULL, &trained->prefix, &step, err);
+    if (status == MST_NOT_FOUND)
+        return mst_fail(err, MST_NOT_FOUND,
+                        "no whole checkpoint is in %s; train first, name one with --checkpoint PREFIX, or give a model "
+                        "directory in place of the job",
+                        dir);
+    return status;
+}
+
+static mst_status open_directory(const struct mst_predict_options *options, struct trained *trained,
+                                 struct mst_error *err)
+{
+    const char *dir = options->model;
+    if (options->n_sets)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "--set %s changes a job, and %s is a model directory",
+                        options->sets[0], dir);
+    struct mst_buf json = {0};
+    struct mst_bundle *bundle = NULL;
+    char *file = mst_text("%s/model.json", dir);
+    trained->prefix = mst_text("%s/weights", dir);
+    mst_status status = mst_model_dir_open(dir, &json, &bundle, err);
+    if (status == MST_NOT_FOUND)
+        status = mst_fail_prefix(err, status, "%s is not a model directory, which has model.json and weights.*", dir);
+    if (status == MST_OK)
+        status = mst_model_parse(mst_buf_view(&json), file, &trained->directory_model, err);
+    trained->model = trained->directory_model;
+    mst_bundle_free(bundle);
+    mst_buf_fini(&json);
+    free(file);
+    return status;
+}
+
+static mst_status open_trained(const struct mst_predict_options *options, struct trained *trained,
+                               struct mst_error *err)
+{
+    struct stat info;
+    bool is_directory = stat(options->model, &info) == 0 && S_ISDIR(info.st_mode);
+    MST_TRY(is_directory ? open_directory(options, trained, err) : open_job(options, trained, err));
+    const char *prefix = options->checkpoint ? options->checkpoint : trained->prefix;
+    return mst_weights_read(trained->model, prefix, &trained->weights, err);
+}
+
+static void close_trained(struct trained *trained)
+{
+    mst_weights_free(trained->weights);
+    free(trained->prefix);
+    mst_model_free(trained->directory_model);
+    mst_job_context_free(trained->context);
+}
+
+static mst_status run_batches(const struct mst_batches *batches, struct mst_program *program,
+                              const struct mst_weights *weights, struct mst_predictions *predictions,
+                              struct mst_error *err)
+{
+    size_t example_bytes = mst_dataset_example_bytes(mst_batches_dataset(batches));
+    struct mst_batch batch = {.features = mst_alloc_aligned(BATCH_EXAMPLES * example_bytes)};
+    mst_status status = MST_OK;
+    for (uint64_t number = 0; number < mst_batches_n_batches(batches) && status == MST_OK; number++) {
+        status = mst_batches_gather(batches, 0, number, &batch, err);
+        if (status != MST_OK)
+            break;
+        struct mst_program_step step = {.params = (const float *const *)weights->values,
+                                        .features = batch.features,
+                                        .n_examples = batch.n_examples,
+                                        .batch = number};
+        struct mst_program_result result;
+        status = mst_program_run(program, &step, &result, err);
+        if (status == MST_OK)
+            status = mst_predictions_add(predictions, mst_program_output(program), batch.n_examples, err);
+    }
+    free(batch.features);
+    return status;
+}
+
+// The program is planned before the output is touched, so that what cannot be computed leaves no file at all.
+static mst_status write_predictions(const struct mst_predict_options *options, const struct trained *trained,
+                                    struct mst_batches *batches, enum mst_predictions_format format,
+                                    struct mst_error *err)
+{
+    struct mst_device *device = NULL;
+    struct mst_program *program = NULL;
+    struct mst_predictions *predictions = NULL;
+    struct mst_program_options plan = {
+        .mode = MST_PROGRAM_PREDICT,
+        .max_batch = BATCH_EXAMPLES,
+        .feature_dtype = mst_dataset_feature_dtype(mst_batches_dataset(batches)),
+    };
+    mst_status status = mst_device_cpu_new(options->n_threads ? options->n_threads : mst_cpus_usable(), &device, err);
+    if (status == MST_OK)
+        status = mst_program_new(trained->model, NULL, device, &plan, &program, err);
+    if (status == MST_OK)
+        status =
+            mst_predictions_new(options->output, format, mst_model_output_shape(trained->model), &predictions, err);
+    if (status == MST_OK)
+        status = run_batches(batches, program, trained->weights, predictions, err);
+    if (status == MST_OK)
+        status = mst_predictions_close(predictions, err);
+    else
+        mst_predictions_abort(predictions);
+    mst_program_free(program);
+    mst_device_free(device);
+    return status;
+}
+
+static mst_status predict(const struct mst_predict_options *options, const struct trained *trained,
+                          enum mst_predictions_format format, struct mst_error *err)
+{
+    struct mst_dataset_source source = {.format = "idx", .features = options->input};
+    struct mst_batches_options order = {.batch_size = BATCH_EXAMPLES, .order = MST_ORDER_FILE};
+    struct mst_dataset *dataset = NULL;
+    struct mst_batches *batches = NULL;
+    mst_status status = mst_dataset_open(&source, &dataset, err);
+    if (status == MST_OK)
+        status = mst_input_check_shape(dataset, trained->model, options->input, err);
+    if (status == MST_OK)
+        status = mst_batches_new(dataset, &order, &batches, err);
+    // What is wrong with the file's end is known before the first line is out, so a pipe gets all or nothing too.
+    if (status == MST_OK)
+        status = mst_dataset_load(dataset, err);
+    if (status == MST_OK)
+        status = write_predictions(options, trained, batches, format, err);
+    mst_batches_free(batches);
+    mst_dataset_free(dataset);
+    return status;
+}
+
+static mst_status read_format(const char *text, enum mst_predictions_format *out, struct mst_error *err)
+{
+    *out = text && strcmp(text, "jsonl") == 0 ? MST_PREDICTIONS_JSONL : MST_PREDICTIONS_CSV;
+    if (text && *out == MST_PREDICTIONS_CSV && strcmp(text, "csv") != 0)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "--format: '%s' is not there; there are csv and jsonl", text);
+    return MST_OK;
+}
+
+mst_status mst_predict(const struct mst_predict_options *options, struct mst_error *err)
+{
+    enum mst_predictions_format format;
+    MST_TRY(read_format(options->format, &format, err));
+    if (!options->input)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "muster predict needs --input FILE, the examples");
+    struct trained trained = {0};
+    mst_status status = open_trained(options, &trained, err);
+    if (status == MST_OK)
+        status = predict(options, &trained, format, err);
+    close_trained(&trained);
+    return status;
+}

@@ -1,0 +1,25 @@
+/** @file
+ *  `muster predict`: what a trained model says of each example of a file, as CSV or JSON lines.
+ */
+#pragma once
+
+#include "muster/status.h"
+
+#include <stddef.h>
+
+/** What the command line says. Texts borrowed; NULL: not given. */
+struct mst_predict_options {
+    const char *model;       // a job file or a model directory
+    const char *const *sets; // "a.b=c"
+    size_t n_sets;
+    const char *input;      // the examples
+    const char *checkpoint; // prefix; NULL: the newest whole one of the job, or the directory's weights
+    const char *output;     // NULL: standard output
+    const char *format;     // "csv" or "jsonl"; NULL: csv
+    size_t n_threads;       // compute threads; 0: as many as the cgroup gives
+};
+
+/** Writes one line for each example. The numbers are those of Keras's model.predict for the same weights.
+ *  Errors: INVALID_ARGUMENT wrong options, job or model, examples of another shape; NOT_FOUND, DATA_LOSS the input or
+ *          the weights; after an error there is no new output file */
+MST_MUST_USE mst_status mst_predict(const struct mst_predict_options *options, struct mst_error *err);
