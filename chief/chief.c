@@ -71,6 +71,9 @@ static void report_epochs(struct mst_chief *chief)
         json_object_set_new(fields, "train",
                             mst_scores_json(&scores, chief->metric_names, chief->config.compile->n_metrics));
         mst_progress_write(chief->config.progress_fd, "epoch", fields);
+        uint64_t n_steps = (record.epoch + 1) * chief->coordinator.leases.n_batches;
+        mst_board_epoch(chief->board, record.epoch, &scores,
+                        mst_optimizer_learning_rate(chief->config.optimizer, n_steps));
         MST_LOG(INFO, "chief", "epoch done", "epoch=%llu loss=%.6g", (unsigned long long)record.epoch + 1, scores.loss);
     }
 }
@@ -304,6 +307,11 @@ static mst_status set_up(struct mst_chief *chief, struct mst_error *err)
                                    : mst_server_listen(chief->server, config->port, err));
     MST_TRY(mst_loop_new("chief-work", &chief->work, err));
     MST_TRY(mst_loop_thread_start(chief->work, err));
+    struct mst_board_config board = {.output_dir = config->job->output_dir,
+                                     .metric_names = chief->metric_names,
+                                     .n_metrics = config->compile->n_metrics,
+                                     .work = chief->work};
+    chief->board = mst_board_new(&board);
     return mst_chief_links_new(chief, err);
 }
 
@@ -343,6 +351,7 @@ void mst_chief_free(struct mst_chief *chief)
         mst_loop_thread_join(chief->work);
         mst_loop_free(chief->work);
     }
+    mst_board_free(chief->board);
     mst_chief_save_free(chief);
     mst_chief_links_free(chief);
     mst_chief_workers_free(chief);

@@ -1,6 +1,7 @@
 // What the files of the chief share. All on the control loop, unless a comment says otherwise.
 #pragma once
 
+#include "chief/board.h"
 #include "chief/chief.h"
 #include "chief/coordinator.h"
 #include "chief/plan.h"
@@ -88,6 +89,7 @@ struct mst_chief {
     uint64_t last_beat_ms;
     struct mst_loop *work;       // a thread of its own: disks, evaluation
     struct mst_chief_save *save; // under way, or NULL
+    struct mst_board *board;     // curves; it uses `work`
     char *checkpoint;            // prefix of the last one, or NULL
     uint64_t checkpoint_step;
     uint64_t checkpoint_ms;

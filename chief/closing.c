@@ -124,13 +124,25 @@ static mst_status write_result(struct closing *closing)
     return status;
 }
 
+// As Keras counts: the epoch that the last step is of, from 0.
+static void show_evaluation(const struct closing *closing)
+{
+    struct mst_chief *chief = closing->chief;
+    uint64_t n_steps = mst_chief_steps_done(chief);
+    struct mst_scores scores = mst_scores_of(&closing->eval);
+    if (closing->has_eval && n_steps > 0)
+        mst_board_evaluation(chief->board, (n_steps - 1) / chief->coordinator.leases.n_batches, n_steps, &scores);
+}
+
 static void over(void *arg)
 {
     struct closing *closing = arg;
     struct mst_chief *chief = closing->chief;
     mst_status status = closing->status;
-    if (status == MST_OK)
+    if (status == MST_OK) {
+        show_evaluation(closing);
         status = write_result(closing);
+    }
     if (status == MST_OK) {
         MST_LOG(INFO, "chief", "job finished", "steps=%llu model=%s", (unsigned long long)mst_chief_steps_done(chief),
                 closing->model_dir);

@@ -1,0 +1,136 @@
+// An entry, all scalars of one folder and step, is made where the numbers are and posted to the work loop, because a
+// disk may hang and the control loop must not. An entry that is still in the mailbox when that loop is freed is written
+// then (its drop function is the same one), so the last numbers of a job are never lost to its end.
+#include "chief/board.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "event/loop.h"
+#include "muster/status.h"
+#include "tfio/event_file.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+enum board_folder { FOLDER_TRAIN, FOLDER_VALIDATION, N_FOLDERS };
+
+static const char *const folder_names[N_FOLDERS] = {[FOLDER_TRAIN] = "train", [FOLDER_VALIDATION] = "validation"};
+
+struct mst_board {
+    struct mst_board_config config;
+    struct mst_event_file *files[N_FOLDERS]; // NULL until the first number; on the work loop
+    bool has_failed;                         // the log says so; on the work loop
+};
+
+enum { SCALARS_MAX = MST_METRICS_MAX + 2 }; // with loss and learning rate
+
+struct board_entry {
+    struct mst_board *board;
+    enum board_folder folder;
+    uint64_t step;
+    uint64_t wall_ns;
+    struct mst_event_scalar scalars[SCALARS_MAX]; // with tags of their own
+    size_t n_scalars;
+};
+
+struct mst_board *mst_board_new(const struct mst_board_config *config)
+{
+    struct mst_board *board = mst_alloc(sizeof *board);
+    board->config = *config;
+    return board;
+}
+
+void mst_board_free(struct mst_board *board)
+{
+    if (!board)
+        return;
+    for (size_t i = 0; i < N_FOLDERS; i++)
+        mst_event_file_free(board->files[i]);
+    free(board);
+}
+
+// ---- on the work loop, or when it has ended ----
+
+static mst_status write_entry(const struct board_entry *entry, struct mst_error *err)
+{
+    struct mst_board *board = entry->board;
+    struct mst_event_file **file = &board->files[entry->folder];
+    if (!*file) {
+        char *folder = mst_text("%s/tensorboard/%s", board->config.output_dir, folder_names[entry->folder]);
+        mst_status status = mst_event_file_new(folder, entry->wall_ns, file, err);
+        free(folder);
+        if (status != MST_OK)
+            return status;
+    }
+    return mst_event_file_append(*file, entry->scalars, entry->n_scalars, entry->step, entry->wall_ns, err);
+}
+
+static void on_entry(void *arg)
+{
+    struct board_entry *entry = arg;
+    struct mst_board *board = entry->board;
+    struct mst_error err = {0};
+    mst_status status = write_entry(entry, &err);
+    if (status != MST_OK && !board->has_failed) {
+        board->has_failed = true;
+        MST_LOG(WARN, "chief", "curves not written", "reason=\"%s\"", err.text);
+    }
+    for (size_t i = 0; i < entry->n_scalars; i++)
+        free((char *)entry->scalars[i].tag);
+    free(entry);
+}
+
+// ---- where the numbers are ----
+
+static struct board_entry *new_entry(struct mst_board *board, enum board_folder folder, uint64_t step)
+{
+    struct board_entry *entry = mst_alloc(sizeof *entry);
+    entry->board = board;
+    entry->folder = folder;
+    entry->step = step;
+    entry->wall_ns = mst_clock_wall_ns();
+    return entry;
+}
+
+static void add(struct board_entry *entry, char *tag, double value)
+{
+    entry->scalars[entry->n_scalars++] = (struct mst_event_scalar){tag, (float)value};
+}
+
+// Keras's order: the metrics, then the loss.
+static void add_scores(struct board_entry *entry, const char *prefix, const char *suffix,
+                       const struct mst_scores *scores)
+{
+    const struct mst_board_config *config = &entry->board->config;
+    for (size_t i = 0; i < config->n_metrics; i++)
+        add(entry, mst_text("%s%s%s", prefix, config->metric_names[i], suffix), scores->metrics[i]);
+    add(entry, mst_text("%sloss%s", prefix, suffix), scores->loss);
+}
+
+static void post(struct board_entry *entry)
+{
+    mst_loop_post_or_drop(entry->board->config.work, on_entry, on_entry, entry);
+}
+
+void mst_board_epoch(struct mst_board *board, uint64_t epoch, const struct mst_scores *scores, float learning_rate)
+{
+    if (!scores->is_known)
+        return;
+    struct board_entry *entry = new_entry(board, FOLDER_TRAIN, epoch);
+    add_scores(entry, "epoch_", "", scores);
+    add(entry, mst_strdup("epoch_learning_rate"), (double)learning_rate);
+    post(entry);
+}
+
+void mst_board_evaluation(struct mst_board *board, uint64_t epoch, uint64_t iterations, const struct mst_scores *scores)
+{
+    if (!scores->is_known)
+        return;
+    struct board_entry *entry = new_entry(board, FOLDER_VALIDATION, iterations);
+    add_scores(entry, "evaluation_", "_vs_iterations", scores);
+    post(entry);
+    entry = new_entry(board, FOLDER_VALIDATION, epoch);
+    add_scores(entry, "epoch_", "", scores);
+    post(entry);
+}
