@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 // Grows by one with every change of struct mst_device_ops; a plugin of another version is refused.
-enum { MST_DEVICE_ABI = 1 };
+enum { MST_DEVICE_ABI = 2 };
 
 enum { MST_DEVICE_MAX_THREADS = 256 };
 
@@ -92,14 +92,33 @@ struct mst_dropout {
 
 enum mst_loss_input { MST_LOSS_LOGITS, MST_LOSS_PROBABILITIES };
 
+/** Losses against dense targets, of one row: x the output, t the target. */
+enum mst_dense_loss {
+    MST_DENSE_BINARY_CROSSENTROPY, // mean of -(t ln p + (1 - t) ln (1 - p)); probabilities clipped as below
+    MST_DENSE_ABSOLUTE,            // mean of |x - t|
+    MST_DENSE_PERCENTAGE,          // mean of 100 |x - t| / max(|t|, 1e-7)
+    MST_DENSE_LOGARITHMIC,         // mean of (ln (1 + max(x, 1e-7)) - ln (1 + max(t, 1e-7)))²
+    MST_DENSE_HUBER,               // mean of (x - t)² / 2 where |x - t| <= delta, else delta |x - t| - delta² / 2
+    MST_DENSE_LOG_COSH,            // mean of ln cosh (x - t)
+    MST_DENSE_HINGE,               // mean of max(1 - t x, 0)
+    MST_DENSE_SQUARED_HINGE,       // mean of max(1 - t x, 0)²
+    MST_DENSE_CATEGORICAL_HINGE,   // max(max (1 - t) x - Σ t x + 1, 0)
+    MST_DENSE_KL_DIVERGENCE,       // Σ t ln (t / x), both clipped to [1e-7, 1]
+    MST_DENSE_POISSON,             // mean of x - t ln (x + 1e-7)
+    MST_DENSE_COSINE_SIMILARITY,   // -Σ t x / (|t| |x|), a length below 1e-7 taken for 1e-7
+    MST_N_DENSE_LOSSES,
+};
+
 /** One batch for a loss. The gradient is that of grad_scale * (sum of the rows' losses) by `outputs`. */
 struct mst_loss {
     enum mst_loss_input input; // for cross-entropies
+    enum mst_dense_loss dense; // for dense_loss
+    float delta;               // for MST_DENSE_HUBER
     size_t rows;
     size_t columns;
     const float *outputs;  // (rows, columns): what the model returned
     const int32_t *labels; // (rows): classes, for sparse_crossentropy; a label outside 0 … columns-1 makes the loss NaN
-    const float *targets;  // (rows, columns): for crossentropy and mean_squared_error
+    const float *targets;  // (rows, columns): for all but sparse_crossentropy
     float *grad;           // (rows, columns), or NULL: not wanted; may be outputs
     float grad_scale;      // 1 / batch for the mean over the batch
 };
@@ -111,6 +130,8 @@ struct mst_matches {
     const float *outputs;  // (rows, columns)
     const int32_t *labels; // (rows), for sparse
     const float *targets;  // (rows, columns), for categorical and binary
+    float threshold;       // for binary
+    size_t k;              // for count_in_top_k
 };
 
 struct mst_device_ops {
@@ -141,11 +162,15 @@ struct mst_device_ops {
     double (*sparse_crossentropy)(struct mst_device *device, const struct mst_loss *loss);
     double (*crossentropy)(struct mst_device *device, const struct mst_loss *loss);
     double (*mean_squared_error)(struct mst_device *device, const struct mst_loss *loss);
+    double (*dense_loss)(struct mst_device *device, const struct mst_loss *loss); // loss->dense
     /** Rows whose largest output (the first of equals) is the label, or is where the largest target is. */
     size_t (*count_matches_sparse)(struct mst_device *device, const struct mst_matches *matches);
     size_t (*count_matches_categorical)(struct mst_device *device, const struct mst_matches *matches);
-    /** Elements (not rows) with (output > 0.5) == target. */
+    /** Elements (not rows) with (output > threshold) == target. */
     size_t (*count_matches_binary)(struct mst_device *device, const struct mst_matches *matches);
+    /** Rows in which fewer than k outputs are larger than that of the label, or, without labels, of the largest target;
+     *  a row with NaN or Inf is not counted. */
+    size_t (*count_in_top_k)(struct mst_device *device, const struct mst_matches *matches);
     /** True if no element is NaN or Inf. */
     bool (*all_finite)(struct mst_device *device, size_t n, const float *x);
     /** True if the device has this operation for these parameters; the CPU has all. */

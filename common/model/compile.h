@@ -22,24 +22,57 @@ enum mst_loss_kind {
     MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY,
     MST_LOSS_CATEGORICAL_CROSSENTROPY,
     MST_LOSS_MEAN_SQUARED_ERROR,
+    MST_LOSS_BINARY_CROSSENTROPY,
+    MST_LOSS_MEAN_ABSOLUTE_ERROR,
+    MST_LOSS_MEAN_ABSOLUTE_PERCENTAGE_ERROR,
+    MST_LOSS_MEAN_SQUARED_LOGARITHMIC_ERROR,
+    MST_LOSS_HUBER,
+    MST_LOSS_LOG_COSH,
+    MST_LOSS_HINGE,
+    MST_LOSS_SQUARED_HINGE,
+    MST_LOSS_CATEGORICAL_HINGE,
+    MST_LOSS_KL_DIVERGENCE,
+    MST_LOSS_POISSON,
+    MST_LOSS_COSINE_SIMILARITY,
+};
+
+/** What a loss takes from a label where there are no dense targets. */
+enum mst_label_use {
+    MST_LABEL_CLASS,   // its class
+    MST_LABEL_ONE_HOT, // a row of targets with a single 1
+    MST_LABEL_VALUE,   // the target itself: one output
+    MST_LABEL_NONE,    // nothing: several outputs against values need dense targets
+};
+
+/** How a loss is computed. */
+struct mst_loss_options {
+    bool from_logits;       // cross-entropies
+    double label_smoothing; // binary and categorical cross-entropy
+    double delta;           // Huber
 };
 
 enum mst_metric_kind {
     MST_METRIC_SPARSE_CATEGORICAL_ACCURACY, // arg max of the output is the label
     MST_METRIC_CATEGORICAL_ACCURACY,        // arg max of the output is that of the target
-    MST_METRIC_BINARY_ACCURACY,             // output > 0.5 is target
-    MST_METRIC_LOSS,                        // the loss, under a metric's name
+    MST_METRIC_BINARY_ACCURACY,             // output > threshold is target
+    MST_METRIC_SPARSE_TOP_K,                // fewer than k outputs are larger than the label's
+    MST_METRIC_CATEGORICAL_TOP_K,           // the same for the arg max of the target
+    MST_METRIC_LOSS,                        // a loss, under a metric's name; cosine similarity with the other sign
 };
 
 struct mst_metric {
     char name[MST_METRIC_NAME_BYTES]; // as Keras reports it
     enum mst_metric_kind kind;
+    enum mst_loss_kind loss; // of MST_METRIC_LOSS
+    struct mst_loss_options options;
+    double threshold;
+    size_t k;
 };
 
 /** A plain value: may be copied. */
 struct mst_compile {
     enum mst_loss_kind loss;
-    bool from_logits; // cross-entropies only
+    struct mst_loss_options options;
     size_t n_metrics;
     struct mst_metric metrics[MST_MAX_METRICS];
 };
@@ -51,5 +84,9 @@ struct mst_compile {
 MST_MUST_USE mst_status mst_compile_parse(const json_t *compile, const char *path, const struct mst_model *model,
                                           struct mst_compile *out, struct mst_error *err);
 
-/** Number of classes that labels must be below, for losses with class labels; 0 for others. */
+/** What the loss takes from labels. */
+enum mst_label_use mst_compile_label_use(const struct mst_compile *compile, const struct mst_model *model);
+/** The class name of a loss, for messages. */
+const char *mst_loss_name(enum mst_loss_kind kind);
+/** Number of classes that labels must be below, 2 for binary cross-entropy with one output; 0: any label will do. */
 size_t mst_compile_n_classes(const struct mst_compile *compile, const struct mst_model *model);

@@ -1,13 +1,12 @@
-// Running a planned program: cast, forward, loss and metrics, and from the last operation back to the first that has
-// variables. Whether values are finite is looked at only when the loss is not: one layer after the other, to name the
-// first.
+// Running a planned program: cast, forward, loss and metrics (program_measure.c), and from the last operation back to
+// the first that has variables. Whether values are finite is looked at only when the loss is not: one layer after the
+// other, to name the first.
 #include "model/program.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "program_private.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 mst_status mst_program_new(const struct mst_model *model, const struct mst_compile *compile, struct mst_device *device,
@@ -77,10 +76,10 @@ static mst_status check_step(const struct mst_program *program, const struct mst
         return MST_OK;
     if (step->labels == NULL)
         return mst_fail(err, MST_INVALID_ARGUMENT, "the data has no labels, which the loss needs");
-    if (program->compile.loss == MST_LOSS_MEAN_SQUARED_ERROR && program->n_outputs != 1)
+    if (mst_compile_label_use(&program->compile, program->model) == MST_LABEL_NONE)
         return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "mean squared error against one label an example needs a model of 1 output, this one has %zu",
-                        program->n_outputs);
+                        "%s against one label an example needs a model of 1 output, this one has %zu",
+                        mst_loss_name(program->compile.loss), program->n_outputs);
     return check_labels(program, step, err);
 }
 
@@ -120,66 +119,6 @@ static void run_forward(struct mst_program *program, const struct mst_program_st
                                     .y = program->probabilities};
         program->device->ops->activate(program->device, &last);
         program->output = program->probabilities;
-    }
-}
-
-// Targets of a loss against values; labels are cast where there are no others.
-static const float *values_of(struct mst_program *program, const struct mst_program_step *step)
-{
-    if (step->targets != NULL || program->label_values == NULL)
-        return step->targets;
-    struct mst_convert convert = {.n = step->n_examples, .scale = 1.0f, .y = program->label_values};
-    program->device->ops->convert_i32(program->device, &convert, step->labels);
-    return program->label_values;
-}
-
-static double run_loss(struct mst_program *program, const struct mst_program_step *step, const float *targets)
-{
-    struct mst_device *device = program->device;
-    bool takes_logits = program->compile.from_logits || program->loss_takes_logits;
-    struct mst_loss loss = {.input = takes_logits ? MST_LOSS_LOGITS : MST_LOSS_PROBABILITIES,
-                            .rows = step->n_examples,
-                            .columns = program->n_outputs,
-                            .outputs = program->values[program->n_ops],
-                            .labels = step->labels,
-                            .targets = targets,
-                            .grad = program->gradient,
-                            .grad_scale = 1.0f / (float)step->n_examples};
-    if (program->compile.loss == MST_LOSS_MEAN_SQUARED_ERROR)
-        return device->ops->mean_squared_error(device, &loss);
-    // A class label is a row of targets with a single 1: the same loss.
-    if (program->compile.loss == MST_LOSS_CATEGORICAL_CROSSENTROPY && step->targets != NULL)
-        return device->ops->crossentropy(device, &loss);
-    return device->ops->sparse_crossentropy(device, &loss);
-}
-
-static double run_metric(struct mst_program *program, const struct mst_program_step *step, enum mst_metric_kind kind,
-                         const float *targets)
-{
-    struct mst_device *device = program->device;
-    struct mst_matches matches = {.rows = step->n_examples,
-                                  .columns = program->n_outputs,
-                                  .outputs = program->output,
-                                  .labels = step->labels,
-                                  .targets = targets};
-    bool has_targets = step->targets != NULL && program->compile.loss != MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;
-    if (kind == MST_METRIC_BINARY_ACCURACY)
-        return (double)device->ops->count_matches_binary(device, &matches) / (double)program->n_outputs;
-    if (kind == MST_METRIC_CATEGORICAL_ACCURACY && has_targets)
-        return (double)device->ops->count_matches_categorical(device, &matches);
-    if (kind == MST_METRIC_SPARSE_CATEGORICAL_ACCURACY && has_targets && step->labels == NULL)
-        return NAN; // class labels were not given
-    return (double)device->ops->count_matches_sparse(device, &matches);
-}
-
-static void measure(struct mst_program *program, const struct mst_program_step *step, struct mst_program_result *result)
-{
-    const float *targets = values_of(program, step);
-    result->loss_sum = run_loss(program, step, targets);
-    result->loss_is_finite = isfinite(result->loss_sum);
-    for (size_t m = 0; m < program->compile.n_metrics; m++) {
-        enum mst_metric_kind kind = program->compile.metrics[m].kind;
-        result->metric_sums[m] = kind == MST_METRIC_LOSS ? result->loss_sum : run_metric(program, step, kind, targets);
     }
 }
 
@@ -233,7 +172,7 @@ mst_status mst_program_run(struct mst_program *program, const struct mst_program
     run_forward(program, step);
     if (!program->has_loss)
         return MST_OK;
-    measure(program, step, result);
+    mst_program_measure(program, step, result);
     if (!result->loss_is_finite)
         find_bad_layer(program, step, result);
     else if (program->options.mode == MST_PROGRAM_TRAIN)

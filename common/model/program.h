@@ -54,8 +54,8 @@ struct mst_program_step {
     const float *const *params;   // one whole variable each
     float *const *grads;          // MST_PROGRAM_TRAIN; overwritten
     const void *features;         // (n_examples, input shape) of feature_dtype
-    const int32_t *labels;        // (n_examples): class indexes; mean squared error with one output: the target
-    const float *targets;         // (n_examples, outputs) for losses with dense targets; NULL: taken from labels
+    const int32_t *labels;        // (n_examples): class indexes, or the targets of one output
+    const float *targets;         // (n_examples, outputs) for losses with dense targets; NULL: from labels
     size_t n_examples;            // 1 … max_batch; the last batch of an epoch may be partial
     uint64_t epoch;               // with batch: whose dropout masks
     uint64_t batch;               // number of the batch within the epoch, over all workers

@@ -39,11 +39,6 @@ static bool passes_on(const struct mst_program *program, const struct mst_layer 
     return layer->kind == MST_LAYER_ACTIVATION && layer->activation.kind == MST_ACTIVATION_LINEAR;
 }
 
-static bool loss_is_crossentropy(const struct mst_program *program)
-{
-    return program->has_loss && program->compile.loss != MST_LOSS_MEAN_SQUARED_ERROR;
-}
-
 // How many layers the cast of the features does: views, and one Rescaling among them.
 static size_t plan_cast(struct mst_program *program)
 {
@@ -67,15 +62,47 @@ static size_t plan_cast(struct mst_program *program)
     return i;
 }
 
-// The layer whose logits the loss takes, or SIZE_MAX.
+// The softmax or sigmoid that ends the model, or SIZE_MAX.
 static size_t logits_layer(const struct mst_program *program)
 {
-    if (!loss_is_crossentropy(program) || program->n_outputs == 1)
-        return SIZE_MAX;
     size_t i = program->model->n_layers - 1;
     while (i > 0 && passes_on(program, &program->model->layers[i]))
         i--;
     return keeps_logits(&program->model->layers[i]) ? i : SIZE_MAX;
+}
+
+static bool a_metric_takes_logits(const struct mst_program *program)
+{
+    for (size_t m = 0; m < program->compile.n_metrics; m++) {
+        const struct mst_metric *metric = &program->compile.metrics[m];
+        if (metric->kind == MST_METRIC_LOSS && mst_loss_prefers_logits(metric->loss, program->n_outputs))
+            return true;
+    }
+    return false;
+}
+
+// Whether a metric looks at more than the order of the outputs.
+static bool a_metric_takes_probabilities(const struct mst_program *program)
+{
+    for (size_t m = 0; m < program->compile.n_metrics; m++) {
+        const struct mst_metric *metric = &program->compile.metrics[m];
+        if (metric->kind == MST_METRIC_BINARY_ACCURACY || metric->kind == MST_METRIC_SPARSE_TOP_K ||
+            metric->kind == MST_METRIC_CATEGORICAL_TOP_K ||
+            (metric->kind == MST_METRIC_LOSS && !mst_loss_prefers_logits(metric->loss, program->n_outputs)))
+            return true;
+    }
+    return false;
+}
+
+static bool changes_targets(const struct mst_program *program)
+{
+    bool changes = mst_loss_changes_targets(program->compile.loss, &program->compile.options);
+    for (size_t m = 0; m < program->compile.n_metrics; m++) {
+        const struct mst_metric *metric = &program->compile.metrics[m];
+        changes =
+            changes || (metric->kind == MST_METRIC_LOSS && mst_loss_changes_targets(metric->loss, &metric->options));
+    }
+    return changes;
 }
 
 static void plan_op(struct mst_program *program, struct op *op, size_t layer_index)
@@ -86,12 +113,17 @@ static void plan_op(struct mst_program *program, struct op *op, size_t layer_ind
     op->class = mst_op_class_of(layer->kind, program->options.mode);
     op->columns = layer->out.rank > 0 ? layer->out.dims[layer->out.rank - 1] : 1;
     op->activation = layer->activation;
-    if (layer_index == logits_layer(program)) {
+    if (layer_index != logits_layer(program) || !program->has_loss)
+        return;
+    if (mst_loss_prefers_logits(program->compile.loss, program->n_outputs)) {
         program->loss_takes_logits = true;
         program->output_activation = layer->activation;
         op->activation = mst_activation_default(MST_ACTIVATION_LINEAR);
         if (layer->kind == MST_LAYER_ACTIVATION)
             op->class = mst_op_class_of(MST_LAYER_VIEW, program->options.mode);
+    } else if (a_metric_takes_logits(program)) {
+        program->logits_op = (size_t)(op - program->ops);
+        op->keeps_before = layer->kind == MST_LAYER_DENSE;
     }
 }
 
@@ -103,6 +135,21 @@ static void plan_gradients(struct mst_program *program)
         program->ops[i].wants_input_gradient = has_variables;
         has_variables = has_variables || program->ops[i].layer->kind == MST_LAYER_DENSE;
     }
+}
+
+// What only loss and metrics need.
+static void place_measured(struct mst_program *program, struct layout *layout, bool trains)
+{
+    uint64_t n = (uint64_t)program->options.max_batch * program->n_outputs;
+    // In training only metrics look at the output, and the largest of a softmax is that of its logits; sigmoids may
+    // be equal.
+    if (program->loss_takes_logits &&
+        (!trains || program->output_activation.kind == MST_ACTIVATION_SIGMOID || a_metric_takes_probabilities(program)))
+        program->probabilities = place(layout, n);
+    if (program->has_loss && mst_compile_wants_rows(&program->compile, program->n_outputs))
+        program->label_values = place(layout, n);
+    if (program->has_loss && changes_targets(program))
+        program->soft_targets = place(layout, n);
 }
 
 static void lay_out(struct mst_program *program, struct layout *layout)
@@ -118,7 +165,8 @@ static void lay_out(struct mst_program *program, struct layout *layout)
         const struct mst_layer *layer = op->layer;
         if (op->class->forward != NULL)
             op->out = place(layout, batch * layer->n_out);
-        if (trains && layer->kind == MST_LAYER_DENSE && mst_activation_keeps(&op->activation) == MST_KEEPS_INPUT)
+        if (op->keeps_before ||
+            (trains && layer->kind == MST_LAYER_DENSE && mst_activation_keeps(&op->activation) == MST_KEEPS_INPUT))
             op->before = place(layout, batch * layer->n_out);
         if (layer->n_out > widest)
             widest = layer->n_out;
@@ -129,12 +177,7 @@ static void lay_out(struct mst_program *program, struct layout *layout)
         program->gradient = place(layout, batch * widest);
         program->gradient_spare = place(layout, batch * widest);
     }
-    // In training only metrics look at the output, and the largest of a softmax is that of its logits; sigmoids may
-    // be equal.
-    if (program->loss_takes_logits && (!trains || program->output_activation.kind == MST_ACTIVATION_SIGMOID))
-        program->probabilities = place(layout, batch * program->n_outputs);
-    if (program->has_loss && program->n_outputs == 1)
-        program->label_values = place(layout, batch);
+    place_measured(program, layout, trains);
 }
 
 static void name_streams(struct mst_program *program)
@@ -165,6 +208,7 @@ mst_status mst_program_plan(struct mst_program *program, struct mst_error *err)
     void *memory;
     size_t first = plan_cast(program);
     program->n_ops = program->model->n_layers - first;
+    program->logits_op = SIZE_MAX;
     program->ops = mst_alloc_array(program->n_ops, sizeof *program->ops);
     program->values = mst_alloc_array(program->n_ops + 1, sizeof *program->values);
     for (size_t i = 0; i < program->n_ops; i++)

@@ -33,6 +33,7 @@ struct op {
     float *before;                    // what the activation was given, if its gradient needs that
     size_t columns;                   // the last axis of the output
     struct mst_activation activation; // linear where the loss takes the logits
+    bool keeps_before;                // for a metric that takes logits
     bool wants_input_gradient;        // a layer before it has variables
     const char *random_name;          // of its stream of random numbers: "dropout/<layer>"
 };
@@ -59,7 +60,9 @@ struct mst_program {
     bool loss_takes_logits;                  // the last activation, a softmax or sigmoid, is left to the loss
     struct mst_activation output_activation; // that one
     float *probabilities;                    // its result, where the output is wanted
-    float *label_values;                     // labels as floats, for losses against one value
+    size_t logits_op;                        // the operation that makes them for a metric, or SIZE_MAX
+    float *label_values;                     // labels as targets
+    float *soft_targets;                     // targets as the loss at hand changes them
     float *gradient;                         // current
     float *gradient_spare;
     const float *output;
@@ -68,5 +71,14 @@ struct mst_program {
 
 /** The operations for a kind of layer. */
 const struct op_class *mst_op_class_of(enum mst_layer_kind kind, enum mst_program_mode mode);
+/** Loss and metrics of the outputs at hand; in training also the gradient of the outputs. */
+void mst_program_measure(struct mst_program *program, const struct mst_program_step *step,
+                         struct mst_program_result *result);
+/** True if it is computed from the logits of a softmax or sigmoid that ends the model. */
+bool mst_loss_prefers_logits(enum mst_loss_kind loss, size_t n_outputs);
+/** True if the loss changes its targets: smoothed labels, -1 and 1 for 0 and 1. */
+bool mst_loss_changes_targets(enum mst_loss_kind loss, const struct mst_loss_options *options);
+/** True if loss or metrics need labels as rows of targets. */
+bool mst_compile_wants_rows(const struct mst_compile *compile, size_t n_outputs);
 /** Lays the program out: operations, buffers. Errors: those of mst_program_new */
 MST_MUST_USE mst_status mst_program_plan(struct mst_program *program, struct mst_error *err);

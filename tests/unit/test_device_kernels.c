@@ -153,6 +153,8 @@ static void test_parameters(void **state)
         compare("with parameters", run_relu, which);
 }
 
+enum { N_FIRST_LOSSES = 5, N_ALL_LOSSES = N_FIRST_LOSSES + 1 + MST_N_DENSE_LOSSES };
+
 static void run_loss(const struct mst_kernels *kernels, size_t which, size_t n, struct result *result)
 {
     size_t columns = columns_of(n);
@@ -164,7 +166,8 @@ static void run_loss(const struct mst_kernels *kernels, size_t which, size_t n, 
                             .labels = ints,
                             .targets = at(y, n),
                             .grad = at(result->out, n),
-                            .grad_scale = 0.3f};
+                            .grad_scale = 0.3f,
+                            .delta = 0.7f};
     int32_t labels[MAX_N];
     for (size_t r = 0; r < rows; r++)
         labels[r] = (int32_t)(r % (columns + 1)); // one of them outside
@@ -172,16 +175,39 @@ static void run_loss(const struct mst_kernels *kernels, size_t which, size_t n, 
     void (*const kernel[])(const struct mst_loss *, float *) = {kernels->sparse_crossentropy,
                                                                 kernels->sparse_crossentropy, kernels->crossentropy,
                                                                 kernels->crossentropy, kernels->mean_squared_error};
-    kernel[which](&loss, at(result->more, n));
+    if (which < N_FIRST_LOSSES) {
+        kernel[which](&loss, at(result->more, n));
+        return;
+    }
+    // The one more is binary cross-entropy, from logits and from probabilities.
+    size_t dense = which == N_FIRST_LOSSES ? MST_DENSE_BINARY_CROSSENTROPY : which - N_FIRST_LOSSES - 1;
+    loss.input = which == N_FIRST_LOSSES ? MST_LOSS_LOGITS : MST_LOSS_PROBABILITIES;
+    kernels->dense_loss[dense](&loss, at(result->more, n));
 }
 
 static void test_losses(void **state)
 {
     (void)state;
-    static const char *const names[] = {"sparse, logits", "sparse, probabilities", "dense, logits",
-                                        "dense, probabilities", "squares"};
+    static const char *const names[] = {"sparse, logits",
+                                        "sparse, probabilities",
+                                        "dense, logits",
+                                        "dense, probabilities",
+                                        "squares",
+                                        "binary, logits",
+                                        "binary, probabilities",
+                                        "absolute",
+                                        "percentage",
+                                        "logarithmic",
+                                        "Huber",
+                                        "log cosh",
+                                        "hinge",
+                                        "squared hinge",
+                                        "categorical hinge",
+                                        "KL divergence",
+                                        "Poisson",
+                                        "cosine similarity"};
     fill_moderate();
-    for (size_t which = 0; which < 5; which++)
+    for (size_t which = 0; which < N_ALL_LOSSES; which++)
         compare(names[which], run_loss, which);
 }
 

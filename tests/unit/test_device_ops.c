@@ -195,13 +195,16 @@ static void test_matches(void **state)
     const float outputs[] = {0.1f, 0.9f, 0.9f, 0.4f, 0.3f, 0.2f, -1.0f, -2.0f, -0.5f, 0.6f, 0.5f, 0.51f};
     const int32_t labels[] = {1, 0, 2, 1};
     const float targets[] = {0.0f, 1.0f, 0.0f, 0.0f, 0.0f, 1.0f, 0.0f, 0.0f, 1.0f, 1.0f, 0.0f, 1.0f};
-    struct mst_matches matches = {.rows = 4, .columns = 3, .outputs = outputs, .labels = labels, .targets = targets};
+    struct mst_matches matches = {
+        .rows = 4, .columns = 3, .outputs = outputs, .labels = labels, .targets = targets, .threshold = 0.5f};
     const struct mst_device_ops *ops = devices[0]->ops;
     // Row 0: the first of equals. Row 3: its largest is number 0.
     assert_int_equal(ops->count_matches_sparse(devices[0], &matches), 3);
     assert_int_equal(ops->count_matches_categorical(devices[0], &matches), 3);
     // 0.5 is not above 0.5.
     assert_int_equal(ops->count_matches_binary(devices[0], &matches), 9);
+    matches.threshold = 0.45f;
+    assert_int_equal(ops->count_matches_binary(devices[0], &matches), 8);
     const int32_t strangers[] = {-1, 3, 2, INT32_MAX};
     matches.labels = strangers;
     assert_int_equal(ops->count_matches_sparse(devices[0], &matches), 1);
@@ -209,6 +212,29 @@ static void test_matches(void **state)
     assert_int_equal(ops->count_matches_sparse(devices[0], &matches), 0);
     assert_int_equal(ops->count_matches_categorical(devices[0], &matches), 0);
     assert_int_equal(ops->count_matches_binary(devices[0], &matches), 0);
+}
+
+// Fewer than k larger outputs; equals do not count as larger.
+static void test_top_k(void **state)
+{
+    (void)state;
+    const float outputs[] = {0.1f, 0.9f, 0.9f, 0.4f, 0.3f, 0.2f, -1.0f, -2.0f, -0.5f, 0.6f, NAN, 0.51f};
+    const int32_t labels[] = {2, 1, 1, 0};
+    const float targets[] = {0.0f, 0.0f, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f, 1.0f, 0.0f, 1.0f, 0.0f, 0.0f};
+    static const size_t wanted[] = {0, 1, 2, 3, 3};
+    struct mst_matches matches = {.rows = 4, .columns = 3, .outputs = outputs, .labels = labels};
+    const struct mst_device_ops *ops = devices[0]->ops;
+    for (matches.k = 0; matches.k < 5; matches.k++) {
+        matches.labels = labels;
+        matches.targets = NULL;
+        assert_int_equal(ops->count_in_top_k(devices[0], &matches), wanted[matches.k]);
+        matches.labels = NULL;
+        matches.targets = targets;
+        assert_int_equal(ops->count_in_top_k(devices[0], &matches), wanted[matches.k]);
+    }
+    const int32_t strangers[] = {-1, 3, 2, INT32_MAX};
+    matches.labels = strangers;
+    assert_int_equal(ops->count_in_top_k(devices[0], &matches), 1);
 }
 
 static void test_all_finite(void **state)
@@ -252,9 +278,9 @@ int main(void)
 {
     device_seed("test_device_ops");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bias_add),   cmocka_unit_test(test_column_sum),    cmocka_unit_test(test_convert),
-        cmocka_unit_test(test_dropout),    cmocka_unit_test(test_dropout_rates), cmocka_unit_test(test_matches),
-        cmocka_unit_test(test_all_finite), cmocka_unit_test(test_new),
+        cmocka_unit_test(test_bias_add), cmocka_unit_test(test_column_sum),    cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_dropout),  cmocka_unit_test(test_dropout_rates), cmocka_unit_test(test_matches),
+        cmocka_unit_test(test_top_k),    cmocka_unit_test(test_all_finite),    cmocka_unit_test(test_new),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -12,11 +12,36 @@
 #include <cmocka.h>
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+// Labels that a loss takes for classes are below the number of outputs, those of a single probability 0 or 1.
+static void check_label_use(const struct mst_compile *compile, const struct mst_model *model, size_t n_outputs)
+{
+    static const bool about_classes[MST_LOSS_COSINE_SIMILARITY + 1] = {[MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY] =
+                                                                           true,
+                                                                       [MST_LOSS_CATEGORICAL_CROSSENTROPY] = true,
+                                                                       [MST_LOSS_BINARY_CROSSENTROPY] = true,
+                                                                       [MST_LOSS_HINGE] = true,
+                                                                       [MST_LOSS_SQUARED_HINGE] = true,
+                                                                       [MST_LOSS_CATEGORICAL_HINGE] = true,
+                                                                       [MST_LOSS_KL_DIVERGENCE] = true,
+                                                                       [MST_LOSS_COSINE_SIMILARITY] = true};
+    enum mst_label_use use = about_classes[compile->loss] ? MST_LABEL_ONE_HOT : MST_LABEL_NONE;
+    size_t n_classes = use == MST_LABEL_ONE_HOT ? n_outputs : 0;
+    if (compile->loss == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY)
+        use = MST_LABEL_CLASS;
+    else if (n_outputs == 1 && compile->loss != MST_LOSS_CATEGORICAL_CROSSENTROPY) {
+        use = MST_LABEL_VALUE;
+        n_classes = compile->loss == MST_LOSS_BINARY_CROSSENTROPY ? 2 : 0;
+    }
+    assert_int_equal(mst_compile_label_use(compile, model), use);
+    assert_int_equal(mst_compile_n_classes(compile, model), n_classes);
+}
 
 static mst_status parse(const char *text, const char *n_outputs, struct mst_compile *out, struct mst_error *err)
 {
@@ -29,10 +54,8 @@ static mst_status parse(const char *text, const char *n_outputs, struct mst_comp
     json_t *json = json_loads(text, JSON_DECODE_ANY, NULL);
     assert_non_null(json);
     mst_status status = mst_compile_parse(json, "compile", model, out, err);
-    if (status == MST_OK && out->loss == MST_LOSS_MEAN_SQUARED_ERROR)
-        assert_int_equal(mst_compile_n_classes(out, model), 0);
-    else if (status == MST_OK)
-        assert_int_equal(mst_compile_n_classes(out, model), strtoul(n_outputs, NULL, 10));
+    if (status == MST_OK)
+        check_label_use(out, model, strtoul(n_outputs, NULL, 10));
     json_decref(json);
     mst_model_free(model);
     free(model_json);
@@ -86,7 +109,7 @@ static void test_losses(void **state)
                  rows[i].loss);
         struct mst_compile compile = parse_right(text, "3");
         assert_int_equal(compile.loss, rows[i].kind);
-        assert_int_equal(compile.from_logits, rows[i].from_logits);
+        assert_int_equal(compile.options.from_logits, rows[i].from_logits);
         assert_int_equal(compile.n_metrics, 0);
     }
 }
@@ -128,11 +151,14 @@ static void test_metrics(void **state)
         "{\"class_name\": \"SparseCategoricalAccuracy\", \"config\": {}}, \"sparse_categorical_crossentropy\", "
         "\"categorical_accuracy\"]}",
         "3");
-    static const struct mst_metric wanted[] = {{"acc", MST_METRIC_SPARSE_CATEGORICAL_ACCURACY},
-                                               {"sca", MST_METRIC_SPARSE_CATEGORICAL_ACCURACY},
-                                               {"sparse_categorical_accuracy", MST_METRIC_SPARSE_CATEGORICAL_ACCURACY},
-                                               {"sparse_categorical_crossentropy", MST_METRIC_LOSS},
-                                               {"categorical_accuracy", MST_METRIC_CATEGORICAL_ACCURACY}};
+    static const struct {
+        const char *name;
+        enum mst_metric_kind kind;
+    } wanted[] = {{"acc", MST_METRIC_SPARSE_CATEGORICAL_ACCURACY},
+                  {"sca", MST_METRIC_SPARSE_CATEGORICAL_ACCURACY},
+                  {"sparse_categorical_accuracy", MST_METRIC_SPARSE_CATEGORICAL_ACCURACY},
+                  {"sparse_categorical_crossentropy", MST_METRIC_LOSS},
+                  {"categorical_accuracy", MST_METRIC_CATEGORICAL_ACCURACY}};
     assert_int_equal(compile.n_metrics, COUNT(wanted));
     for (size_t i = 0; i < COUNT(wanted); i++) {
         assert_string_equal(compile.metrics[i].name, wanted[i].name);
@@ -175,7 +201,9 @@ static void test_refused_losses(void **state)
         {"{\"los\": \"mse\"}", "3", MST_INVALID_ARGUMENT, "compile.los is not a key here; did you mean 'loss'?"},
         {"{\"loss\": \"hinge_of_doom\"}", "3", MST_UNIMPLEMENTED,
          "compile.loss is 'hinge_of_doom', which is not built yet; the losses built are SparseCategoricalCrossentropy, "
-         "CategoricalCrossentropy, MeanSquaredError"},
+         "CategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError, MeanAbsoluteError, "
+         "MeanAbsolutePercentageError, MeanSquaredLogarithmicError, Huber, LogCosh, Hinge, SquaredHinge, "
+         "CategoricalHinge, KLDivergence, Poisson, CosineSimilarity"},
         {"{\"loss\": [\"mse\"]}", "3", MST_UNIMPLEMENTED,
          "compile.loss is a list: models of several outputs are not built yet"},
         {"{\"loss\": {\"dense\": \"mse\"}}", "3", MST_INVALID_ARGUMENT,
@@ -190,8 +218,12 @@ static void test_refused_losses(void **state)
          MST_INVALID_ARGUMENT, "compile.loss.config.reduction is null; it should be a text"},
         {"{\"loss\": {\"class_name\": \"SparseCategoricalCrossentropy\", \"config\": {\"ignore_class\": 0}}}", "3",
          MST_UNIMPLEMENTED, "compile.loss.config.ignore_class is set, which is not built yet; leave it out or null"},
-        {"{\"loss\": {\"class_name\": \"CategoricalCrossentropy\", \"config\": {\"label_smoothing\": 0.1}}}", "3",
-         MST_UNIMPLEMENTED, "compile.loss.config.label_smoothing is 0.1, which is not built yet; leave it out or null"},
+        {"{\"loss\": {\"class_name\": \"CategoricalCrossentropy\", \"config\": {\"label_smoothing\": 1.5}}}", "3",
+         MST_INVALID_ARGUMENT, "compile.loss.config.label_smoothing is 1.5; it should be 0 to 1"},
+        {"{\"loss\": {\"class_name\": \"Huber\", \"config\": {\"delta\": -1.0}}}", "3", MST_INVALID_ARGUMENT,
+         "compile.loss.config.delta is -1; it should be 0 or more"},
+        {"{\"loss\": {\"class_name\": \"CosineSimilarity\", \"config\": {\"axis\": 0}}}", "3", MST_UNIMPLEMENTED,
+         "compile.loss.config.axis is 0, which is not built yet; -1, the last axis, is"},
         {"{\"loss\": {\"class_name\": \"CategoricalCrossentropy\", \"config\": {\"axis\": 1}}}", "3", MST_UNIMPLEMENTED,
          "compile.loss.config.axis is 1, which is not built yet; -1, the last axis, is"},
         {"{\"loss\": {\"class_name\": \"CategoricalCrossentropy\", \"config\": {\"from_logit\": true}}}", "3",
@@ -213,20 +245,32 @@ static void test_refused_metrics(void **state)
         {"{\"loss\": \"mse\", \"metrics\": [\"acuracy\"]}", "3", MST_UNIMPLEMENTED,
          "compile.metrics[0] is 'acuracy', which is not built yet; the metrics built are accuracy, "
          "SparseCategoricalAccuracy, "
-         "CategoricalAccuracy, BinaryAccuracy, SparseCategoricalCrossentropy, CategoricalCrossentropy, "
-         "MeanSquaredError"},
+         "CategoricalAccuracy, BinaryAccuracy, SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy, "
+         "SparseCategoricalCrossentropy, CategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError, "
+         "MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, Huber, LogCosh, Hinge, "
+         "SquaredHinge, CategoricalHinge, KLDivergence, Poisson, CosineSimilarity"},
+        {"{\"loss\": \"mse\", \"metrics\": [\"AUC\"]}", "1", MST_UNIMPLEMENTED,
+         "compile.metrics[0] is 'AUC', which is not built yet; the metrics built are accuracy, "
+         "SparseCategoricalAccuracy, "
+         "CategoricalAccuracy, BinaryAccuracy, SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy, "
+         "SparseCategoricalCrossentropy, CategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError, "
+         "MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, Huber, LogCosh, Hinge, "
+         "SquaredHinge, CategoricalHinge, KLDivergence, Poisson, CosineSimilarity"},
         {"{\"loss\": \"mse\", \"metrics\": [\"mse\", \"mse\"]}", "3", MST_INVALID_ARGUMENT,
          "compile.metrics[1]: there are two metrics named 'mse'"},
         {"{\"loss\": \"mse\", \"metrics\": [\"sparse_categorical_accuracy\"]}", "3", MST_INVALID_ARGUMENT,
-         "compile.metrics[0] needs class labels, but mean squared error is against values"},
-        {"{\"loss\": \"mse\", \"metrics\": [\"binary_accuracy\"]}", "3", MST_INVALID_ARGUMENT,
-         "compile.metrics[0] needs a model of 1 output, this one has 3"},
-        {"{\"loss\": \"mse\", \"metrics\": [{\"class_name\": \"BinaryAccuracy\", \"config\": {\"threshold\": 0.7}}]}",
-         "1", MST_UNIMPLEMENTED, "compile.metrics[0].config.threshold is 0.7, which is not built yet; 0.5 is"},
-        {"{\"loss\": \"mse\", \"metrics\": [\"categorical_crossentropy\"]}", "3", MST_UNIMPLEMENTED,
-         "compile.metrics[0] is CategoricalCrossentropy with from_logits false, which as a metric is built only when "
-         "it is the "
-         "loss"},
+         "compile.metrics[0] needs class labels, but MeanSquaredError is against values"},
+        {"{\"loss\": \"bce\", \"metrics\": [\"mae\", \"sparse_top_k_categorical_accuracy\"]}", "1",
+         MST_INVALID_ARGUMENT, "compile.metrics[1] needs class labels, but BinaryCrossentropy is against values"},
+        {"{\"loss\": \"sparse_categorical_crossentropy\", \"metrics\": [\"binary_accuracy\"]}", "3",
+         MST_INVALID_ARGUMENT,
+         "compile.metrics[0] needs a target for each of the 3 outputs, but SparseCategoricalCrossentropy has one class "
+         "label an example"},
+        {"{\"loss\": \"sparse_categorical_crossentropy\", \"metrics\": [\"mse\"]}", "3", MST_INVALID_ARGUMENT,
+         "compile.metrics[0] needs a target for each of the 3 outputs, but SparseCategoricalCrossentropy has one class "
+         "label an example"},
+        {"{\"loss\": \"mse\", \"metrics\": [{\"class_name\": \"TopKCategoricalAccuracy\", \"config\": {\"k\": 0}}]}",
+         "3", MST_INVALID_ARGUMENT, "compile.metrics[0].config.k is 0; it should be a whole number of at least 1"},
         {"{\"loss\": \"mse\", \"metrics\": [[\"mse\"], [\"mse\"]]}", "3", MST_UNIMPLEMENTED,
          "compile.metrics[0] is a list: models of several outputs are not built yet"},
     };

@@ -376,6 +376,13 @@ static void test_labels_outside_the_classes(void **state)
                  bad[i]);
         check_refused(&step, THREE, SPARSE, MST_OUT_OF_RANGE, sentence);
         check_refused(&step, THREE, "{\"loss\":\"categorical_crossentropy\"}", MST_OUT_OF_RANGE, sentence);
+        check_refused(&step, THREE, "{\"loss\":\"bce\"}", MST_OUT_OF_RANGE, sentence);
+        check_refused(&step, THREE, "{\"loss\":\"categorical_hinge\"}", MST_OUT_OF_RANGE, sentence);
+        labels[2] = bad[i] == 4 ? 2 : bad[i]; // of one output, 0 and 1 are classes
+        labels[0] = labels[1] = 1;
+        snprintf(sentence, sizeof sentence, "label %d of example 2 of batch 41 is outside the model's classes 0 to 1",
+                 labels[2]);
+        check_refused(&step, DENSE("one", 1, "sigmoid"), "{\"loss\":\"bce\"}", MST_OUT_OF_RANGE, sentence);
     }
     labels[2] = 3;
     labels[5] = 99; // not in the batch
@@ -398,7 +405,9 @@ static void test_steps_refused(void **state)
                   "a batch of 17 examples for a program planned for 1 to 16");
     step.n_examples = 3;
     check_refused(&step, THREE, MSE, MST_INVALID_ARGUMENT,
-                  "mean squared error against one label an example needs a model of 1 output, this one has 4");
+                  "MeanSquaredError against one label an example needs a model of 1 output, this one has 4");
+    check_refused(&step, THREE, "{\"loss\":\"poisson\",\"metrics\":[\"mae\"]}", MST_INVALID_ARGUMENT,
+                  "Poisson against one label an example needs a model of 1 output, this one has 4");
     step.labels = NULL;
     check_refused(&step, THREE, SPARSE, MST_INVALID_ARGUMENT, "the data has no labels, which the loss needs");
     check_refused(&step, THREE, MSE, MST_INVALID_ARGUMENT, "the data has no labels, which the loss needs");

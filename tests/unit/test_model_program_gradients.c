@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_MODELS = 80, MAX_BATCH = 9, MAX_TEXT = 4096 };
+enum { N_MODELS = 144, MAX_BATCH = 9, MAX_TEXT = 4096 };
 
 // The difference of four losses, f'(0) = (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12 h, leaves h^4 / 30 of the fifth
 // derivative: 3e-8 of it at h = 0.03. A row's loss is a float behind some layers, wrong by 6e-7, the mean of the rows
@@ -97,6 +97,21 @@ static const struct {
     {"{\"loss\":\"sparse_categorical_crossentropy\"}", {"softmax", "sigmoid", "softplus", "softmax"}},
     {"{\"loss\":\"categorical_crossentropy\"}", {"softmax", "sigmoid", "softplus", "squareplus"}},
     {"{\"loss\":\"mse\"}", {"linear", "softmax", "log_softmax", "mish"}},
+    {"{\"loss\":\"binary_crossentropy\"}", {"sigmoid", "sigmoid", "softmax", "hard_sigmoid"}},
+    {"{\"loss\":{\"class_name\":\"BinaryCrossentropy\",\"config\":{\"from_logits\":true,\"label_smoothing\":0.2}}}",
+     {"linear", "tanh", "gelu", "sigmoid"}},
+    {"{\"loss\":{\"class_name\":\"CategoricalCrossentropy\",\"config\":{\"label_smoothing\":0.2}}}",
+     {"softmax", "softmax", "sigmoid", "softplus"}},
+    {"{\"loss\":\"mae\"}", {"linear", "tanh", "softplus", "softmax"}},
+    {"{\"loss\":\"msle\"}", {"softplus", "softmax", "sigmoid", "exponential"}},
+    {"{\"loss\":{\"class_name\":\"Huber\",\"config\":{\"delta\":0.5}}}", {"linear", "tanh", "softplus", "softmax"}},
+    {"{\"loss\":\"log_cosh\"}", {"linear", "tanh", "softplus", "softmax"}},
+    {"{\"loss\":\"hinge\"}", {"linear", "tanh", "softplus", "sigmoid"}},
+    {"{\"loss\":\"squared_hinge\"}", {"linear", "tanh", "softplus", "sigmoid"}},
+    {"{\"loss\":\"categorical_hinge\"}", {"linear", "tanh", "softplus", "sigmoid"}},
+    {"{\"loss\":\"kl_divergence\"}", {"softmax", "sigmoid", "softmax", "softmax"}},
+    {"{\"loss\":\"poisson\"}", {"softplus", "softplus", "softmax", "softplus"}},
+    {"{\"loss\":\"cosine_similarity\"}", {"softmax", "sigmoid", "softplus", "softmax"}},
 };
 
 static void batch_new(struct batch *batch, const struct program_case *c, bool is_sparse)

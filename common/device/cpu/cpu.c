@@ -303,9 +303,11 @@ static const struct mst_device_ops ops = {
     .sparse_crossentropy = mst_cpu_sparse_crossentropy,
     .crossentropy = mst_cpu_crossentropy,
     .mean_squared_error = mst_cpu_mean_squared_error,
+    .dense_loss = mst_cpu_dense_loss,
     .count_matches_sparse = mst_cpu_count_matches_sparse,
     .count_matches_categorical = mst_cpu_count_matches_categorical,
     .count_matches_binary = mst_cpu_count_matches_binary,
+    .count_in_top_k = mst_cpu_count_in_top_k,
     .all_finite = all_finite,
     .supports_activation = supports_activation,
 };

@@ -32,6 +32,8 @@ void mst_cpu_gemm(struct mst_device *device, const struct mst_gemm *gemm);
 double mst_cpu_sparse_crossentropy(struct mst_device *device, const struct mst_loss *loss);
 double mst_cpu_crossentropy(struct mst_device *device, const struct mst_loss *loss);
 double mst_cpu_mean_squared_error(struct mst_device *device, const struct mst_loss *loss);
+double mst_cpu_dense_loss(struct mst_device *device, const struct mst_loss *loss);
 size_t mst_cpu_count_matches_sparse(struct mst_device *device, const struct mst_matches *matches);
 size_t mst_cpu_count_matches_categorical(struct mst_device *device, const struct mst_matches *matches);
 size_t mst_cpu_count_matches_binary(struct mst_device *device, const struct mst_matches *matches);
+size_t mst_cpu_count_in_top_k(struct mst_device *device, const struct mst_matches *matches);

@@ -32,6 +32,7 @@ struct mst_kernels {
     void (*sparse_crossentropy)(const struct mst_loss *slice, float *losses);
     void (*crossentropy)(const struct mst_loss *slice, float *losses);
     void (*mean_squared_error)(const struct mst_loss *slice, float *losses);
+    void (*dense_loss[MST_N_DENSE_LOSSES])(const struct mst_loss *slice, float *losses);
     bool (*all_finite)(size_t n, const float *x);
 };
 

@@ -9,6 +9,8 @@
 #include "kernels_activation.h"
 #include "kernels_rows.h"
 
+#include "kernels_losses.h"
+
 static void bias_add(size_t rows, size_t columns, const float *bias, const float *x, float *y)
 {
     for (size_t r = 0; r < rows; r++) {
@@ -182,5 +184,17 @@ const struct mst_kernels KERNEL_TABLE = {
     .sparse_crossentropy = sparse_crossentropy,
     .crossentropy = crossentropy,
     .mean_squared_error = mean_squared_error,
+    .dense_loss = {[MST_DENSE_BINARY_CROSSENTROPY] = binary_crossentropy_loss,
+                   [MST_DENSE_ABSOLUTE] = absolute_loss,
+                   [MST_DENSE_PERCENTAGE] = percentage_loss,
+                   [MST_DENSE_LOGARITHMIC] = logarithmic_loss,
+                   [MST_DENSE_HUBER] = huber_loss,
+                   [MST_DENSE_LOG_COSH] = log_cosh_loss,
+                   [MST_DENSE_HINGE] = hinge_loss,
+                   [MST_DENSE_SQUARED_HINGE] = squared_hinge_loss,
+                   [MST_DENSE_CATEGORICAL_HINGE] = categorical_hinge_loss,
+                   [MST_DENSE_KL_DIVERGENCE] = kl_divergence_loss,
+                   [MST_DENSE_POISSON] = poisson_loss,
+                   [MST_DENSE_COSINE_SIMILARITY] = cosine_similarity_loss},
     .all_finite = all_finite,
 };

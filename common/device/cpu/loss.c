@@ -3,6 +3,8 @@
 #include "base/alloc.h"
 #include "cpu_private.h"
 
+#include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 // Rows go through a kernel in groups that stay in the first-level cache, for it passes over them several times. An
@@ -83,6 +85,12 @@ double mst_cpu_mean_squared_error(struct mst_device *device, const struct mst_lo
     return run_loss(cpu, loss, cpu->kernels->mean_squared_error);
 }
 
+double mst_cpu_dense_loss(struct mst_device *device, const struct mst_loss *loss)
+{
+    struct mst_cpu *cpu = (struct mst_cpu *)device;
+    return run_loss(cpu, loss, cpu->kernels->dense_loss[loss->dense]);
+}
+
 // The first of the largest.
 static size_t largest(size_t n, const float *x)
 {
@@ -119,6 +127,32 @@ size_t mst_cpu_count_matches_binary(struct mst_device *device, const struct mst_
     (void)device;
     size_t n = 0;
     for (size_t i = 0; i < matches->rows * matches->columns; i++)
-        n += (matches->outputs[i] > 0.5f ? 1.0f : 0.0f) == matches->targets[i];
+        n += (matches->outputs[i] > matches->threshold ? 1.0f : 0.0f) == matches->targets[i];
+    return n;
+}
+
+static bool is_in_top_k(size_t columns, const float *outputs, size_t label, size_t k)
+{
+    size_t n_larger = 0;
+    bool all_finite = true;
+    if (label >= columns)
+        return false;
+    for (size_t j = 0; j < columns; j++) {
+        n_larger += outputs[j] > outputs[label];
+        all_finite = all_finite && isfinite(outputs[j]);
+    }
+    return all_finite && n_larger < k;
+}
+
+size_t mst_cpu_count_in_top_k(struct mst_device *device, const struct mst_matches *matches)
+{
+    (void)device;
+    size_t columns = matches->columns;
+    size_t n = 0;
+    for (size_t r = 0; r < matches->rows && columns > 0; r++) {
+        size_t label =
+            matches->labels != NULL ? (size_t)matches->labels[r] : largest(columns, matches->targets + r * columns);
+        n += is_in_top_k(columns, matches->outputs + r * columns, label, matches->k);
+    }
     return n;
 }
