@@ -8,7 +8,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { MST_APPLY_SGD, MST_APPLY_MOMENTUM, MST_APPLY_NESTEROV, MST_APPLY_ADAM, MST_APPLY_AMSGRAD, MST_N_APPLY };
+enum {
+    MST_APPLY_SGD,
+    MST_APPLY_MOMENTUM,
+    MST_APPLY_NESTEROV,
+    MST_APPLY_ADAM,
+    MST_APPLY_AMSGRAD,
+    MST_APPLY_ADAGRAD,
+    MST_APPLY_RMSPROP,
+    MST_APPLY_RMSPROP_MOMENTUM,
+    MST_APPLY_RMSPROP_CENTERED,
+    MST_APPLY_RMSPROP_BOTH, // centered, with momentum
+    MST_APPLY_LION,
+    MST_APPLY_ADAMAX,
+    MST_APPLY_FTRL, // learning_rate_power -0.5
+    MST_N_APPLY
+};
 
 /** Where results go: kept in the cache, or past it (out of place, when they are large). */
 enum mst_apply_store { MST_APPLY_CACHED, MST_APPLY_STREAMED, MST_N_APPLY_STORES };
@@ -20,11 +35,21 @@ struct mst_apply {
     const float *w_in;
     float *w_out;
     float *slots[3];
-    float rate;     // SGD: the learning rate; Adam: alpha, the rate with both bias corrections
-    float momentum; // SGD
-    float blend_1;  // Adam: 1 - beta_1
-    float blend_2;  // Adam: 1 - beta_2
-    float epsilon;  // Adam
+    float rate;     // the learning rate; Adam: alpha, the rate with both bias corrections
+    float momentum; // SGD, RMSprop
+    float keep_1;   // Lion: beta_1
+    float keep_2;   // Lion, Adamax: beta_2; RMSprop: rho
+    float blend_1;  // Adam, Adamax, Lion: 1 - beta_1
+    float blend_2;  // Adam, Lion: 1 - beta_2; RMSprop: 1 - rho
+    float rest_1;   // Adamax: 1 - beta_1^step
+    float epsilon;
+    float l1; // Ftrl
+    float l2_twice;
+    float shrinkage_twice;
+    bool is_adjusted; // by the three below, before the update: gradients clipped, then weights decayed
+    float clip;       // to [-clip, clip]; infinite: not at all
+    float decay;      // w -= w * decay * decay_rate; 0: not at all
+    float decay_rate; // the learning rate itself
 };
 
 /** Applies and returns true if every new weight and slot value is finite. */

@@ -42,46 +42,169 @@ struct lanes {
 struct constants {
     vec rate;
     vec momentum;
+    vec keep_1;
+    vec keep_2;
     vec blend_1;
     vec blend_2;
+    vec rest_1;
     vec epsilon;
+    vec l1;
+    vec l2_twice;
+    vec shrinkage_twice;
+    vec clip;
+    vec decay;
+    vec decay_rate;
 };
 
 static inline struct constants spread_constants(const struct mst_apply *apply)
 {
-    return (struct constants){spread(apply->rate), spread(apply->momentum), spread(apply->blend_1),
-                              spread(apply->blend_2), spread(apply->epsilon)};
+    return (struct constants){.rate = spread(apply->rate),
+                              .momentum = spread(apply->momentum),
+                              .keep_1 = spread(apply->keep_1),
+                              .keep_2 = spread(apply->keep_2),
+                              .blend_1 = spread(apply->blend_1),
+                              .blend_2 = spread(apply->blend_2),
+                              .rest_1 = spread(apply->rest_1),
+                              .epsilon = spread(apply->epsilon),
+                              .l1 = spread(apply->l1),
+                              .l2_twice = spread(apply->l2_twice),
+                              .shrinkage_twice = spread(apply->shrinkage_twice),
+                              .clip = spread(apply->clip),
+                              .decay = spread(apply->decay),
+                              .decay_rate = spread(apply->decay_rate)};
+}
+
+static inline __attribute__((always_inline)) vec choose(ivec condition, vec yes, vec no)
+{
+    return (vec)((condition & (ivec)yes) | (~condition & (ivec)no));
+}
+
+// A NaN is neither above nor below, and comes through.
+static inline __attribute__((always_inline)) vec clip_lanes(vec x, vec limit)
+{
+    x = choose(x > limit, limit, x);
+    return choose(x < -limit, -limit, x);
+}
+
+static inline __attribute__((always_inline)) vec sign_lanes(vec x)
+{
+    const vec zero = {0};
+    vec sign = choose(x > zero, spread(1.0f), x); // zeros and NaN stay
+    return choose(x < zero, spread(-1.0f), sign);
+}
+
+static inline __attribute__((always_inline)) void update_sgd(unsigned kind, const struct constants *c, vec g,
+                                                             struct lanes *at)
+{
+    if (kind == MST_APPLY_SGD) {
+        at->w = at->w - g * c->rate;
+        return;
+    }
+    vec step = g * c->rate;
+    at->s0 = at->s0 * c->momentum - step;
+    vec move = at->s0; // two statements: a ?: of two vector types that differ in their attributes does not compile
+    if (kind == MST_APPLY_NESTEROV)
+        move = at->s0 * c->momentum - step;
+    at->w = at->w + move;
+}
+
+static inline __attribute__((always_inline)) void update_adam(unsigned kind, const struct constants *c, vec g,
+                                                              struct lanes *at)
+{
+    at->s0 = at->s0 + (g - at->s0) * c->blend_1;
+    if (kind == MST_APPLY_ADAMAX) {
+        // the old norm stays unless the gradient is greater: a NaN in either shows in a slot
+        const ivec no_sign = (ivec){0} + 0x7fffffff;
+        vec size = (vec)((ivec)g & no_sign);
+        at->s1 = at->s1 * c->keep_2;
+        at->s1 = choose(size > at->s1, size, at->s1);
+        at->w = at->w - c->rate * at->s0 / (c->rest_1 * (at->s1 + c->epsilon));
+        return;
+    }
+    at->s1 = at->s1 + (g * g - at->s1) * c->blend_2;
+    vec v = at->s1;
+    if (kind == MST_APPLY_AMSGRAD) {
+        // the old maximum stays only if it is greater, so a NaN in v comes through
+        v = choose(at->s2 > v, at->s2, v);
+        at->s2 = v;
+    }
+    at->w = at->w - at->s0 * c->rate / (vec_sqrt(v) + c->epsilon);
+}
+
+static inline __attribute__((always_inline)) void update_rmsprop(unsigned kind, const struct constants *c, vec g,
+                                                                 struct lanes *at)
+{
+    at->s0 = c->keep_2 * at->s0 + c->blend_2 * (g * g);
+    vec denominator = at->s0;
+    if (kind == MST_APPLY_RMSPROP_CENTERED) {
+        at->s1 = c->keep_2 * at->s1 + c->blend_2 * g;
+        denominator = at->s0 - at->s1 * at->s1;
+    } else if (kind == MST_APPLY_RMSPROP_BOTH) {
+        at->s2 = c->keep_2 * at->s2 + c->blend_2 * g;
+        denominator = at->s0 - at->s2 * at->s2;
+    }
+    vec move = c->rate * g / vec_sqrt(denominator + c->epsilon);
+    if (kind == MST_APPLY_RMSPROP_MOMENTUM || kind == MST_APPLY_RMSPROP_BOTH) {
+        at->s1 = c->momentum * at->s1 + move;
+        move = at->s1;
+    }
+    at->w = at->w - move;
+}
+
+static inline __attribute__((always_inline)) void update_ftrl(const struct constants *c, vec g, struct lanes *at)
+{
+    vec sum = at->s0 + g * g;
+    vec root = vec_sqrt(sum);
+    vec shrunk = g + c->shrinkage_twice * at->w;
+    at->s1 = at->s1 + (shrunk - (root - vec_sqrt(at->s0)) / c->rate * at->w);
+    at->s0 = sum;
+    at->w = (clip_lanes(at->s1, c->l1) - at->s1) / (root / c->rate + c->l2_twice);
 }
 
 static inline __attribute__((always_inline)) void update_lanes(unsigned kind, const struct constants *c, vec g,
                                                                struct lanes *at)
 {
-    if (kind == MST_APPLY_SGD) {
-        at->w = at->w - g * c->rate;
-    } else if (kind == MST_APPLY_MOMENTUM || kind == MST_APPLY_NESTEROV) {
-        vec step = g * c->rate;
-        at->s0 = at->s0 * c->momentum - step;
-        vec move = at->s0; // two statements: a ?: of two vector types that differ in their attributes does not compile
-        if (kind == MST_APPLY_NESTEROV)
-            move = at->s0 * c->momentum - step;
-        at->w = at->w + move;
+    if (kind <= MST_APPLY_NESTEROV) {
+        update_sgd(kind, c, g, at);
+    } else if (kind == MST_APPLY_ADAGRAD) {
+        at->s0 = at->s0 + g * g;
+        at->w = at->w - c->rate * g / vec_sqrt(at->s0 + c->epsilon);
+    } else if (kind >= MST_APPLY_RMSPROP && kind <= MST_APPLY_RMSPROP_BOTH) {
+        update_rmsprop(kind, c, g, at);
+    } else if (kind == MST_APPLY_LION) {
+        at->w = at->w - c->rate * sign_lanes(at->s0 * c->keep_1 + g * c->blend_1);
+        at->s0 = at->s0 * c->keep_2 + g * c->blend_2;
+    } else if (kind == MST_APPLY_FTRL) {
+        update_ftrl(c, g, at);
     } else {
-        at->s0 = at->s0 + (g - at->s0) * c->blend_1;
-        at->s1 = at->s1 + (g * g - at->s1) * c->blend_2;
-        vec v = at->s1;
-        if (kind == MST_APPLY_AMSGRAD) {
-            // the old maximum stays only if it is greater, so a NaN in v comes through
-            ivec old = at->s2 > v;
-            v = (vec)((old & (ivec)at->s2) | (~old & (ivec)v));
-            at->s2 = v;
-        }
-        at->w = at->w - at->s0 * c->rate / (vec_sqrt(v) + c->epsilon);
+        update_adam(kind, c, g, at);
     }
+}
+
+// What comes before the update. Without decay w - w * 0 is w still, but for a -0, which becomes +0.
+static inline __attribute__((always_inline)) vec adjust_lanes(const struct constants *c, vec g, struct lanes *at)
+{
+    at->w = at->w - at->w * c->decay * c->decay_rate;
+    return clip_lanes(g, c->clip);
 }
 
 static inline unsigned slots_of(unsigned kind)
 {
-    return kind == MST_APPLY_SGD ? 0 : kind <= MST_APPLY_NESTEROV ? 1 : kind == MST_APPLY_ADAM ? 2 : 3;
+    switch (kind) {
+    case MST_APPLY_SGD:
+        return 0;
+    case MST_APPLY_MOMENTUM:
+    case MST_APPLY_NESTEROV:
+    case MST_APPLY_ADAGRAD:
+    case MST_APPLY_RMSPROP:
+    case MST_APPLY_LION:
+        return 1;
+    case MST_APPLY_AMSGRAD:
+    case MST_APPLY_RMSPROP_BOTH:
+        return 3;
+    default:
+        return 2;
+    }
 }
 
 static inline __attribute__((always_inline)) ivec check_lanes(unsigned n_slots, const struct lanes *at)
@@ -91,11 +214,12 @@ static inline __attribute__((always_inline)) ivec check_lanes(unsigned n_slots, 
         bad |= not_finite(at->s0);
     if (n_slots > 1)
         bad |= not_finite(at->s1);
-    return bad; // s2 is the maximum of what s1 was
+    return bad; // s2 is the maximum of what s1 was, or an average of what s0 has the squares of
 }
 
 // Elements [from, to) one at a time: the few before the first aligned vector and behind the last whole one.
-static inline __attribute__((always_inline)) ivec apply_singles(unsigned kind, const struct mst_apply *apply,
+static inline __attribute__((always_inline)) ivec apply_singles(unsigned kind, bool is_adjusted,
+                                                                const struct mst_apply *apply,
                                                                 const struct constants *c, size_t from, size_t to)
 {
     unsigned n_slots = slots_of(kind);
@@ -108,7 +232,10 @@ static inline __attribute__((always_inline)) ivec apply_singles(unsigned kind, c
             at.s1 = spread(apply->slots[1][i]);
         if (n_slots > 2)
             at.s2 = spread(apply->slots[2][i]);
-        update_lanes(kind, c, spread(apply->grad[i]), &at);
+        vec g = spread(apply->grad[i]);
+        if (is_adjusted)
+            g = adjust_lanes(c, g, &at);
+        update_lanes(kind, c, g, &at);
         apply->w_out[i] = at.w[0];
         if (n_slots > 0)
             apply->slots[0][i] = at.s0[0];
@@ -122,8 +249,8 @@ static inline __attribute__((always_inline)) ivec apply_singles(unsigned kind, c
 }
 
 static inline __attribute__((always_inline)) ivec apply_vector(unsigned kind, enum mst_apply_store store,
-                                                               const struct mst_apply *apply, const struct constants *c,
-                                                               size_t i)
+                                                               bool is_adjusted, const struct mst_apply *apply,
+                                                               const struct constants *c, size_t i)
 {
     unsigned n_slots = slots_of(kind);
     struct lanes at = {load(apply->w_in + i), {0}, {0}, {0}};
@@ -133,7 +260,10 @@ static inline __attribute__((always_inline)) ivec apply_vector(unsigned kind, en
         at.s1 = load(apply->slots[1] + i);
     if (n_slots > 2)
         at.s2 = load(apply->slots[2] + i);
-    update_lanes(kind, c, load(apply->grad + i), &at);
+    vec g = load(apply->grad + i);
+    if (is_adjusted)
+        g = adjust_lanes(c, g, &at);
+    update_lanes(kind, c, g, &at);
     if (n_slots > 0)
         *(vec *)(apply->slots[0] + i) = at.s0;
     if (n_slots > 1)
@@ -147,7 +277,7 @@ static inline __attribute__((always_inline)) ivec apply_vector(unsigned kind, en
     return check_lanes(n_slots, &at);
 }
 
-static inline __attribute__((always_inline)) bool apply_all(unsigned kind, enum mst_apply_store store,
+static inline __attribute__((always_inline)) bool apply_run(unsigned kind, enum mst_apply_store store, bool is_adjusted,
                                                             const struct mst_apply *apply)
 {
     const struct constants c = spread_constants(apply);
@@ -155,18 +285,25 @@ static inline __attribute__((always_inline)) bool apply_all(unsigned kind, enum 
     size_t head = misfit ? 16 - misfit : 0;
     if (head > apply->n)
         head = apply->n;
-    ivec bad = apply_singles(kind, apply, &c, 0, head);
+    ivec bad = apply_singles(kind, is_adjusted, apply, &c, 0, head);
     size_t i = head;
     for (; i + 16 <= apply->n; i += 16)
         for (size_t j = 0; j < 16; j += ISA_LANES)
-            bad |= apply_vector(kind, store, apply, &c, i + j);
-    bad |= apply_singles(kind, apply, &c, i, apply->n);
+            bad |= apply_vector(kind, store, is_adjusted, apply, &c, i + j);
+    bad |= apply_singles(kind, is_adjusted, apply, &c, i, apply->n);
     if (store == MST_APPLY_STREAMED)
         vec_fence();
     int32_t any = 0;
     for (size_t lane = 0; lane < ISA_LANES; lane++)
         any |= bad[lane];
     return any == 0;
+}
+
+// Two loops, so that an update without clipping and decay pays nothing for them.
+static inline __attribute__((always_inline)) bool apply_all(unsigned kind, enum mst_apply_store store,
+                                                            const struct mst_apply *apply)
+{
+    return apply->is_adjusted ? apply_run(kind, store, true, apply) : apply_run(kind, store, false, apply);
 }
 
 #define KERNEL(name, kind)                                                                                             \
@@ -184,6 +321,14 @@ KERNEL(momentum, MST_APPLY_MOMENTUM)
 KERNEL(nesterov, MST_APPLY_NESTEROV)
 KERNEL(adam, MST_APPLY_ADAM)
 KERNEL(amsgrad, MST_APPLY_AMSGRAD)
+KERNEL(adagrad, MST_APPLY_ADAGRAD)
+KERNEL(rmsprop, MST_APPLY_RMSPROP)
+KERNEL(rmsprop_momentum, MST_APPLY_RMSPROP_MOMENTUM)
+KERNEL(rmsprop_centered, MST_APPLY_RMSPROP_CENTERED)
+KERNEL(rmsprop_both, MST_APPLY_RMSPROP_BOTH)
+KERNEL(lion, MST_APPLY_LION)
+KERNEL(adamax, MST_APPLY_ADAMAX)
+KERNEL(ftrl, MST_APPLY_FTRL)
 
 mst_apply_fn *const APPLY_TABLE[MST_N_APPLY][MST_N_APPLY_STORES] = {
     [MST_APPLY_SGD] = {sgd_cached, sgd_streamed},
@@ -191,4 +336,12 @@ mst_apply_fn *const APPLY_TABLE[MST_N_APPLY][MST_N_APPLY_STORES] = {
     [MST_APPLY_NESTEROV] = {nesterov_cached, nesterov_streamed},
     [MST_APPLY_ADAM] = {adam_cached, adam_streamed},
     [MST_APPLY_AMSGRAD] = {amsgrad_cached, amsgrad_streamed},
+    [MST_APPLY_ADAGRAD] = {adagrad_cached, adagrad_streamed},
+    [MST_APPLY_RMSPROP] = {rmsprop_cached, rmsprop_streamed},
+    [MST_APPLY_RMSPROP_MOMENTUM] = {rmsprop_momentum_cached, rmsprop_momentum_streamed},
+    [MST_APPLY_RMSPROP_CENTERED] = {rmsprop_centered_cached, rmsprop_centered_streamed},
+    [MST_APPLY_RMSPROP_BOTH] = {rmsprop_both_cached, rmsprop_both_streamed},
+    [MST_APPLY_LION] = {lion_cached, lion_streamed},
+    [MST_APPLY_ADAMAX] = {adamax_cached, adamax_streamed},
+    [MST_APPLY_FTRL] = {ftrl_cached, ftrl_streamed},
 };

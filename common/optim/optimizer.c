@@ -16,37 +16,93 @@
 
 void mst_optimizer_free(struct mst_optimizer *optimizer)
 {
+    if (!optimizer)
+        return;
+    mst_schedule_free(optimizer->schedule);
     free(optimizer);
+}
+
+const char *mst_optimizer_kind_name(enum mst_optimizer_kind kind)
+{
+    static const char *const names[MST_N_OPTIMIZERS] = {
+        [MST_OPTIMIZER_SGD] = "SGD",         [MST_OPTIMIZER_ADAM] = "Adam",       [MST_OPTIMIZER_ADAMW] = "AdamW",
+        [MST_OPTIMIZER_ADAGRAD] = "Adagrad", [MST_OPTIMIZER_RMSPROP] = "RMSprop", [MST_OPTIMIZER_LION] = "Lion",
+        [MST_OPTIMIZER_ADAMAX] = "Adamax",   [MST_OPTIMIZER_FTRL] = "Ftrl",
+    };
+    return names[kind];
 }
 
 const char *mst_optimizer_name(const struct mst_optimizer *optimizer)
 {
-    return optimizer->kind == MST_OPTIMIZER_SGD ? "SGD" : "Adam";
+    return mst_optimizer_kind_name(optimizer->kind);
+}
+
+// The slots of each kind of update, by Keras's names; a kernel's s0, s1, s2.
+static const char *const slot_names[MST_N_APPLY][MST_OPTIMIZER_MAX_SLOTS] = {
+    [MST_APPLY_MOMENTUM] = {"momentum"},
+    [MST_APPLY_NESTEROV] = {"momentum"},
+    [MST_APPLY_ADAM] = {"momentum", "velocity"},
+    [MST_APPLY_AMSGRAD] = {"momentum", "velocity", "velocity_hat"},
+    [MST_APPLY_ADAGRAD] = {"accumulator"},
+    [MST_APPLY_RMSPROP] = {"velocity"},
+    [MST_APPLY_RMSPROP_MOMENTUM] = {"velocity", "momentum"},
+    [MST_APPLY_RMSPROP_CENTERED] = {"velocity", "average_gradient"},
+    [MST_APPLY_RMSPROP_BOTH] = {"velocity", "momentum", "average_gradient"},
+    [MST_APPLY_LION] = {"momentum"},
+    [MST_APPLY_ADAMAX] = {"momentum", "norm"},
+    [MST_APPLY_FTRL] = {"accumulator", "linear"},
+};
+
+static unsigned kind_of_apply(const struct mst_optimizer *optimizer)
+{
+    switch (optimizer->kind) {
+    case MST_OPTIMIZER_SGD:
+        if (optimizer->momentum == 0)
+            return MST_APPLY_SGD;
+        return optimizer->nesterov ? MST_APPLY_NESTEROV : MST_APPLY_MOMENTUM;
+    case MST_OPTIMIZER_RMSPROP:
+        if (optimizer->momentum == 0)
+            return optimizer->centered ? MST_APPLY_RMSPROP_CENTERED : MST_APPLY_RMSPROP;
+        return optimizer->centered ? MST_APPLY_RMSPROP_BOTH : MST_APPLY_RMSPROP_MOMENTUM;
+    case MST_OPTIMIZER_ADAGRAD:
+        return MST_APPLY_ADAGRAD;
+    case MST_OPTIMIZER_LION:
+        return MST_APPLY_LION;
+    case MST_OPTIMIZER_ADAMAX:
+        return MST_APPLY_ADAMAX;
+    case MST_OPTIMIZER_FTRL:
+        return MST_APPLY_FTRL;
+    default:
+        return optimizer->amsgrad ? MST_APPLY_AMSGRAD : MST_APPLY_ADAM;
+    }
 }
 
 size_t mst_optimizer_n_slots(const struct mst_optimizer *optimizer)
 {
-    if (optimizer->kind == MST_OPTIMIZER_SGD)
-        return optimizer->momentum != 0 ? 1 : 0;
-    return optimizer->amsgrad ? 3 : 2;
+    const char *const *names = slot_names[kind_of_apply(optimizer)];
+    size_t n = 0;
+    while (n < MST_OPTIMIZER_MAX_SLOTS && names[n])
+        n++;
+    return n;
 }
 
 const char *mst_optimizer_slot_name(const struct mst_optimizer *optimizer, size_t slot)
 {
-    static const char *const names[] = {"momentum", "velocity", "velocity_hat"};
     MST_ASSERT(slot < mst_optimizer_n_slots(optimizer));
-    return names[slot];
+    return slot_names[kind_of_apply(optimizer)][slot];
 }
 
 float mst_optimizer_slot_initial(const struct mst_optimizer *optimizer, size_t slot)
 {
     MST_ASSERT(slot < mst_optimizer_n_slots(optimizer));
-    return 0;
+    bool is_accumulator = optimizer->kind == MST_OPTIMIZER_ADAGRAD || optimizer->kind == MST_OPTIMIZER_FTRL;
+    return is_accumulator && slot == 0 ? (float)optimizer->initial_accumulator : 0.0f;
 }
 
 float mst_optimizer_learning_rate(const struct mst_optimizer *optimizer, uint64_t iteration)
 {
-    (void)iteration; // schedules are refused by parse
+    if (optimizer->schedule)
+        return mst_schedule_rate(optimizer->schedule, iteration);
     return (float)optimizer->learning_rate;
 }
 
@@ -55,13 +111,31 @@ static float power(double beta, float step)
     return (float)pow((double)(float)beta, (double)step);
 }
 
-static unsigned kind_of_apply(const struct mst_optimizer *optimizer)
+// The constants that a kind has beside those of a plain copy. Ftrl's l2 takes beta in by the rate, as in ftrl.py.
+static void set_constants(const struct mst_optimizer *o, float step, struct mst_apply *apply)
 {
-    if (optimizer->kind == MST_OPTIMIZER_ADAM)
-        return optimizer->amsgrad ? MST_APPLY_AMSGRAD : MST_APPLY_ADAM;
-    if (optimizer->momentum == 0)
-        return MST_APPLY_SGD;
-    return optimizer->nesterov ? MST_APPLY_NESTEROV : MST_APPLY_MOMENTUM;
+    float rate = apply->rate;
+    apply->momentum = (float)o->momentum;
+    apply->epsilon = (float)o->epsilon;
+    apply->blend_1 = (float)(1.0 - o->beta_1);
+    apply->blend_2 = (float)(1.0 - o->beta_2);
+    apply->keep_1 = (float)o->beta_1;
+    apply->keep_2 = (float)o->beta_2;
+    if (o->kind == MST_OPTIMIZER_ADAM || o->kind == MST_OPTIMIZER_ADAMW) {
+        apply->rate = rate * sqrtf(1.0f - power(o->beta_2, step)) / (1.0f - power(o->beta_1, step));
+    } else if (o->kind == MST_OPTIMIZER_ADAMAX) {
+        apply->rest_1 = 1.0f - power(o->beta_1, step);
+    } else if (o->kind == MST_OPTIMIZER_LION) {
+        apply->blend_1 = 1.0f - (float)o->beta_1; // lion.py casts the betas before it subtracts
+        apply->blend_2 = 1.0f - (float)o->beta_2;
+    } else if (o->kind == MST_OPTIMIZER_RMSPROP) {
+        apply->keep_2 = (float)o->rho;
+        apply->blend_2 = (float)(1.0 - o->rho);
+    } else if (o->kind == MST_OPTIMIZER_FTRL) {
+        apply->l1 = (float)o->l1;
+        apply->l2_twice = 2.0f * ((float)o->l2 + (float)o->beta / (2.0f * rate));
+        apply->shrinkage_twice = (float)(2.0 * o->l2_shrinkage);
+    }
 }
 
 // NOLINTNEXTLINE(readability-function-size): a kernel's arguments are its arrays
@@ -72,15 +146,11 @@ bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iterati
     for (size_t s = 0; s < mst_optimizer_n_slots(optimizer); s++)
         apply.slots[s] = slots[s];
     apply.rate = mst_optimizer_learning_rate(optimizer, iteration);
-    if (optimizer->kind == MST_OPTIMIZER_ADAM) {
-        float step = (float)(iteration + 1);
-        apply.rate =
-            apply.rate * sqrtf(1.0f - power(optimizer->beta_2, step)) / (1.0f - power(optimizer->beta_1, step));
-        apply.blend_1 = (float)(1.0 - optimizer->beta_1);
-        apply.blend_2 = (float)(1.0 - optimizer->beta_2);
-        apply.epsilon = (float)optimizer->epsilon;
-    }
-    apply.momentum = (float)optimizer->momentum;
+    apply.is_adjusted = optimizer->weight_decay != 0 || optimizer->clipvalue != 0;
+    apply.decay = (float)optimizer->weight_decay;
+    apply.decay_rate = apply.rate;
+    apply.clip = optimizer->clipvalue != 0 ? (float)optimizer->clipvalue : INFINITY;
+    set_constants(optimizer, (float)(iteration + 1), &apply);
     bool streams = w_out != w_in && n * sizeof(float) >= STREAM_MIN_BYTES;
     mst_apply_fn *kernel =
         mst_apply_find(optimizer->isa, kind_of_apply(optimizer), streams ? MST_APPLY_STREAMED : MST_APPLY_CACHED);

@@ -7,9 +7,11 @@
  *      is_finite = mst_optimizer_apply(optimizer, iterations++, n, grad, w, w, slots);
  *      mst_optimizer_free(optimizer);
  *
- *  SGD (with momentum, nesterov) and Adam (with amsgrad), in float32 and in Keras 3's order of operations. Options
- *  of Keras that are not built yet are accepted at their default and refused by name otherwise; so are other
- *  optimizers.
+ *  SGD (with momentum, nesterov), Adam and AdamW (with amsgrad), Adagrad, RMSprop (with momentum, centered), Lion,
+ *  Adamax and Ftrl (learning_rate_power -0.5), each with weight_decay, clipvalue and a number or one of Keras's
+ *  schedules as learning_rate, in float32 and in Keras 3's order of operations. Options of Keras that are not built yet
+ *  (clipnorm and global_clipnorm need the norm of what other servers have; averages of weights) are accepted at their
+ *  default and refused by name otherwise; so are other optimizers.
  *  Thread: immutable after parse, so any.
  */
 #pragma once
@@ -25,32 +27,34 @@ enum { MST_OPTIMIZER_MAX_SLOTS = 3 };
 
 struct mst_optimizer;
 
-/** New optimizer in *out from "sgd", "SGD", "adam" or {"class_name", "config", "module", "registered_name", …}.
+/** New optimizer in *out from a name ("sgd", "SGD") or {"class_name", "config", "module", "registered_name", …}.
  *  Owner:  borrows json and path ("compile.optimizer"), the place that errors begin with
  *  Errors: INVALID_ARGUMENT a wrong type, a value out of range, an unknown key (names the nearest);
- *          UNIMPLEMENTED an optimizer, an option or a schedule that is not built yet, by name */
+ *          UNIMPLEMENTED an optimizer or an option that is not built yet, by name */
 MST_MUST_USE mst_status mst_optimizer_parse(const json_t *json, const char *path, struct mst_optimizer **out,
                                             struct mst_error *err);
 /** Releases it; NULL is fine. */
 void mst_optimizer_free(struct mst_optimizer *optimizer);
-/** "SGD" or "Adam": Keras's class name. */
+/** Keras's class name: "SGD", "AdamW". */
 const char *mst_optimizer_name(const struct mst_optimizer *optimizer);
-/** Arrays of state beside the weights, each as large: 0 (SGD), 1 (with momentum), 2 (Adam), 3 (with amsgrad). */
+/** Arrays of state beside the weights, each as large: from 0 (SGD without momentum) to 3 (Adam with amsgrad). */
 size_t mst_optimizer_n_slots(const struct mst_optimizer *optimizer);
-/** Keras's name of a slot: "momentum", "velocity", "velocity_hat"; slot < n_slots. Owner: static */
+/** Keras's name of a slot: "momentum", "velocity", "accumulator"; slot < n_slots. Owner: static */
 const char *mst_optimizer_slot_name(const struct mst_optimizer *optimizer, size_t slot);
-/** What a slot's elements are before the first update. */
+/** What a slot's elements are before the first update: 0, but an accumulator's are initial_accumulator_value. */
 float mst_optimizer_slot_initial(const struct mst_optimizer *optimizer, size_t slot);
 /** The learning rate of the update after `iteration` others. */
 float mst_optimizer_learning_rate(const struct mst_optimizer *optimizer, uint64_t iteration);
 
 /** Applies one update to n weights; returns true if every new weight and slot value is finite (a NaN or Inf gradient
- *  makes one that is not). Everything is written in either case.
+ *  makes one that is not, but clipvalue makes an Inf finite, as in Keras). Everything is written in either case.
  *  iteration: updates applied before this one. w_out may be w_in (in place) or must not overlap it; large results out
  *  of place bypass the cache. slots: n_slots arrays, updated in place; may be NULL if there are none.
  *  Shape:  grad, w_in, w_out, slots[s] (n); any alignment, all at the same offset from 64 bytes is fastest
  *  Cost:   memory bandwidth; no allocation
- *  Source: keras/src/optimizers/sgd.py, adam.py (order of operations); Kingma & Ba 2015, alg. 1; Reddi et al. 2018 */
+ *  Source: keras/src/optimizers, its files (order of operations); Kingma & Ba 2015, alg. 1 and 2; Reddi et al. 2018;
+ *          Loshchilov & Hutter 2019 (weight decay); Duchi et al. 2011; Graves 2013; Chen et al. 2023 (Lion);
+ *          McMahan et al. 2013 (Ftrl) */
 bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
                          const float *w_in, float *w_out, float *const *slots);
 

@@ -1,229 +1,117 @@
-// Keras's serialisation to struct mst_optimizer and back. One table lists every key of both configs: those we read have
-// a reader, those of features not built yet name the value that switches them off, so that a job that Keras printed
-// with its defaults is read, and one that relies on such a feature is refused by the key's name.
+// Keras's serialisation to struct mst_optimizer and back. One table lists every key of every config: those we read have
+// a rule and a place, those of features not built yet name the value that switches them off, so that a job that Keras
+// printed with its defaults is read, and one that relies on such a feature is refused by the key's name.
 #include "optim/optimizer.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "optimizer_private.h"
+#include "option.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define BUILT_OPTIMIZERS "SGD, Adam"
-
-enum { SHOWN_BYTES = 80 };
+#define BUILT_OPTIMIZERS "SGD, Adam, AdamW, Adagrad, RMSprop, Lion, Adamax, Ftrl"
 
 // Keras 3's other optimizers: known by name, so that the refusal says "not built" and not "unknown".
-static const char *const other_optimizers[] = {"RMSprop",        "AdamW",
-                                               "Adadelta",       "Adagrad",
-                                               "Adamax",         "Nadam",
-                                               "Ftrl",           "Adafactor",
-                                               "Lion",           "Lamb",
-                                               "Muon",           "ScheduleFreeAdamW",
-                                               "MultiOptimizer", "LossScaleOptimizer"};
+static const char *const other_optimizers[] = {
+    "Adadelta", "Nadam", "Adafactor", "Lamb", "Muon", "ScheduleFreeAdamW", "MultiOptimizer", "LossScaleOptimizer"};
 
-static const char *show(const json_t *value, char out[SHOWN_BYTES])
-{
-    // 15 digits: what was written as 0.1 is shown as 0.1
-    char *whole = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
-    snprintf(out, SHOWN_BYTES, "%s", whole ? whole : "?");
-    free(whole);
-    return out;
-}
-
-static mst_status read_rate(const json_t *value, const char *where, struct mst_optimizer *optimizer,
-                            struct mst_error *err)
-{
-    char text[SHOWN_BYTES];
-    if (json_is_object(value)) {
-        const char *name = json_string_value(json_object_get(value, "class_name"));
-        return mst_fail(err, MST_UNIMPLEMENTED, "%s: the schedule %.64s is not built yet; give a number", where,
-                        name ? name : show(value, text));
-    }
-    double number = json_number_value(value);
-    if (!json_is_number(value) || !(number >= 0) || !isfinite((float)number))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s is %s; it must be a number of 0 or more", where,
-                        show(value, text));
-    optimizer->learning_rate = number;
-    return MST_OK;
-}
-
-// A number from 0 to max; a max below 1 also refuses what float32 rounds to 1.
-static mst_status read_fraction(const json_t *value, const char *where, double max, double *out, struct mst_error *err)
-{
-    char text[SHOWN_BYTES];
-    double number = json_number_value(value);
-    if (!json_is_number(value) || !(number >= 0 && number <= max) || (max < 1 && (float)number >= 1.0f))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s is %s; it must be a number from 0 to %s", where,
-                        show(value, text), max < 1 ? "below 1" : "1");
-    *out = number;
-    return MST_OK;
-}
-
-static mst_status read_momentum(const json_t *value, const char *where, struct mst_optimizer *optimizer,
-                                struct mst_error *err)
-{
-    return read_fraction(value, where, 1.0, &optimizer->momentum, err);
-}
-
-// The largest double below 1: betas of 1 would divide by zero.
-#define BELOW_ONE (1.0 - 0x1p-53)
-
-static mst_status read_beta_1(const json_t *value, const char *where, struct mst_optimizer *optimizer,
-                              struct mst_error *err)
-{
-    return read_fraction(value, where, BELOW_ONE, &optimizer->beta_1, err);
-}
-
-static mst_status read_beta_2(const json_t *value, const char *where, struct mst_optimizer *optimizer,
-                              struct mst_error *err)
-{
-    return read_fraction(value, where, BELOW_ONE, &optimizer->beta_2, err);
-}
-
-static mst_status read_epsilon(const json_t *value, const char *where, struct mst_optimizer *optimizer,
-                               struct mst_error *err)
-{
-    char text[SHOWN_BYTES];
-    double number = json_number_value(value);
-    if (!json_is_number(value) || !(number >= 0) || !isfinite((float)number))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s is %s; it must be a number of 0 or more", where,
-                        show(value, text));
-    optimizer->epsilon = number;
-    return MST_OK;
-}
-
-static mst_status read_bool(const json_t *value, const char *where, bool *out, struct mst_error *err)
-{
-    char text[SHOWN_BYTES];
-    if (!json_is_boolean(value))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s is %s; it must be true or false", where, show(value, text));
-    *out = json_is_true(value);
-    return MST_OK;
-}
-
-static mst_status read_nesterov(const json_t *value, const char *where, struct mst_optimizer *optimizer,
-                                struct mst_error *err)
-{
-    return read_bool(value, where, &optimizer->nesterov, err);
-}
-
-static mst_status read_amsgrad(const json_t *value, const char *where, struct mst_optimizer *optimizer,
-                               struct mst_error *err)
-{
-    return read_bool(value, where, &optimizer->amsgrad, err);
-}
-
-typedef mst_status read_fn(const json_t *value, const char *where, struct mst_optimizer *optimizer,
-                           struct mst_error *err);
-
-// When a key of a feature that is not built may be passed over.
-enum passes {
-    PASSES_NULL,     // only null
-    PASSES_OFF,      // null, false or 0
-    PASSES_ANYTHING, // says nothing about the arithmetic (a name), or only together with a key that is refused
+// What Keras's constructors begin with; everything else is 0.
+static const struct mst_optimizer defaults[MST_N_OPTIMIZERS] = {
+    [MST_OPTIMIZER_SGD] = {.learning_rate = 0.01},
+    [MST_OPTIMIZER_ADAM] = {.learning_rate = 0.001, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7},
+    [MST_OPTIMIZER_ADAMW] =
+        {.learning_rate = 0.001, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7, .weight_decay = 0.004},
+    [MST_OPTIMIZER_ADAGRAD] = {.learning_rate = 0.001, .initial_accumulator = 0.1, .epsilon = 1e-7},
+    [MST_OPTIMIZER_RMSPROP] = {.learning_rate = 0.001, .rho = 0.9, .epsilon = 1e-7},
+    [MST_OPTIMIZER_LION] = {.learning_rate = 0.001, .beta_1 = 0.9, .beta_2 = 0.99},
+    [MST_OPTIMIZER_ADAMAX] = {.learning_rate = 0.001, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7},
+    [MST_OPTIMIZER_FTRL] = {.learning_rate = 0.001, .initial_accumulator = 0.1},
 };
 
-enum { OF_SGD = 1, OF_ADAM = 2, OF_BOTH = 3 };
+enum {
+    OF_SGD = 1 << MST_OPTIMIZER_SGD,
+    OF_ADAM = 1 << MST_OPTIMIZER_ADAM,
+    OF_ADAMW = 1 << MST_OPTIMIZER_ADAMW,
+    OF_ADAGRAD = 1 << MST_OPTIMIZER_ADAGRAD,
+    OF_RMSPROP = 1 << MST_OPTIMIZER_RMSPROP,
+    OF_LION = 1 << MST_OPTIMIZER_LION,
+    OF_ADAMAX = 1 << MST_OPTIMIZER_ADAMAX,
+    OF_FTRL = 1 << MST_OPTIMIZER_FTRL,
+    OF_MOMENTS = OF_ADAM | OF_ADAMW | OF_ADAMAX,
+    OF_ALL = (1 << MST_N_OPTIMIZERS) - 1
+};
 
-static const struct key {
-    const char *name;
-    unsigned owners;
-    read_fn *read; // NULL: a feature not built yet
-    enum passes passes;
-} keys[] = {
-    {"learning_rate", OF_BOTH, read_rate, 0},
-    {"momentum", OF_SGD, read_momentum, 0},
-    {"nesterov", OF_SGD, read_nesterov, 0},
-    {"beta_1", OF_ADAM, read_beta_1, 0},
-    {"beta_2", OF_ADAM, read_beta_2, 0},
-    {"epsilon", OF_ADAM, read_epsilon, 0},
-    {"amsgrad", OF_ADAM, read_amsgrad, 0},
-    {"name", OF_BOTH, NULL, PASSES_ANYTHING},
-    {"weight_decay", OF_BOTH, NULL, PASSES_OFF},
-    {"clipnorm", OF_BOTH, NULL, PASSES_NULL},
-    {"global_clipnorm", OF_BOTH, NULL, PASSES_NULL},
-    {"clipvalue", OF_BOTH, NULL, PASSES_NULL},
-    {"use_ema", OF_BOTH, NULL, PASSES_OFF},
-    {"ema_momentum", OF_BOTH, NULL, PASSES_ANYTHING},
-    {"ema_overwrite_frequency", OF_BOTH, NULL, PASSES_ANYTHING},
-    {"loss_scale_factor", OF_BOTH, NULL, PASSES_NULL},
-    {"gradient_accumulation_steps", OF_BOTH, NULL, PASSES_OFF},
+#define AT(member) offsetof(struct mst_optimizer, member)
+
+static const struct mst_option options[] = {
+    {"learning_rate", OF_ALL, MST_OPTION_NOT_NEGATIVE, AT(learning_rate)},
+    {"momentum", OF_SGD | OF_RMSPROP, MST_OPTION_TO_1, AT(momentum)},
+    {"nesterov", OF_SGD, MST_OPTION_BOOL, AT(nesterov)},
+    {"beta_1", OF_MOMENTS, MST_OPTION_BELOW_1, AT(beta_1)},
+    {"beta_2", OF_ADAM | OF_ADAMW, MST_OPTION_BELOW_1, AT(beta_2)},
+    {"beta_1", OF_LION, MST_OPTION_ABOVE_0_TO_1, AT(beta_1)},
+    {"beta_2", OF_LION | OF_ADAMAX, MST_OPTION_TO_1, AT(beta_2)}, // nothing is divided by 1 - beta_2 there
+    {"rho", OF_RMSPROP, MST_OPTION_TO_1, AT(rho)},
+    {"centered", OF_RMSPROP, MST_OPTION_BOOL, AT(centered)},
+    {"epsilon", OF_MOMENTS | OF_ADAGRAD | OF_RMSPROP, MST_OPTION_NOT_NEGATIVE, AT(epsilon)},
+    {"amsgrad", OF_ADAM | OF_ADAMW, MST_OPTION_BOOL, AT(amsgrad)},
+    {"initial_accumulator_value", OF_ADAGRAD | OF_FTRL, MST_OPTION_NOT_NEGATIVE, AT(initial_accumulator)},
+    {"learning_rate_power", OF_FTRL, MST_OPTION_OTHER, 0},
+    {"l1_regularization_strength", OF_FTRL, MST_OPTION_NOT_NEGATIVE, AT(l1)},
+    {"l2_regularization_strength", OF_FTRL, MST_OPTION_NOT_NEGATIVE, AT(l2)},
+    {"l2_shrinkage_regularization_strength", OF_FTRL, MST_OPTION_NOT_NEGATIVE, AT(l2_shrinkage)},
+    {"beta", OF_FTRL, MST_OPTION_NOT_NEGATIVE, AT(beta)},
+    {"name", OF_ALL, MST_OPTION_IGNORED, 0},
+    {"weight_decay", OF_ADAMW, MST_OPTION_NOT_NEGATIVE, AT(weight_decay)}, // Keras refuses null there
+    {"weight_decay", OF_ALL & ~(unsigned)OF_ADAMW, MST_OPTION_OR_OFF, AT(weight_decay)},
+    {"clipnorm", OF_ALL, MST_OPTION_ONLY_NULL, 0},
+    {"global_clipnorm", OF_ALL, MST_OPTION_ONLY_NULL, 0},
+    {"clipvalue", OF_ALL, MST_OPTION_OR_OFF, AT(clipvalue)},
+    {"use_ema", OF_ALL, MST_OPTION_ONLY_OFF, 0},
+    {"ema_momentum", OF_ALL, MST_OPTION_IGNORED, 0},
+    {"ema_overwrite_frequency", OF_ALL, MST_OPTION_IGNORED, 0},
+    {"loss_scale_factor", OF_ALL, MST_OPTION_ONLY_NULL, 0},
+    {"gradient_accumulation_steps", OF_ALL, MST_OPTION_ONLY_OFF, 0},
     // Keras 2: is_legacy_optimizer and jit_compile change no arithmetic of ours
-    {"is_legacy_optimizer", OF_BOTH, NULL, PASSES_ANYTHING},
-    {"jit_compile", OF_BOTH, NULL, PASSES_ANYTHING},
-    {"decay", OF_BOTH, NULL, PASSES_OFF},
+    {"is_legacy_optimizer", OF_ALL, MST_OPTION_IGNORED, 0},
+    {"jit_compile", OF_ALL, MST_OPTION_IGNORED, 0},
+    {"decay", OF_ALL, MST_OPTION_ONLY_OFF, 0},
 };
 
-enum { N_KEYS = sizeof keys / sizeof *keys };
+enum { N_OPTIONS = sizeof options / sizeof *options };
 
-static bool is_off(const json_t *value, enum passes passes)
+// Powers other than the square root would need a vector pow.
+static mst_status read_rate_power(const json_t *value, const char *where, struct mst_error *err)
 {
-    if (passes == PASSES_ANYTHING || json_is_null(value))
-        return true;
-    return passes == PASSES_OFF && (json_is_false(value) || (json_is_number(value) && json_number_value(value) == 0));
+    char text[MST_OPTION_SHOWN_BYTES];
+    if (json_is_number(value) && json_number_value(value) == -0.5)
+        return MST_OK;
+    return mst_fail(err, MST_UNIMPLEMENTED, "%s is %s, but only -0.5 is built", where, mst_option_show(value, text));
 }
 
-// Levenshtein distance; words of 64 letters and more are far from everything.
-static size_t distance(const char *a, const char *b)
+static mst_status read_value(const struct mst_option *option, const json_t *value, const char *where,
+                             struct mst_optimizer *optimizer, struct mst_error *err)
 {
-    size_t row[64];
-    size_t n_a = strlen(a);
-    size_t n_b = strlen(b);
-    if (n_a >= 64 || n_b >= 64)
-        return 64;
-    for (size_t j = 0; j <= n_b; j++)
-        row[j] = j;
-    for (size_t i = 0; i < n_a; i++) {
-        size_t diagonal = row[0]++;
-        for (size_t j = 1; j <= n_b; j++) {
-            size_t best = diagonal + (a[i] == b[j - 1] ? 0 : 1);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[n_b];
-}
-
-static mst_status unknown_key(const char *name, const char *path, unsigned owner, struct mst_error *err)
-{
-    const char *nearest = keys[0].name;
-    size_t least = 64;
-    for (size_t i = 0; i < N_KEYS; i++)
-        if ((keys[i].owners & owner) && distance(name, keys[i].name) < least) {
-            least = distance(name, keys[i].name);
-            nearest = keys[i].name;
-        }
-    return mst_fail(err, MST_INVALID_ARGUMENT, "%s.config.%.64s is not an option of %s; the nearest is \"%s\"", path,
-                    name, owner == OF_SGD ? "SGD" : "Adam", nearest);
+    if (option->rule == MST_OPTION_OTHER)
+        return read_rate_power(value, where, err);
+    if (json_is_object(value) && strcmp(option->name, "learning_rate") == 0)
+        return mst_schedule_parse(value, where, &optimizer->schedule, err);
+    return mst_option_read(option, value, where, optimizer, err);
 }
 
 static mst_status read_key(const char *name, const json_t *value, const char *path, struct mst_optimizer *optimizer,
                            struct mst_error *err)
 {
-    unsigned owner = optimizer->kind == MST_OPTIMIZER_SGD ? OF_SGD : OF_ADAM;
-    const struct key *key = NULL;
-    for (size_t i = 0; i < N_KEYS; i++)
-        if ((keys[i].owners & owner) && strcmp(keys[i].name, name) == 0)
-            key = &keys[i];
-    if (!key)
-        return unknown_key(name, path, owner, err);
+    unsigned owner = 1u << optimizer->kind;
+    const struct mst_option *option = mst_option_find(options, N_OPTIONS, owner, name);
+    if (!option)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s.config.%.64s is not an option of %s; the nearest is \"%s\"",
+                        path, name, mst_optimizer_name(optimizer), mst_option_nearest(options, N_OPTIONS, owner, name));
     char *where = mst_text("%s.config.%s", path, name);
-    mst_status status = MST_OK;
-    char text[SHOWN_BYTES];
-    if (key->read)
-        status = key->read(value, where, optimizer, err);
-    else if (!is_off(value, key->passes))
-        status = mst_fail(err, MST_UNIMPLEMENTED, "%s is %s, but that option is not built yet; leave it out or null",
-                          where, show(value, text));
+    mst_status status = read_value(option, value, where, optimizer, err);
     free(where);
     return status;
 }
@@ -241,19 +129,13 @@ static mst_status read_config(const json_t *config, const char *path, struct mst
 static mst_status read_class(const char *name, const char *path, struct mst_optimizer *optimizer, struct mst_error *err)
 {
     const char *bare = strncmp(name, "Custom>", 7) == 0 ? name + 7 : name;
-    *optimizer = (struct mst_optimizer){.isa = mst_isa_detect()};
-    if (strcasecmp(bare, "SGD") == 0) {
-        optimizer->learning_rate = 0.01;
-        return MST_OK;
-    }
-    if (strcasecmp(bare, "Adam") == 0) {
-        optimizer->kind = MST_OPTIMIZER_ADAM;
-        optimizer->learning_rate = 0.001;
-        optimizer->beta_1 = 0.9;
-        optimizer->beta_2 = 0.999;
-        optimizer->epsilon = 1e-7;
-        return MST_OK;
-    }
+    for (unsigned k = 0; k < MST_N_OPTIMIZERS; k++)
+        if (strcasecmp(bare, mst_optimizer_kind_name((enum mst_optimizer_kind)k)) == 0) {
+            *optimizer = defaults[k];
+            optimizer->kind = (enum mst_optimizer_kind)k;
+            optimizer->isa = mst_isa_detect();
+            return MST_OK;
+        }
     for (size_t i = 0; i < sizeof other_optimizers / sizeof *other_optimizers; i++)
         if (strcasecmp(bare, other_optimizers[i]) == 0)
             return mst_fail(err, MST_UNIMPLEMENTED,
@@ -285,14 +167,14 @@ static mst_status check_envelope(const json_t *json, const char *path, struct ms
 static mst_status read_optimizer(const json_t *json, const char *path, struct mst_optimizer *optimizer,
                                  struct mst_error *err)
 {
-    char text[SHOWN_BYTES];
+    char text[MST_OPTION_SHOWN_BYTES];
     if (json_is_string(json))
         return read_class(json_string_value(json), path, optimizer, err);
     if (!json_is_object(json))
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "%s is %s; it must be an optimizer's name or {\"class_name\", "
                         "\"config\"}",
-                        path, json ? show(json, text) : "missing");
+                        path, json ? mst_option_show(json, text) : "missing");
     MST_TRY(check_envelope(json, path, err));
     const char *name = json_string_value(json_object_get(json, "class_name"));
     if (!name)
@@ -302,33 +184,34 @@ static mst_status read_optimizer(const json_t *json, const char *path, struct ms
     if (!config || json_is_null(config))
         return MST_OK;
     if (!json_is_object(config))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s.config is %s; it must be an object", path, show(config, text));
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s.config is %s; it must be an object", path,
+                        mst_option_show(config, text));
     return read_config(config, path, optimizer, err);
 }
 
 mst_status mst_optimizer_parse(const json_t *json, const char *path, struct mst_optimizer **out, struct mst_error *err)
 {
     *out = NULL;
-    struct mst_optimizer parsed = {0};
-    MST_TRY(read_optimizer(json, path, &parsed, err));
-    if (parsed.kind == MST_OPTIMIZER_SGD && parsed.momentum == 0)
-        parsed.nesterov = false; // as in Keras it has no effect then
     struct mst_optimizer *optimizer = mst_alloc(sizeof *optimizer);
-    *optimizer = parsed;
+    *optimizer = (struct mst_optimizer){0};
+    mst_status status = read_optimizer(json, path, optimizer, err);
+    if (status != MST_OK) {
+        mst_optimizer_free(optimizer);
+        return status;
+    }
+    if (optimizer->kind == MST_OPTIMIZER_SGD && optimizer->momentum == 0)
+        optimizer->nesterov = false; // as in Keras it has no effect then
     *out = optimizer;
     return MST_OK;
 }
 
 json_t *mst_optimizer_to_json(const struct mst_optimizer *optimizer)
 {
-    json_t *config = optimizer->kind == MST_OPTIMIZER_SGD
-                         ? json_pack("{s:f, s:f, s:b}", "learning_rate", optimizer->learning_rate, "momentum",
-                                     optimizer->momentum, "nesterov", optimizer->nesterov)
-                         : json_pack("{s:f, s:f, s:f, s:f, s:b}", "learning_rate", optimizer->learning_rate, "beta_1",
-                                     optimizer->beta_1, "beta_2", optimizer->beta_2, "epsilon", optimizer->epsilon,
-                                     "amsgrad", optimizer->amsgrad);
-    json_t *json =
-        config ? json_pack("{s:s, s:o}", "class_name", mst_optimizer_name(optimizer), "config", config) : NULL;
+    json_t *config = json_object();
+    mst_options_print(options, N_OPTIONS, 1u << optimizer->kind, optimizer, config);
+    if (optimizer->schedule)
+        json_object_set_new(config, "learning_rate", mst_schedule_to_json(optimizer->schedule));
+    json_t *json = json_pack("{s:s, s:o}", "class_name", mst_optimizer_name(optimizer), "config", config);
     MST_ASSERT(json); // only memory can be missing
     return json;
 }

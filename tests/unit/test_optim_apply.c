@@ -44,12 +44,33 @@ static float random_float(float scale)
 
 static size_t slots_of(unsigned kind)
 {
-    static const size_t n[] = {0, 1, 1, 2, 3};
+    static const size_t n[MST_N_APPLY] = {
+        [MST_APPLY_MOMENTUM] = 1,         [MST_APPLY_NESTEROV] = 1, [MST_APPLY_ADAM] = 2,
+        [MST_APPLY_AMSGRAD] = 3,          [MST_APPLY_ADAGRAD] = 1,  [MST_APPLY_RMSPROP] = 1,
+        [MST_APPLY_RMSPROP_MOMENTUM] = 2, [MST_APPLY_LION] = 1,     [MST_APPLY_RMSPROP_CENTERED] = 2,
+        [MST_APPLY_RMSPROP_BOTH] = 3,     [MST_APPLY_ADAMAX] = 2,   [MST_APPLY_FTRL] = 2,
+    };
     return n[kind];
 }
 
-// Gradients of very different sizes; second moments are not negative.
-static void fill(struct arrays *a, size_t n, size_t shift)
+// What a slot may hold: sums and averages of squares are not negative, nor are norms; the variance of the centered
+// RMSprop is not either, if the average is small against the squares.
+static float slot_value(unsigned kind, size_t slot)
+{
+    float value = random_float(1.0f);
+    bool is_square_first = kind == MST_APPLY_ADAGRAD || (kind >= MST_APPLY_RMSPROP && kind <= MST_APPLY_RMSPROP_BOTH) ||
+                           kind == MST_APPLY_FTRL;
+    bool is_average =
+        (kind == MST_APPLY_RMSPROP_CENTERED && slot == 1) || (kind == MST_APPLY_RMSPROP_BOTH && slot == 2);
+    if (is_average)
+        return value * 0.01f;
+    if (is_square_first)
+        return slot == 0 ? fabsf(value) + 0.001f : value;
+    return slot == 0 ? value : fabsf(value);
+}
+
+// Gradients of very different sizes.
+static void fill(struct arrays *a, unsigned kind, size_t n, size_t shift)
 {
     a->n = n;
     for (size_t k = 0; k < N_ARRAYS; k++) {
@@ -57,9 +78,9 @@ static void fill(struct arrays *a, size_t n, size_t shift)
         for (size_t i = 0; i < ROOM; i++)
             a->memory[k][i] = guard;
         for (size_t i = 0; i < n; i++)
-            at(a, k)[i] = random_float(k == 0 ? (i % 3 == 0 ? 1e-4f : 3.0f) : 1.0f);
-        for (size_t i = 0; i < n && k >= 4; i++)
-            at(a, k)[i] = fabsf(at(a, k)[i]);
+            at(a, k)[i] = k >= 3   ? slot_value(kind, k - 3)
+                          : k != 0 ? random_float(1.0f)
+                                   : random_float(i % 3 == 0 ? 1e-4f : 3.0f);
     }
 }
 
@@ -72,32 +93,93 @@ static struct mst_apply apply_of(struct arrays *a)
                               .slots = {at(a, 3), at(a, 4), at(a, 5)},
                               .rate = 0.0123f,
                               .momentum = 0.9f,
+                              .keep_1 = 0.8f,
+                              .keep_2 = 0.99f,
                               .blend_1 = 0.1f,
                               .blend_2 = 0.001f,
-                              .epsilon = 1e-7f};
+                              .rest_1 = 0.3f,
+                              .epsilon = 1e-7f,
+                              .l1 = 0.4f,
+                              .l2_twice = 0.03f,
+                              .shrinkage_twice = 0.02f,
+                              .clip = INFINITY};
 }
 
-// The update as Keras's sgd.py and adam.py write it, one float operation at a time.
+static float clipped(float x, float limit)
+{
+    return x > limit ? limit : x < -limit ? -limit : x;
+}
+
+// RMSprop's element: its new velocity, then the average of the gradients and the momentum where there are any.
+static float reference_rmsprop(unsigned kind, const struct mst_apply *a, size_t i, float g)
+{
+    bool is_centered = kind == MST_APPLY_RMSPROP_CENTERED || kind == MST_APPLY_RMSPROP_BOTH;
+    float *average = a->slots[kind == MST_APPLY_RMSPROP_BOTH ? 2 : 1];
+    float v = a->keep_2 * a->slots[0][i] + a->blend_2 * (g * g);
+    float denominator = v;
+    a->slots[0][i] = v;
+    if (is_centered) {
+        average[i] = a->keep_2 * average[i] + a->blend_2 * g;
+        denominator = v - average[i] * average[i];
+    }
+    float move = a->rate * g / sqrtf(denominator + a->epsilon);
+    if (kind == MST_APPLY_RMSPROP_MOMENTUM || kind == MST_APPLY_RMSPROP_BOTH)
+        a->slots[1][i] = move = a->momentum * a->slots[1][i] + move;
+    return move;
+}
+
+// The update as Keras's optimizers write it, one float operation at a time; returns the new weight.
+static float reference_element(unsigned kind, const struct mst_apply *a, size_t i, float g, float w)
+{
+    float *s0 = a->slots[0];
+    float *s1 = a->slots[1];
+    float mixed, sum;
+    switch (kind) {
+    case MST_APPLY_SGD:
+        return w - g * a->rate;
+    case MST_APPLY_MOMENTUM:
+    case MST_APPLY_NESTEROV:
+        s0[i] = s0[i] * a->momentum - g * a->rate;
+        return w + (kind == MST_APPLY_NESTEROV ? s0[i] * a->momentum - g * a->rate : s0[i]);
+    case MST_APPLY_ADAGRAD:
+        s0[i] = s0[i] + g * g;
+        return w - a->rate * g / sqrtf(s0[i] + a->epsilon);
+    case MST_APPLY_LION:
+        mixed = s0[i] * a->keep_1 + g * a->blend_1;
+        s0[i] = s0[i] * a->keep_2 + g * a->blend_2;
+        return w - a->rate * (mixed > 0 ? 1.0f : mixed < 0 ? -1.0f : mixed);
+    case MST_APPLY_ADAMAX:
+        s0[i] = s0[i] + (g - s0[i]) * a->blend_1;
+        s1[i] = fmaxf(s1[i] * a->keep_2, fabsf(g));
+        return w - a->rate * s0[i] / (a->rest_1 * (s1[i] + a->epsilon));
+    case MST_APPLY_FTRL:
+        sum = s0[i] + g * g;
+        s1[i] = s1[i] + (g + a->shrinkage_twice * w - (sqrtf(sum) - sqrtf(s0[i])) / a->rate * w);
+        s0[i] = sum;
+        return (clipped(s1[i], a->l1) - s1[i]) / (sqrtf(sum) / a->rate + a->l2_twice);
+    case MST_APPLY_ADAM:
+    case MST_APPLY_AMSGRAD:
+        s0[i] = s0[i] + (g - s0[i]) * a->blend_1;
+        s1[i] = s1[i] + (g * g - s1[i]) * a->blend_2;
+        sum = s1[i];
+        if (kind == MST_APPLY_AMSGRAD)
+            a->slots[2][i] = sum = fmaxf(a->slots[2][i], sum);
+        return w - s0[i] * a->rate / (sqrtf(sum) + a->epsilon);
+    default:
+        return w - reference_rmsprop(kind, a, i, g);
+    }
+}
+
 static void reference(unsigned kind, const struct mst_apply *a)
 {
     for (size_t i = 0; i < a->n; i++) {
         float g = a->grad[i];
         float w = a->w_in[i];
-        if (kind == MST_APPLY_SGD) {
-            a->w_out[i] = w - g * a->rate;
-        } else if (kind == MST_APPLY_MOMENTUM || kind == MST_APPLY_NESTEROV) {
-            float m = a->slots[0][i] * a->momentum - g * a->rate;
-            a->slots[0][i] = m;
-            a->w_out[i] = w + (kind == MST_APPLY_NESTEROV ? m * a->momentum - g * a->rate : m);
-        } else {
-            float m = a->slots[0][i] + (g - a->slots[0][i]) * a->blend_1;
-            float v = a->slots[1][i] + (g * g - a->slots[1][i]) * a->blend_2;
-            a->slots[0][i] = m;
-            a->slots[1][i] = v;
-            if (kind == MST_APPLY_AMSGRAD)
-                a->slots[2][i] = v = fmaxf(a->slots[2][i], v);
-            a->w_out[i] = w - m * a->rate / (sqrtf(v) + a->epsilon);
+        if (a->is_adjusted) {
+            g = clipped(g, a->clip);
+            w = w - w * a->decay * a->decay_rate;
         }
+        a->w_out[i] = reference_element(kind, a, i, g, w);
     }
 }
 
@@ -110,6 +192,15 @@ static void compare_memory(const struct arrays *got, const struct arrays *want, 
     }
 }
 
+static void adjust(struct mst_apply *apply)
+{
+    apply->is_adjusted = true;
+    apply->clip = 0.5f;
+    apply->decay = 0.04f;
+    apply->decay_rate = 0.3f;
+}
+
+// Every third size with clipping and decay.
 static void check_kernel(enum mst_isa isa, unsigned kind, enum mst_apply_store store, bool in_place)
 {
     static struct arrays got, want;
@@ -117,13 +208,17 @@ static void check_kernel(enum mst_isa isa, unsigned kind, enum mst_apply_store s
     for (size_t n = 0; n <= MAX_N; n++) {
         snprintf(name, sizeof name, "%s kind %u store %u %s n %zu", mst_isa_name(isa), kind, (unsigned)store,
                  in_place ? "in place" : "out of place", n);
-        fill(&got, n, n * 5);
+        fill(&got, kind, n, n * 5);
         want = got;
         struct mst_apply a = apply_of(&got);
         struct mst_apply b = apply_of(&want);
         if (in_place) {
             a.w_out = at(&got, 1);
             b.w_out = at(&want, 1);
+        }
+        if (n % 3 == 2) {
+            adjust(&a);
+            adjust(&b);
         }
         assert_true(mst_apply_find(isa, kind, store)(&a));
         reference(kind, &b);
@@ -142,6 +237,28 @@ static void test_same_bits_as_a_plain_loop(void **state)
             }
 }
 
+static bool all_finite(unsigned kind, const struct mst_apply *a)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        if (!isfinite(a->w_out[i]))
+            return false;
+        for (size_t s = 0; s < slots_of(kind); s++)
+            if (!isfinite(a->slots[s][i]))
+                return false;
+    }
+    return true;
+}
+
+// The same bits, but that any NaN is as good as another.
+static void compare_values(struct arrays *got, struct arrays *want, const char *name)
+{
+    for (size_t k = 0; k < N_ARRAYS; k++)
+        for (size_t i = 0; i < ROOM; i++)
+            if (isnan(got->memory[k][i]) && isnan(want->memory[k][i]))
+                got->memory[k][i] = want->memory[k][i] = 0;
+    compare_memory(got, want, name);
+}
+
 // Zeros, denormals, the largest floats: where flushing to zero or an estimate of the square root would show.
 static void test_extremes(void **state)
 {
@@ -153,7 +270,7 @@ static void test_extremes(void **state)
     static struct arrays got, want;
     for (enum mst_isa isa = MST_ISA_BASE; isa <= mst_isa_detect(); isa++)
         for (unsigned kind = 0; kind < MST_N_APPLY; kind++) {
-            fill(&got, MAX_N, 3);
+            fill(&got, kind, MAX_N, 3);
             for (size_t i = 0; i < MAX_N; i++) {
                 at(&got, 0)[i] = values[i % N_VALUES];
                 at(&got, 1)[i] = values[i / N_VALUES];
@@ -164,9 +281,12 @@ static void test_extremes(void **state)
             want = got;
             struct mst_apply a = apply_of(&got);
             struct mst_apply b = apply_of(&want);
-            assert_true(mst_apply_find(isa, kind, MST_APPLY_CACHED)(&a));
+            bool is_finite = mst_apply_find(isa, kind, MST_APPLY_CACHED)(&a);
             reference(kind, &b);
-            compare_memory(&got, &want, mst_isa_name(isa));
+            if (kind < MST_APPLY_ADAGRAD) // those after it have square roots of differences and of these slots
+                assert_true(is_finite);
+            assert_true(is_finite == all_finite(kind, &b));
+            compare_values(&got, &want, mst_isa_name(isa));
         }
 }
 
@@ -174,8 +294,10 @@ static void test_extremes(void **state)
 static void spoil(enum mst_isa isa, unsigned kind, float bad, size_t array)
 {
     static struct arrays a;
+    if (kind == MST_APPLY_ADAMAX && array == 4)
+        bad = fabsf(bad); // a norm has no sign
     for (size_t place = 0; place < MAX_N; place++) {
-        fill(&a, MAX_N, place);
+        fill(&a, kind, MAX_N, place);
         at(&a, array)[place] = bad;
         struct mst_apply apply = apply_of(&a);
         if (mst_apply_find(isa, kind, place % 2 ? MST_APPLY_CACHED : MST_APPLY_STREAMED)(&apply))
@@ -208,13 +330,13 @@ static void test_overflow_is_told(void **state)
     (void)state;
     static struct arrays a;
     for (enum mst_isa isa = MST_ISA_BASE; isa <= mst_isa_detect(); isa++) {
-        fill(&a, MAX_N, 1);
+        fill(&a, MST_APPLY_SGD, MAX_N, 1);
         at(&a, 1)[77] = 3e38f;
         at(&a, 0)[77] = -3e38f;
         struct mst_apply apply = apply_of(&a);
         apply.rate = 1.0f;
         assert_false(mst_apply_find(isa, MST_APPLY_SGD, MST_APPLY_CACHED)(&apply));
-        fill(&a, MAX_N, 1);
+        fill(&a, MST_APPLY_ADAM, MAX_N, 1);
         at(&a, 0)[149] = 1e30f;
         apply = apply_of(&a);
         assert_false(mst_apply_find(isa, MST_APPLY_ADAM, MST_APPLY_CACHED)(&apply));

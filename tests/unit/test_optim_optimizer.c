@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,8 +52,70 @@ static void test_slots(void **state)
     check_slots("{\"class_name\":\"SGD\",\"config\":{\"momentum\":0.0,\"nesterov\":true}}", "SGD", 0);
     check_slots("{\"class_name\":\"SGD\",\"config\":{\"momentum\":0.5}}", "SGD", 1, "momentum");
     check_slots("\"adam\"", "Adam", 2, "momentum", "velocity");
+    check_slots("\"adamw\"", "AdamW", 2, "momentum", "velocity");
+    check_slots("\"rmsprop\"", "RMSprop", 1, "velocity");
+    check_slots("{\"class_name\":\"RMSprop\",\"config\":{\"momentum\":0.5}}", "RMSprop", 2, "velocity", "momentum");
+    check_slots("{\"class_name\":\"RMSprop\",\"config\":{\"centered\":true}}", "RMSprop", 2, "velocity",
+                "average_gradient");
+    check_slots("{\"class_name\":\"RMSprop\",\"config\":{\"momentum\":0.5,\"centered\":true}}", "RMSprop", 3,
+                "velocity", "momentum", "average_gradient");
+    check_slots("\"lion\"", "Lion", 1, "momentum");
+    check_slots("\"adamax\"", "Adamax", 2, "momentum", "norm");
     check_slots("{\"class_name\":\"Adam\",\"config\":{\"amsgrad\":true}}", "Adam", 3, "momentum", "velocity",
                 "velocity_hat");
+}
+
+// Accumulators begin above zero, so that the first step is not divided by nothing.
+static void test_accumulators(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"Adagrad", "Ftrl"};
+    for (size_t i = 0; i < 2; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "{\"class_name\":\"%s\",\"config\":{\"initial_accumulator_value\":0.75}}",
+                 names[i]);
+        struct mst_optimizer *optimizer = optimizer_of(text);
+        assert_string_equal(mst_optimizer_name(optimizer), names[i]);
+        assert_int_equal(mst_optimizer_n_slots(optimizer), i + 1);
+        assert_string_equal(mst_optimizer_slot_name(optimizer, 0), "accumulator");
+        assert_true(mst_optimizer_slot_initial(optimizer, 0) == 0.75f);
+        if (i == 1) {
+            assert_string_equal(mst_optimizer_slot_name(optimizer, 1), "linear");
+            assert_true(mst_optimizer_slot_initial(optimizer, 1) == 0.0f);
+        }
+        mst_optimizer_free(optimizer);
+    }
+}
+
+// Gradients are clipped and weights decayed by the rate, both before the update.
+static void test_decay_and_clipping(void **state)
+{
+    (void)state;
+    struct mst_optimizer *sgd = optimizer_of("{\"class_name\":\"SGD\",\"config\":{\"learning_rate\":0.5,"
+                                             "\"weight_decay\":0.25,\"clipvalue\":2.0}}");
+    const float grad[] = {8.0f, -8.0f, 1.0f, INFINITY};
+    float w[] = {16.0f, 0.0f, -8.0f, 8.0f};
+    assert_true(mst_optimizer_apply(sgd, 0, 4, grad, w, w, NULL)); // w = w * 7/8 - g/2
+    assert_true(w[0] == 13.0f && w[1] == 1.0f && w[2] == -7.5f && w[3] == 6.0f);
+    const float bad[] = {0.0f, NAN, 0.0f, 0.0f};
+    assert_false(mst_optimizer_apply(sgd, 1, 4, bad, w, w, NULL));
+    mst_optimizer_free(sgd);
+}
+
+// A schedule's rate is taken from the number of updates before this one.
+static void test_scheduled_rate(void **state)
+{
+    (void)state;
+    struct mst_optimizer *sgd =
+        optimizer_of("{\"class_name\":\"SGD\",\"config\":{\"weight_decay\":0.5,\"learning_rate\":{\"class_name\":"
+                     "\"ExponentialDecay\","
+                     "\"config\":{\"initial_learning_rate\":1.0,\"decay_steps\":2,\"decay_rate\":0.25}}}}");
+    const float grad = 4.0f;
+    float w = 8.0f;
+    assert_true(mst_optimizer_learning_rate(sgd, 0) == 1.0f && mst_optimizer_learning_rate(sgd, 1) == 0.5f);
+    assert_true(mst_optimizer_apply(sgd, 2, 1, &grad, &w, &w, NULL)); // rate 1/4: w = 8 - 8/8 - 1
+    assert_true(w == 6.0f);
+    mst_optimizer_free(sgd);
 }
 
 static void test_sgd_by_hand(void **state)
@@ -175,9 +238,14 @@ static void check_large(const char *text, size_t offset)
 static void test_out_of_place_is_in_place(void **state)
 {
     (void)state;
-    static const char *const all[] = {"\"sgd\"", "{\"class_name\":\"SGD\",\"config\":{\"momentum\":0.9}}",
+    static const char *const all[] = {"\"sgd\"",
+                                      "{\"class_name\":\"SGD\",\"config\":{\"momentum\":0.9}}",
                                       "{\"class_name\":\"SGD\",\"config\":{\"momentum\":0.9,\"nesterov\":true}}",
-                                      "\"adam\"", "{\"class_name\":\"Adam\",\"config\":{\"amsgrad\":true}}"};
+                                      "\"adam\"",
+                                      "{\"class_name\":\"Adam\",\"config\":{\"amsgrad\":true}}",
+                                      "\"adamw\"",
+                                      "{\"class_name\":\"SGD\",\"config\":{\"clipvalue\":0.5}}",
+                                      "\"lion\""};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         for (size_t offset = 0; offset < 20; offset += 7)
             check_large(all[i], offset);
@@ -200,9 +268,15 @@ static void test_nan_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slots),           cmocka_unit_test(test_sgd_by_hand),
-        cmocka_unit_test(test_adam_first_step), cmocka_unit_test(test_bias_correction),
-        cmocka_unit_test(test_nan_is_told),     cmocka_unit_test(test_out_of_place_is_in_place),
+        cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_accumulators),
+        cmocka_unit_test(test_decay_and_clipping),
+        cmocka_unit_test(test_scheduled_rate),
+        cmocka_unit_test(test_sgd_by_hand),
+        cmocka_unit_test(test_adam_first_step),
+        cmocka_unit_test(test_bias_correction),
+        cmocka_unit_test(test_nan_is_told),
+        cmocka_unit_test(test_out_of_place_is_in_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

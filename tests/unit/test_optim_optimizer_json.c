@@ -56,6 +56,8 @@ static void check_read(const char *text, const char *printed)
     "{\"class_name\":\"Adam\",\"config\":{\"amsgrad\":false,\"beta_1\":0.9,\"beta_2\":0.999,\"epsilon\":1e-7,"         \
     "\"learning_rate\":0.001}}"
 
+#define BUILT "SGD, Adam, AdamW, Adagrad, RMSprop, Lion, Adamax, Ftrl"
+
 static void test_names(void **state)
 {
     (void)state;
@@ -105,11 +107,9 @@ static void test_options_not_built(void **state)
     static const struct {
         const char *key;
         const char *value;
-    } options[] = {{"weight_decay", "0.01"},
-                   {"clipnorm", "1.0"},
+    } options[] = {{"clipnorm", "1.0"},
                    {"clipnorm", "0.0"}, // Keras clips everything to nothing then
                    {"global_clipnorm", "5"},
-                   {"clipvalue", "0.5"},
                    {"use_ema", "true"},
                    {"loss_scale_factor", "1024.0"},
                    {"gradient_accumulation_steps", "4"},
@@ -129,52 +129,79 @@ static void test_options_not_built(void **state)
         }
 }
 
-static void test_schedules_not_built(void **state)
+// Weight decay and clipping by value: printed where they are on, and always for AdamW.
+static void test_decay_and_clipping(void **state)
 {
     (void)state;
-    static const char *const schedules[] = {"ExponentialDecay", "PiecewiseConstantDecay",
-                                            "PolynomialDecay",  "InverseTimeDecay",
-                                            "CosineDecay",      "CosineDecayRestarts"};
-    char text[512], sentence[256];
-    for (size_t i = 0; i < sizeof schedules / sizeof *schedules; i++) {
-        snprintf(text, sizeof text,
-                 "{\"class_name\":\"Adam\",\"config\":{\"learning_rate\":{\"module\":\"keras.optimizers.schedules\","
-                 "\"class_name\":\"%s\",\"config\":{\"name\":null},\"registered_name\":null}}}",
-                 schedules[i]);
-        snprintf(sentence, sizeof sentence,
-                 "compile.optimizer.config.learning_rate: the schedule %s is not built yet; give a number",
-                 schedules[i]);
-        check_refused(text, MST_UNIMPLEMENTED, sentence);
+    static const char *const off[] = {"{\"weight_decay\":null,\"clipvalue\":null}",
+                                      "{\"weight_decay\":0.0,\"clipvalue\":0}", "{\"weight_decay\":false}"};
+    char text[256];
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++) {
+        snprintf(text, sizeof text, "{\"class_name\":\"SGD\",\"config\":%s}", off[i]);
+        check_read(text, SGD_DEFAULT);
     }
+    check_read("{\"class_name\":\"SGD\",\"config\":{\"weight_decay\":0.01,\"clipvalue\":2}}",
+               "{\"class_name\":\"SGD\",\"config\":{\"clipvalue\":2.0,\"learning_rate\":0.01,\"momentum\":0.0,"
+               "\"nesterov\":false,\"weight_decay\":0.01}}");
+    check_read(
+        "{\"class_name\":\"AdamW\",\"config\":{\"weight_decay\":0}}",
+        "{\"class_name\":\"AdamW\",\"config\":{\"amsgrad\":false,\"beta_1\":0.9,\"beta_2\":0.999,\"epsilon\":1e-7,"
+        "\"learning_rate\":0.001,\"weight_decay\":0.0}}");
+    check_refused("{\"class_name\":\"AdamW\",\"config\":{\"weight_decay\":null}}", MST_INVALID_ARGUMENT,
+                  "compile.optimizer.config.weight_decay is null; it must be a number of 0 or more");
+    check_refused("{\"class_name\":\"Adam\",\"config\":{\"weight_decay\":-0.5}}", MST_INVALID_ARGUMENT,
+                  "compile.optimizer.config.weight_decay is -0.5; it must be a number of 0 or more, or null");
+    check_refused("{\"class_name\":\"Lion\",\"config\":{\"clipvalue\":\"1\"}}", MST_INVALID_ARGUMENT,
+                  "compile.optimizer.config.clipvalue is \"1\"; it must be a number of 0 or more, or null");
+    check_refused("{\"class_name\":\"AdamW\",\"config\":{\"exclude_from_weight_decay\":[\"bias\"]}}",
+                  MST_INVALID_ARGUMENT,
+                  "compile.optimizer.config.exclude_from_weight_decay is not an option of AdamW; the nearest is "
+                  "\"weight_decay\"");
+}
+
+// The defaults of the others are Keras's.
+static void test_other_optimizers(void **state)
+{
+    (void)state;
+    check_read("\"adamw\"", "{\"class_name\":\"AdamW\",\"config\":{\"amsgrad\":false,\"beta_1\":0.9,\"beta_2\":0.999,"
+                            "\"epsilon\":1e-7,\"learning_rate\":0.001,\"weight_decay\":0.004}}");
+    check_read("\"adagrad\"", "{\"class_name\":\"Adagrad\",\"config\":{\"epsilon\":1e-7,"
+                              "\"initial_accumulator_value\":0.1,\"learning_rate\":0.001}}");
+    check_read("\"RMSprop\"", "{\"class_name\":\"RMSprop\",\"config\":{\"centered\":false,\"epsilon\":1e-7,"
+                              "\"learning_rate\":0.001,\"momentum\":0.0,\"rho\":0.9}}");
+    check_read("\"lion\"",
+               "{\"class_name\":\"Lion\",\"config\":{\"beta_1\":0.9,\"beta_2\":0.99,\"learning_rate\":0.001}}");
+    check_read("\"adamax\"", "{\"class_name\":\"Adamax\",\"config\":{\"beta_1\":0.9,\"beta_2\":0.999,\"epsilon\":1e-7,"
+                             "\"learning_rate\":0.001}}");
+    check_read("{\"class_name\":\"Ftrl\",\"config\":{\"learning_rate_power\":-0.5,\"beta\":1}}",
+               "{\"class_name\":\"Ftrl\",\"config\":{\"beta\":1.0,\"initial_accumulator_value\":0.1,"
+               "\"l1_regularization_strength\":0.0,\"l2_regularization_strength\":0.0,"
+               "\"l2_shrinkage_regularization_strength\":0.0,\"learning_rate\":0.001}}");
+    check_refused("{\"class_name\":\"Ftrl\",\"config\":{\"learning_rate_power\":-0.25}}", MST_UNIMPLEMENTED,
+                  "compile.optimizer.config.learning_rate_power is -0.25, but only -0.5 is built");
+    check_refused("{\"class_name\":\"Lion\",\"config\":{\"beta_1\":0}}", MST_INVALID_ARGUMENT,
+                  "compile.optimizer.config.beta_1 is 0; it must be a number from above 0 to 1");
+    check_refused("{\"class_name\":\"RMSprop\",\"config\":{\"rho\":1.5}}", MST_INVALID_ARGUMENT,
+                  "compile.optimizer.config.rho is 1.5; it must be a number from 0 to 1");
+    check_refused("{\"class_name\":\"Adagrad\",\"config\":{\"beta_1\":0.5}}", MST_INVALID_ARGUMENT,
+                  "compile.optimizer.config.beta_1 is not an option of Adagrad; the nearest is \"decay\"");
 }
 
 static void test_optimizers_not_built(void **state)
 {
     (void)state;
-    static const char *const others[] = {"RMSprop",
-                                         "AdamW",
-                                         "Adadelta",
-                                         "Adagrad",
-                                         "Adamax",
-                                         "Nadam",
-                                         "Ftrl",
-                                         "Adafactor",
-                                         "Lion",
-                                         "Lamb",
-                                         "Muon",
-                                         "LossScaleOptimizer",
-                                         "ScheduleFreeAdamW",
-                                         "MultiOptimizer"};
+    static const char *const others[] = {
+        "Adadelta", "Nadam", "Adafactor", "Lamb", "Muon", "LossScaleOptimizer", "ScheduleFreeAdamW", "MultiOptimizer"};
     char text[128], sentence[256];
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         snprintf(text, sizeof text, "{\"class_name\":\"%s\",\"config\":{\"anything\":1}}", others[i]);
-        snprintf(sentence, sizeof sentence, "compile.optimizer: the optimizer %s is not built yet; there are SGD, Adam",
+        snprintf(sentence, sizeof sentence, "compile.optimizer: the optimizer %s is not built yet; there are " BUILT,
                  others[i]);
         check_refused(text, MST_UNIMPLEMENTED, sentence);
     }
-    check_refused("\"rmsprop\"", MST_UNIMPLEMENTED,
-                  "compile.optimizer: the optimizer RMSprop is not built yet; there are SGD, Adam");
-    check_refused("\"adm\"", MST_INVALID_ARGUMENT, "compile.optimizer: \"adm\" is no optimizer; there are SGD, Adam");
+    check_refused("\"nadam\"", MST_UNIMPLEMENTED,
+                  "compile.optimizer: the optimizer Nadam is not built yet; there are " BUILT);
+    check_refused("\"adm\"", MST_INVALID_ARGUMENT, "compile.optimizer: \"adm\" is no optimizer; there are " BUILT);
 }
 
 #define CONFIG(key_value) "{\"class_name\":\"Adam\",\"config\":{" key_value "}}"
@@ -211,8 +238,8 @@ static void test_bad_values(void **state)
         {"{\"class_name\":\"SGD\",\"learning_rate\":0.1}",
          "compile.optimizer.learning_rate is no key of a serialised optimizer; options belong into \"config\""},
         {"{\"class_name\":\"SGD\",\"config\":[0.1]}", "compile.optimizer.config is [0.1]; it must be an object"},
-        {"{\"config\":{}}", "compile.optimizer has no \"class_name\" text; there are SGD, Adam"},
-        {"{\"class_name\":7}", "compile.optimizer has no \"class_name\" text; there are SGD, Adam"},
+        {"{\"config\":{}}", "compile.optimizer has no \"class_name\" text; there are " BUILT},
+        {"{\"class_name\":7}", "compile.optimizer has no \"class_name\" text; there are " BUILT},
         {"7", "compile.optimizer is 7; it must be an optimizer's name or {\"class_name\", \"config\"}"},
         {"null", "compile.optimizer is null; it must be an optimizer's name or {\"class_name\", \"config\"}"},
     };
@@ -253,7 +280,8 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_serialised_by_keras),
         cmocka_unit_test(test_options_not_built),
-        cmocka_unit_test(test_schedules_not_built),
+        cmocka_unit_test(test_decay_and_clipping),
+        cmocka_unit_test(test_other_optimizers),
         cmocka_unit_test(test_optimizers_not_built),
         cmocka_unit_test(test_bad_values),
         cmocka_unit_test(test_long_values),
