@@ -279,11 +279,53 @@ def optimizers():
             ("adam_other", o.Adam(0.01, beta_1=0.8, beta_2=0.99, epsilon=1e-4)),
             ("amsgrad", o.Adam(0.002, amsgrad=True)),
             ("adam_no_epsilon", o.Adam(0.001, beta_1=0.0, epsilon=0.0)), ("adam_late", o.Adam(0.001)),
-            ("adam_very_late", o.Adam(0.001))]
+            ("adam_very_late", o.Adam(0.001)), ("sgd_decay", o.SGD(0.1, weight_decay=0.01)),
+            ("sgd_clip", o.SGD(0.1, clipvalue=0.25)),
+            ("nesterov_both", o.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.03, clipvalue=0.5)),
+            ("adam_decay", o.Adam(0.001, weight_decay=0.01)), ("adamw", o.AdamW()),
+            ("adamw_other", o.AdamW(0.01, weight_decay=0.1, beta_1=0.8, amsgrad=True, clipvalue=1.0)),
+            ("adagrad", o.Adagrad()), ("adagrad_other", o.Adagrad(0.05, initial_accumulator_value=0.0, epsilon=1e-3)),
+            ("rmsprop", o.RMSprop()), ("rmsprop_momentum", o.RMSprop(0.002, rho=0.8, momentum=0.9, epsilon=1e-5)),
+            ("rmsprop_centered", o.RMSprop(0.003, centered=True, weight_decay=0.02)),
+            ("rmsprop_both", o.RMSprop(0.001, momentum=0.5, centered=True)), ("lion", o.Lion()),
+            ("lion_other", o.Lion(0.003, beta_1=0.8, beta_2=0.95, weight_decay=0.1)), ("adamax", o.Adamax()),
+            ("adamax_late", o.Adamax(0.01, beta_1=0.95, beta_2=0.9)), ("ftrl", o.Ftrl(0.05)),
+            ("ftrl_other", o.Ftrl(0.1, initial_accumulator_value=0.5, l1_regularization_strength=0.3,
+                                  l2_regularization_strength=0.02, l2_shrinkage_regularization_strength=0.01,
+                                  beta=0.7)),
+            ("sgd_scheduled", o.SGD(schedules()["exponential"], momentum=0.9)),
+            ("adam_scheduled", o.Adam(schedules()["cosine_warmup"])),
+            ("adamw_scheduled", o.AdamW(schedules()["cosine"], weight_decay=0.1)),
+            ("adagrad_scheduled", o.Adagrad(schedules()["piecewise"]))]
+
+
+def schedules():
+    s = keras.optimizers.schedules
+    return {"exponential": s.ExponentialDecay(0.1, 30, 0.9),
+            "exponential_stairs": s.ExponentialDecay(0.01, 7, 0.5, True),
+            "inverse_time": s.InverseTimeDecay(0.1, 13, 0.7), "inverse_stairs": s.InverseTimeDecay(0.3, 10, 0.5, True),
+            "polynomial": s.PolynomialDecay(0.1, 150), "polynomial_root": s.PolynomialDecay(0.2, 170, 0.01, power=0.5),
+            "polynomial_cycle": s.PolynomialDecay(0.1, 37, 0.001, power=2.0, cycle=True),
+            "cosine": s.CosineDecay(0.1, 40), "cosine_alpha": s.CosineDecay(0.03, 230, alpha=0.1),
+            "cosine_warmup": s.CosineDecay(0.0, 150, alpha=0.05, warmup_target=0.02, warmup_steps=20),
+            "restarts": s.CosineDecayRestarts(0.1, 10), "restarts_even": s.CosineDecayRestarts(0.1, 16, t_mul=1.0),
+            "restarts_other": s.CosineDecayRestarts(0.05, 9, t_mul=1.5, m_mul=0.8, alpha=0.02),
+            "piecewise": s.PiecewiseConstantDecay([10, 25, 200], [0.1, 0.05, 0.2, 0.01])}
+
+
+def dump_schedules():
+    """Learning rates of the first 300 updates and of some late ones."""
+    dump = Dump("schedules")
+    steps = [*range(300), 1000, 4095, 65_537, 1_000_000]
+    dump.add("steps", steps)
+    for name, schedule in schedules().items():
+        dump.add(f"{name}.rates", [np.asarray(schedule(tf.constant(step, "int64"))) for step in steps])
+        dump.cases.append({"name": name, "schedule": serialise(schedule)})
+    dump.write()
 
 
 # Updates that came before the first dumped one, for the correction of Adam's bias.
-BEFORE = {"adam_late": 990, "adam_very_late": 999_950}
+BEFORE = {"adam_late": 990, "adam_very_late": 999_950, "adamax_late": 400}
 
 
 def dump_optimizers():
@@ -291,13 +333,15 @@ def dump_optimizers():
     for name, optimizer in optimizers():
         rng = np.random.default_rng(3)
         v = keras.Variable(rng.normal(0, 1, (9, 11)).astype("float32"), name="kernel")
-        dump.add(f"{name}.w.0", v)
+        if not dump.cases:
+            dump.add("w.0", v)  # the same for all
         optimizer.build([v])
         before = BEFORE.get(name, 0)
         optimizer.iterations.assign(before)
         config = serialise(optimizer)
         grads = (rng.normal(0, 1, (50, 9, 11)) * np.exp(rng.normal(0, 2, (1, 9, 11)))).astype("float32")
-        dump.add(f"{name}.grads", grads)
+        if not dump.cases:
+            dump.add("grads", grads)
         for step, grad in enumerate(grads, 1):
             optimizer.apply([tf.constant(grad)], [v])
             if step % 10 == 0:
@@ -438,6 +482,7 @@ if __name__ == "__main__":
     dump_layers()
     dump_losses()
     dump_optimizers()
+    dump_schedules()
     dump_trajectories()
     dump_example()
     dump_initializers()
