@@ -3,24 +3,20 @@
 The pods' commands and TF_CONFIG are taken as they are; only what a machine without Kubernetes cannot have is replaced: names
 by ports of 127.0.0.1, mounted folders by folders of the test. tests/interop holds them against Kubernetes' own schemas.
 """
-import gzip
 import json
 import pathlib
-import random
 import re
 import signal
-import subprocess
 
 import jsonschema
 import pytest
 
 import manifests
-import tiny_job
-from processes import Port, Process, http_get, until
+from kubelet import Kubelet, N_TRAIN, Node, can_make_networks
+from processes import until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DNS_1035 = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-N_TRAIN, N_EVAL = 640, 128
 
 
 def the_only(name, kind):
@@ -159,81 +155,12 @@ def test_the_readme_lists_every_manifest():
 
 # ---- what they start ----
 
-def write_images(folder):
-    """The files of Fashion-MNIST by name, small: ten classes of noise around a pattern each."""
-    source = random.Random(11)
-    patterns = [bytes(source.choice((40, 200)) for _ in range(28 * 28)) for _ in range(10)]
-    for name, n in (("train", N_TRAIN), ("t10k", N_EVAL)):
-        labels = bytes(source.randrange(10) for _ in range(n))
-        images = b"".join(bytes(pixel + source.randrange(-30, 31) for pixel in patterns[label]) for label in labels)
-        for kind, payload, shape in (("images-idx3", images, (n, 28, 28)), ("labels-idx1", labels, (n,))):
-            (folder / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(tiny_job.idx(shape, payload)))
-
-
-def can_name_hosts():
-    """Whether this user may give a process a host name of its own."""
-    try:
-        return subprocess.run(["unshare", "--uts", "hostname", "a-0"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-class Kubelet:
-    """Starts a way's pods as processes."""
-
-    def __init__(self, binary, folder, way):
-        self.binary, self.folder = binary, folder
-        self.pods = {f"{pod['role']}-{pod['index']}": pod for pod in manifests.PODS[way]()}
-        self.ports = {name: Port() for name in self.pods}
-        self.http_ports = {name: Port() for name in self.pods}
-        self.processes = {}
-        self.n_started = 0
-        for path in ("job", "data", "output"):
-            (folder / path).mkdir()
-        write_images(folder / "data")
-        for key, text in the_only("job", "ConfigMap")["data"].items():
-            (folder / "job" / key).write_text(self.on_this_machine(text))
-
-    def on_this_machine(self, text):
-        """Folders of the pod by the test's, names by addresses."""
-        text = text.replace("/usr/share/datasets/fashion-mnist", str(self.folder / "data"))
-        text = re.sub(r"/(job|output)\b(?!\.)", lambda found: str(self.folder / found.group(1)), text)
-        for name, pod in self.pods.items():
-            text = text.replace(f'"{pod["dns"]}:2222"', f'"{self.ports[name].address}"')
-        return text
-
-    def start(self, name):
-        pod = self.pods[name]
-        arguments = [f"{self.folder}{word}" if word.startswith("/job/") else word
-                     for word in pod["spec"]["containers"][0]["args"]]
-        arguments[arguments.index("--http") + 1] = self.http_ports[name].address
-        command = [self.binary, *arguments, "--threads", "1"]
-        if "hostname" in arguments and can_name_hosts():
-            command = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', pod["hostname"], *command]
-        elif "hostname" in arguments:
-            at = arguments.index("--task-index-from")
-            command[at + 1:at + 3] = ["--task-index", str(pod["index"])]
-        environment = {**pod["environment"], "TF_CONFIG": self.on_this_machine(pod["environment"]["TF_CONFIG"])}
-        assert ":2222" not in environment["TF_CONFIG"]
-        self.n_started += 1
-        process = Process(f"{name}.{self.n_started}", command, environment, self.folder)
-        self.processes[name] = process
-        return process
-
-    def probe(self, name, path):
-        return http_get(self.http_ports[name].number, path)[0]
-
-    def close(self):
-        for port in [*self.ports.values(), *self.http_ports.values()]:
-            port.close()
-
-
 @pytest.fixture
 def kubelet(binary, tmp_path, started):
     made = []
 
-    def make(way):
-        made.append(Kubelet(binary, tmp_path, way))
+    def make(way, kind=Kubelet):
+        made.append(kind(binary, tmp_path, way))
         start = made[-1].start
 
         def start_listed(name):
@@ -275,3 +202,24 @@ def test_pods_that_are_started_again_finish_the_job(kubelet):
         running.start(name)
     for process in running.processes.values():
         process.expect(0)
+
+
+@pytest.mark.skipif(not can_make_networks(), reason="this user may not make network namespaces")
+@pytest.mark.parametrize("way", manifests.WAYS)
+def test_the_pods_train_under_their_own_names(kubelet, way):
+    """The very TF_CONFIG and ports of the pods; names become known late, as a cluster's DNS has it."""
+    running = kubelet(way, Node)
+    running.start("worker-0")
+    until(lambda: running.probe("worker-0", "/healthz") == 200, "worker-0 to be alive")
+    assert running.probe("worker-0", "/readyz") == 503
+    running.start("chief-0").wait_log(r"chief: listening")
+    running.publish(["chief-0", "ps-0", "worker-0"])
+    for name in ("ps-0", "ps-1", "worker-1"):
+        running.start(name)
+    running.processes["ps-0"].wait_log("chief greeted")
+    running.publish(running.pods)
+    for process in running.processes.values():
+        process.expect(0)
+    result = json.loads((running.folder / "output" / "result.json").read_text())
+    assert result["status"] == "finished" and result["eval"]["accuracy"] > 0.9, result
+    assert (result["examples"], result["torn"]) == (5 * N_TRAIN, 0)
