@@ -107,6 +107,20 @@ static void test_label_outside_the_classes(void **state)
     assert_non_null(strstr(err.text, "4"));
 }
 
+// Two classes with one output; a label is no target for several outputs.
+static void test_losses_of_labels(void **state)
+{
+    (void)state;
+    struct mst_error err = {""};
+    assert_int_equal(check("[null, 2, 3]", "5", MST_LOSS_BINARY_CROSSENTROPY, labels_path, &err), MST_OK);
+    assert_int_equal(check("[null, 2, 3]", "5", MST_LOSS_CATEGORICAL_HINGE, labels_path, &err), MST_OK);
+    assert_int_equal(check("[null, 2, 3]", "1", MST_LOSS_POISSON, labels_path, &err), MST_OK);
+    assert_int_equal(check("[null, 2, 3]", "1", MST_LOSS_BINARY_CROSSENTROPY, labels_path, &err), MST_OUT_OF_RANGE);
+    assert_int_equal(check("[null, 2, 3]", "5", MST_LOSS_POISSON, labels_path, &err), MST_INVALID_ARGUMENT);
+    assert_string_equal(err.text,
+                        "x.idx: Poisson against one label an example needs a model of 1 output, this one has 5");
+}
+
 static void test_no_labels(void **state)
 {
     (void)state;
@@ -123,6 +137,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_fits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_shape, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_label_outside_the_classes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_losses_of_labels, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_labels, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
