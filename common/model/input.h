@@ -12,6 +12,7 @@ MST_MUST_USE mst_status mst_input_check_shape(const struct mst_dataset *dataset,
                                               const char *file, struct mst_error *err);
 /** Checks that examples have the shape of the model's input and that labels suit its loss.
  *  file: the features' path, for messages.
- *  Errors: INVALID_ARGUMENT both shapes, or several outputs against values; OUT_OF_RANGE a label outside the classes; FAILED_PRECONDITION no labels */
+ *  Errors: INVALID_ARGUMENT both shapes, or several outputs against values; OUT_OF_RANGE a label outside the classes;
+ *          FAILED_PRECONDITION no labels */
 MST_MUST_USE mst_status mst_input_check(const struct mst_dataset *dataset, const struct mst_model *model,
                                         const struct mst_compile *compile, const char *file, struct mst_error *err);
