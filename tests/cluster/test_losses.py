@@ -79,3 +79,16 @@ def test_a_loss_against_values_wants_one_output(muster, job, write_job):
     refused = muster("local", write_job(job), "--workers", "1", "--ps", "1")
     refused.expect(2)
     assert "Poisson against one label an example needs a model of 1 output, this one has 4" in refused.log()
+
+
+@pytest.mark.parametrize("kind, compiled", [("losses", {"loss": "no_such_loss"}), ("metrics", {"metrics": ["no_such_metric"]})])
+def test_the_page_names_all(muster, job, write_job, kind, compiled):
+    """What the refusal of a stranger lists is what docs/losses.md describes."""
+    job["compile"] |= compiled
+    refused = muster("local", write_job(job), "--workers", "1", "--ps", "1")
+    refused.expect(2)
+    listed = re.search(rf"the {kind} built are ([\w, ]+)", refused.log()).group(1).split(", ")
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "losses.md").read_text()
+    assert len(listed) > 10
+    for name in listed:
+        assert f"`{name}`" in page, name
