@@ -278,7 +278,16 @@ mst_status mst_chief_ready(const struct mst_chief *chief, struct mst_error *err)
 static mst_status read_data_header(struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_job *job = chief->config.job;
-    struct mst_dataset_source source = {job->train.format, job->train.features, job->train.labels};
+    const struct mst_job_data *data = &job->train;
+    struct mst_dataset_source source = {
+        data->format,
+        data->features,
+        data->labels,
+        {.label = data->label,
+         .is_headless = data->is_headless,
+         .fills_missing = data->fills_missing,
+         .missing = data->missing},
+    };
     struct mst_dataset *dataset;
     MST_TRY(mst_dataset_open(&source, &dataset, err));
     chief->n_examples = mst_dataset_n_examples(dataset);

@@ -159,7 +159,16 @@ static mst_status evaluate(struct closing *closing, const struct mst_weights *we
     const struct mst_job *job = config->job;
     if (!job->eval.format)
         return MST_OK;
-    struct mst_dataset_source source = {job->eval.format, job->eval.features, job->eval.labels};
+    const struct mst_job_data *data = &job->eval;
+    struct mst_dataset_source source = {
+        data->format,
+        data->features,
+        data->labels,
+        {.label = data->label,
+         .is_headless = data->is_headless,
+         .fills_missing = data->fills_missing,
+         .missing = data->missing},
+    };
     struct mst_evaluation evaluation = {.model = config->model,
                                         .compile = config->compile,
                                         .source = &source,

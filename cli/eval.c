@@ -41,7 +41,16 @@ static mst_status evaluate(const struct mst_job_context *context, const struct m
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s: data.eval is missing; say what to evaluate on", job->file);
     struct mst_weights *weights;
     MST_TRY(mst_weights_read(context->model, prefix, &weights, err));
-    struct mst_dataset_source source = {job->eval.format, job->eval.features, job->eval.labels};
+    const struct mst_job_data *data = &job->eval;
+    struct mst_dataset_source source = {
+        data->format,
+        data->features,
+        data->labels,
+        {.label = data->label,
+         .is_headless = data->is_headless,
+         .fills_missing = data->fills_missing,
+         .missing = data->missing},
+    };
     struct mst_evaluation evaluation = {.model = context->model,
                                         .compile = &context->compile,
                                         .source = &source,

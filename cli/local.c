@@ -273,7 +273,15 @@ static mst_status check_data(const struct mst_job_context *context, const char *
 {
     if (!data->format)
         return MST_OK;
-    struct mst_dataset_source source = {data->format, data->features, data->labels};
+    struct mst_dataset_source source = {
+        data->format,
+        data->features,
+        data->labels,
+        {.label = data->label,
+         .is_headless = data->is_headless,
+         .fills_missing = data->fills_missing,
+         .missing = data->missing},
+    };
     struct mst_dataset *dataset;
     mst_status status = mst_dataset_open(&source, &dataset, err);
     if (status == MST_OK)

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "data/csv.h"
 #include "data/idx.h"
 #include "muster/status.h"
 #include "tensor/dtype.h"
@@ -33,6 +34,7 @@ struct mst_dataset {
     struct mst_idx *idx;            // guarded by lock; NULL once loaded
     mst_status load_status;         // guarded by lock
     struct mst_error load_error;    // guarded by lock
+    float *table;                   // of csv: the features, there from the start; else NULL
     void *mapping;                  // guarded by lock until loaded
     _Atomic(const void *) features; // release after the last byte is decoded; acquire: who sees it sees the bytes
 };
@@ -102,21 +104,43 @@ static mst_status read_labels(struct mst_dataset *dataset, struct mst_error *err
     return status;
 }
 
+static mst_status open_idx(struct mst_dataset *dataset, const struct mst_dataset_source *source, struct mst_error *err)
+{
+    dataset->labels_path = source->labels ? mst_strdup(source->labels) : NULL;
+    MST_TRY(open_features(dataset, err));
+    return dataset->labels_path ? read_labels(dataset, err) : MST_OK;
+}
+
+// Nobody else knows the data set yet, so its features need no lock.
+static mst_status open_csv(struct mst_dataset *dataset, const struct mst_dataset_source *source, struct mst_error *err)
+{
+    struct mst_csv_table table;
+    dataset->labels_path = mst_strdup(source->features);
+    MST_TRY(mst_csv_read(source->features, &source->csv, &table, err));
+    dataset->n_examples = table.n_rows;
+    dataset->example_bytes = table.n_columns * sizeof(float);
+    dataset->features_bytes = table.n_rows * dataset->example_bytes;
+    dataset->dtype = MST_DTYPE_F32;
+    dataset->shape = (struct mst_shape){.rank = 1, .dims = {table.n_columns}};
+    dataset->labels = table.labels;
+    dataset->table = table.features;
+    atomic_store_explicit(&dataset->features, table.features, memory_order_release);
+    return MST_OK;
+}
+
 mst_status mst_dataset_open(const struct mst_dataset_source *source, struct mst_dataset **out, struct mst_error *err)
 {
     *out = NULL;
-    if (!source->format || strcmp(source->format, "idx") != 0)
-        return mst_fail(err, MST_UNIMPLEMENTED, "data format \"%s\" is not there; there is: idx",
+    bool is_csv = source->format && strcmp(source->format, "csv") == 0;
+    if (!is_csv && (!source->format || strcmp(source->format, "idx") != 0))
+        return mst_fail(err, MST_UNIMPLEMENTED, "data format \"%s\" is not there; there are idx and csv",
                         source->format ? source->format : "");
     if (!source->features || !*source->features)
         return mst_fail(err, MST_INVALID_ARGUMENT, "data without a features file; give its path");
     struct mst_dataset *dataset = mst_alloc(sizeof *dataset);
     pthread_mutex_init(&dataset->lock, NULL);
     dataset->features_path = mst_strdup(source->features);
-    dataset->labels_path = source->labels ? mst_strdup(source->labels) : NULL;
-    mst_status status = open_features(dataset, err);
-    if (status == MST_OK && dataset->labels_path)
-        status = read_labels(dataset, err);
+    mst_status status = is_csv ? open_csv(dataset, source, err) : open_idx(dataset, source, err);
     if (status != MST_OK) {
         mst_dataset_free(dataset);
         return status;
@@ -133,6 +157,7 @@ void mst_dataset_free(struct mst_dataset *dataset)
     if (dataset->mapping)
         munmap(dataset->mapping, dataset->features_bytes);
     pthread_mutex_destroy(&dataset->lock);
+    free(dataset->table);
     free(dataset->labels);
     free(dataset->features_path);
     free(dataset->labels_path);
@@ -204,8 +229,8 @@ const int32_t *mst_dataset_labels(const struct mst_dataset *dataset)
 mst_status mst_dataset_check_labels(const struct mst_dataset *dataset, size_t n_classes, struct mst_error *err)
 {
     if (!dataset->labels)
-        return mst_fail(err, MST_FAILED_PRECONDITION, "%s has no labels file; give data.labels",
-                        dataset->features_path);
+        return mst_fail(err, MST_FAILED_PRECONDITION,
+                        "%s comes without labels; give data.labels (idx) or data.label (csv)", dataset->features_path);
     for (size_t i = 0; i < dataset->n_examples; i++) {
         if (dataset->labels[i] < 0 || (size_t)dataset->labels[i] >= n_classes)
             return mst_fail(err, MST_OUT_OF_RANGE,

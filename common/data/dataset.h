@@ -8,11 +8,13 @@
  *      mst_dataset_free(dataset);
  *
  *  Open reads all labels and only the header of the features, so that a role can go on connecting while the features
- *  are decoded. There is one copy of them in memory, in the file's element type (u8 images stay u8).
+ *  are decoded; a CSV file, which does not say how many lines it has, is read whole at once. There is one copy of the
+ *  features in memory, in the file's element type (u8 images stay u8; CSV is f32).
  *  Thread: immutable after load; load may be called from any thread and several times. Free when nobody uses it.
  */
 #pragma once
 
+#include "data/csv.h"
 #include "muster/status.h"
 #include "tensor/dtype.h"
 #include "tensor/shape.h"
@@ -24,14 +26,15 @@ struct mst_dataset;
 
 /** Where the examples are: the job's data.train or data.eval. Borrowed for the call. */
 struct mst_dataset_source {
-    const char *format;   // "idx"
-    const char *features; // a path
-    const char *labels;   // a path, or NULL: no labels
+    const char *format;         // "idx" or "csv"
+    const char *features;       // a path; of csv the one file
+    const char *labels;         // idx: a path, or NULL: no labels
+    struct mst_csv_options csv; // csv: how to read it
 };
 
-/** New data set in *out: labels read, the features' header checked.
+/** New data set in *out: labels read, the features' header checked; of csv all is read.
  *  Errors: UNIMPLEMENTED another format; INVALID_ARGUMENT no features; DATA_LOSS counts differ, or labels that are not
- *          a list of integers; those of mst_idx_open */
+ *          a list of integers; those of mst_idx_open, of mst_csv_read */
 MST_MUST_USE mst_status mst_dataset_open(const struct mst_dataset_source *source, struct mst_dataset **out,
                                          struct mst_error *err);
 /** Releases it; NULL is fine. */

@@ -31,12 +31,24 @@ static bool bool_at(const json_t *json, const char *path)
     return json_is_true(mst_json_at(json, path));
 }
 
+// An integer is the column's number.
+static char *label_at(const json_t *data)
+{
+    const json_t *label = json_object_get(data, "label");
+    return json_is_integer(label) ? mst_text("%lld", (long long)json_integer_value(label)) : text_at(data, "label");
+}
+
 static struct mst_job_data data_of(const json_t *data)
 {
+    const json_t *missing = json_object_get(data, "missing");
     return (struct mst_job_data){
         .format = text_at(data, "format"),
         .features = text_at(data, "features"),
         .labels = text_at(data, "labels"),
+        .label = label_at(data),
+        .is_headless = json_is_false(json_object_get(data, "header")),
+        .fills_missing = json_is_number(missing),
+        .missing = (float)json_number_value(missing),
         .shuffle = bool_at(data, "shuffle"),
     };
 }
@@ -115,6 +127,7 @@ static void free_data(struct mst_job_data *data)
     free(data->format);
     free(data->features);
     free(data->labels);
+    free(data->label);
 }
 
 void mst_job_free(struct mst_job *job)

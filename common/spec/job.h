@@ -15,11 +15,15 @@
 #include "spec/partitioner.h"
 #include "spec/schema.h"
 
-/** One data set; `format` is "idx". */
+/** One data set; `format` is "idx" or "csv". */
 struct mst_job_data {
     char *format;
-    char *features; // absolute path
-    char *labels;   // absolute path
+    char *features;     // absolute path
+    char *labels;       // idx: absolute path
+    char *label;        // csv: the label's column, a name or a number from 0
+    bool is_headless;   // csv: the first line is an example too
+    bool fills_missing; // csv: an empty field means `missing`
+    float missing;
     bool shuffle;
 };
 

@@ -87,6 +87,35 @@ enum mst_partitioner_kind mst_partitioner_kind_of(const char *class_name)
     return MST_PARTITIONER_NONE;
 }
 
+// Which keys there are, and their defaults, depends on the format.
+static mst_status check_data(json_t *json, const char *key, struct sets *sets, struct mst_error *err)
+{
+    json_t *data = mst_json_at(json, key);
+    if (!json_is_object(data))
+        return MST_OK;
+    const char *format = json_string_value(json_object_get(data, "format"));
+    bool is_csv = strcmp(format, "csv") == 0;
+    const char *needed = is_csv ? "label" : "labels";
+    static const char *const of_csv[] = {"label", "header", "missing"};
+    static const char *const of_idx[] = {"labels"};
+    const char *const *others = is_csv ? of_idx : of_csv;
+    size_t n_others = is_csv ? 1 : 3;
+    for (size_t i = 0; i < n_others; i++) {
+        if (json_object_get(data, others[i]))
+            return mst_fail(err, MST_INVALID_ARGUMENT,
+                            "%s: %s.%s does not belong to format \"%s\": leave it out; %s says where the labels are",
+                            source_of(key, sets), key, others[i], format, needed);
+    }
+    if (!json_object_get(data, needed))
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s: %s.%s is missing: say which %s holds the labels",
+                        source_of(key, sets), key, needed, is_csv ? "column of the csv file" : "file");
+    if (is_csv && !json_object_get(data, "header"))
+        json_object_set_new(data, "header", json_true());
+    if (is_csv && !json_object_get(data, "missing"))
+        json_object_set_new(data, "missing", json_null());
+    return MST_OK;
+}
+
 // What one table cannot say: a partitioner's arguments by its class, the parts of compile, and how two keys go
 // together.
 static mst_status check_rest(json_t *json, struct sets *sets, struct mst_error *err)
@@ -98,6 +127,8 @@ static mst_status check_rest(json_t *json, struct sets *sets, struct mst_error *
             return mst_fail(err, MST_INVALID_ARGUMENT, "%s: compile.%s is missing: say it as Keras serialises it",
                             sets->file, needed[i]);
     }
+    MST_TRY(check_data(json, "data.train", sets, err));
+    MST_TRY(check_data(json, "data.eval", sets, err));
     json_t *partitioner = json_object_get(json, "partitioner");
     if (json_is_object(partitioner)) {
         const char *class_name = json_string_value(json_object_get(partitioner, "class_name"));

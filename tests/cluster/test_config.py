@@ -153,7 +153,12 @@ def test_schema_and_parser_have_the_same_keys_and_defaults(parse_job, tmp_path):
     resolved, said = parse_job(job)
     assert resolved, said
     printed = keys_of_job(resolved, known)
-    assert set(printed) == set(known)
+    of_csv = {f"data.{which}.{key}" for which in ("train", "eval") for key in ("label", "header", "missing")}
+    assert set(printed) == set(known) - of_csv
+    for which in ("train", "eval"):
+        resolved, said = parse_job(with_key(f"data.{which}", {"format": "csv", "features": "x.csv", "label": "y"}))
+        assert resolved, said
+        assert set(resolved["data"][which]) == {"format", "features", "label", "header", "missing", "shuffle"}
     given = {"data.eval", "partitioner", "partitioner.config"}
     for path, key in known.items():
         if "default" in key and path not in given:
@@ -196,6 +201,8 @@ ACCEPTED = [
     ("consistency.workers", None), ("partitioner", None), ("partitioner", {"class_name": "MinSizePartitioner"}),
     ("partitioner", {"class_name": "FixedShardsPartitioner", "config": {"num_shards": 2}}),
     ("partitioner", {"class_name": "MaxSizePartitioner", "config": {"max_shard_bytes": 1000, "max_shards": 0}}),
+    ("data.train", {"format": "csv", "features": "f.csv", "label": "y"}),
+    ("data.eval", {"format": "csv", "features": "f.csv.gz", "label": 3, "header": False, "missing": -1.5}),
     ("replicas", 0), ("checkpoint.dir", None), ("checkpoint.dir", "/ckpt"), ("checkpoint.every_steps", 1),
     ("checkpoint.every_seconds", 1.5), ("checkpoint.keep", 1), ("checkpoint.resume", True), ("checkpoint.local", False),
     ("eval.every", None), ("eval.final_timeout", 0), ("cluster.heartbeat_ms", 10), ("cluster.lease_ms", 600000),
@@ -204,6 +211,9 @@ ACCEPTED = [
 REFUSED = [
     ("name", ""), ("name", "x" * 201), ("name", 7), ("name", None), ("model", None), ("model", ""), ("compile", []), ("compile", {}),
     ("compile.loss", None), ("compile.optimizer", None), ("data", []), ("data.train", None), ("data.eval", {}), ("data.eval", False),
+    ("data.train", {"format": "csv", "features": "f.csv"}), ("data.train", {"features": "f", "labels": "l", "label": "y"}),
+    ("data.train", {"format": "csv", "features": "f.csv", "label": 0, "labels": "l"}), ("data.train.header", True),
+    ("data.eval", {"format": "csv", "features": "f.csv", "label": -1}), ("data.eval", {"features": "f"}),
     ("data.test", {}), ("data.train.format", "csv"), ("data.train.format", "parquet"), ("data.train.features", None),
     ("data.train.shufle", True), ("data.train.shuffle", 1), ("data.eval", {"features": "f", "labels": "l", "shuffle": True}),
     ("batch_size", 0), ("batch_size", 1048577), ("batch_size", "64"), ("batch_size", 64.5), ("batch_size", True),

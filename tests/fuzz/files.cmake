@@ -1,2 +1,3 @@
 muster_fuzz(idx LINKS muster_data)
+muster_fuzz(csv LINKS muster_data)
 muster_fuzz(bundle LINKS muster_tfio)

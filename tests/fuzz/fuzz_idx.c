@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (elements)
             (void)!mst_idx_read(idx, elements, &err);
         free(elements);
-        struct mst_dataset_source source = {"idx", path, path};
+        struct mst_dataset_source source = {.format = "idx", .features = path, .labels = path};
         struct mst_dataset *dataset;
         if (mst_dataset_open(&source, &dataset, &err) == MST_OK) {
             (void)!mst_dataset_check_labels(dataset, 10, &err);

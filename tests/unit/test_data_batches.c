@@ -36,7 +36,7 @@ static int set_up(void **state)
     char *labels_path = mst_text("%s/labels", folder);
     data_file_write(features_path, FORM_PLAIN, bytes, data_file_idx(bytes, 0x08, 2, dims, body, sizeof body));
     data_file_write(labels_path, FORM_GZIP, bytes, data_file_idx(bytes, 0x0C, 1, dims, labels, sizeof labels));
-    struct mst_dataset_source source = {"idx", features_path, labels_path};
+    struct mst_dataset_source source = {.format = "idx", .features = features_path, .labels = labels_path};
     mst_status status = mst_dataset_open(&source, &dataset, NULL);
     free(features_path);
     free(labels_path);

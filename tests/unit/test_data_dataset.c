@@ -56,7 +56,7 @@ static int tear_down(void **state)
 
 static mst_status open_both(struct mst_dataset **dataset, struct mst_error *err)
 {
-    struct mst_dataset_source source = {"idx", features_path, labels_path};
+    struct mst_dataset_source source = {.format = "idx", .features = features_path, .labels = labels_path};
     return mst_dataset_open(&source, dataset, err);
 }
 
@@ -108,7 +108,7 @@ static void test_label_types(void **state)
     write_labels(0x0D, 2, f32, sizeof f32);
     assert_int_equal(open_both(&dataset, &err), MST_DATA_LOSS);
     assert_non_null(strstr(err.text, "holds floats"));
-    struct mst_dataset_source source = {"idx", features_path, NULL};
+    struct mst_dataset_source source = {.format = "idx", .features = features_path};
     assert_int_equal(mst_dataset_open(&source, &dataset, &err), MST_OK);
     assert_null(mst_dataset_labels(dataset));
     assert_int_equal(mst_dataset_check_labels(dataset, 10, &err), MST_FAILED_PRECONDITION);
@@ -127,12 +127,12 @@ static void test_refused(void **state)
     assert_non_null(strstr(err.text, "holds 6 labels"));
     assert_non_null(strstr(err.text, "holds 5 examples"));
     assert_null(dataset);
-    struct mst_dataset_source swapped = {"idx", features_path, features_path};
+    struct mst_dataset_source swapped = {.format = "idx", .features = features_path, .labels = features_path};
     assert_int_equal(mst_dataset_open(&swapped, &dataset, &err), MST_DATA_LOSS);
     assert_non_null(strstr(err.text, "3 dimensions"));
-    struct mst_dataset_source csv = {"csv", features_path, labels_path};
-    assert_int_equal(mst_dataset_open(&csv, &dataset, &err), MST_UNIMPLEMENTED);
-    assert_non_null(strstr(err.text, "\"csv\""));
+    struct mst_dataset_source parquet = {.format = "parquet", .features = features_path, .labels = labels_path};
+    assert_int_equal(mst_dataset_open(&parquet, &dataset, &err), MST_UNIMPLEMENTED);
+    assert_non_null(strstr(err.text, "\"parquet\""));
     write_features(0);
     assert_int_equal(open_both(&dataset, &err), MST_DATA_LOSS);
     assert_non_null(strstr(err.text, "no examples"));

@@ -32,7 +32,7 @@ static void open_dataset(size_t body_len)
     char *labels_path = mst_text("%s/labels", folder);
     data_file_write(features_path, FORM_GZIP, bytes, data_file_idx(bytes, 0x08, 1, &n, body, body_len));
     data_file_write(labels_path, FORM_PLAIN, bytes, data_file_idx(bytes, 0x08, 1, &n, body, N));
-    struct mst_dataset_source source = {"idx", features_path, labels_path};
+    struct mst_dataset_source source = {.format = "idx", .features = features_path, .labels = labels_path};
     struct mst_batches_options options = {BATCH, 3, MST_ORDER_SHUFFLED};
     assert_int_equal(mst_dataset_open(&source, &dataset, NULL), MST_OK);
     assert_int_equal(mst_batches_new(dataset, &options, &batches, NULL), MST_OK);

@@ -174,6 +174,58 @@ static void test_sets(void **state)
     mst_job_free(job);
 }
 
+static void test_wrong_csv(void **state)
+{
+    (void)state;
+    static const char *const rows[][3] = {
+        {"data.train", "{\"format\": \"csv\", \"features\": \"f.csv\"}",
+         "data.train.label is missing: say which column of the csv file holds the labels"},
+        {"data.train", "{\"features\": \"f\"}", "data.train.labels is missing: say which file holds the labels"},
+        {"data.train.label", "4",
+         "data.train.label does not belong to format \"idx\": leave it out; labels says where the labels are"},
+        {"data.train.format", "\"csv\"",
+         "data.train.labels does not belong to format \"csv\": leave it out; label says where the labels are"},
+        {"data.eval", "{\"format\": \"csv\", \"features\": \"f\", \"label\": 4, \"labels\": \"l\"}",
+         "data.eval.labels does not belong to format \"csv\": leave it out; label says where the labels are"},
+        {"data.train.header", "true",
+         "data.train.header does not belong to format \"idx\": leave it out; labels says where the labels are"},
+        {"data.train.missing", "null",
+         "data.train.missing does not belong to format \"idx\": leave it out; labels says where the labels are"},
+        {"data.train.label", "-1", "data.train.label is -1, must be from 0 to 65535"},
+        {"data.train.header", "1", "data.train.header is an integer (1), must be true or false"},
+        {"data.train.missing", "\"\"", "data.train.missing is a text (\"\"), must be a number or null"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char *text = with_key(rows[i][0], rows[i][1]), wanted[600];
+        snprintf(wanted, sizeof wanted, "a/job.json: %s", rows[i][2]);
+        check_refused(text, NULL, wanted);
+        free(text);
+    }
+}
+
+static void test_csv(void **state)
+{
+    (void)state;
+    char *text = with_key("data.train", "{\"format\": \"csv\", \"features\": \"f.csv.gz\", \"label\": 4}");
+    struct mst_job *job = parse_right(text, NULL);
+    assert_string_equal(job->train.format, "csv");
+    assert_string_equal(job->train.label, "4");
+    assert_null(job->train.labels);
+    assert_false(job->train.is_headless || job->train.fills_missing);
+    assert_true(json_is_true(mst_json_at(job->resolved, "data.train.header")));
+    assert_true(json_is_null(mst_json_at(job->resolved, "data.train.missing")));
+    mst_job_free(job);
+    free(text);
+    text = with_key("data.eval", "{\"format\": \"csv\", \"features\": \"f.csv\", \"label\": \"y\", "
+                                 "\"header\": false, \"missing\": -1.5}");
+    job = parse_right(text, NULL);
+    assert_string_equal(job->eval.label, "y");
+    assert_true(job->eval.is_headless && job->eval.fills_missing);
+    assert_true(job->eval.missing == -1.5f);
+    mst_job_free(job);
+    free(text);
+}
+
 static void test_wrong_sets(void **state)
 {
     (void)state;
@@ -188,7 +240,7 @@ static void test_wrong_sets(void **state)
         {"name.first=5", "--set: name is a text, so there is no first in it"},
         {"compile.optimizer.name.x=5", "--set: compile.optimizer is a text, so there is no name.x in it"},
         {"data={}", "--set: data.train is missing: The examples to train on."},
-        {"data.eval.features=e", "a/job.json: data.eval.labels is missing: The file of labels."},
+        {"data.eval.features=e", "a/job.json: data.eval.labels is missing: say which file holds the labels"},
         {"replicas=1",
          "--set: replicas is 1, but replicas of parameter servers are not built yet: leave it out or set it to 0"},
         {"cluster.heartbeat_ms=2000",
@@ -277,8 +329,7 @@ static void test_wrong_values(void **state)
          "momentum is not known; known here: name, model, compile, data, batch_size, epochs, steps, seed, consistency, "
          "partitioner, replicas, checkpoint, eval, cluster, output, init_from, callbacks, class_weight, security"},
         {"data.train.shuffle", "1", "data.train.shuffle is an integer (1), must be true or false"},
-        {"data.train.format", "\"parquet\"",
-         "data.train.format is \"parquet\", must be one of: idx|csv|libsvm|tfrecord"},
+        {"data.train.format", "\"parquet\"", "data.train.format is \"parquet\", must be one of: idx|csv"},
         {"data.train", "null", "data.train is null (null), must be an object"},
         {"data.eval", "false", "data.eval is false (false), must be an object or null"},
         {"batch_size", "\"64\"", "batch_size is a text (\"64\"), must be an integer"},
@@ -348,10 +399,6 @@ static void test_not_built_yet(void **state)
          "null"},
         {"eval.every", "100",
          "eval.every is 100, but evaluation during the training is not built yet: leave it out or set it to null"},
-        {"data.train.format", "\"csv\"",
-         "data.train.format is \"csv\", but the readers of csv, libsvm and tfrecord are not built yet: leave it out or "
-         "set it "
-         "to \"idx\""},
         {"init_from", "\"ckpt\"", "init_from is not built yet: leave it out"},
         {"callbacks", "[]", "callbacks is not built yet: leave it out"},
         {"class_weight", "null", "class_weight is not built yet: leave it out"},
@@ -515,6 +562,8 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults),
                                        cmocka_unit_test(test_everything_given),
                                        cmocka_unit_test(test_sets),
+                                       cmocka_unit_test(test_csv),
+                                       cmocka_unit_test(test_wrong_csv),
                                        cmocka_unit_test(test_wrong_sets),
                                        cmocka_unit_test(test_epochs_or_steps),
                                        cmocka_unit_test(test_wrong_values),

@@ -129,10 +129,26 @@ static json_t *schema_of_object(const struct mst_schema *schema, const char *at,
     return object;
 }
 
+// Which keys name the labels depends on the format.
+static void put_data_rules(json_t *job)
+{
+    static const char *const sets[] = {"properties.data.properties.train", "properties.data.properties.eval"};
+    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+        json_t *data = mst_json_at(job, sets[i]);
+        put(data, "if",
+            json_pack("{s:{s:{s:s}}, s:[s]}", "properties", "format", "const", "csv", "required", "format"));
+        put(data, "then", json_pack("{s:[s], s:{s:b}}", "required", "label", "properties", "labels", 0));
+        put(data, "else",
+            json_pack("{s:[s], s:{s:b, s:b, s:b}}", "required", "labels", "properties", "label", 0, "header", 0,
+                      "missing", 0));
+    }
+}
+
 // What no table of single keys says: job_read.c's rules between keys, but for that of the two times in cluster, which
 // JSON Schema cannot say.
 static void put_rules(json_t *job)
 {
+    put_data_rules(job);
     put(job, "allOf",
         json_pack("[{s:{s:[ss], s:{s:{s:s}, s:{s:s}}}}, {s:{s:[s], s:{s:{s:s}}}, s:{s:[s], s:{s:{s:s}}}}]", "not",
                   "required", "epochs", "steps", "properties", "epochs", "type", "integer", "steps", "type", "integer",
