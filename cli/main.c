@@ -255,12 +255,21 @@ static mst_status predict_command(int argc, char *const *argv, int *exit_code, s
     static const char *const examples[] = {"muster predict job.json --input images.gz",
                                            "the newest checkpoint of the job, CSV to standard output",
                                            "muster predict run/model --input images.gz --format jsonl --output p.jsonl",
-                                           "a model directory, JSON lines to a file", NULL};
+                                           "a model directory, JSON lines to a file",
+                                           "muster predict run/model --input flowers.csv --label kind",
+                                           "a CSV file with a column that is no feature",
+                                           NULL};
     struct mst_predict_options predict = {0};
     struct mst_text_list sets = {0};
     const char *log_level = NULL;
     const struct mst_option options[] = {
-        MST_OPTION_TEXT("input", "FILE", &predict.input, "the examples: an IDX file, plain or gzip"),
+        MST_OPTION_TEXT("input", "FILE", &predict.input,
+                        "the examples: CSV if the name ends in .csv or .csv.gz, else IDX; plain or gzip"),
+        MST_OPTION_TEXT("label", "COLUMN", &predict.label,
+                        "CSV: a column that is no feature, by name or number from 0 (default: the job's label, if the "
+                        "file has it)"),
+        MST_OPTION_FLAG("no-header", &predict.is_headless,
+                        "CSV: the first line is an example (default: as in the job)"),
         MST_OPTION_TEXT("output", "FILE", &predict.output,
                         "where the predictions go; the file appears when it is whole (default: standard output)"),
         MST_OPTION_TEXT("format", "csv|jsonl", &predict.format,

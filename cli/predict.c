@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 // Large enough for full matrix products, small enough that a convolution's arena stays tens of megabytes.
@@ -149,10 +150,39 @@ static mst_status write_predictions(const struct mst_predict_options *options, c
     return status;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t len = strlen(text);
+    size_t end_len = strlen(end);
+    return len >= end_len && strcasecmp(text + len - end_len, end) == 0;
+}
+
+// A CSV file says nothing about itself, so its name tells. It is read as the job's own training data, but examples to
+// predict need no label.
+static struct mst_dataset_source source_of(const struct mst_predict_options *options, const struct trained *trained)
+{
+    struct mst_dataset_source source = {.format = "idx", .features = options->input};
+    if (!ends_with(options->input, ".csv") && !ends_with(options->input, ".csv.gz"))
+        return source;
+    source.format = "csv";
+    source.csv = (struct mst_csv_options){.label = options->label, .is_headless = options->is_headless};
+    const struct mst_job_data *data = trained->context ? &trained->context->job->train : NULL;
+    if (!data || strcmp(data->format, "csv") != 0)
+        return source;
+    source.csv.is_headless = source.csv.is_headless || data->is_headless;
+    source.csv.fills_missing = data->fills_missing;
+    source.csv.missing = data->missing;
+    if (!options->label) {
+        source.csv.label = data->label;
+        source.csv.label_is_optional = true;
+    }
+    return source;
+}
+
 static mst_status predict(const struct mst_predict_options *options, const struct trained *trained,
                           enum mst_predictions_format format, struct mst_error *err)
 {
-    struct mst_dataset_source source = {.format = "idx", .features = options->input};
+    struct mst_dataset_source source = source_of(options, trained);
     struct mst_batches_options order = {.batch_size = BATCH_EXAMPLES, .order = MST_ORDER_FILE};
     struct mst_dataset *dataset = NULL;
     struct mst_batches *batches = NULL;

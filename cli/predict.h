@@ -5,6 +5,7 @@
 
 #include "muster/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /** What the command line says. Texts borrowed; NULL: not given. */
@@ -12,7 +13,9 @@ struct mst_predict_options {
     const char *model;       // a job file or a model directory
     const char *const *sets; // "a.b=c"
     size_t n_sets;
-    const char *input;      // the examples
+    const char *input;      // the examples: CSV if its name ends in .csv or .csv.gz, else IDX
+    const char *label;      // CSV: a column that is no feature; NULL: the job's, which may be missing
+    bool is_headless;       // CSV: the first line is an example too
     const char *checkpoint; // prefix; NULL: the newest whole one of the job, or the directory's weights
     const char *output;     // NULL: standard output
     const char *format;     // "csv" or "jsonl"; NULL: csv

@@ -1,0 +1,128 @@
+"""CSV files as training data and as input of predict: one file with the label among its columns."""
+import gzip
+import json
+import random
+import subprocess
+
+import pytest
+
+import tiny_job
+
+CENTRES = [(0.0, 0.0, 3.0), (3.0, 0.0, 0.0), (0.0, 3.0, 0.0)]
+
+
+def rows(n, seed):
+    """(label, three features) that a small network tells apart."""
+    noise = random.Random(seed)
+    made = []
+    for _ in range(n):
+        label = noise.randrange(len(CENTRES))
+        made.append((label, *[round(at + noise.uniform(-1, 1), 4) for at in CENTRES[label]]))
+    return made
+
+
+def write_csv(path, made):
+    """The label is the second column, and some fields are quoted."""
+    text = 'width,"kind","length, in cm",height\r\n'
+    text += "".join(f'{a},{label},"{b}",{c}\r\n' for label, a, b, c in made)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+
+
+def model():
+    layers = [tiny_job.layer("InputLayer", {"batch_shape": [None, 3], "dtype": "float32", "sparse": False, "name": "input"}),
+              tiny_job.dense("dense", 8, "relu", 3), tiny_job.dense("dense_1", len(CENTRES), "linear", 8)]
+    return {"module": "keras", "class_name": "Sequential",
+            "config": {"name": "flowers", "trainable": True, "dtype": "float32", "layers": layers,
+                       "build_input_shape": [None, 3]},
+            "registered_name": None, "build_config": {"input_shape": [None, 3]}, "compile_config": None}
+
+
+@pytest.fixture
+def csv_job(job, write_job, tmp_path):
+    """Writes the files and the job; gives its path."""
+    write_csv(tmp_path / "train.csv", rows(1500, 1))
+    write_csv(tmp_path / "eval.csv.gz", rows(300, 2))
+    job["data"] = {"train": {"format": "csv", "features": "train.csv", "label": "kind"},
+                   "eval": {"format": "csv", "features": "eval.csv.gz", "label": 1}}
+
+    def write(**changes):
+        job["data"]["train"].update(changes)
+        path = write_job(job)
+        (tmp_path / "model.json").write_text(json.dumps(model()))
+        return path
+    return write
+
+
+@pytest.fixture
+def run(binary, tmp_path):
+    def to_end(*arguments):
+        done = subprocess.run([str(binary), *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+    return to_end
+
+
+def expect_sentence(said, code, *words):
+    got, out, error = said
+    assert got == code and out == "", (out, error)
+    assert error.startswith("muster: ") and error.count("\n") == 1, error
+    for word in words:
+        assert word in error, f"it does not say {word!r}: {error}"
+
+
+def test_a_cluster_trains_on_csv(csv_job, muster, tmp_path):
+    muster("local", csv_job(), "--workers", "2", "--ps", "1").expect(0)
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["eval"]["accuracy"] > 0.95, result
+
+
+def test_predict_of_csv(csv_job, muster, run, tmp_path):
+    path = csv_job()
+    muster("run", path).expect(0)
+    made = rows(300, 2)
+    code, of_job, error = run("predict", path, "--input", "eval.csv.gz")
+    assert code == 0 and error == ""
+    predictions = [[float(number) for number in line.split(",")] for line in of_job.splitlines()]
+    right = sum(row.index(max(row)) == made[i][0] for i, row in enumerate(predictions))
+    scores = json.loads(run("eval", path)[1])
+    assert right / len(made) == pytest.approx(scores["accuracy"], abs=1e-6)
+    # The same examples without the label's column, and without a header.
+    (tmp_path / "bare.csv").write_text("w,l,h\n" + "".join(f"{a},{b},{c}\n" for _, a, b, c in made))
+    assert run("predict", path, "--input", "bare.csv")[1] == of_job
+    (tmp_path / "headless.csv").write_text("".join(f"{a},{b},{c}\n" for _, a, b, c in made))
+    assert run("predict", path, "--input", "headless.csv", "--no-header")[1] == of_job
+    # A model directory knows no job: the label's column is named.
+    assert run("predict", "out/model", "--input", "eval.csv.gz", "--label", "kind")[1] == of_job
+    assert run("predict", "out/model", "--input", "bare.csv")[1] == of_job
+    expect_sentence(run("predict", "out/model", "--input", "eval.csv.gz"), 2, "(4,)", "(3,)")
+    expect_sentence(run("predict", "out/model", "--input", "bare.csv", "--label", "kind"), 2, '"kind"', "w, l, h")
+
+
+def test_missing_values(csv_job, run, tmp_path):
+    lines = (tmp_path / "train.csv").read_text().splitlines()
+    lines[7] = "," + lines[7].split(",", 1)[1]
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    expect_sentence(run("local", csv_job()), 1, "train.csv:8:1", '"width"', "empty", "missing")
+    code, out, error = run("local", csv_job(missing=0))
+    assert code == 0, error
+
+
+@pytest.mark.parametrize("changes, code, words", [
+    ({"label": "sort"}, 2, ["train.csv", '"sort"', "width, kind"]),
+    ({"label": 4}, 2, ["train.csv", '"4"']),
+    ({"header": False}, 2, ["train.csv", '"kind"']),
+    ({"header": False, "label": 1}, 1, ["train.csv:1:1", '"width"', "not a decimal number"]),
+    ({"label": "width"}, 1, ["train.csv:2:1", "labels are integers"]),
+    ({"labels": "train.csv"}, 2, ["data.train.labels", "csv"]),
+    ({"features": "eval.csv"}, 1, ["eval.csv"]),
+    ({"format": "idx"}, 2, ["data.train.label", "idx"]),
+], ids=str)
+def test_refusals(csv_job, run, changes, code, words):
+    expect_sentence(run("local", csv_job(**changes)), code, *words)
+
+
+def test_config_shows_what_is_read(csv_job, run):
+    code, out, error = run("config", csv_job())
+    train = json.loads(out)["job"]["data"]["train"]
+    assert (code, train["label"], train["header"], train["missing"]) == (0, "kind", True, None)
+    assert train["features"].endswith("/train.csv") and "labels" not in train
