@@ -151,6 +151,14 @@ static inline __attribute__((always_inline)) void update_rmsprop(unsigned kind, 
     at->w = at->w - move;
 }
 
+static inline __attribute__((always_inline)) void update_adadelta(const struct constants *c, vec g, struct lanes *at)
+{
+    at->s0 = c->keep_2 * at->s0 + c->blend_2 * (g * g);
+    vec move = -(vec_sqrt(at->s1 + c->epsilon) * g / vec_sqrt(at->s0 + c->epsilon));
+    at->s1 = c->keep_2 * at->s1 + c->blend_2 * (move * move);
+    at->w = at->w + c->rate * move;
+}
+
 static inline __attribute__((always_inline)) void update_ftrl(const struct constants *c, vec g, struct lanes *at)
 {
     vec sum = at->s0 + g * g;
@@ -174,6 +182,8 @@ static inline __attribute__((always_inline)) void update_lanes(unsigned kind, co
     } else if (kind == MST_APPLY_LION) {
         at->w = at->w - c->rate * sign_lanes(at->s0 * c->keep_1 + g * c->blend_1);
         at->s0 = at->s0 * c->keep_2 + g * c->blend_2;
+    } else if (kind == MST_APPLY_ADADELTA) {
+        update_adadelta(c, g, at);
     } else if (kind == MST_APPLY_FTRL) {
         update_ftrl(c, g, at);
     } else {
@@ -328,6 +338,7 @@ KERNEL(rmsprop_centered, MST_APPLY_RMSPROP_CENTERED)
 KERNEL(rmsprop_both, MST_APPLY_RMSPROP_BOTH)
 KERNEL(lion, MST_APPLY_LION)
 KERNEL(adamax, MST_APPLY_ADAMAX)
+KERNEL(adadelta, MST_APPLY_ADADELTA)
 KERNEL(ftrl, MST_APPLY_FTRL)
 
 mst_apply_fn *const APPLY_TABLE[MST_N_APPLY][MST_N_APPLY_STORES] = {
@@ -343,5 +354,6 @@ mst_apply_fn *const APPLY_TABLE[MST_N_APPLY][MST_N_APPLY_STORES] = {
     [MST_APPLY_RMSPROP_BOTH] = {rmsprop_both_cached, rmsprop_both_streamed},
     [MST_APPLY_LION] = {lion_cached, lion_streamed},
     [MST_APPLY_ADAMAX] = {adamax_cached, adamax_streamed},
+    [MST_APPLY_ADADELTA] = {adadelta_cached, adadelta_streamed},
     [MST_APPLY_FTRL] = {ftrl_cached, ftrl_streamed},
 };

@@ -25,9 +25,9 @@ void mst_optimizer_free(struct mst_optimizer *optimizer)
 const char *mst_optimizer_kind_name(enum mst_optimizer_kind kind)
 {
     static const char *const names[MST_N_OPTIMIZERS] = {
-        [MST_OPTIMIZER_SGD] = "SGD",         [MST_OPTIMIZER_ADAM] = "Adam",       [MST_OPTIMIZER_ADAMW] = "AdamW",
-        [MST_OPTIMIZER_ADAGRAD] = "Adagrad", [MST_OPTIMIZER_RMSPROP] = "RMSprop", [MST_OPTIMIZER_LION] = "Lion",
-        [MST_OPTIMIZER_ADAMAX] = "Adamax",   [MST_OPTIMIZER_FTRL] = "Ftrl",
+        [MST_OPTIMIZER_SGD] = "SGD",         [MST_OPTIMIZER_ADAM] = "Adam",         [MST_OPTIMIZER_ADAMW] = "AdamW",
+        [MST_OPTIMIZER_ADAGRAD] = "Adagrad", [MST_OPTIMIZER_RMSPROP] = "RMSprop",   [MST_OPTIMIZER_LION] = "Lion",
+        [MST_OPTIMIZER_ADAMAX] = "Adamax",   [MST_OPTIMIZER_ADADELTA] = "Adadelta", [MST_OPTIMIZER_FTRL] = "Ftrl",
     };
     return names[kind];
 }
@@ -50,6 +50,7 @@ static const char *const slot_names[MST_N_APPLY][MST_OPTIMIZER_MAX_SLOTS] = {
     [MST_APPLY_RMSPROP_BOTH] = {"velocity", "momentum", "average_gradient"},
     [MST_APPLY_LION] = {"momentum"},
     [MST_APPLY_ADAMAX] = {"momentum", "norm"},
+    [MST_APPLY_ADADELTA] = {"accumulated_grad", "accumulated_delta_var"},
     [MST_APPLY_FTRL] = {"accumulator", "linear"},
 };
 
@@ -70,6 +71,8 @@ static unsigned kind_of_apply(const struct mst_optimizer *optimizer)
         return MST_APPLY_LION;
     case MST_OPTIMIZER_ADAMAX:
         return MST_APPLY_ADAMAX;
+    case MST_OPTIMIZER_ADADELTA:
+        return MST_APPLY_ADADELTA;
     case MST_OPTIMIZER_FTRL:
         return MST_APPLY_FTRL;
     default:
@@ -128,7 +131,7 @@ static void set_constants(const struct mst_optimizer *o, float step, struct mst_
     } else if (o->kind == MST_OPTIMIZER_LION) {
         apply->blend_1 = 1.0f - (float)o->beta_1; // lion.py casts the betas before it subtracts
         apply->blend_2 = 1.0f - (float)o->beta_2;
-    } else if (o->kind == MST_OPTIMIZER_RMSPROP) {
+    } else if (o->kind == MST_OPTIMIZER_RMSPROP || o->kind == MST_OPTIMIZER_ADADELTA) {
         apply->keep_2 = (float)o->rho;
         apply->blend_2 = (float)(1.0 - o->rho);
     } else if (o->kind == MST_OPTIMIZER_FTRL) {

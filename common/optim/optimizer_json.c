@@ -12,11 +12,11 @@
 #include <string.h>
 #include <strings.h>
 
-#define BUILT_OPTIMIZERS "SGD, Adam, AdamW, Adagrad, RMSprop, Lion, Adamax, Ftrl"
+#define BUILT_OPTIMIZERS "SGD, Adam, AdamW, Adagrad, RMSprop, Lion, Adamax, Adadelta, Ftrl"
 
 // Keras 3's other optimizers: known by name, so that the refusal says "not built" and not "unknown".
 static const char *const other_optimizers[] = {
-    "Adadelta", "Nadam", "Adafactor", "Lamb", "Muon", "ScheduleFreeAdamW", "MultiOptimizer", "LossScaleOptimizer"};
+    "Nadam", "Adafactor", "Lamb", "Muon", "ScheduleFreeAdamW", "MultiOptimizer", "LossScaleOptimizer"};
 
 // What Keras's constructors begin with; everything else is 0.
 static const struct mst_optimizer defaults[MST_N_OPTIMIZERS] = {
@@ -28,6 +28,7 @@ static const struct mst_optimizer defaults[MST_N_OPTIMIZERS] = {
     [MST_OPTIMIZER_RMSPROP] = {.learning_rate = 0.001, .rho = 0.9, .epsilon = 1e-7},
     [MST_OPTIMIZER_LION] = {.learning_rate = 0.001, .beta_1 = 0.9, .beta_2 = 0.99},
     [MST_OPTIMIZER_ADAMAX] = {.learning_rate = 0.001, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7},
+    [MST_OPTIMIZER_ADADELTA] = {.learning_rate = 0.001, .rho = 0.95, .epsilon = 1e-7},
     [MST_OPTIMIZER_FTRL] = {.learning_rate = 0.001, .initial_accumulator = 0.1},
 };
 
@@ -39,6 +40,7 @@ enum {
     OF_RMSPROP = 1 << MST_OPTIMIZER_RMSPROP,
     OF_LION = 1 << MST_OPTIMIZER_LION,
     OF_ADAMAX = 1 << MST_OPTIMIZER_ADAMAX,
+    OF_ADADELTA = 1 << MST_OPTIMIZER_ADADELTA,
     OF_FTRL = 1 << MST_OPTIMIZER_FTRL,
     OF_MOMENTS = OF_ADAM | OF_ADAMW | OF_ADAMAX,
     OF_ALL = (1 << MST_N_OPTIMIZERS) - 1
@@ -54,9 +56,9 @@ static const struct mst_option options[] = {
     {"beta_2", OF_ADAM | OF_ADAMW, MST_OPTION_BELOW_1, AT(beta_2)},
     {"beta_1", OF_LION, MST_OPTION_ABOVE_0_TO_1, AT(beta_1)},
     {"beta_2", OF_LION | OF_ADAMAX, MST_OPTION_TO_1, AT(beta_2)}, // nothing is divided by 1 - beta_2 there
-    {"rho", OF_RMSPROP, MST_OPTION_TO_1, AT(rho)},
+    {"rho", OF_RMSPROP | OF_ADADELTA, MST_OPTION_TO_1, AT(rho)},
     {"centered", OF_RMSPROP, MST_OPTION_BOOL, AT(centered)},
-    {"epsilon", OF_MOMENTS | OF_ADAGRAD | OF_RMSPROP, MST_OPTION_NOT_NEGATIVE, AT(epsilon)},
+    {"epsilon", OF_MOMENTS | OF_ADAGRAD | OF_RMSPROP | OF_ADADELTA, MST_OPTION_NOT_NEGATIVE, AT(epsilon)},
     {"amsgrad", OF_ADAM | OF_ADAMW, MST_OPTION_BOOL, AT(amsgrad)},
     {"initial_accumulator_value", OF_ADAGRAD | OF_FTRL, MST_OPTION_NOT_NEGATIVE, AT(initial_accumulator)},
     {"learning_rate_power", OF_FTRL, MST_OPTION_OTHER, 0},

@@ -15,6 +15,7 @@ enum mst_optimizer_kind {
     MST_OPTIMIZER_RMSPROP,
     MST_OPTIMIZER_LION,
     MST_OPTIMIZER_ADAMAX,
+    MST_OPTIMIZER_ADADELTA,
     MST_OPTIMIZER_FTRL,
     MST_N_OPTIMIZERS
 };
@@ -33,7 +34,7 @@ struct mst_optimizer {
     double beta_2;
     double epsilon;
     bool amsgrad;
-    double rho; // RMSprop
+    double rho; // RMSprop, Adadelta
     bool centered;
     double initial_accumulator; // Adagrad, Ftrl
     double l1;                  // Ftrl

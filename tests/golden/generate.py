@@ -290,6 +290,7 @@ def optimizers():
             ("rmsprop_both", o.RMSprop(0.001, momentum=0.5, centered=True)), ("lion", o.Lion()),
             ("lion_other", o.Lion(0.003, beta_1=0.8, beta_2=0.95, weight_decay=0.1)), ("adamax", o.Adamax()),
             ("adamax_late", o.Adamax(0.01, beta_1=0.95, beta_2=0.9)), ("ftrl", o.Ftrl(0.05)),
+            ("adadelta", o.Adadelta()), ("adadelta_other", o.Adadelta(1.0, rho=0.9, epsilon=1e-4, weight_decay=0.01)),
             ("ftrl_other", o.Ftrl(0.1, initial_accumulator_value=0.5, l1_regularization_strength=0.3,
                                   l2_regularization_strength=0.02, l2_shrinkage_regularization_strength=0.01,
                                   beta=0.7)),

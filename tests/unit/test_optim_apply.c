@@ -49,6 +49,7 @@ static size_t slots_of(unsigned kind)
         [MST_APPLY_AMSGRAD] = 3,          [MST_APPLY_ADAGRAD] = 1,  [MST_APPLY_RMSPROP] = 1,
         [MST_APPLY_RMSPROP_MOMENTUM] = 2, [MST_APPLY_LION] = 1,     [MST_APPLY_RMSPROP_CENTERED] = 2,
         [MST_APPLY_RMSPROP_BOTH] = 3,     [MST_APPLY_ADAMAX] = 2,   [MST_APPLY_FTRL] = 2,
+        [MST_APPLY_ADADELTA] = 2,
     };
     return n[kind];
 }
@@ -64,6 +65,8 @@ static float slot_value(unsigned kind, size_t slot)
         (kind == MST_APPLY_RMSPROP_CENTERED && slot == 1) || (kind == MST_APPLY_RMSPROP_BOTH && slot == 2);
     if (is_average)
         return value * 0.01f;
+    if (kind == MST_APPLY_ADADELTA)
+        return fabsf(value) + 0.001f;
     if (is_square_first)
         return slot == 0 ? fabsf(value) + 0.001f : value;
     return slot == 0 ? value : fabsf(value);
@@ -152,6 +155,11 @@ static float reference_element(unsigned kind, const struct mst_apply *a, size_t 
         s0[i] = s0[i] + (g - s0[i]) * a->blend_1;
         s1[i] = fmaxf(s1[i] * a->keep_2, fabsf(g));
         return w - a->rate * s0[i] / (a->rest_1 * (s1[i] + a->epsilon));
+    case MST_APPLY_ADADELTA:
+        s0[i] = a->keep_2 * s0[i] + a->blend_2 * (g * g);
+        mixed = -(sqrtf(s1[i] + a->epsilon) * g / sqrtf(s0[i] + a->epsilon));
+        s1[i] = a->keep_2 * s1[i] + a->blend_2 * (mixed * mixed);
+        return w + a->rate * mixed;
     case MST_APPLY_FTRL:
         sum = s0[i] + g * g;
         s1[i] = s1[i] + (g + a->shrinkage_twice * w - (sqrtf(sum) - sqrtf(s0[i])) / a->rate * w);

@@ -59,6 +59,7 @@ static void test_slots(void **state)
                 "average_gradient");
     check_slots("{\"class_name\":\"RMSprop\",\"config\":{\"momentum\":0.5,\"centered\":true}}", "RMSprop", 3,
                 "velocity", "momentum", "average_gradient");
+    check_slots("\"adadelta\"", "Adadelta", 2, "accumulated_grad", "accumulated_delta_var");
     check_slots("\"lion\"", "Lion", 1, "momentum");
     check_slots("\"adamax\"", "Adamax", 2, "momentum", "norm");
     check_slots("{\"class_name\":\"Adam\",\"config\":{\"amsgrad\":true}}", "Adam", 3, "momentum", "velocity",
