@@ -32,8 +32,8 @@ const char *mst_loop_name(const struct mst_loop *loop);
 
 /** Runs events on this thread until mst_loop_stop; a stop that came before makes it return at once. */
 void mst_loop_run(struct mst_loop *loop);
-/** Runs what is ready, and what becomes ready meanwhile, and returns without blocking. For work (below) that takes long;
- *  not from within an event. */
+/** Runs what is ready, and what becomes ready meanwhile, and returns without blocking. For work (below) that takes
+ *  long; not from within an event. */
 void mst_loop_poll(struct mst_loop *loop);
 /** Has work(arg) run after each round of events, outside of any, so that it may take long and poll. True from it: there
  *  is more to do at once, so the next round does not wait for events. NULL: no more. One a loop. Thread: loop
