@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-COMMANDS = ["local", "run", "config", "eval"]
+COMMANDS = ["local", "run", "config", "eval", "predict"]
 
 
 @pytest.fixture
