@@ -103,7 +103,10 @@ def test_a_worker_finds_the_chief_through_the_servers(cluster, job, write_job):
     "adam",
     {"class_name": "Adam", "config": {"learning_rate": 0.005, "amsgrad": True}},
     {"class_name": "SGD", "config": {"learning_rate": 0.02, "momentum": 0.9, "nesterov": True}},
-], ids=["adam", "amsgrad", "nesterov"])
+    {"class_name": "RMSprop", "config": {"learning_rate": 0.002, "momentum": 0.5, "centered": True}},
+    {"class_name": "Adagrad", "config": {"learning_rate": {"class_name": "ExponentialDecay", "config": {
+        "initial_learning_rate": 0.1, "decay_steps": 40, "decay_rate": 0.9}}}},
+], ids=["adam", "amsgrad", "nesterov", "rmsprop", "adagrad with a schedule"])
 def test_slots_are_saved_and_resumed(muster, job, write_job, optimizer):
     """Two halves with a resume between them end in the same bits as one run, slots and iterations included."""
     job["compile"]["optimizer"] = optimizer
