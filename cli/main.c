@@ -48,6 +48,18 @@ static mst_status set_log(const char *level, const char *file, struct mst_error 
     return MST_OK;
 }
 
+// Options into the command's values; prints the help if that was asked for. *is_to_run_out: neither that nor an error.
+static mst_status read_options(const struct mst_command *command, int argc, char *const *argv, bool *is_to_run_out,
+                               struct mst_error *err)
+{
+    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
+    mst_status status = mst_options_parse(command, argc, argv, &outcome, err);
+    *is_to_run_out = status == MST_OK && outcome == MST_OPTIONS_RUN;
+    if (status == MST_OK && outcome == MST_OPTIONS_HELP)
+        mst_options_help(command, stdout);
+    return status;
+}
+
 // A command reads its options and works; *exit_code stays 0 unless it says otherwise.
 typedef mst_status (*command_fn)(int argc, char *const *argv, int *exit_code, struct mst_error *err);
 
@@ -97,11 +109,9 @@ static mst_status run_command(int argc, char *const *argv, int *exit_code, struc
         .options = options,
         .n_options = LENGTH(options),
         .examples = examples};
-    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
-    mst_status status = mst_options_parse(&command, argc, argv, &outcome, err);
-    if (status == MST_OK && outcome == MST_OPTIONS_HELP) {
-        mst_options_help(&command, stdout);
-    } else if (status == MST_OK) {
+    bool is_to_run;
+    mst_status status = read_options(&command, argc, argv, &is_to_run, err);
+    if (is_to_run) {
         run.sets = sets.items;
         run.n_sets = sets.n;
         status = set_log(log_level, log_file, err);
@@ -155,11 +165,9 @@ static mst_status local_command(int argc, char *const *argv, int *exit_code, str
         .options = options,
         .n_options = LENGTH(options),
         .examples = examples};
-    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
-    mst_status status = mst_options_parse(&command, argc, argv, &outcome, err);
-    if (status == MST_OK && outcome == MST_OPTIONS_HELP) {
-        mst_options_help(&command, stdout);
-    } else if (status == MST_OK) {
+    bool is_to_run;
+    mst_status status = read_options(&command, argc, argv, &is_to_run, err);
+    if (is_to_run) {
         local.sets = sets.items;
         local.n_sets = sets.n;
         status = set_log(local.log_level, NULL, err);
@@ -195,12 +203,10 @@ static mst_status config_command(int argc, char *const *argv, int *exit_code, st
         .options = options,
         .n_options = LENGTH(options),
         .examples = examples};
-    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
     *exit_code = 0;
-    mst_status status = mst_options_parse(&command, argc, argv, &outcome, err);
-    if (status == MST_OK && outcome == MST_OPTIONS_HELP) {
-        mst_options_help(&command, stdout);
-    } else if (status == MST_OK) {
+    bool is_to_run;
+    mst_status status = read_options(&command, argc, argv, &is_to_run, err);
+    if (is_to_run) {
         job.sets = sets.items;
         job.n_sets = sets.n;
         if (!job.path && job.n_sets)
@@ -234,12 +240,10 @@ static mst_status eval_command(int argc, char *const *argv, int *exit_code, stru
         .options = options,
         .n_options = LENGTH(options),
         .examples = examples};
-    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
     *exit_code = 0;
-    mst_status status = mst_options_parse(&command, argc, argv, &outcome, err);
-    if (status == MST_OK && outcome == MST_OPTIONS_HELP) {
-        mst_options_help(&command, stdout);
-    } else if (status == MST_OK) {
+    bool is_to_run;
+    mst_status status = read_options(&command, argc, argv, &is_to_run, err);
+    if (is_to_run) {
         eval.sets = sets.items;
         eval.n_sets = sets.n;
         status = set_log(log_level, NULL, err);
@@ -290,12 +294,10 @@ static mst_status predict_command(int argc, char *const *argv, int *exit_code, s
         .options = options,
         .n_options = LENGTH(options),
         .examples = examples};
-    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
     *exit_code = 0;
-    mst_status status = mst_options_parse(&command, argc, argv, &outcome, err);
-    if (status == MST_OK && outcome == MST_OPTIONS_HELP) {
-        mst_options_help(&command, stdout);
-    } else if (status == MST_OK) {
+    bool is_to_run;
+    mst_status status = read_options(&command, argc, argv, &is_to_run, err);
+    if (is_to_run) {
         predict.sets = sets.items;
         predict.n_sets = sets.n;
         status = set_log(log_level, NULL, err);
