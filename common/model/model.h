@@ -31,13 +31,22 @@ enum {
 
 struct mst_model;
 
-/** One trained array. Owner: the model. */
+/** What changes a variable while a model is trained. */
+enum mst_variable_update {
+    MST_UPDATE_OPTIMIZER,      // its gradient, by the optimizer
+    MST_UPDATE_MOVING_AVERAGE, // the batch's statistic s in a gradient's place: v * momentum + s * (1 - momentum)
+    MST_UPDATE_FROZEN,         // nothing: it is pulled once and never pushed
+};
+
+/** One array of weights. Owner: the model. */
 struct mst_variable {
     const char *name; // "<layer>/kernel": unique in the model
     size_t layer;     // index of its layer
     struct mst_shape shape;
     size_t n_elements;
     struct mst_initializer initializer;
+    enum mst_variable_update update;
+    double momentum; // MOVING_AVERAGE: from 0 to 1
 };
 
 /** New model in *out.
