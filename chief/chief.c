@@ -278,18 +278,8 @@ mst_status mst_chief_ready(const struct mst_chief *chief, struct mst_error *err)
 static mst_status read_data_header(struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_job *job = chief->config.job;
-    const struct mst_job_data *data = &job->train;
-    struct mst_dataset_source source = {
-        data->format,
-        data->features,
-        data->labels,
-        {.label = data->label,
-         .is_headless = data->is_headless,
-         .fills_missing = data->fills_missing,
-         .missing = data->missing},
-    };
     struct mst_dataset *dataset;
-    MST_TRY(mst_dataset_open(&source, &dataset, err));
+    MST_TRY(mst_dataset_open(chief->config.train, &dataset, err));
     chief->n_examples = mst_dataset_n_examples(dataset);
     size_t n_batches = mst_dataset_n_batches(dataset, job->batch_size);
     mst_dataset_free(dataset);

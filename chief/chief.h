@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "data/dataset.h"
 #include "model/compile.h"
 #include "optim/optimizer.h"
 #include "spec/job.h"
@@ -25,7 +26,9 @@ struct mst_chief;
 struct mst_chief_config {
     const struct mst_identity *identity;
     const struct mst_job *job;
-    struct mst_bytes model_text; // as given, for the model directory
+    const struct mst_dataset_source *train; // the examples
+    const struct mst_dataset_source *eval;  // of the final evaluation; NULL: none
+    struct mst_bytes model_text;            // as given, for the model directory
     const struct mst_model *model;
     const struct mst_compile *compile;
     const struct mst_optimizer *optimizer;

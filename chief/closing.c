@@ -157,21 +157,11 @@ static mst_status evaluate(struct closing *closing, const struct mst_weights *we
 {
     const struct mst_chief_config *config = &closing->chief->config;
     const struct mst_job *job = config->job;
-    if (!job->eval.format)
+    if (!config->eval)
         return MST_OK;
-    const struct mst_job_data *data = &job->eval;
-    struct mst_dataset_source source = {
-        data->format,
-        data->features,
-        data->labels,
-        {.label = data->label,
-         .is_headless = data->is_headless,
-         .fills_missing = data->fills_missing,
-         .missing = data->missing},
-    };
     struct mst_evaluation evaluation = {.model = config->model,
                                         .compile = config->compile,
-                                        .source = &source,
+                                        .source = config->eval,
                                         .batch_size = job->batch_size,
                                         .n_threads = config->n_threads,
                                         .seed = job->seed};

@@ -37,23 +37,13 @@ static mst_status evaluate(const struct mst_job_context *context, const struct m
                            const char *prefix, struct mst_error *err)
 {
     const struct mst_job *job = context->job;
-    if (!job->eval.format)
+    if (!context->eval)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s: data.eval is missing; say what to evaluate on", job->file);
     struct mst_weights *weights;
     MST_TRY(mst_weights_read(context->model, prefix, &weights, err));
-    const struct mst_job_data *data = &job->eval;
-    struct mst_dataset_source source = {
-        data->format,
-        data->features,
-        data->labels,
-        {.label = data->label,
-         .is_headless = data->is_headless,
-         .fills_missing = data->fills_missing,
-         .missing = data->missing},
-    };
     struct mst_evaluation evaluation = {.model = context->model,
                                         .compile = &context->compile,
-                                        .source = &source,
+                                        .source = context->eval,
                                         .batch_size = job->batch_size,
                                         .n_threads = options->n_threads ? options->n_threads : mst_cpus_usable(),
                                         .seed = job->seed};

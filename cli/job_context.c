@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "cli/job_source.h"
 #include "spec/json_source.h"
 #include "tfio/disk_file.h"
 
@@ -31,6 +32,8 @@ static mst_status read_all(struct mst_job_context *context, const struct mst_job
     free(path);
     if (status != MST_OK)
         return status;
+    context->train = mst_job_source_new(&context->job->train);
+    context->eval = mst_job_source_new(&context->job->eval);
     return mst_job_hash(context->job, (const char *)context->model_text.data, context->model_text.len, &context->hash,
                         err);
 }
@@ -54,6 +57,8 @@ void mst_job_context_free(struct mst_job_context *context)
 {
     if (!context)
         return;
+    mst_job_source_free(context->train);
+    mst_job_source_free(context->eval);
     mst_optimizer_free(context->optimizer);
     mst_model_free(context->model);
     mst_buf_fini(&context->model_text);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "base/bytes.h"
+#include "data/dataset.h"
 #include "model/compile.h"
 #include "optim/optimizer.h"
 #include "spec/job.h"
@@ -21,6 +22,8 @@ struct mst_job_context {
     struct mst_compile compile;
     struct mst_optimizer *optimizer;
     uint64_t hash;
+    struct mst_dataset_source *train; // data.train
+    struct mst_dataset_source *eval;  // data.eval; NULL: no evaluation
 };
 
 /** New context in *out. Errors: INVALID_ARGUMENT, UNIMPLEMENTED with file and key, or file, line and column */

@@ -268,24 +268,15 @@ static void on_children(evutil_socket_t number, short what, void *arg)
 
 // ---- before anything starts ----
 
-static mst_status check_data(const struct mst_job_context *context, const char *key, const struct mst_job_data *data,
-                             struct mst_error *err)
+static mst_status check_data(const struct mst_job_context *context, const char *key,
+                             const struct mst_dataset_source *source, struct mst_error *err)
 {
-    if (!data->format)
+    if (!source)
         return MST_OK;
-    struct mst_dataset_source source = {
-        data->format,
-        data->features,
-        data->labels,
-        {.label = data->label,
-         .is_headless = data->is_headless,
-         .fills_missing = data->fills_missing,
-         .missing = data->missing},
-    };
     struct mst_dataset *dataset;
-    mst_status status = mst_dataset_open(&source, &dataset, err);
+    mst_status status = mst_dataset_open(source, &dataset, err);
     if (status == MST_OK)
-        status = mst_input_check(dataset, context->model, &context->compile, data->features, err);
+        status = mst_input_check(dataset, context->model, &context->compile, source->features, err);
     mst_dataset_free(dataset);
     return status == MST_OK ? MST_OK : mst_fail_prefix(err, status, "%s: %s", context->job->file, key);
 }
@@ -307,8 +298,8 @@ static mst_status check_job(struct local *local, struct mst_error *err)
     struct mst_job_request request = {.path = options->job, .sets = options->sets, .n_sets = options->n_sets};
     MST_TRY(mst_job_context_new(&request, &local->context, err));
     const struct mst_job *job = local->context->job;
-    MST_TRY(check_data(local->context, "data.train", &job->train, err));
-    MST_TRY(check_data(local->context, "data.eval", &job->eval, err));
+    MST_TRY(check_data(local->context, "data.train", local->context->train, err));
+    MST_TRY(check_data(local->context, "data.eval", local->context->eval, err));
     MST_TRY(make_folder(job, "checkpoint.dir", job->checkpoint_dir, err));
     local->logs_dir = mst_text("%s/logs", job->output_dir);
     MST_TRY(make_folder(job, "output.dir", job->output_dir, err));

@@ -164,18 +164,15 @@ static struct mst_dataset_source source_of(const struct mst_predict_options *opt
     struct mst_dataset_source source = {.format = "idx", .features = options->input};
     if (!ends_with(options->input, ".csv") && !ends_with(options->input, ".csv.gz"))
         return source;
+    const struct mst_dataset_source *train = trained->context ? trained->context->train : NULL;
+    bool is_as_train = train && strcmp(train->format, "csv") == 0;
     source.format = "csv";
-    source.csv = (struct mst_csv_options){.label = options->label, .is_headless = options->is_headless};
-    const struct mst_job_data *data = trained->context ? &trained->context->job->train : NULL;
-    if (!data || strcmp(data->format, "csv") != 0)
-        return source;
-    source.csv.is_headless = source.csv.is_headless || data->is_headless;
-    source.csv.fills_missing = data->fills_missing;
-    source.csv.missing = data->missing;
-    if (!options->label) {
-        source.csv.label = data->label;
-        source.csv.label_is_optional = true;
-    }
+    if (is_as_train)
+        source.csv = train->csv;
+    source.csv.is_headless = source.csv.is_headless || options->is_headless;
+    source.csv.label_is_optional = is_as_train && !options->label;
+    if (options->label)
+        source.csv.label = options->label;
     return source;
 }
 

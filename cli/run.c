@@ -241,6 +241,8 @@ static mst_status start_chief(struct run *run, struct mst_error *err)
     struct mst_chief_config config = {
         .identity = &run->chief_identity,
         .job = run->context->job,
+        .train = run->context->train,
+        .eval = run->context->eval,
         .model_text = mst_buf_view(&run->context->model_text),
         .model = run->context->model,
         .compile = &run->context->compile,
@@ -314,6 +316,7 @@ static mst_status start_worker(struct run *run, struct mst_error *err)
     struct mst_worker_config config = {
         .identity = &run->worker_identity,
         .job = run->context->job,
+        .train = run->context->train,
         .model = run->context->model,
         .compile = &run->context->compile,
         .loop = run->data_loops[0],

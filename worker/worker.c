@@ -502,17 +502,7 @@ mst_status mst_worker_ready(const struct mst_worker *worker, struct mst_error *e
 static mst_status open_data(struct mst_worker *worker, struct mst_error *err)
 {
     const struct mst_job *job = worker->config.job;
-    const struct mst_job_data *data = &job->train;
-    struct mst_dataset_source source = {
-        data->format,
-        data->features,
-        data->labels,
-        {.label = data->label,
-         .is_headless = data->is_headless,
-         .fills_missing = data->fills_missing,
-         .missing = data->missing},
-    };
-    MST_TRY(mst_dataset_open(&source, &worker->dataset, err));
+    MST_TRY(mst_dataset_open(worker->config.train, &worker->dataset, err));
     MST_TRY(mst_input_check(worker->dataset, worker->config.model, worker->config.compile, job->train.features, err));
     struct mst_batches_options options = {.batch_size = job->batch_size,
                                           .seed = job->seed,

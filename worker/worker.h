@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "data/dataset.h"
 #include "model/program.h"
 #include "spec/job.h"
 #include "wire/greeting.h"
@@ -31,6 +32,7 @@ typedef mst_status (*mst_exchange_maker_fn)(void *arg, const struct mst_layout *
 struct mst_worker_config {
     const struct mst_identity *identity;
     const struct mst_job *job;
+    const struct mst_dataset_source *train; // the examples
     const struct mst_model *model;
     const struct mst_compile *compile;
     struct mst_loop *loop;
