@@ -138,7 +138,7 @@ static mst_status write_predictions(const struct mst_predict_options *options, c
         status = mst_program_new(trained->model, NULL, device, &plan, &program, err);
     if (status == MST_OK)
         status =
-            mst_predictions_new(options->output, format, mst_model_output_shape(trained->model), &predictions, err);
+            mst_predictions_new(options->output, format, mst_model_output_shape(trained->model, 0), &predictions, err);
     if (status == MST_OK)
         status = run_batches(batches, program, trained->weights, predictions, err);
     if (status == MST_OK)

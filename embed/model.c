@@ -65,8 +65,8 @@ static mst_status read_directory(struct mst_loaded_model *loaded, const char *di
 
 static mst_status plan(struct mst_loaded_model *loaded, size_t n_threads, struct mst_error *err)
 {
-    MST_TRY(mst_shape_count(mst_model_input_shape(loaded->model), &loaded->n_inputs));
-    MST_TRY(mst_shape_count(mst_model_output_shape(loaded->model), &loaded->n_outputs));
+    MST_TRY(mst_shape_count(mst_model_input_shape(loaded->model, 0), &loaded->n_inputs));
+    MST_TRY(mst_shape_count(mst_model_output_shape(loaded->model, 0), &loaded->n_outputs));
     MST_TRY(mst_device_cpu_new(n_threads ? n_threads : mst_cpus_usable(), &loaded->device, err));
     struct mst_program_options options = {
         .mode = MST_PROGRAM_PREDICT, .max_batch = loaded->max_batch, .feature_dtype = MST_DTYPE_F32};

@@ -372,7 +372,7 @@ mst_status mst_compile_parse(const json_t *compile, const char *path, const stru
     struct compile parts = {0};
     char at[MST_CONFIG_PATH_BYTES];
     char text[MST_SHAPE_TEXT_BYTES];
-    const struct mst_shape *shape = mst_model_output_shape(model);
+    const struct mst_shape *shape = mst_model_output_shape(model, 0);
     *out = (struct mst_compile){0};
     if (!json_is_object(compile))
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s should be an object with optimizer, loss and metrics", path);
@@ -390,12 +390,12 @@ mst_status mst_compile_parse(const json_t *compile, const char *path, const stru
 
 enum mst_label_use mst_compile_label_use(const struct mst_compile *compile, const struct mst_model *model)
 {
-    return label_use(compile->loss, mst_model_output_shape(model)->dims[0]);
+    return label_use(compile->loss, mst_model_output_shape(model, 0)->dims[0]);
 }
 
 size_t mst_compile_n_classes(const struct mst_compile *compile, const struct mst_model *model)
 {
-    size_t n_outputs = mst_model_output_shape(model)->dims[0];
+    size_t n_outputs = mst_model_output_shape(model, 0)->dims[0];
     enum mst_label_use use = label_use(compile->loss, n_outputs);
     if (use == MST_LABEL_CLASS || use == MST_LABEL_ONE_HOT)
         return n_outputs;

@@ -190,6 +190,8 @@ static mst_status own_names(struct mst_model *model, const struct sequential *se
         model->layers[i].name = copy;
         model->layers[i].data_format = NULL;
     }
+    // Without an InputLayer, what Keras would name the one that it makes.
+    model->input_name = model->layers[0].kind == MST_LAYER_INPUT ? model->layers[0].name : "input_layer";
     return MST_OK;
 }
 
@@ -251,13 +253,46 @@ const char *mst_model_name(const struct mst_model *model)
     return model->name;
 }
 
-const struct mst_shape *mst_model_input_shape(const struct mst_model *model)
+size_t mst_model_n_inputs(const struct mst_model *model)
 {
+    (void)model;
+    return 1;
+}
+
+const char *mst_model_input_name(const struct mst_model *model, size_t input)
+{
+    MST_ASSERT(input == 0);
+    return model->input_name;
+}
+
+const struct mst_shape *mst_model_input_shape(const struct mst_model *model, size_t input)
+{
+    MST_ASSERT(input == 0);
     return &model->input_shape;
 }
 
-const struct mst_shape *mst_model_output_shape(const struct mst_model *model)
+enum mst_dtype mst_model_input_dtype(const struct mst_model *model, size_t input)
 {
+    (void)model;
+    MST_ASSERT(input == 0);
+    return MST_DTYPE_F32;
+}
+
+size_t mst_model_n_outputs(const struct mst_model *model)
+{
+    (void)model;
+    return 1;
+}
+
+const char *mst_model_output_name(const struct mst_model *model, size_t output)
+{
+    MST_ASSERT(output == 0);
+    return model->layers[model->n_layers - 1].name;
+}
+
+const struct mst_shape *mst_model_output_shape(const struct mst_model *model, size_t output)
+{
+    MST_ASSERT(output == 0);
     return &model->layers[model->n_layers - 1].out;
 }
 

@@ -17,6 +17,7 @@
 #include "base/bytes.h"
 #include "model/initializer.h"
 #include "muster/status.h"
+#include "tensor/dtype.h"
 #include "tensor/shape.h"
 
 #include <stddef.h>
@@ -61,10 +62,20 @@ void mst_model_free(struct mst_model *model);
 
 /** The model's name. Owner: borrowed until free */
 const char *mst_model_name(const struct mst_model *model);
-/** Shape of one example's features, without the axis of examples. Owner: borrowed until free */
-const struct mst_shape *mst_model_input_shape(const struct mst_model *model);
+/** Number of inputs: the arrays that an example has. */
+size_t mst_model_n_inputs(const struct mst_model *model);
+/** Name of an input, as Keras calls it: its InputLayer's. Owner: borrowed until free */
+const char *mst_model_input_name(const struct mst_model *model, size_t input);
+/** Shape of one example's input, without the axis of examples. Owner: borrowed until free */
+const struct mst_shape *mst_model_input_shape(const struct mst_model *model, size_t input);
+/** What the model declares its input to be; a program casts what it is given. */
+enum mst_dtype mst_model_input_dtype(const struct mst_model *model, size_t input);
+/** Number of outputs. */
+size_t mst_model_n_outputs(const struct mst_model *model);
+/** Name of an output, as in Keras's model.output_names: that of the layer it comes from. Owner: borrowed until free */
+const char *mst_model_output_name(const struct mst_model *model, size_t output);
 /** Shape of one example's output, without the axis of examples. Owner: borrowed until free */
-const struct mst_shape *mst_model_output_shape(const struct mst_model *model);
+const struct mst_shape *mst_model_output_shape(const struct mst_model *model, size_t output);
 /** Number of layers, the InputLayer not counted. */
 size_t mst_model_n_layers(const struct mst_model *model);
 /** Name of a layer. Owner: borrowed until free */

@@ -11,6 +11,7 @@ struct mst_model {
     struct mst_arena arena; // names and both lists
     const char *name;
     struct mst_shape input_shape;
+    const char *input_name;
     struct mst_layer *layers; // without the InputLayer
     size_t n_layers;
     struct mst_variable *variables;

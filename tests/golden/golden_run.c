@@ -37,7 +37,7 @@ static bool load_features(struct golden_run *run, enum mst_dtype dtype)
     run->raw_bytes = mst_dtype_size_bytes(dtype);
     const float *x = golden_tensor(run->golden, &n, "%s.x", run->name);
     run->n_features = 1;
-    const struct mst_shape *shape = mst_model_input_shape(run->model);
+    const struct mst_shape *shape = mst_model_input_shape(run->model, 0);
     for (size_t axis = 0; axis < shape->rank; axis++)
         run->n_features *= shape->dims[axis];
     run->n_examples = n / run->n_features;
@@ -58,7 +58,7 @@ static void load_labels(struct golden_run *run)
 {
     size_t n;
     const float *y = golden_tensor(run->golden, &n, "%s.y", run->name);
-    run->n_outputs = mst_model_output_shape(run->model)->dims[0];
+    run->n_outputs = mst_model_output_shape(run->model, 0)->dims[0];
     if (run->compile.loss == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY) {
         assert_int_equal(n, run->n_examples);
         run->labels = golden_to_int32(y, n);

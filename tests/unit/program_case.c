@@ -81,8 +81,8 @@ void program_case_init(struct program_case *c, struct mst_device *device, const 
         load_compile(c, compile);
     if (mst_program_new(c->model, compile != NULL ? &c->compile : NULL, device, options, &c->program, &err) != MST_OK)
         fail_msg("%s", err.text);
-    assert_int_equal(mst_shape_count(mst_model_input_shape(c->model), &c->n_features), MST_OK);
-    assert_int_equal(mst_shape_count(mst_model_output_shape(c->model), &c->n_outputs), MST_OK);
+    assert_int_equal(mst_shape_count(mst_model_input_shape(c->model, 0), &c->n_features), MST_OK);
+    assert_int_equal(mst_shape_count(mst_model_output_shape(c->model, 0), &c->n_outputs), MST_OK);
     c->n_variables = mst_model_n_variables(c->model);
     c->params = mst_alloc_array(c->n_variables + 1, sizeof *c->params);
     c->grads = mst_alloc_array(c->n_variables + 1, sizeof *c->grads);

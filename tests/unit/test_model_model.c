@@ -59,8 +59,8 @@ static void test_every_layer(void **state)
     assert_int_equal(mst_model_n_layers(model), COUNT(names));
     for (size_t i = 0; i < COUNT(names); i++)
         assert_string_equal(mst_model_layer_name(model, i), names[i]);
-    assert_string_equal(mst_shape_print(mst_model_input_shape(model), shape, sizeof shape), "(4, 3)");
-    assert_string_equal(mst_shape_print(mst_model_output_shape(model), shape, sizeof shape), "(5,)");
+    assert_string_equal(mst_shape_print(mst_model_input_shape(model, 0), shape, sizeof shape), "(4, 3)");
+    assert_string_equal(mst_shape_print(mst_model_output_shape(model, 0), shape, sizeof shape), "(5,)");
     assert_int_equal(mst_model_n_variables(model), 3);
     check_variable(model, 0, "first/kernel", "(12, 8)", "GlorotUniform");
     check_variable(model, 1, "first/bias", "(8,)", "Zeros");
