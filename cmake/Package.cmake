@@ -2,6 +2,7 @@
 include(GNUInstallDirs)
 
 install(TARGETS muster RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS muster_keras_module LIBRARY DESTINATION lib/muster) # where common/keras looks for it
 install(FILES README.md ARCHITECTURE.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 install(DIRECTORY docs cluster-specs DESTINATION ${CMAKE_INSTALL_DOCDIR})
