@@ -220,7 +220,8 @@ static void on_placed(void *arg, const struct mst_reply *reply)
 static void make_map(struct bench *bench, size_t n_threads)
 {
     struct mst_error err;
-    struct mst_plan_variable kernel = {"dense/kernel", bench->n_floats / COLUMNS, COLUMNS * sizeof(float), 1};
+    struct mst_plan_variable kernel = {"dense/kernel", bench->n_floats / COLUMNS, COLUMNS * sizeof(float), 1,
+                                       MST_PLAN_OPTIMIZER};
     struct mst_plan_ps server = {n_threads};
     struct mst_plan_request request = {&kernel, 1, &server, 1, MST_BUCKET_MAX_BYTES};
     MUST(mst_plan_new(&request, &bench->plan, &err));

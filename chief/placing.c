@@ -13,6 +13,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+static enum mst_plan_update update_of(const struct mst_variable *variable)
+{
+    switch (variable->update) {
+    case MST_UPDATE_MOVING_AVERAGE:
+        return MST_PLAN_AVERAGE;
+    case MST_UPDATE_FROZEN:
+        return MST_PLAN_FROZEN;
+    default:
+        return MST_PLAN_OPTIMIZER;
+    }
+}
+
 static mst_status make_plan(struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_model *model = chief->config.model;
@@ -29,7 +41,8 @@ static mst_status make_plan(struct mst_chief *chief, struct mst_error *err)
                                        .n_rows = n_rows,
                                        .row_bytes = variable->n_elements / n_rows * sizeof(float),
                                        .n_parts = mst_partitioner_n_parts(&chief->config.job->partitioner, dims,
-                                                                          variable->shape.rank, sizeof(float))};
+                                                                          variable->shape.rank, sizeof(float)),
+                                       .update = update_of(variable)};
     }
     struct mst_plan_ps *servers = mst_alloc_array(chief->config.n_ps, sizeof *servers);
     for (size_t i = 0; i < chief->config.n_ps; i++)

@@ -3,11 +3,15 @@
  *  and cuts or joins each server's parts into buckets of 1–4 MB. Pure and deterministic.
  *
  *      MST_TRY(mst_plan_new(&request, &plan, err));
- *      … plan->pieces, sorted by bucket, then variable, then row …
+ *      … plan->pieces, sorted by bucket …
  *      mst_plan_free(plan);
  *
  *  Placement is by bytes, not by count as in TensorFlow: the largest part goes to the least loaded server, ties to the
- *  lower index. Thread: any.
+ *  lower index; frozen variables after all others, so that they do not disturb the balance of what is pushed.
+ *
+ *  A bucket holds first what the optimizer updates, then moving averages, each by variable and row; or frozen variables
+ *  only. Buckets of frozen variables have the highest numbers.
+ *  Thread: any.
  */
 #pragma once
 
@@ -18,12 +22,20 @@
 
 enum { MST_BUCKET_MIN_BYTES = 1 << 20, MST_BUCKET_MAX_BYTES = 4 << 20 };
 
+/** What becomes of a variable's rows, in the order in which they lie in buckets. */
+enum mst_plan_update {
+    MST_PLAN_OPTIMIZER, // pushed: gradients
+    MST_PLAN_AVERAGE,   // pushed: statistics of batches
+    MST_PLAN_FROZEN,    // never pushed
+};
+
 /** A variable as the plan sees it: rows of axis 0; a scalar is one row. */
 struct mst_plan_variable {
     const char *name;
     uint64_t n_rows;
     uint64_t row_bytes;
     uint64_t n_parts; // from the partitioner, 1 … n_rows
+    enum mst_plan_update update;
 };
 
 /** A parameter server as the plan sees it. */
@@ -58,7 +70,7 @@ struct mst_plan {
     size_t n_ps;
 };
 
-/** New plan in *out. Errors: INVALID_ARGUMENT no servers, or no variables */
+/** New plan in *out. Errors: INVALID_ARGUMENT no servers, or no variables that are trained */
 MST_MUST_USE mst_status mst_plan_new(const struct mst_plan_request *request, struct mst_plan **out,
                                      struct mst_error *err);
 /** Releases it; NULL is fine. */

@@ -97,7 +97,8 @@ static mst_status find_buckets(struct direct_exchange *x, struct mst_ps *ps, flo
             return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %zu is not held by this process", b);
         for (size_t i = 0; i < place->n; i++) {
             const struct mst_layout_run *run = &x->layout->runs[place->first + i];
-            x->grads[place->first + i] = grads[run->variable] + run->at;
+            if (b < x->layout->n_pushed)
+                x->grads[place->first + i] = grads[run->variable] + run->at;
             if (run->at != 0 && !continues(run, i ? run - 1 : NULL))
                 return mst_fail(err, MST_INVALID_ARGUMENT, "variable %zu lies in pieces that do not follow each other",
                                 run->variable);

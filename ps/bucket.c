@@ -26,11 +26,36 @@ static mst_status alloc_buffers(struct mst_bucket *bucket, struct mst_error *err
     MST_TRY(alloc_floats(bucket->n_floats, bucket->id, &bucket->versions[0].floats, err));
     for (size_t s = 0; s < bucket->n_slots; s++) {
         float *slot;
-        MST_TRY(alloc_floats(bucket->n_floats, bucket->id, &slot, err));
+        MST_TRY(alloc_floats(bucket->n_trained, bucket->id, &slot, err));
         bucket->slots[s] = slot;
         float initial = mst_optimizer_slot_initial(bucket->optimizer, s);
-        for (size_t i = 0; slot && initial != 0 && i < bucket->n_floats; i++)
+        for (size_t i = 0; slot && initial != 0 && i < bucket->n_trained; i++)
             slot[i] = initial;
+    }
+    return MST_OK;
+}
+
+static size_t floats_of(const struct mst_piece *piece)
+{
+    return piece->n_rows * piece->row_floats;
+}
+
+static mst_status take_pieces(struct mst_bucket *bucket, const struct mst_piece *pieces, size_t n_pieces,
+                              struct mst_error *err)
+{
+    bucket->n_pieces = n_pieces;
+    bucket->pieces = mst_alloc_array(n_pieces, sizeof *pieces);
+    memcpy(bucket->pieces, pieces, n_pieces * sizeof *pieces);
+    bucket->is_frozen = pieces[0].update == MST_UPDATE_FROZEN;
+    for (size_t i = 0; i < n_pieces; i++) {
+        if ((pieces[i].update == MST_UPDATE_FROZEN) != bucket->is_frozen ||
+            (i > 0 && pieces[i].update < pieces[i - 1].update))
+            return mst_fail(err, MST_INVALID_ARGUMENT,
+                            "bucket %u holds variables %u and %u, whose updates do not follow each other", bucket->id,
+                            pieces[i ? i - 1 : 0].variable, pieces[i].variable);
+        bucket->n_floats += floats_of(&pieces[i]);
+        if (pieces[i].update == MST_UPDATE_OPTIMIZER)
+            bucket->n_trained += floats_of(&pieces[i]);
     }
     return MST_OK;
 }
@@ -41,18 +66,15 @@ mst_status mst_bucket_new(uint32_t id, const struct mst_piece *pieces, size_t n_
     *out = NULL;
     struct mst_bucket *bucket = mst_alloc(sizeof *bucket);
     bucket->id = id;
-    bucket->n_pieces = n_pieces;
-    bucket->pieces = mst_alloc_array(n_pieces, sizeof *pieces);
-    memcpy(bucket->pieces, pieces, n_pieces * sizeof *pieces);
-    for (size_t i = 0; i < n_pieces; i++)
-        bucket->n_floats += pieces[i].n_rows * pieces[i].row_floats;
     bucket->optimizer = optimizer;
-    bucket->n_slots = mst_optimizer_n_slots(optimizer);
-    MST_ASSERT(bucket->n_slots <= MST_OPTIMIZER_MAX_SLOTS);
     for (size_t v = 0; v < MST_BUCKET_VERSIONS; v++)
         bucket->versions[v].bucket = bucket;
     mst_client_table_init(&bucket->clients);
-    mst_status status = alloc_buffers(bucket, err);
+    mst_status status = take_pieces(bucket, pieces, n_pieces, err);
+    bucket->n_slots = bucket->n_trained ? mst_optimizer_n_slots(optimizer) : 0;
+    MST_ASSERT(bucket->n_slots <= MST_OPTIMIZER_MAX_SLOTS);
+    if (status == MST_OK)
+        status = alloc_buffers(bucket, err);
     if (status != MST_OK) {
         mst_bucket_free(bucket);
         return status;
@@ -79,6 +101,11 @@ void mst_bucket_free(struct mst_bucket *bucket)
 size_t mst_bucket_bytes(const struct mst_bucket *bucket)
 {
     return bucket->n_floats * sizeof(float);
+}
+
+size_t mst_bucket_slot_bytes(const struct mst_bucket *bucket)
+{
+    return bucket->n_slots * bucket->n_trained * sizeof(float);
 }
 
 static struct mst_version *ref_current(struct mst_bucket *bucket)
@@ -127,13 +154,21 @@ static bool apply_run(struct mst_bucket *bucket, struct mst_version *next, size_
 
 static bool apply(struct mst_bucket *bucket, struct mst_version *next, const struct mst_gradients *gradients)
 {
-    if (gradients->staged)
-        return apply_run(bucket, next, 0, bucket->n_floats, gradients->staged);
+    const float *staged = gradients->staged;
     bool is_finite = true;
+    if (staged && bucket->n_trained)
+        is_finite = apply_run(bucket, next, 0, bucket->n_trained, staged);
     size_t at = 0;
     for (size_t i = 0; i < bucket->n_pieces; i++) {
-        size_t n = bucket->pieces[i].n_rows * bucket->pieces[i].row_floats;
-        is_finite = apply_run(bucket, next, at, n, gradients->pieces[i]) && is_finite;
+        const struct mst_piece *piece = &bucket->pieces[i];
+        size_t n = floats_of(piece);
+        if (piece->update == MST_UPDATE_MOVING_AVERAGE)
+            is_finite = mst_optimizer_move_average(bucket->optimizer, piece->momentum, n,
+                                                   staged ? staged + at : gradients->pieces[i],
+                                                   bucket->current->floats + at, next->floats + at) &&
+                        is_finite;
+        else if (!staged)
+            is_finite = apply_run(bucket, next, at, n, gradients->pieces[i]) && is_finite;
         at += n;
     }
     return is_finite;
@@ -153,6 +188,7 @@ static void publish(struct mst_bucket *bucket, struct mst_version *next)
 void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push,
                      const struct mst_gradients *gradients, struct mst_push_result *result)
 {
+    MST_ASSERT(!bucket->is_frozen);
     *result = (struct mst_push_result){.outcome = MST_PUSH_REFUSED, .is_finite = true};
     result->verdict = mst_client_table_admit(&bucket->clients, push->worker, push->number, push->step);
     if (result->verdict != MST_PUSH_APPLY && result->verdict != MST_PUSH_REPEAT)

@@ -9,10 +9,14 @@
  *  A published version never changes while anybody holds a reference to it. An update is applied in place when nobody
  *  does, else into a spare buffer. There are MST_BUCKET_VERSIONS buffers at most: when all are held, a push is answered
  *  MST_PUSH_LATER and comes again when a reference is given back (bucket->on_free).
+ *
+ *  The pieces that the optimizer updates lie first, moving averages behind them, so that one pass of the optimizer and
+ *  one short pass an average make an update. Frozen variables have buckets of their own, which are only pulled.
  *  Thread: loop of the bucket.
  */
 #pragma once
 
+#include "model/model.h"
 #include "optim/optimizer.h"
 #include "ps/client_table.h"
 
@@ -29,6 +33,8 @@ struct mst_piece {
     uint64_t n_rows;
     uint64_t row_floats;
     bool is_whole; // all rows of the variable
+    enum mst_variable_update update;
+    double momentum; // MST_UPDATE_MOVING_AVERAGE
 };
 
 struct mst_bucket;
@@ -76,9 +82,11 @@ struct mst_bucket {
     size_t n_pieces;
     struct mst_piece *pieces;
     size_t n_floats;
+    size_t n_trained;                      // floats that the optimizer updates: the first ones
+    bool is_frozen;                        // never pushed
     const struct mst_optimizer *optimizer; // borrowed
     size_t n_slots;
-    float *slots[MST_OPTIMIZER_MAX_SLOTS];
+    float *slots[MST_OPTIMIZER_MAX_SLOTS]; // n_trained each
     struct mst_version versions[MST_BUCKET_VERSIONS];
     struct mst_version *current;
     uint64_t n_updates; // applied ever: `iterations`
@@ -89,13 +97,14 @@ struct mst_bucket {
 
 /** New bucket with zeros in it; the caller fills current->floats (and slots, when it restores) before it serves.
  *  Owner:  copies pieces; borrows optimizer until free
- *  Errors: RESOURCE_EXHAUSTED the bytes could not be had */
+ *  Errors: INVALID_ARGUMENT pieces out of the order of their updates, or frozen ones with others; RESOURCE_EXHAUSTED
+ *          the bytes could not be had */
 MST_MUST_USE mst_status mst_bucket_new(uint32_t id, const struct mst_piece *pieces, size_t n_pieces,
                                        const struct mst_optimizer *optimizer, struct mst_bucket **out,
                                        struct mst_error *err);
 /** Releases it; no version may be held any more. NULL is fine. */
 void mst_bucket_free(struct mst_bucket *bucket);
-/** Applies a push once. Owner: borrows gradients for the call; *result.version is a reference of the caller's */
+/** Applies a push once; never to a frozen bucket. Owner: borrows gradients for the call; *result.version is a reference of the caller's */
 void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push,
                      const struct mst_gradients *gradients, struct mst_push_result *result);
 /** A reference to the current version; notes that this worker has seen it (MST_NO_WORKER: nobody's). */
@@ -104,5 +113,7 @@ struct mst_version *mst_bucket_pull(struct mst_bucket *bucket, uint32_t worker, 
 void mst_version_unref(struct mst_version *version);
 /** Bytes of one version. */
 size_t mst_bucket_bytes(const struct mst_bucket *bucket);
+/** Bytes of the optimizer's slots. */
+size_t mst_bucket_slot_bytes(const struct mst_bucket *bucket);
 
 #define MST_NO_WORKER UINT32_MAX

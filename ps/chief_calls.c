@@ -94,7 +94,7 @@ static void visit_map(struct gather *gather, struct mst_data_thread *thread, uin
     if (gather->status != MST_OK)
         return;
     for (size_t i = 0; i < n; i++)
-        ps->n_bytes += mst_bucket_bytes(buckets[i]) * (1 + buckets[i]->n_slots);
+        ps->n_bytes += mst_bucket_bytes(buckets[i]) + mst_bucket_slot_bytes(buckets[i]);
     mst_data_thread_serve(thread, buckets, n, ps->map.term, ps->map.epoch);
 }
 
@@ -196,6 +196,8 @@ static void visit_fence(struct gather *gather, struct mst_data_thread *thread, u
     (void)index;
     fence->rows = mst_realloc_array(fence->rows, fence->n_rows + n, sizeof *fence->rows);
     for (size_t i = 0; i < n; i++) {
+        if (buckets[i]->is_frozen) // nothing is ever pushed to it, so it knows of no progress
+            continue;
         struct mst_client_row row =
             mst_client_table_fence(&buckets[i]->clients, fence->fence.worker, fence->fence.number);
         fence->rows[fence->n_rows++] = (struct mst_msg_client_row){.bucket = buckets[i]->id,

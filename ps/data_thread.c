@@ -302,6 +302,9 @@ static mst_status check_push(const struct mst_data_thread *thread, const struct 
         return mst_fail(err, MST_ABORTED, "bucket %u: map epoch %llu.%llu was pushed to, %llu.%llu is served",
                         meta->bucket, (unsigned long long)meta->map_term, (unsigned long long)meta->map_epoch,
                         (unsigned long long)thread->term, (unsigned long long)thread->epoch);
+    if (bucket->is_frozen)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u is frozen, and worker-%u pushed to it", meta->bucket,
+                        meta->worker);
     if (meta->worker != client->worker)
         return mst_fail(err, MST_INVALID_ARGUMENT, "worker-%u pushed as worker-%u", client->worker, meta->worker);
     if (message->body_bytes != mst_bucket_bytes(bucket))
@@ -458,7 +461,7 @@ void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_bucket **b
     for (size_t i = 0; i < n_buckets; i++) {
         buckets[i]->on_free = on_version_free;
         buckets[i]->on_free_arg = thread;
-        if (thread->staging_bytes < mst_bucket_bytes(buckets[i]))
+        if (!buckets[i]->is_frozen && thread->staging_bytes < mst_bucket_bytes(buckets[i]))
             thread->staging_bytes = mst_bucket_bytes(buckets[i]);
     }
     size_t n = thread->staging_bytes ? MST_STAGING_MAX_BYTES / thread->staging_bytes : 0;

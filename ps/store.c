@@ -29,7 +29,9 @@ static mst_status piece_of(const struct mst_model *model, const struct mst_msg_s
                               .row_offset = shard->row_offset,
                               .n_rows = shard->n_rows,
                               .row_floats = variable->n_elements / n_rows,
-                              .is_whole = shard->n_rows == n_rows};
+                              .is_whole = shard->n_rows == n_rows,
+                              .update = variable->update,
+                              .momentum = variable->momentum};
     return MST_OK;
 }
 
@@ -56,6 +58,11 @@ static mst_status read_piece(const struct mst_bundle *bundle, const char *name, 
     return mst_bundle_read_rows(bundle, entry, piece->row_offset, piece->n_rows, out, bytes, err);
 }
 
+static size_t n_slots_of(const struct mst_bucket *bucket, const struct mst_piece *piece)
+{
+    return piece->update == MST_UPDATE_OPTIMIZER ? bucket->n_slots : 0;
+}
+
 static mst_status restore_bucket(struct mst_bucket *bucket, const struct mst_model *model,
                                  const struct mst_bundle *bundle, struct mst_error *err)
 {
@@ -64,7 +71,7 @@ static mst_status restore_bucket(struct mst_bucket *bucket, const struct mst_mod
         const struct mst_piece *piece = &bucket->pieces[i];
         const struct mst_variable *variable = mst_model_variable(model, piece->variable);
         MST_TRY(read_piece(bundle, variable->name, variable, piece, bucket->current->floats + at, err));
-        for (size_t s = 0; s < bucket->n_slots; s++) {
+        for (size_t s = 0; s < n_slots_of(bucket, piece); s++) {
             char *name = mst_text("%s/%s", variable->name, mst_optimizer_slot_name(bucket->optimizer, s));
             mst_status status = read_piece(bundle, name, variable, piece, bucket->slots[s] + at, err);
             free(name);
@@ -184,11 +191,12 @@ static mst_status copy_bucket(const struct mst_bucket *bucket, const struct mst_
 {
     size_t n_arrays = 1 + bucket->n_slots;
     for (size_t a = 0; a < n_arrays; a++) {
+        size_t bytes = a == 0 ? mst_bucket_bytes(bucket) : bucket->n_trained * sizeof(float);
         void *memory;
-        if (mst_try_alloc(mst_bucket_bytes(bucket), &memory) != MST_OK)
-            return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory to copy the %zu bytes of bucket %u",
-                            mst_bucket_bytes(bucket), bucket->id);
-        memcpy(memory, a == 0 ? bucket->current->floats : bucket->slots[a - 1], mst_bucket_bytes(bucket));
+        if (mst_try_alloc(bytes, &memory) != MST_OK)
+            return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory to copy the %zu bytes of bucket %u", bytes,
+                            bucket->id);
+        memcpy(memory, a == 0 ? bucket->current->floats : bucket->slots[a - 1], bytes);
         copy->floats[copy->n_floats++] = memory;
     }
     float *const *arrays = &copy->floats[copy->n_floats - n_arrays];
@@ -197,13 +205,13 @@ static mst_status copy_bucket(const struct mst_bucket *bucket, const struct mst_
         const struct mst_piece *piece = &bucket->pieces[i];
         const struct mst_variable *variable = mst_model_variable(model, piece->variable);
         add_value(copy, piece, variable, mst_strdup(variable->name), arrays[0] + at);
-        for (size_t s = 0; s < bucket->n_slots; s++)
+        for (size_t s = 0; s < n_slots_of(bucket, piece); s++)
             add_value(copy, piece, variable,
                       mst_text("%s/%s", variable->name, mst_optimizer_slot_name(bucket->optimizer, s)),
                       arrays[1 + s] + at);
         at += piece->n_rows * piece->row_floats;
     }
-    if (copy->n_updates > bucket->n_updates)
+    if (!bucket->is_frozen && copy->n_updates > bucket->n_updates)
         copy->n_updates = bucket->n_updates;
     return MST_OK;
 }

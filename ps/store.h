@@ -32,7 +32,7 @@ MST_MUST_USE mst_status mst_store_build(const struct mst_store_request *request,
 struct mst_store_copy {
     struct mst_checkpoint_value *values;
     size_t n_values;
-    uint64_t n_updates; // the fewest of a bucket
+    uint64_t n_updates; // the fewest of a bucket that is pushed; UINT64_MAX: there is none
     char **names;       // backs values[i].tensor.name of slots
     float **floats;     // backs values[i].data
     size_t n_floats;

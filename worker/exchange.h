@@ -40,9 +40,9 @@ struct mst_exchange_events {
 };
 
 struct mst_exchange_ops {
-    /** Asks for the current version of every bucket. */
+    /** Asks for the current version of every bucket, frozen ones too. */
     void (*pull)(struct mst_exchange *exchange, uint64_t number);
-    /** Sends the gradient of one bucket. weight: examples it is the mean of. */
+    /** Sends the gradient of one bucket, one of the first n_pushed. weight: examples it is the mean of. */
     void (*push)(struct mst_exchange *exchange, size_t bucket, const struct mst_session_push *push, double weight);
     /** Forgets what is outstanding: this incarnation was fenced. */
     void (*drop)(struct mst_exchange *exchange);

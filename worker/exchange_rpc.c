@@ -51,10 +51,10 @@ struct rpc_exchange {
     size_t n_targets;
     struct bucket *buckets;
     struct iovec *parts; // backs all lists of the buckets
-    float **params[2];   // one a variable
-    float *memory[2];    // backs them
+    float **params[2];   // one a variable; of frozen ones the same in both
+    float *memory[2];    // backs them; frozen ones lie in the first
     size_t current;      // which of the two is computed with
-    size_t n_fresh;      // buckets that came into the other one
+    size_t n_fresh;      // buckets, of those that are pushed, that came into the other one
     struct flight *free_flights;
     struct flight *newest_flight;
     struct mst_buf meta;
@@ -123,7 +123,7 @@ static void answered(struct bucket *bucket, const struct mst_message *message)
         x->config.events.on_refused(x->config.events.arg, status, err.text);
         return;
     }
-    x->n_fresh++;
+    x->n_fresh += bucket->index < x->config.layout->n_pushed;
     x->config.events.on_answered(x->config.events.arg, &answer);
 }
 
@@ -280,7 +280,7 @@ static void drop(struct mst_exchange *exchange)
 static const float *const *params(struct mst_exchange *exchange)
 {
     struct rpc_exchange *x = (struct rpc_exchange *)exchange;
-    if (x->n_fresh == x->config.layout->n_buckets) {
+    if (x->n_fresh == x->config.layout->n_pushed) {
         x->current = 1 - x->current;
         x->n_fresh = 0;
     }
@@ -314,13 +314,20 @@ static mst_status find_target(struct rpc_exchange *x, size_t bucket, struct targ
     return MST_OK;
 }
 
+// What a variable takes of one side's buffer, in whole lines of 64 bytes.
+static size_t floats_on(const struct rpc_exchange *x, size_t side, size_t v)
+{
+    const struct mst_variable *variable = mst_model_variable(x->config.model, v);
+    return side == 1 && variable->update == MST_UPDATE_FROZEN ? 0 : (variable->n_elements + 15) / 16 * 16;
+}
+
 static mst_status make_params(struct rpc_exchange *x, struct mst_error *err)
 {
     size_t n_variables = mst_model_n_variables(x->config.model);
-    size_t n_floats = 0;
-    for (size_t v = 0; v < n_variables; v++)
-        n_floats += (mst_model_variable(x->config.model, v)->n_elements + 15) / 16 * 16; // 64-byte lines
     for (size_t side = 0; side < 2; side++) {
+        size_t n_floats = 0;
+        for (size_t v = 0; v < n_variables; v++)
+            n_floats += floats_on(x, side, v);
         void *memory;
         if (mst_try_alloc(n_floats * sizeof(float), &memory) != MST_OK)
             return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for the %zu bytes of a parameter buffer",
@@ -329,8 +336,9 @@ static mst_status make_params(struct rpc_exchange *x, struct mst_error *err)
         x->params[side] = mst_alloc_array(n_variables, sizeof(float *));
         size_t at = 0;
         for (size_t v = 0; v < n_variables; v++) {
-            x->params[side][v] = x->memory[side] + at;
-            at += (mst_model_variable(x->config.model, v)->n_elements + 15) / 16 * 16;
+            size_t n = floats_on(x, side, v);
+            x->params[side][v] = n ? x->memory[side] + at : x->params[0][v];
+            at += n;
         }
     }
     return MST_OK;
@@ -354,7 +362,8 @@ static mst_status make_buckets(struct rpc_exchange *x, struct mst_error *err)
         MST_TRY(find_target(x, b, &bucket->target, err));
         for (size_t i = 0; i < place->n; i++) {
             const struct mst_layout_run *run = &layout->runs[place->first + i];
-            bucket->grads[i] = part_of(run, x->config.grads);
+            if (b < layout->n_pushed)
+                bucket->grads[i] = part_of(run, x->config.grads);
             bucket->params[0][i] = part_of(run, x->params[0]);
             bucket->params[1][i] = part_of(run, x->params[1]);
         }

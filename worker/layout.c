@@ -54,7 +54,14 @@ static mst_status add_run(struct mst_layout *layout, const struct mst_model *mod
     if (is_new)
         layout->buckets[layout->n_buckets++] =
             (struct mst_layout_bucket){.ps = shard->ps, .thread = shard->thread, .first = layout->n_runs};
-    size_t floats = row_floats(mst_model_variable(model, shard->variable));
+    const struct mst_variable *variable = mst_model_variable(model, shard->variable);
+    bool is_frozen = variable->update == MST_UPDATE_FROZEN;
+    if (is_new && !is_frozen)
+        layout->n_pushed++;
+    if (is_frozen != (shard->bucket >= layout->n_pushed))
+        return mst_fail(err, MST_DATA_LOSS, "the chief's map has %s, which is %s, in bucket %u among others",
+                        variable->name, is_frozen ? "frozen" : "not frozen", shard->bucket);
+    size_t floats = row_floats(variable);
     struct mst_layout_bucket *bucket = &layout->buckets[shard->bucket];
     layout->runs[layout->n_runs++] = (struct mst_layout_run){.bucket = shard->bucket,
                                                              .variable = shard->variable,
@@ -79,6 +86,10 @@ mst_status mst_layout_new(const struct mst_model *model, const struct mst_msg_ma
             mst_layout_free(layout);
             return status;
         }
+    }
+    if (layout->n_pushed == 0) {
+        mst_layout_free(layout);
+        return mst_fail(err, MST_DATA_LOSS, "the chief's map has frozen variables only, so there is nothing to train");
     }
     *out = layout;
     return MST_OK;

@@ -1,6 +1,6 @@
 /** @file
  *  Which variables lie in which bucket, as the chief's map says, seen from the worker: a bucket is a list of runs of
- *  floats in whole variables.
+ *  floats in whole variables. Buckets of frozen variables stand last and are never pushed.
  *
  *      MST_TRY(mst_layout_new(model, &map, &layout, err));
  *      for (size_t i = layout->buckets[b].first; i < layout->buckets[b].first + layout->buckets[b].n; i++)
@@ -34,11 +34,12 @@ struct mst_layout {
     size_t n_runs;
     struct mst_layout_bucket *buckets;
     size_t n_buckets;
+    size_t n_pushed; // buckets: the first ones
 };
 
 /** New layout in *out.
  *  Errors: DATA_LOSS the map does not fit the model: a variable it does not have, rows outside its shape or covered not
- *          once */
+ *          once, frozen variables in a bucket that is pushed or before one */
 MST_MUST_USE mst_status mst_layout_new(const struct mst_model *model, const struct mst_msg_map *map,
                                        struct mst_layout **out, struct mst_error *err);
 /** Releases it; NULL is fine. */

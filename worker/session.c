@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-void mst_session_init(struct mst_session *s, size_t n_buckets)
+void mst_session_init(struct mst_session *s, size_t n_buckets, size_t n_pushed)
 {
-    *s = (struct mst_session){.n_buckets = n_buckets, .outstanding = mst_alloc(n_buckets)};
+    MST_ASSERT(n_pushed > 0 && n_pushed <= n_buckets);
+    *s = (struct mst_session){.n_buckets = n_buckets, .n_pushed = n_pushed, .outstanding = mst_alloc(n_buckets)};
 }
 
 void mst_session_fini(struct mst_session *s)
@@ -17,10 +18,18 @@ void mst_session_fini(struct mst_session *s)
     *s = (struct mst_session){0};
 }
 
-static void expect_all(struct mst_session *s)
+// Answers of the first n buckets; nothing is outstanding of the others.
+static void expect(struct mst_session *s, size_t n)
 {
-    memset(s->outstanding, 1, s->n_buckets);
-    s->n_outstanding = s->n_buckets;
+    memset(s->outstanding, 1, n);
+    s->n_outstanding = n;
+}
+
+// Of one process's buckets, under the next number or under none.
+static struct mst_session emptied(const struct mst_session *s, uint64_t number)
+{
+    return (struct mst_session){
+        .number = number, .outstanding = s->outstanding, .n_buckets = s->n_buckets, .n_pushed = s->n_pushed};
 }
 
 static bool take_answer(struct mst_session *s, size_t bucket)
@@ -36,13 +45,13 @@ void mst_session_admitted(struct mst_session *s, uint64_t number)
 {
     if (number <= s->number && s->number != 0)
         return;
-    *s = (struct mst_session){.number = number, .outstanding = s->outstanding, .n_buckets = s->n_buckets};
-    expect_all(s);
+    *s = emptied(s, number);
+    expect(s, s->n_buckets);
 }
 
 void mst_session_fenced(struct mst_session *s)
 {
-    *s = (struct mst_session){.outstanding = s->outstanding, .n_buckets = s->n_buckets};
+    *s = emptied(s, 0);
 }
 
 bool mst_session_wants_lease(const struct mst_session *s, struct mst_session_request *out)
@@ -111,7 +120,7 @@ void mst_session_push_all(struct mst_session *s, struct mst_session_push *out)
     MST_ASSERT(s->n_outstanding == 0 && s->n_leases > 0);
     s->step++;
     s->push = (struct mst_session_push){s->number, s->step, s->leases[0].id, s->n_done + 1};
-    expect_all(s);
+    expect(s, s->n_pushed);
     *out = s->push;
 }
 

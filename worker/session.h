@@ -61,12 +61,13 @@ struct mst_session {
     struct mst_session_request asked;
     unsigned char *outstanding; // by bucket: the push (or first pull) is not answered yet
     size_t n_buckets;
+    size_t n_pushed; // the first ones; the others are frozen: pulled once, never pushed
     size_t n_outstanding;
     struct mst_session_push push; // of the step in flight
 };
 
-/** Not admitted, nothing held. */
-void mst_session_init(struct mst_session *s, size_t n_buckets);
+/** Not admitted, nothing held. n_pushed: 1 … n_buckets of the buckets, the first ones, are pushed. */
+void mst_session_init(struct mst_session *s, size_t n_buckets, size_t n_pushed);
 /** Releases it. */
 void mst_session_fini(struct mst_session *s);
 /** A number from the chief. A new one drops leases and pushes of the old, and all buckets count as outstanding until
@@ -92,7 +93,7 @@ void mst_session_pulled(struct mst_session *s, uint64_t number, size_t bucket);
 bool mst_session_next_batch(const struct mst_session *s, struct mst_session_batch *out);
 /** The batch that is `ahead` places after the next one, as far as leases reach; for fetching input. */
 bool mst_session_batch_ahead(const struct mst_session *s, size_t ahead, struct mst_session_batch *out);
-/** Begins the step of that batch: every bucket is outstanding; *out is the identity of all its pushes. */
+/** Begins the step of that batch: every bucket that is pushed is outstanding; *out is the identity of all its pushes. */
 void mst_session_push_all(struct mst_session *s, struct mst_session_push *out);
 /** A bucket answered the push of this step; others are ignored. True if it was the last: the batch is done. */
 bool mst_session_pushed(struct mst_session *s, uint64_t number, uint64_t step, size_t bucket);

@@ -37,7 +37,7 @@ mst_status mst_trainer_new(const struct mst_trainer_config *config, struct mst_t
     struct mst_trainer *trainer = mst_alloc(sizeof *trainer);
     trainer->config = *config;
     trainer->n_missing = n_missing;
-    mst_session_init(&trainer->session, config->layout->n_buckets);
+    mst_session_init(&trainer->session, config->layout->n_buckets, config->layout->n_pushed);
     mst_loop_set_work(config->loop, train_one, trainer);
     *out = trainer;
     return MST_OK;

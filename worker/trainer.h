@@ -38,7 +38,7 @@ struct mst_trainer_config {
     struct mst_prefetch *prefetch;
     struct mst_batches *batches;
     const struct mst_layout *layout;
-    float *const *grads; // one whole variable each
+    float *const *grads; // one whole variable each: a gradient, or what moves an average; of frozen ones NULL
     struct mst_trainer_events events;
 };
 

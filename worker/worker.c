@@ -272,8 +272,11 @@ static mst_status make_grads(struct mst_worker *worker, struct mst_error *err)
     size_t n = mst_model_n_variables(worker->config.model);
     worker->grads = mst_alloc_array(n, sizeof(float *));
     for (size_t v = 0; v < n; v++) {
-        size_t bytes = mst_model_variable(worker->config.model, v)->n_elements * sizeof(float);
+        const struct mst_variable *variable = mst_model_variable(worker->config.model, v);
+        size_t bytes = variable->n_elements * sizeof(float);
         void *memory;
+        if (variable->update == MST_UPDATE_FROZEN)
+            continue;
         if (mst_try_alloc(bytes, &memory) != MST_OK)
             return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for the %zu bytes of a gradient", bytes);
         worker->grads[v] = memory;

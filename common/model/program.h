@@ -46,13 +46,13 @@ struct mst_program_options {
     uint64_t seed;                // of the job: dropout
 };
 
-/** Called when the gradient of a variable is complete. */
+/** Called when the gradient of a variable, or the statistic of a moving average, is complete; for no frozen one. */
 typedef void mst_gradient_fn(void *context, size_t variable);
 
 /** One batch; borrowed for the call. */
 struct mst_program_step {
     const float *const *params;   // one whole variable each
-    float *const *grads;          // MST_PROGRAM_TRAIN; overwritten
+    float *const *grads;          // MST_PROGRAM_TRAIN; overwritten; of moving averages the statistic; of frozen NULL
     const void *features;         // (n_examples, input shape) of feature_dtype
     const int32_t *labels;        // (n_examples): class indexes, or the targets of one output
     const float *targets;         // (n_examples, outputs) for losses with dense targets; NULL: from labels

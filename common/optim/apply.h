@@ -22,7 +22,8 @@ enum {
     MST_APPLY_LION,
     MST_APPLY_ADAMAX,
     MST_APPLY_ADADELTA,
-    MST_APPLY_FTRL, // learning_rate_power -0.5
+    MST_APPLY_FTRL,    // learning_rate_power -0.5
+    MST_APPLY_AVERAGE, // a moving average in a weight's place, a statistic in a gradient's
     MST_N_APPLY
 };
 
@@ -38,9 +39,9 @@ struct mst_apply {
     float *slots[3];
     float rate;     // the learning rate; Adam: alpha, the rate with both bias corrections
     float momentum; // SGD, RMSprop
-    float keep_1;   // Lion: beta_1
+    float keep_1;   // Lion: beta_1; averages: momentum
     float keep_2;   // Lion, Adamax: beta_2; RMSprop, Adadelta: rho
-    float blend_1;  // Adam, Adamax, Lion: 1 - beta_1
+    float blend_1;  // Adam, Adamax, Lion: 1 - beta_1; averages: 1 - momentum
     float blend_2;  // Adam, Lion: 1 - beta_2; RMSprop, Adadelta: 1 - rho
     float rest_1;   // Adamax: 1 - beta_1^step
     float epsilon;

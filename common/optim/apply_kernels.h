@@ -186,6 +186,8 @@ static inline __attribute__((always_inline)) void update_lanes(unsigned kind, co
         update_adadelta(c, g, at);
     } else if (kind == MST_APPLY_FTRL) {
         update_ftrl(c, g, at);
+    } else if (kind == MST_APPLY_AVERAGE) {
+        at->w = at->w * c->keep_1 + g * c->blend_1;
     } else {
         update_adam(kind, c, g, at);
     }
@@ -202,6 +204,7 @@ static inline unsigned slots_of(unsigned kind)
 {
     switch (kind) {
     case MST_APPLY_SGD:
+    case MST_APPLY_AVERAGE:
         return 0;
     case MST_APPLY_MOMENTUM:
     case MST_APPLY_NESTEROV:
@@ -340,6 +343,7 @@ KERNEL(lion, MST_APPLY_LION)
 KERNEL(adamax, MST_APPLY_ADAMAX)
 KERNEL(adadelta, MST_APPLY_ADADELTA)
 KERNEL(ftrl, MST_APPLY_FTRL)
+KERNEL(average, MST_APPLY_AVERAGE)
 
 mst_apply_fn *const APPLY_TABLE[MST_N_APPLY][MST_N_APPLY_STORES] = {
     [MST_APPLY_SGD] = {sgd_cached, sgd_streamed},
@@ -356,4 +360,5 @@ mst_apply_fn *const APPLY_TABLE[MST_N_APPLY][MST_N_APPLY_STORES] = {
     [MST_APPLY_ADAMAX] = {adamax_cached, adamax_streamed},
     [MST_APPLY_ADADELTA] = {adadelta_cached, adadelta_streamed},
     [MST_APPLY_FTRL] = {ftrl_cached, ftrl_streamed},
+    [MST_APPLY_AVERAGE] = {average_cached, average_streamed},
 };

@@ -141,6 +141,12 @@ static void set_constants(const struct mst_optimizer *o, float step, struct mst_
     }
 }
 
+static mst_apply_fn *find_kernel(const struct mst_optimizer *optimizer, unsigned kind, const struct mst_apply *apply)
+{
+    bool streams = apply->w_out != apply->w_in && apply->n * sizeof(float) >= STREAM_MIN_BYTES;
+    return mst_apply_find(optimizer->isa, kind, streams ? MST_APPLY_STREAMED : MST_APPLY_CACHED);
+}
+
 // NOLINTNEXTLINE(readability-function-size): a kernel's arguments are its arrays
 bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
                          const float *w_in, float *w_out, float *const *slots)
@@ -154,8 +160,14 @@ bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iterati
     apply.decay_rate = apply.rate;
     apply.clip = optimizer->clipvalue != 0 ? (float)optimizer->clipvalue : INFINITY;
     set_constants(optimizer, (float)(iteration + 1), &apply);
-    bool streams = w_out != w_in && n * sizeof(float) >= STREAM_MIN_BYTES;
-    mst_apply_fn *kernel =
-        mst_apply_find(optimizer->isa, kind_of_apply(optimizer), streams ? MST_APPLY_STREAMED : MST_APPLY_CACHED);
-    return kernel(&apply);
+    return find_kernel(optimizer, kind_of_apply(optimizer), &apply)(&apply);
+}
+
+bool mst_optimizer_move_average(const struct mst_optimizer *optimizer, double momentum, size_t n,
+                                const float *statistic, const float *in, float *out)
+{
+    struct mst_apply apply = {.n = n, .grad = statistic, .w_in = in, .w_out = out};
+    apply.keep_1 = (float)momentum;
+    apply.blend_1 = (float)(1.0 - momentum);
+    return find_kernel(optimizer, MST_APPLY_AVERAGE, &apply)(&apply);
 }

@@ -58,6 +58,15 @@ float mst_optimizer_learning_rate(const struct mst_optimizer *optimizer, uint64_
 bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
                          const float *w_in, float *w_out, float *const *slots);
 
+/** Moves n averages towards a batch's statistic, out = in * momentum + statistic * (1 - momentum), as Keras's
+ *  BatchNormalization does; returns true if all are finite. What the optimizer does to weights (rate, decay, clipping)
+ *  has no part in it: it only knows the kernels. out may be in, or must not overlap it.
+ *  Shape:  statistic, in, out (n)
+ *  Cost:   memory bandwidth; no allocation
+ *  Source: keras/src/layers/normalization/batch_normalization.py, call */
+bool mst_optimizer_move_average(const struct mst_optimizer *optimizer, double momentum, size_t n,
+                                const float *statistic, const float *in, float *out);
+
 /** New JSON object {"class_name", "config"} with every option that we read, for printing the configuration.
  *  Owner: the caller's (json_decref) */
 json_t *mst_optimizer_to_json(const struct mst_optimizer *optimizer);

@@ -79,6 +79,8 @@ static enum mst_push_verdict admit(struct world *w, struct sim_bucket *bucket, c
 static void ps_push(struct world *w, const struct message *m)
 {
     struct sim_bucket *bucket = &w->buckets[m->bucket];
+    if (m->bucket >= w->n_pushed)
+        world_fail(w, "worker %u pushed to bucket %zu, which is frozen", m->worker, m->bucket);
     struct message reply = {.kind = M_PUSHED, .to = world_worker_node(w, m->worker), .worker = m->worker};
     reply.incarnation = m->incarnation;
     reply.bucket = m->bucket;
@@ -102,7 +104,7 @@ static void ps_fence(struct world *w, const struct message *m)
 {
     struct message reply = {.kind = M_FENCE_ANSWER, .worker = m->worker, .number = m->number, .ps = m->to - 1};
     for (size_t b = 0; b < w->n_buckets; b++) {
-        if (w->buckets[b].ps != reply.ps)
+        if (w->buckets[b].ps != reply.ps || (b >= w->n_pushed && w->plant != PLANT_FROZEN_MARKS))
             continue;
         struct mst_client_row row = {0};
         if (w->plant != PLANT_NO_REFUSAL) {
@@ -150,7 +152,7 @@ void worker_start(struct world *w, size_t index)
     mst_session_fini(&worker->session);
     *worker = (struct sim_worker){.is_alive = true};
     worker->incarnation = 1 + world_draw(w, UINT64_MAX - 1);
-    mst_session_init(&worker->session, w->n_buckets);
+    mst_session_init(&worker->session, w->n_buckets, w->n_pushed);
     struct message tick = {.kind = M_TICK, .to = world_worker_node(w, index), .incarnation = worker->incarnation};
     world_schedule(w, &tick, world_draw(w, 50));
 }

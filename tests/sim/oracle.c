@@ -39,10 +39,10 @@ void oracle_check_end(struct world *w)
     uint64_t n_whole = 0;
     for (uint64_t at = 0; at < w->n_batches * w->n_epochs; at++) {
         size_t n_buckets = 0;
-        for (size_t b = 0; b < w->n_buckets; b++)
+        for (size_t b = 0; b < w->n_pushed; b++)
             n_buckets += w->buckets[b].applied[at];
-        n_whole += n_buckets == w->n_buckets;
-        n_torn += n_buckets > 0 && n_buckets < w->n_buckets;
+        n_whole += n_buckets == w->n_pushed;
+        n_torn += n_buckets > 0 && n_buckets < w->n_pushed;
         if (n_buckets > 0 && at >= leases->n_total)
             world_fail(w, "batch %llu lies beyond the job's steps and was applied", (unsigned long long)at);
     }

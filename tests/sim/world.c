@@ -16,6 +16,7 @@ static const char *const plant_names[N_PLANTS] = {
     [PLANT_FORGET_MARKS] = "forget-marks",
     [PLANT_NEVER_FENCED] = "never-fenced",
     [PLANT_FROZEN_QUESTION] = "frozen-question",
+    [PLANT_FROZEN_MARKS] = "frozen-marks",
 };
 
 const char *plant_name(enum plant plant)
@@ -161,6 +162,7 @@ struct world *world_new(uint64_t seed, enum plant plant)
     w->n_ps = 1 + (size_t)world_draw(w, MAX_PS);
     w->n_workers = 1 + (size_t)world_draw(w, MAX_WORKERS);
     w->n_buckets = w->n_ps + (size_t)world_draw(w, MAX_BUCKETS - w->n_ps + 1);
+    w->n_pushed = world_draw(w, 2) ? w->n_buckets : 1 + (size_t)world_draw(w, w->n_buckets);
     w->n_batches = 1 + world_draw(w, 8);
     w->n_epochs = 1 + world_draw(w, 3);
     w->drop_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 25);
@@ -181,7 +183,7 @@ struct world *world_new(uint64_t seed, enum plant plant)
         w->buckets[b].applied = mst_alloc(w->n_batches * w->n_epochs);
     }
     for (size_t i = 0; i < w->n_workers; i++) {
-        mst_session_init(&w->workers[i].session, w->n_buckets);
+        mst_session_init(&w->workers[i].session, w->n_buckets, w->n_pushed);
         worker_start(w, i);
     }
     struct message tick = {.kind = M_TICK};

@@ -23,6 +23,7 @@ enum plant {
     PLANT_FORGET_MARKS,    // a fence answers without the worker's progress
     PLANT_NEVER_FENCED,    // silent workers are never declared dead
     PLANT_FROZEN_QUESTION, // a lease question is repeated word for word, though leases were done since
+    PLANT_FROZEN_MARKS,    // a fence answers for buckets that are never pushed, too
     N_PLANTS,
 };
 

@@ -86,6 +86,7 @@ struct world {
     size_t n_ps;
     size_t n_workers;
     size_t n_buckets;
+    size_t n_pushed; // the first ones; the others are frozen
     uint64_t n_batches;
     uint64_t n_epochs;
     uint64_t n_acknowledged; // batches whose every push was acknowledged to a live worker

@@ -165,6 +165,8 @@ static float reference_element(unsigned kind, const struct mst_apply *a, size_t 
         s1[i] = s1[i] + (g + a->shrinkage_twice * w - (sqrtf(sum) - sqrtf(s0[i])) / a->rate * w);
         s0[i] = sum;
         return (clipped(s1[i], a->l1) - s1[i]) / (sqrtf(sum) / a->rate + a->l2_twice);
+    case MST_APPLY_AVERAGE:
+        return w * a->keep_1 + g * a->blend_1;
     case MST_APPLY_ADAM:
     case MST_APPLY_AMSGRAD:
         s0[i] = s0[i] + (g - s0[i]) * a->blend_1;

@@ -35,7 +35,8 @@ static int set_up(void **state)
     if (status != MST_OK)
         return -1;
     // Two variables: 3 rows of 10 and 10 rows of 1.
-    const struct mst_piece pieces[] = {{0, 0, 0, 3, 10, true}, {1, 0, 0, 10, 1, true}};
+    const struct mst_piece pieces[] = {{.variable = 0, .n_rows = 3, .row_floats = 10, .is_whole = true},
+                                       {.variable = 1, .n_rows = 10, .row_floats = 1, .is_whole = true}};
     status = mst_bucket_new(7, pieces, 2, optimizer, &bucket, &err);
     if (status != MST_OK)
         return -1;
@@ -213,6 +214,93 @@ static void test_what_is_not_finite_is_flagged(void **state)
     mst_version_unref(result.version);
 }
 
+// Ten weights, then two averages with momenta of their own.
+static struct mst_bucket *mixed_bucket(void)
+{
+    const struct mst_piece pieces[] = {
+        {.variable = 0, .n_rows = 10, .row_floats = 1},
+        {.variable = 2, .n_rows = 5, .row_floats = 1, .update = MST_UPDATE_MOVING_AVERAGE, .momentum = 0.75},
+        {.variable = 1, .n_rows = 3, .row_floats = 1, .update = MST_UPDATE_MOVING_AVERAGE, .momentum = 1.0},
+    };
+    struct mst_bucket *mixed;
+    assert_int_equal(mst_bucket_new(8, pieces, 3, optimizer, &mixed, NULL), MST_OK);
+    for (size_t i = 0; i < 18; i++)
+        mixed->current->floats[i] = 1.0f;
+    return mixed;
+}
+
+static void test_averages_move_while_weights_are_updated(void **state)
+{
+    (void)state;
+    const float statistics[18] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 9, 9, 9};
+    const float *pieces[] = {statistics, statistics + 10, statistics + 15};
+    for (int as_pieces = 0; as_pieces < 2; as_pieces++) {
+        struct mst_bucket *mixed = mixed_bucket();
+        assert_int_equal(mixed->n_trained, 10);
+        assert_false(mixed->is_frozen);
+        struct mst_gradients gradients = {.staged = as_pieces ? NULL : statistics, .pieces = as_pieces ? pieces : NULL};
+        struct mst_bucket_push push = {0, 1, 1, 1, 1};
+        struct mst_push_result result;
+        struct mst_version *held = as_pieces ? mst_bucket_pull(mixed, MST_NO_WORKER, 0) : NULL; // out of place
+        mst_bucket_push(mixed, &push, &gradients, &result);
+        assert_true(result.is_finite);
+        for (size_t i = 0; i < 18; i++)
+            assert_true(result.version->floats[i] == (i < 10 ? 0.0f : i < 15 ? 1.5f : 1.0f));
+        mst_version_unref(result.version);
+        if (held)
+            mst_version_unref(held);
+        mst_bucket_free(mixed);
+    }
+}
+
+static void test_an_average_that_is_not_finite_is_flagged(void **state)
+{
+    (void)state;
+    const float bad[] = {NAN, INFINITY};
+    for (size_t b = 0; b < 2; b++) {
+        struct mst_bucket *mixed = mixed_bucket();
+        float statistics[18] = {0};
+        statistics[12] = bad[b];
+        struct mst_gradients gradients = {.staged = statistics};
+        struct mst_bucket_push push = {0, 1, 1, 1, 1};
+        struct mst_push_result result;
+        mst_bucket_push(mixed, &push, &gradients, &result);
+        assert_false(result.is_finite);
+        mst_version_unref(result.version);
+        mst_bucket_free(mixed);
+    }
+}
+
+static void test_only_what_the_optimizer_updates_has_slots(void **state)
+{
+    (void)state;
+    struct mst_optimizer *adam;
+    json_t *json = json_string("adam");
+    assert_int_equal(mst_optimizer_parse(json, "optimizer", &adam, NULL), MST_OK);
+    json_decref(json);
+    const struct mst_piece pieces[] = {
+        {.variable = 0, .n_rows = 10, .row_floats = 1},
+        {.variable = 1, .n_rows = 3, .row_floats = 1, .update = MST_UPDATE_MOVING_AVERAGE},
+        {.variable = 2, .n_rows = 7, .row_floats = 1, .update = MST_UPDATE_FROZEN},
+    };
+    const size_t want_bytes[] = {10 * 2 * sizeof(float), 0, 0};
+    for (size_t i = 0; i < 3; i++) {
+        struct mst_bucket *one;
+        assert_int_equal(mst_bucket_new(1, &pieces[i], 1, adam, &one, NULL), MST_OK);
+        assert_int_equal(mst_bucket_slot_bytes(one), want_bytes[i]);
+        assert_true(one->is_frozen == (i == 2));
+        mst_bucket_free(one);
+    }
+    const size_t wrong[][2] = {{1, 0}, {0, 2}, {2, 0}};
+    for (size_t i = 0; i < 3; i++) {
+        const struct mst_piece two[] = {pieces[wrong[i][0]], pieces[wrong[i][1]]};
+        struct mst_bucket *none;
+        assert_int_equal(mst_bucket_new(1, two, 2, adam, &none, NULL), MST_INVALID_ARGUMENT);
+        assert_null(none);
+    }
+    mst_optimizer_free(adam);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +312,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_staleness_counts_the_updates_of_others, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pieces_are_applied_like_one_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_not_finite_is_flagged, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_averages_move_while_weights_are_updated, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_average_that_is_not_finite_is_flagged, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_only_what_the_optimizer_updates_has_slots, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,6 +162,61 @@ static void test_a_checkpoint_comes_back_under_another_cut(void **state)
     free(prefix);
 }
 
+static void set_updates(enum mst_variable_update kernel, enum mst_variable_update bias)
+{
+    ((struct mst_variable *)mst_model_variable(model, 0))->update = kernel;
+    ((struct mst_variable *)mst_model_variable(model, 1))->update = bias;
+    ((struct mst_variable *)mst_model_variable(model, 1))->momentum = 0.5;
+}
+
+static bool has_value(const struct mst_store_copy *copy, const char *name)
+{
+    for (size_t i = 0; i < copy->n_values; i++)
+        if (strcmp(copy->values[i].tensor.name, name) == 0)
+            return true;
+    return false;
+}
+
+// An average is saved and restored with the weights, and only weights have slots.
+static void test_an_average_comes_back_from_a_checkpoint(void **state)
+{
+    (void)state;
+    set_updates(MST_UPDATE_OPTIMIZER, MST_UPDATE_MOVING_AVERAGE);
+    struct mst_msg_map map = map_of(whole, 2);
+    struct mst_bucket *all = build_one(&map, 0);
+    train(all, 3);
+    struct mst_store_copy copy;
+    assert_int_equal(mst_store_copy(&all, 1, model, &copy, NULL), MST_OK);
+    assert_int_equal(copy.n_values, 4);
+    assert_true(has_value(&copy, "dense/bias") && has_value(&copy, "dense/kernel/velocity"));
+    mst_store_copy_fini(&copy);
+    char *prefix = save(all);
+    map.restore_prefix = prefix;
+    map.iterations = 3;
+    struct mst_bucket *again = build_one(&map, 0);
+    assert_memory_equal(again->current->floats, all->current->floats, mst_bucket_bytes(all));
+    assert_memory_equal(again->slots[1], all->slots[1], again->n_trained * sizeof(float));
+    mst_bucket_free(again);
+    mst_bucket_free(all);
+    free(prefix);
+}
+
+// A server that holds frozen variables only: saved without slots, and it says nothing of updates.
+static void test_a_frozen_bucket_is_saved_and_counts_no_updates(void **state)
+{
+    (void)state;
+    set_updates(MST_UPDATE_FROZEN, MST_UPDATE_FROZEN);
+    struct mst_msg_map map = map_of(whole, 2);
+    struct mst_bucket *all = build_one(&map, 0);
+    struct mst_store_copy copy;
+    assert_true(all->is_frozen);
+    assert_int_equal(mst_store_copy(&all, 1, model, &copy, NULL), MST_OK);
+    assert_int_equal(copy.n_values, 2);
+    assert_true(copy.n_updates == UINT64_MAX);
+    mst_store_copy_fini(&copy);
+    mst_bucket_free(all);
+}
+
 static void expect_refusal(const struct mst_msg_shard *shards, size_t n, const char *words)
 {
     struct mst_msg_map map = map_of(shards, n);
@@ -187,6 +243,8 @@ static void test_a_map_that_does_not_fit_is_refused(void **state)
     expect_refusal(overflow, 1, "dense/kernel");
     expect_refusal(no_row, 1, "dense/kernel");
     expect_refusal(order, 2, "bucket 2");
+    set_updates(MST_UPDATE_OPTIMIZER, MST_UPDATE_FROZEN);
+    expect_refusal(whole, 2, "variables 0 and 1");
 }
 
 int main(void)
@@ -194,6 +252,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_initial_values_are_the_same_under_any_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_checkpoint_comes_back_under_another_cut, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_average_comes_back_from_a_checkpoint, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_frozen_bucket_is_saved_and_counts_no_updates, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_map_that_does_not_fit_is_refused, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

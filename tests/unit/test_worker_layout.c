@@ -87,11 +87,42 @@ static void test_a_map_of_another_model_is_refused(void **state)
     expect_refusal(NULL, 0, "0 of 54");
 }
 
+static void set_update(size_t variable, enum mst_variable_update update)
+{
+    ((struct mst_variable *)mst_model_variable(model, variable))->update = update;
+}
+
+static void test_frozen_buckets_stand_last(void **state)
+{
+    (void)state;
+    const struct mst_msg_shard kernel_first[] = {{.variable = 0, .n_rows = 8, .bucket = 0},
+                                                 {.variable = 1, .n_rows = 6, .bucket = 1}};
+    const struct mst_msg_shard together[] = {{.variable = 0, .n_rows = 8}, {.variable = 1, .n_rows = 6}};
+    struct mst_msg_map map = {.n_shards = 2, .shards = kernel_first};
+    struct mst_layout *layout;
+    set_update(1, MST_UPDATE_FROZEN);
+    assert_int_equal(mst_layout_new(model, &map, &layout, NULL), MST_OK);
+    assert_int_equal(layout->n_buckets, 2);
+    assert_int_equal(layout->n_pushed, 1);
+    mst_layout_free(layout);
+    expect_refusal(together, 2, "dense/bias, which is frozen, in bucket 0");
+    set_update(0, MST_UPDATE_FROZEN);
+    expect_refusal(kernel_first, 2, "nothing to train");
+    set_update(1, MST_UPDATE_MOVING_AVERAGE);
+    expect_refusal(kernel_first, 2, "dense/bias, which is not frozen, in bucket 1");
+    set_update(0, MST_UPDATE_OPTIMIZER);
+    map.shards = together;
+    assert_int_equal(mst_layout_new(model, &map, &layout, NULL), MST_OK);
+    assert_int_equal(layout->n_pushed, 1);
+    mst_layout_free(layout);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_runs_of_a_bucket_are_floats_of_whole_variables, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_map_of_another_model_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_frozen_buckets_stand_last, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

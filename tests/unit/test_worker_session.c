@@ -15,7 +15,7 @@ static struct mst_session session;
 static int setup(void **state)
 {
     (void)state;
-    mst_session_init(&session, N_BUCKETS);
+    mst_session_init(&session, N_BUCKETS, N_BUCKETS);
     return 0;
 }
 
@@ -153,6 +153,34 @@ static void test_a_question_is_asked_once_until_there_is_news(void **state)
     assert_true(mst_session_wants_lease(&session, &request));
 }
 
+// Bucket 1 is frozen: the first pull waits for it, no step does.
+static void test_a_frozen_bucket_is_pulled_and_never_waited_for_again(void **state)
+{
+    (void)state;
+    struct mst_session_push push;
+    struct mst_session_batch batch;
+    struct mst_session frozen;
+    const struct mst_session_lease lease = {.id = 1, .seq = 1, .epoch = 1, .n_batches = 4};
+    mst_session_init(&frozen, 2, 1);
+    for (uint64_t number = 1; number <= 2; number++) {
+        mst_session_admitted(&frozen, number);
+        mst_session_lease(&frozen, number, &lease);
+        mst_session_pulled(&frozen, number, 0);
+        assert_false(mst_session_next_batch(&frozen, &batch));
+        mst_session_pulled(&frozen, number, 1);
+        for (uint64_t step = 1; step <= 2; step++) {
+            assert_true(mst_session_next_batch(&frozen, &batch));
+            mst_session_push_all(&frozen, &push);
+            assert_int_equal(frozen.n_outstanding, 1);
+            assert_false(mst_session_pushed(&frozen, number, step, 1));
+            assert_true(mst_session_pushed(&frozen, number, step, 0));
+        }
+        mst_session_push_all(&frozen, &push);
+        mst_session_fenced(&frozen); // its next incarnation pulls all again
+    }
+    mst_session_fini(&frozen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +188,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_leases_are_trained_in_order_and_asked_for_ahead, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_repeated_lease_is_taken_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_push_names_its_place_and_waits_for_all_buckets, setup, teardown),
+        cmocka_unit_test(test_a_frozen_bucket_is_pulled_and_never_waited_for_again),
         cmocka_unit_test_setup_teardown(test_a_fenced_worker_forgets_everything, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_question_is_asked_once_until_there_is_news, setup, teardown),
     };
