@@ -23,7 +23,7 @@ struct mst_board {
     bool has_failed;                         // the log says so; on the work loop
 };
 
-enum { SCALARS_MAX = MST_METRICS_MAX + 2 }; // with loss and learning rate
+enum { SCALARS_MAX = MST_MEASURES_MAX + 1 }; // with the learning rate
 
 struct board_entry {
     struct mst_board *board;
@@ -102,10 +102,10 @@ static void add(struct board_entry *entry, char *tag, double value)
 static void add_scores(struct board_entry *entry, const char *prefix, const char *suffix,
                        const struct mst_scores *scores)
 {
-    const struct mst_board_config *config = &entry->board->config;
-    for (size_t i = 0; i < config->n_metrics; i++)
-        add(entry, mst_text("%s%s%s", prefix, config->metric_names[i], suffix), scores->metrics[i]);
-    add(entry, mst_text("%sloss%s", prefix, suffix), scores->loss);
+    for (size_t i = 1; i <= scores->n; i++) {
+        size_t measure = i % scores->n;
+        add(entry, mst_text("%s%s%s", prefix, scores->names[measure], suffix), scores->values[measure]);
+    }
 }
 
 static void post(struct board_entry *entry)

@@ -27,8 +27,6 @@ struct mst_board;
 /** Borrowed until free. */
 struct mst_board_config {
     const char *output_dir;
-    const char *const *metric_names;
-    size_t n_metrics;
     struct mst_loop *work; // writes the files; freed before the board, which makes what is left be written
 };
 

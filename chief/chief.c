@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "base/metrics.h"
 #include "data/dataset.h"
 
 #include <stdio.h>
@@ -42,10 +41,10 @@ static void report_progress(struct mst_chief *chief)
     double step_rate = seconds > 0 ? (double)(leases->n_done - chief->n_steps_resumed) / seconds : 0;
     uint64_t epoch = leases->n_done / leases->n_batches;
     const struct mst_training_sums *sums = &chief->last_epoch.sums;
-    if (chief->coordinator.n_epoch_records > 0 && chief->coordinator.epochs[0].sums.loss_weight > 0)
+    if (chief->coordinator.n_epoch_records > 0 && chief->coordinator.epochs[0].sums.examples > 0)
         sums = &chief->coordinator.epochs[0].sums;
-    struct mst_scores scores = mst_scores_of(sums);
-    json_t *metrics = mst_scores_json(&scores, chief->metric_names, chief->config.compile->n_metrics);
+    struct mst_scores scores = mst_scores_of(chief->config.compile, sums);
+    json_t *metrics = mst_scores_json(&scores);
     json_t *loss = json_incref(json_object_get(metrics, "loss"));
     if (json_is_object(metrics))
         json_object_del(metrics, "loss");
@@ -64,17 +63,18 @@ static void report_epochs(struct mst_chief *chief)
 {
     struct mst_epoch_record record;
     while (mst_coordinator_take_epoch(&chief->coordinator, &record)) {
+        mst_training_sums_fini(&chief->last_epoch.sums);
         chief->last_epoch = record;
-        struct mst_scores scores = mst_scores_of(&record.sums);
+        struct mst_scores scores = mst_scores_of(chief->config.compile, &record.sums);
         json_t *fields = json_pack("{s:I, s:I}", "epoch", (json_int_t)record.epoch + 1, "epochs",
                                    (json_int_t)chief->coordinator.leases.n_epochs);
-        json_object_set_new(fields, "train",
-                            mst_scores_json(&scores, chief->metric_names, chief->config.compile->n_metrics));
+        json_object_set_new(fields, "train", mst_scores_json(&scores));
         mst_progress_write(chief->config.progress_fd, "epoch", fields);
         uint64_t n_steps = (record.epoch + 1) * chief->coordinator.leases.n_batches;
         mst_board_epoch(chief->board, record.epoch, &scores,
                         mst_optimizer_learning_rate(chief->config.optimizer, n_steps));
-        MST_LOG(INFO, "chief", "epoch done", "epoch=%llu loss=%.6g", (unsigned long long)record.epoch + 1, scores.loss);
+        MST_LOG(INFO, "chief", "epoch done", "epoch=%llu loss=%.6g", (unsigned long long)record.epoch + 1,
+                scores.values[0]);
     }
 }
 
@@ -291,7 +291,8 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
                                             .n_epochs = n_epochs,
                                             .max_steps = job->steps,
                                             .lease_ms = job->lease_ms,
-                                            .grace_ms = job->heartbeat_ms < GRACE_MS ? job->heartbeat_ms : GRACE_MS};
+                                            .grace_ms = job->heartbeat_ms < GRACE_MS ? job->heartbeat_ms : GRACE_MS,
+                                            .n_sums = mst_compile_n_sums(chief->config.compile)};
     mst_coordinator_init(&chief->coordinator, &config);
     return MST_OK;
 }
@@ -306,10 +307,7 @@ static mst_status set_up(struct mst_chief *chief, struct mst_error *err)
                                    : mst_server_listen(chief->server, config->port, err));
     MST_TRY(mst_loop_new("chief-work", &chief->work, err));
     MST_TRY(mst_loop_thread_start(chief->work, err));
-    struct mst_board_config board = {.output_dir = config->job->output_dir,
-                                     .metric_names = chief->metric_names,
-                                     .n_metrics = config->compile->n_metrics,
-                                     .work = chief->work};
+    struct mst_board_config board = {.output_dir = config->job->output_dir, .work = chief->work};
     chief->board = mst_board_new(&board);
     return mst_chief_links_new(chief, err);
 }
@@ -319,8 +317,6 @@ mst_status mst_chief_new(const struct mst_chief_config *config, struct mst_chief
     *out = NULL;
     struct mst_chief *chief = mst_alloc(sizeof *chief);
     chief->config = *config;
-    for (size_t i = 0; i < config->compile->n_metrics; i++)
-        chief->metric_names[i] = config->compile->metrics[i].name;
     mst_timer_init(&chief->tick, config->control, on_tick, chief);
     mst_timer_init(&chief->progress, config->control, on_progress, chief);
     mst_timer_init(&chief->reminder, config->control, on_reminder, chief);
@@ -360,6 +356,7 @@ void mst_chief_free(struct mst_chief *chief)
     mst_timer_fini(&chief->reminder);
     mst_timer_fini(&chief->telling);
     mst_coordinator_fini(&chief->coordinator);
+    mst_training_sums_fini(&chief->last_epoch.sums);
     mst_plan_free(chief->plan);
     free(chief->shards);
     free(chief->nonce_path);

@@ -101,7 +101,6 @@ struct mst_chief {
     bool are_servers_told; // or are being told how it ended
     mst_status end_status;
     char *end_text;
-    const char *metric_names[MST_METRICS_MAX];
 };
 
 // chief.c

@@ -38,6 +38,7 @@ static void free_closing(void *arg)
 {
     struct closing *closing = arg;
     mst_loop_hook_remove(&closing->hook);
+    mst_training_sums_fini(&closing->eval);
     free(closing->model_dir);
     free(closing);
 }
@@ -94,9 +95,7 @@ static json_t *make_result(struct closing *closing)
         .examples = n_examples_done(chief),
         .seconds = seconds_of(chief->first_lease_ns, chief->trained_ns),
         .first_step_seconds = seconds_of(chief->config.started_ns, chief->first_step_ns),
-        .metric_names = chief->metric_names,
-        .n_metrics = chief->config.compile->n_metrics,
-        .train = mst_scores_of(&chief->last_epoch.sums),
+        .train = mst_scores_of(chief->config.compile, &chief->last_epoch.sums),
         .eval_warning = closing->has_eval ? NULL : "data.eval is not given: nothing was evaluated",
         .roles = roles,
         .n_roles = n_roles,
@@ -107,7 +106,7 @@ static json_t *make_result(struct closing *closing)
         .staleness_mean = total->steps ? (double)total->staleness_sum / (double)total->steps : 0,
         .staleness_max = total->staleness_max};
     if (closing->has_eval)
-        result.eval = mst_scores_of(&closing->eval);
+        result.eval = mst_scores_of(chief->config.compile, &closing->eval);
     json_t *json = mst_result_json(&result);
     free(roles);
     return json;
@@ -129,7 +128,7 @@ static void show_evaluation(const struct closing *closing)
 {
     struct mst_chief *chief = closing->chief;
     uint64_t n_steps = mst_chief_steps_done(chief);
-    struct mst_scores scores = mst_scores_of(&closing->eval);
+    struct mst_scores scores = mst_scores_of(chief->config.compile, &closing->eval);
     if (closing->has_eval && n_steps > 0)
         mst_board_evaluation(chief->board, (n_steps - 1) / chief->coordinator.leases.n_batches, n_steps, &scores);
 }

@@ -24,12 +24,19 @@ void mst_coordinator_init(struct mst_coordinator *c, const struct mst_coordinato
     *c = (struct mst_coordinator){0};
     mst_membership_init(&c->membership, config->n_ps, config->lease_ms, config->grace_ms);
     mst_leases_init(&c->leases, config->n_batches, config->n_epochs, config->max_steps);
+    c->n_sums = config->n_sums;
+    mst_training_sums_init(&c->total, config->n_sums);
 }
 
 void mst_coordinator_fini(struct mst_coordinator *c)
 {
     mst_membership_fini(&c->membership);
     mst_leases_fini(&c->leases);
+    for (size_t i = 0; i < c->n_epoch_records; i++)
+        mst_training_sums_fini(&c->epochs[i].sums);
+    for (size_t i = 0; i < c->n_paces; i++)
+        mst_training_sums_fini(&c->paces[i].counted);
+    mst_training_sums_fini(&c->total);
     free(c->epochs);
     free(c->paces);
     *c = (struct mst_coordinator){0};
@@ -42,6 +49,7 @@ static struct mst_training_sums *sums_of_epoch(struct mst_coordinator *c, uint64
     while (at >= c->n_epoch_records) {
         c->epochs = mst_realloc_array(c->epochs, c->n_epoch_records + 1, sizeof *c->epochs);
         c->epochs[c->n_epoch_records] = (struct mst_epoch_record){.epoch = c->first_epoch + c->n_epoch_records};
+        mst_training_sums_init(&c->epochs[c->n_epoch_records].sums, c->n_sums);
         c->n_epoch_records++;
     }
     return &c->epochs[at].sums;
@@ -53,11 +61,16 @@ static struct mst_worker_pace *pace_of(struct mst_coordinator *c, uint32_t worke
         size_t n = (size_t)worker + 1;
         c->paces = mst_realloc_array(c->paces, n, sizeof *c->paces);
         memset(c->paces + c->n_paces, 0, (n - c->n_paces) * sizeof *c->paces);
-        c->n_paces = n;
+        for (; c->n_paces < n; c->n_paces++)
+            mst_training_sums_init(&c->paces[c->n_paces].counted, c->n_sums);
     }
-    if (c->paces[worker].number != number)
-        c->paces[worker] = (struct mst_worker_pace){.number = number, .n_steps = c->paces[worker].n_steps};
-    return &c->paces[worker];
+    struct mst_worker_pace *pace = &c->paces[worker];
+    if (pace->number != number) {
+        pace->number = number;
+        pace->last_batches = pace->last_ms = 0;
+        mst_training_sums_clear(&pace->counted);
+    }
+    return pace;
 }
 
 // Doubles while leases take less than the target, so that the first steps of a job do not wait for an estimate.
@@ -92,12 +105,10 @@ static void take_completed(struct mst_coordinator *c, const struct mst_lease_ask
     if (!any)
         return; // a repeated or late question: what it reports is counted, or will be by a newer one
     struct mst_worker_pace *pace = pace_of(c, ask->worker, ask->number);
-    struct mst_training_sums news = ask->sums;
-    mst_training_sums_subtract(&news, &pace->counted);
-    pace->counted = ask->sums;
-    pace->n_steps += news.steps;
-    mst_training_sums_add(&c->total, &news);
-    mst_training_sums_add(sums_of_epoch(c, epoch), &news);
+    pace->n_steps += ask->sums.steps - pace->counted.steps;
+    mst_training_sums_add_growth(&c->total, &ask->sums, &pace->counted);
+    mst_training_sums_add_growth(sums_of_epoch(c, epoch), &ask->sums, &pace->counted);
+    mst_training_sums_copy(&pace->counted, &ask->sums);
 }
 
 void mst_coordinator_skip(struct mst_coordinator *c, uint64_t n_steps)

@@ -22,6 +22,7 @@ struct mst_coordinator_config {
     uint64_t max_steps; // 0: no limit
     uint64_t lease_ms;  // silence that counts as death
     uint64_t grace_ms;  // … once the connection closed
+    size_t n_sums;      // values of the sums that workers report
 };
 
 struct mst_lease_ask {
@@ -29,7 +30,7 @@ struct mst_lease_ask {
     uint64_t number;
     uint64_t seq;                  // the lease wanted
     uint64_t done_seq;             // leases done
-    struct mst_training_sums sums; // over all leases done under this number
+    struct mst_training_sums sums; // over all leases done under this number, n_sums values; borrowed
 };
 
 enum mst_answer_kind {
@@ -55,6 +56,7 @@ struct mst_worker_pace;
 struct mst_coordinator {
     struct mst_membership membership;
     struct mst_leases leases;
+    size_t n_sums;
     struct mst_training_sums total;
     struct mst_epoch_record *epochs; // of the epochs from first_epoch on
     uint64_t first_epoch;
@@ -87,5 +89,6 @@ bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_
                                     struct mst_leases_revoked *revoked);
 /** True when every batch is trained. */
 bool mst_coordinator_finished(const struct mst_coordinator *c);
-/** Takes the oldest record of an epoch whose batches are all done into *out; false if there is none. */
+/** Takes the oldest record of an epoch whose batches are all done into *out; false if there is none.
+ *  Owner: the sums are the caller's, for mst_training_sums_fini */
 bool mst_coordinator_take_epoch(struct mst_coordinator *c, struct mst_epoch_record *out);

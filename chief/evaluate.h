@@ -44,6 +44,7 @@ struct mst_evaluation {
 };
 
 /** Loss and metrics over the whole data set, as sums in *out.
+ *  Owner:  the sums are the caller's, for mst_training_sums_fini, also after an error
  *  Errors: those of mst_dataset_open and mst_dataset_load; INVALID_ARGUMENT shapes that do not fit; OUT_OF_RANGE a
  *          label */
 MST_MUST_USE mst_status mst_evaluate(const struct mst_evaluation *evaluation, const struct mst_weights *weights,

@@ -8,14 +8,16 @@
 #include <string.h>
 #include <unistd.h>
 
-struct mst_scores mst_scores_of(const struct mst_training_sums *sums)
+struct mst_scores mst_scores_of(const struct mst_compile *compile, const struct mst_training_sums *sums)
 {
-    struct mst_scores scores = {.is_known = sums->loss_weight > 0};
+    struct mst_scores scores = {.is_known = sums->examples > 0};
     if (!scores.is_known)
         return scores;
-    scores.loss = sums->loss_sum / sums->loss_weight;
-    for (size_t i = 0; i < MST_METRICS_MAX; i++)
-        scores.metrics[i] = sums->metric_weights[i] > 0 ? sums->metric_sums[i] / sums->metric_weights[i] : 0;
+    scores.n = mst_compile_n_measures(compile);
+    for (size_t i = 0; i < scores.n; i++) {
+        scores.names[i] = mst_measure_name(compile, i);
+        scores.values[i] = mst_measure_value(compile, i, sums->values);
+    }
     return scores;
 }
 
@@ -25,14 +27,13 @@ static json_t *real_or_null(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-json_t *mst_scores_json(const struct mst_scores *scores, const char *const *metric_names, size_t n_metrics)
+json_t *mst_scores_json(const struct mst_scores *scores)
 {
     if (!scores->is_known)
         return json_null();
     json_t *object = json_object();
-    json_object_set_new(object, "loss", real_or_null(scores->loss));
-    for (size_t i = 0; i < n_metrics; i++)
-        json_object_set_new(object, metric_names[i], real_or_null(scores->metrics[i]));
+    for (size_t i = 0; i < scores->n; i++)
+        json_object_set_new(object, scores->names[i], real_or_null(scores->values[i]));
     return object;
 }
 
@@ -60,8 +61,8 @@ json_t *mst_result_json(const struct mst_result *result)
                   (json_int_t)result->examples, "seconds", result->seconds, "examples_per_second",
                   result->seconds > 0 ? (double)result->examples / result->seconds : 0, "first_step_seconds",
                   result->first_step_seconds);
-    json_object_set_new(object, "train", mst_scores_json(&result->train, result->metric_names, result->n_metrics));
-    json_object_set_new(object, "eval", mst_scores_json(&result->eval, result->metric_names, result->n_metrics));
+    json_object_set_new(object, "train", mst_scores_json(&result->train));
+    json_object_set_new(object, "eval", mst_scores_json(&result->eval));
     if (result->eval_warning)
         json_object_set_new(object, "warning", json_string(result->eval_warning));
     json_object_set_new(object, "roles", roles_json(result));

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "chief/coordinator.h"
+#include "model/compile.h"
 #include "muster/status.h"
 
 #include <jansson.h>
@@ -23,11 +24,12 @@ struct mst_role_figures {
     uint64_t n_updates; // ps: applied; worker: steps trained
 };
 
-/** A loss and metrics over some examples. */
+/** Loss and metrics over some examples, as Keras reports them; the loss comes first. */
 struct mst_scores {
     bool is_known;
-    double loss;
-    double metrics[MST_METRICS_MAX];
+    size_t n;
+    const char *names[MST_MEASURES_MAX]; // borrowed from the job's compile
+    double values[MST_MEASURES_MAX];
 };
 
 /** All that result.json says. Borrowed pointers. */
@@ -39,8 +41,6 @@ struct mst_result {
     uint64_t epochs;
     double seconds;
     double first_step_seconds;
-    const char *const *metric_names;
-    size_t n_metrics;
     struct mst_scores train; // over the last epoch
     struct mst_scores eval;
     const char *eval_warning; // why there is no eval, or NULL
@@ -54,10 +54,10 @@ struct mst_result {
     uint64_t staleness_max;
 };
 
-/** Scores from sums. */
-struct mst_scores mst_scores_of(const struct mst_training_sums *sums);
-/** New object with "loss" and the metrics by name; null when the scores are not known. */
-json_t *mst_scores_json(const struct mst_scores *scores, const char *const *metric_names, size_t n_metrics);
+/** Scores from sums of what compile measures. */
+struct mst_scores mst_scores_of(const struct mst_compile *compile, const struct mst_training_sums *sums);
+/** New object with the scores by name; null when they are not known. */
+json_t *mst_scores_json(const struct mst_scores *scores);
 /** New object, all of result.json. */
 json_t *mst_result_json(const struct mst_result *result);
 /** Writes dir/result.json by way of a temporary name. Errors: UNAVAILABLE names path and cause */

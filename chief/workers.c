@@ -49,12 +49,21 @@ static void park(struct mst_chief *chief, struct worker_conn *from, const struct
     struct parked *parked = mst_alloc(sizeof *parked);
     *parked = (struct parked){.from = from, .method = message->method, .call = message->call};
     parked->since_ms = mst_clock_monotonic_ms();
-    if (ask)
+    if (ask) {
         parked->ask = *ask;
+        mst_training_sums_init(&parked->ask.sums, ask->sums.n_values);
+        mst_training_sums_copy(&parked->ask.sums, &ask->sums);
+    }
     struct parked **end = &chief->parked;
     while (*end)
         end = &(*end)->next;
     *end = parked;
+}
+
+static void free_parked(struct parked *parked)
+{
+    mst_training_sums_fini(&parked->ask.sums);
+    free(parked);
 }
 
 static void drop_parked(struct mst_chief *chief, const struct worker_conn *from)
@@ -66,7 +75,7 @@ static void drop_parked(struct mst_chief *chief, const struct worker_conn *from)
             continue;
         }
         *at = parked->next;
-        free(parked);
+        free_parked(parked);
     }
 }
 
@@ -155,7 +164,7 @@ static void supersede(struct mst_chief *chief, const struct worker_conn *from)
         struct mst_message message = {.method = parked->method, .call = parked->call};
         answer_wait(from->conn, &message);
         *at = parked->next;
-        free(parked);
+        free_parked(parked);
     }
 }
 
@@ -180,11 +189,24 @@ void mst_chief_answer_parked(struct mst_chief *chief)
             continue;
         }
         *at = parked->next;
-        free(parked);
+        free_parked(parked);
     }
 }
 
 // ---- calls ----
+
+static mst_status read_lease(const struct worker_conn *from, const struct mst_message *message, struct mst_arena *arena,
+                             struct mst_msg_lease *lease, struct mst_error *err)
+{
+    size_t n_sums = from->chief->coordinator.n_sums;
+    MST_TRY(mst_msg_lease_decode(message->meta, arena, lease, err));
+    if (lease->index != from->worker)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "worker-%u asked as worker-%u", from->worker, lease->index);
+    if (lease->sums.n_values != n_sums)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "worker-%u reports %zu sums, and the job's measures have %zu",
+                        from->worker, lease->sums.n_values, n_sums);
+    return MST_OK;
+}
 
 static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
@@ -194,11 +216,9 @@ static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message 
     struct mst_msg_lease lease;
     struct mst_error err;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    mst_status status = mst_msg_lease_decode(message->meta, &arena, &lease, &err);
-    mst_arena_fini(&arena); // it holds no texts or arrays
-    if (status == MST_OK && lease.index != from->worker)
-        status = mst_fail(&err, MST_INVALID_ARGUMENT, "worker-%u asked as worker-%u", from->worker, lease.index);
+    mst_status status = read_lease(from, message, &arena, &lease, &err);
     if (status != MST_OK) {
+        mst_arena_fini(&arena);
         mst_conn_reply_error(conn, message, status, "%s", err.text);
         return;
     }
@@ -207,6 +227,7 @@ static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message 
     supersede(chief, from);
     if (!try_lease(chief, conn, message, &ask))
         park(chief, from, message, &ask);
+    mst_arena_fini(&arena);
     if (chief->phase < CHIEF_TELLING)
         mst_chief_advance(chief);
 }
@@ -418,7 +439,7 @@ void mst_chief_workers_free(struct mst_chief *chief)
     while (chief->parked) {
         struct parked *parked = chief->parked;
         chief->parked = parked->next;
-        free(parked);
+        free_parked(parked);
     }
     while (chief->workers) {
         struct worker_conn *worker = chief->workers;

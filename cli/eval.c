@@ -19,12 +19,9 @@ static void on_passed(void *context, const char *prefix, const char *why)
 static void print_scores(const struct mst_job_context *context, const char *prefix,
                          const struct mst_training_sums *sums)
 {
-    const char *names[MST_METRICS_MAX];
-    for (size_t i = 0; i < context->compile.n_metrics; i++)
-        names[i] = context->compile.metrics[i].name;
-    struct mst_scores scores = mst_scores_of(sums);
+    struct mst_scores scores = mst_scores_of(&context->compile, sums);
     json_t *line = json_pack("{s:s, s:I}", "checkpoint", prefix, "examples", (json_int_t)sums->examples);
-    json_t *values = mst_scores_json(&scores, names, context->compile.n_metrics);
+    json_t *values = mst_scores_json(&scores);
     json_object_update(line, values);
     json_decref(values);
     char *text = json_dumps(line, JSON_REAL_PRECISION(9));
@@ -51,6 +48,7 @@ static mst_status evaluate(const struct mst_job_context *context, const struct m
     mst_status status = mst_evaluate(&evaluation, weights, &sums, err);
     if (status == MST_OK)
         print_scores(context, prefix, &sums);
+    mst_training_sums_fini(&sums);
     mst_weights_free(weights);
     return status;
 }

@@ -102,19 +102,20 @@ static mst_status run_batches(const struct mst_batches *batches, struct mst_prog
 {
     size_t example_bytes = mst_dataset_example_bytes(mst_batches_dataset(batches));
     struct mst_batch batch = {.features = mst_alloc_aligned(BATCH_EXAMPLES * example_bytes)};
+    const void *const inputs[] = {batch.features};
     mst_status status = MST_OK;
     for (uint64_t number = 0; number < mst_batches_n_batches(batches) && status == MST_OK; number++) {
         status = mst_batches_gather(batches, 0, number, &batch, err);
         if (status != MST_OK)
             break;
         struct mst_program_step step = {.params = (const float *const *)weights->values,
-                                        .features = batch.features,
+                                        .inputs = inputs,
                                         .n_examples = batch.n_examples,
                                         .batch = number};
         struct mst_program_result result;
         status = mst_program_run(program, &step, &result, err);
         if (status == MST_OK)
-            status = mst_predictions_add(predictions, mst_program_output(program), batch.n_examples, err);
+            status = mst_predictions_add(predictions, mst_program_output(program, 0), batch.n_examples, err);
     }
     free(batch.features);
     return status;
@@ -128,10 +129,11 @@ static mst_status write_predictions(const struct mst_predict_options *options, c
     struct mst_device *device = NULL;
     struct mst_program *program = NULL;
     struct mst_predictions *predictions = NULL;
+    const enum mst_dtype dtypes[] = {mst_dataset_feature_dtype(mst_batches_dataset(batches))};
     struct mst_program_options plan = {
         .mode = MST_PROGRAM_PREDICT,
         .max_batch = BATCH_EXAMPLES,
-        .feature_dtype = mst_dataset_feature_dtype(mst_batches_dataset(batches)),
+        .input_dtypes = dtypes,
     };
     mst_status status = mst_device_cpu_new(options->n_threads ? options->n_threads : mst_cpus_usable(), &device, err);
     if (status == MST_OK)

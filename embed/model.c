@@ -68,8 +68,9 @@ static mst_status plan(struct mst_loaded_model *loaded, size_t n_threads, struct
     MST_TRY(mst_shape_count(mst_model_input_shape(loaded->model, 0), &loaded->n_inputs));
     MST_TRY(mst_shape_count(mst_model_output_shape(loaded->model, 0), &loaded->n_outputs));
     MST_TRY(mst_device_cpu_new(n_threads ? n_threads : mst_cpus_usable(), &loaded->device, err));
+    const enum mst_dtype dtypes[] = {MST_DTYPE_F32};
     struct mst_program_options options = {
-        .mode = MST_PROGRAM_PREDICT, .max_batch = loaded->max_batch, .feature_dtype = MST_DTYPE_F32};
+        .mode = MST_PROGRAM_PREDICT, .max_batch = loaded->max_batch, .input_dtypes = dtypes};
     return mst_program_new(loaded->model, NULL, loaded->device, &options, &loaded->program, err);
 }
 
@@ -118,12 +119,12 @@ mst_status mst_loaded_model_predict(struct mst_loaded_model *model, const float 
 {
     for (size_t at = 0; at < n;) {
         size_t n_now = n - at < model->max_batch ? n - at : model->max_batch;
-        struct mst_program_step step = {.params = (const float *const *)model->weights,
-                                        .features = inputs + at * model->n_inputs,
-                                        .n_examples = n_now};
+        const void *const features[] = {inputs + at * model->n_inputs};
+        struct mst_program_step step = {
+            .params = (const float *const *)model->weights, .inputs = features, .n_examples = n_now};
         struct mst_program_result result;
         MST_TRY(mst_program_run(model->program, &step, &result, err));
-        memcpy(outputs + at * model->n_outputs, mst_program_output(model->program),
+        memcpy(outputs + at * model->n_outputs, mst_program_output(model->program, 0),
                n_now * model->n_outputs * sizeof(float));
         at += n_now;
     }

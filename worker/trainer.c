@@ -36,6 +36,8 @@ mst_status mst_trainer_new(const struct mst_trainer_config *config, struct mst_t
         return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for %zu buckets", config->layout->n_buckets);
     struct mst_trainer *trainer = mst_alloc(sizeof *trainer);
     trainer->config = *config;
+    mst_training_sums_init(&trainer->open, config->n_sums);
+    mst_training_sums_init(&trainer->closed, config->n_sums);
     trainer->n_missing = n_missing;
     mst_session_init(&trainer->session, config->layout->n_buckets, config->layout->n_pushed);
     mst_loop_set_work(config->loop, train_one, trainer);
@@ -49,6 +51,8 @@ void mst_trainer_free(struct mst_trainer *trainer)
         return;
     mst_loop_set_work(trainer->config.loop, NULL, NULL);
     mst_session_fini(&trainer->session);
+    mst_training_sums_fini(&trainer->open);
+    mst_training_sums_fini(&trainer->closed);
     free(trainer->n_missing);
     free(trainer);
 }
@@ -103,19 +107,6 @@ static void on_gradient(void *context, size_t variable)
             push_bucket(trainer, layout->runs[r].bucket);
 }
 
-static void note_result(struct mst_trainer *trainer, const struct mst_program_result *result, size_t n_examples)
-{
-    struct mst_training_sums *sums = &trainer->open;
-    sums->steps++;
-    sums->examples += n_examples;
-    sums->loss_sum += result->loss_sum;
-    sums->loss_weight += result->weight;
-    for (size_t i = 0; i < result->n_metrics; i++) {
-        sums->metric_sums[i] += result->metric_sums[i];
-        sums->metric_weights[i] += result->weight;
-    }
-}
-
 // After the answers and after the computation: with a direct carrier, or a fast server, the last answer comes first.
 static void step_done(struct mst_trainer *trainer)
 {
@@ -129,7 +120,7 @@ static void step_done(struct mst_trainer *trainer)
         return;
     trainer->is_lease_done = false;
     mst_training_sums_add(&trainer->closed, &trainer->open);
-    trainer->open = (struct mst_training_sums){0};
+    mst_training_sums_clear(&trainer->open);
     trainer->config.events.wants_lease(trainer->config.events.arg);
 }
 
@@ -141,11 +132,14 @@ static void compute(struct mst_trainer *trainer, const struct mst_batch *batch)
     trainer->staleness = 0;
     for (size_t b = 0; b < layout->n_buckets; b++)
         trainer->n_missing[b] = (unsigned)layout->buckets[b].n;
+    const void *const inputs[] = {batch->features};
+    const struct mst_target targets[] = {{.labels = batch->labels}};
     struct mst_program_step step = {.params = trainer->exchange->ops->params(trainer->exchange),
                                     .grads = trainer->config.grads,
-                                    .features = batch->features,
-                                    .labels = batch->labels,
+                                    .inputs = inputs,
+                                    .targets = targets,
                                     .n_examples = batch->n_examples,
+                                    .sums = trainer->open.values,
                                     .epoch = batch->epoch,
                                     .batch = batch->number,
                                     .on_gradient = on_gradient,
@@ -166,7 +160,8 @@ static void compute(struct mst_trainer *trainer, const struct mst_batch *batch)
             (unsigned long long)batch->number, result.bad_layer_name);
         fail(trainer, MST_DATA_LOSS, err.text);
     } else if (is_ours(trainer)) {
-        note_result(trainer, &result, batch->n_examples);
+        trainer->open.steps++;
+        trainer->open.examples += batch->n_examples;
         if (trainer->is_step_done)
             step_done(trainer);
     }
@@ -209,8 +204,8 @@ void mst_trainer_fenced(struct mst_trainer *trainer)
     mst_session_fenced(&trainer->session);
     trainer->exchange->ops->drop(trainer->exchange);
     mst_prefetch_drop(trainer->config.prefetch);
-    trainer->open = (struct mst_training_sums){0};
-    trainer->closed = (struct mst_training_sums){0};
+    mst_training_sums_clear(&trainer->open);
+    mst_training_sums_clear(&trainer->closed);
     trainer->is_step_done = trainer->is_lease_done = false;
 }
 

@@ -39,6 +39,7 @@ struct mst_trainer_config {
     struct mst_batches *batches;
     const struct mst_layout *layout;
     float *const *grads; // one whole variable each: a gradient, or what moves an average; of frozen ones NULL
+    size_t n_sums;       // mst_compile_n_sums
     struct mst_trainer_events events;
 };
 
@@ -53,7 +54,8 @@ void mst_trainer_admitted(struct mst_trainer *trainer, uint64_t number);
 void mst_trainer_fenced(struct mst_trainer *trainer);
 /** A lease came for the question that was asked. */
 void mst_trainer_lease(struct mst_trainer *trainer, uint64_t number, const struct mst_session_lease *lease);
-/** True if the chief is to be asked now: what in *out, and in *sums what all leases done under this number measured.
+/** True if the chief is to be asked now: what in *out, and in *sums what all leases done under this number measured
+ *  (its values are the trainer's, until the next call).
  *  The caller sends it: the question counts as under way until it is answered or mst_trainer_ask_again. */
 bool mst_trainer_question(struct mst_trainer *trainer, struct mst_session_request *out, struct mst_training_sums *sums);
 /** The question was lost, or answered with "wait". */

@@ -246,7 +246,7 @@ static void ask(struct mst_worker *worker)
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     mst_status status = mst_msg_lease_encode(&message, &meta);
-    MST_ASSERT(status == MST_OK); // a few numbers
+    MST_ASSERT(status == MST_OK); // numbers, at most MST_SUMS_MAX of them
     struct mst_call call = {.method = MST_METHOD_LEASE,
                             .meta = mst_buf_view(&meta),
                             .deadline_ms = MAP_CALL_MS,
@@ -319,6 +319,7 @@ static mst_status take_map(struct mst_worker *worker, const struct mst_msg_map *
                                         .batches = worker->batches,
                                         .layout = worker->layout,
                                         .grads = worker->grads,
+                                        .n_sums = mst_compile_n_sums(worker->config.compile),
                                         .events = {on_wants_lease, on_step, on_fenced, on_failed, worker}};
     MST_TRY(mst_trainer_new(&config, &worker->trainer, err));
     MST_TRY(make_exchange(worker, err));
@@ -520,9 +521,10 @@ static mst_status open_data(struct mst_worker *worker, struct mst_error *err)
 static mst_status plan_program(struct mst_worker *worker, struct mst_error *err)
 {
     MST_TRY(mst_device_cpu_new(worker->config.n_threads, &worker->device, err));
+    const enum mst_dtype dtypes[] = {mst_dataset_feature_dtype(worker->dataset)};
     struct mst_program_options options = {.mode = MST_PROGRAM_TRAIN,
                                           .max_batch = worker->config.job->batch_size,
-                                          .feature_dtype = mst_dataset_feature_dtype(worker->dataset),
+                                          .input_dtypes = dtypes,
                                           .seed = worker->config.job->seed};
     MST_TRY(
         mst_program_new(worker->config.model, worker->config.compile, worker->device, &options, &worker->program, err));

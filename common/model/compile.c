@@ -388,16 +388,39 @@ mst_status mst_compile_parse(const json_t *compile, const char *path, const stru
     return read_metrics(parts.metrics, at, shape->dims[0], out, err);
 }
 
-enum mst_label_use mst_compile_label_use(const struct mst_compile *compile, const struct mst_model *model)
+enum mst_label_use mst_compile_label_use(const struct mst_compile *compile, const struct mst_model *model,
+                                         size_t output)
 {
-    return label_use(compile->loss, mst_model_output_shape(model, 0)->dims[0]);
+    return label_use(compile->loss, mst_model_output_shape(model, output)->dims[0]);
 }
 
-size_t mst_compile_n_classes(const struct mst_compile *compile, const struct mst_model *model)
+size_t mst_compile_n_classes(const struct mst_compile *compile, const struct mst_model *model, size_t output)
 {
-    size_t n_outputs = mst_model_output_shape(model, 0)->dims[0];
+    size_t n_outputs = mst_model_output_shape(model, output)->dims[0];
     enum mst_label_use use = label_use(compile->loss, n_outputs);
     if (use == MST_LABEL_CLASS || use == MST_LABEL_ONE_HOT)
         return n_outputs;
     return use == MST_LABEL_VALUE && compile->loss == MST_LOSS_BINARY_CROSSENTROPY ? 2 : 0;
+}
+
+size_t mst_compile_n_measures(const struct mst_compile *compile)
+{
+    return 1 + compile->n_metrics;
+}
+
+// Each is a mean: a sum and its weight.
+size_t mst_compile_n_sums(const struct mst_compile *compile)
+{
+    return 2 * mst_compile_n_measures(compile);
+}
+
+const char *mst_measure_name(const struct mst_compile *compile, size_t measure)
+{
+    return measure == 0 ? "loss" : compile->metrics[measure - 1].name;
+}
+
+double mst_measure_value(const struct mst_compile *compile, size_t measure, const double *sums)
+{
+    (void)compile;
+    return sums[2 * measure + 1] != 0 ? sums[2 * measure] / sums[2 * measure + 1] : 0;
 }

@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { MST_MAX_METRICS = 8, MST_METRIC_NAME_BYTES = 64 };
+enum { MST_MAX_METRICS = 8, MST_MEASURES_MAX = MST_MAX_METRICS + 1, MST_METRIC_NAME_BYTES = 64 };
 
 enum mst_loss_kind {
     MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY,
@@ -84,9 +84,21 @@ struct mst_compile {
 MST_MUST_USE mst_status mst_compile_parse(const json_t *compile, const char *path, const struct mst_model *model,
                                           struct mst_compile *out, struct mst_error *err);
 
-/** What the loss takes from labels. */
-enum mst_label_use mst_compile_label_use(const struct mst_compile *compile, const struct mst_model *model);
+/** What the loss takes from labels of an output. */
+enum mst_label_use mst_compile_label_use(const struct mst_compile *compile, const struct mst_model *model,
+                                         size_t output);
 /** The class name of a loss, for messages. */
 const char *mst_loss_name(enum mst_loss_kind kind);
-/** Number of classes that labels must be below, 2 for binary cross-entropy with one output; 0: any label will do. */
-size_t mst_compile_n_classes(const struct mst_compile *compile, const struct mst_model *model);
+/** Number of classes that labels of an output must be below, 2 for binary cross-entropy with one value; 0: any label
+ *  will do. */
+size_t mst_compile_n_classes(const struct mst_compile *compile, const struct mst_model *model, size_t output);
+
+/** Number of measures: what Keras reports of a batch or an epoch. Measure 0 is the loss. */
+size_t mst_compile_n_measures(const struct mst_compile *compile);
+/** Numbers that a program adds up for all measures together; they merge over batches and workers by addition. */
+size_t mst_compile_n_sums(const struct mst_compile *compile);
+/** Name of a measure as Keras reports it: "loss", "accuracy". Owner: borrowed from compile */
+const char *mst_measure_name(const struct mst_compile *compile, size_t measure);
+/** Value of a measure as Keras reports it, of merged sums; 0 where nothing was measured.
+ *  Shape: sums (mst_compile_n_sums) */
+double mst_measure_value(const struct mst_compile *compile, size_t measure, const double *sums);

@@ -13,7 +13,7 @@ mst_status mst_program_new(const struct mst_model *model, const struct mst_compi
                            const struct mst_program_options *options, struct mst_program **out, struct mst_error *err)
 {
     *out = NULL;
-    enum mst_dtype dtype = options->feature_dtype;
+    enum mst_dtype dtype = options->input_dtypes[0];
     // 2^30: below, no product of sizes with the 2^28 floats of an example overflows.
     if (options->max_batch == 0 || options->max_batch > (size_t)1 << 30)
         return mst_fail(err, MST_INVALID_ARGUMENT, "a batch of %zu examples; it should be 1 to %d", options->max_batch,
@@ -27,6 +27,8 @@ mst_status mst_program_new(const struct mst_model *model, const struct mst_compi
     program->model = model;
     program->device = device;
     program->options = *options;
+    program->options.input_dtypes = NULL; // the caller's
+    program->input_dtype = dtype;
     program->has_loss = options->mode != MST_PROGRAM_PREDICT;
     if (program->has_loss)
         program->compile = *compile;
@@ -54,13 +56,14 @@ void mst_program_free(struct mst_program *program)
 static mst_status check_labels(const struct mst_program *program, const struct mst_program_step *step,
                                struct mst_error *err)
 {
-    size_t n_classes = mst_compile_n_classes(&program->compile, program->model);
+    const int32_t *labels = step->targets[0].labels;
+    size_t n_classes = mst_compile_n_classes(&program->compile, program->model, 0);
     for (size_t i = 0; i < step->n_examples && n_classes > 0; i++) {
         // A negative label becomes a huge one.
-        if ((size_t)step->labels[i] >= n_classes)
+        if ((size_t)labels[i] >= n_classes)
             return mst_fail(err, MST_OUT_OF_RANGE,
-                            "label %d of example %zu of batch %llu is outside the model's classes 0 to %zu",
-                            step->labels[i], i, (unsigned long long)step->batch, n_classes - 1);
+                            "label %d of example %zu of batch %llu is outside the model's classes 0 to %zu", labels[i],
+                            i, (unsigned long long)step->batch, n_classes - 1);
     }
     return MST_OK;
 }
@@ -72,11 +75,15 @@ static mst_status check_step(const struct mst_program *program, const struct mst
     if (step->n_examples == 0 || step->n_examples > program->options.max_batch)
         return mst_fail(err, MST_INVALID_ARGUMENT, "a batch of %zu examples for a program planned for 1 to %zu",
                         step->n_examples, program->options.max_batch);
-    if (!program->has_loss || (step->targets != NULL && !is_sparse))
+    if (!program->has_loss)
         return MST_OK;
-    if (step->labels == NULL)
+    if (step->weights != NULL)
+        return mst_fail(err, MST_UNIMPLEMENTED, "sample weights are not built yet; leave them out");
+    if (step->targets[0].values != NULL && !is_sparse)
+        return MST_OK;
+    if (step->targets[0].labels == NULL)
         return mst_fail(err, MST_INVALID_ARGUMENT, "the data has no labels, which the loss needs");
-    if (mst_compile_label_use(&program->compile, program->model) == MST_LABEL_NONE)
+    if (mst_compile_label_use(&program->compile, program->model, 0) == MST_LABEL_NONE)
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "%s against one label an example needs a model of 1 output, this one has %zu",
                         mst_loss_name(program->compile.loss), program->n_outputs);
@@ -90,13 +97,13 @@ static const float *cast_features(struct mst_program *program, const struct mst_
                                   .offset = program->cast_offset,
                                   .y = program->cast};
     if (!program->casts)
-        return step->features;
-    if (program->options.feature_dtype == MST_DTYPE_U8)
-        program->device->ops->convert_u8(program->device, &convert, step->features);
-    else if (program->options.feature_dtype == MST_DTYPE_I32)
-        program->device->ops->convert_i32(program->device, &convert, step->features);
+        return step->inputs[0];
+    if (program->input_dtype == MST_DTYPE_U8)
+        program->device->ops->convert_u8(program->device, &convert, step->inputs[0]);
+    else if (program->input_dtype == MST_DTYPE_I32)
+        program->device->ops->convert_i32(program->device, &convert, step->inputs[0]);
     else
-        program->device->ops->convert_f32(program->device, &convert, step->features);
+        program->device->ops->convert_f32(program->device, &convert, step->inputs[0]);
     return program->cast;
 }
 
@@ -125,8 +132,8 @@ static void run_forward(struct mst_program *program, const struct mst_program_st
 static bool features_are_finite(const struct mst_program *program, const struct mst_program_step *step)
 {
     size_t n = step->n_examples * program->model->layers[0].n_in;
-    return program->options.feature_dtype != MST_DTYPE_F32 ||
-           program->device->ops->all_finite(program->device, n, step->features);
+    return program->input_dtype != MST_DTYPE_F32 ||
+           program->device->ops->all_finite(program->device, n, step->inputs[0]);
 }
 
 static void find_bad_layer(struct mst_program *program, const struct mst_program_step *step,
@@ -167,8 +174,6 @@ mst_status mst_program_run(struct mst_program *program, const struct mst_program
 {
     *result = (struct mst_program_result){.loss_is_finite = true};
     MST_TRY(check_step(program, step, err));
-    result->weight = (double)step->n_examples;
-    result->n_metrics = program->compile.n_metrics;
     run_forward(program, step);
     if (!program->has_loss)
         return MST_OK;
@@ -180,8 +185,9 @@ mst_status mst_program_run(struct mst_program *program, const struct mst_program
     return MST_OK;
 }
 
-const float *mst_program_output(const struct mst_program *program)
+const float *mst_program_output(const struct mst_program *program, size_t output)
 {
+    MST_ASSERT(output == 0);
     return program->output;
 }
 

@@ -2,12 +2,12 @@
  *  A model planned for a device: static shapes, one arena, no allocation per step.
  *
  *      struct mst_program_options options = {
- *          .mode = MST_PROGRAM_TRAIN, .max_batch = 64, .feature_dtype = MST_DTYPE_U8};
+ *          .mode = MST_PROGRAM_TRAIN, .max_batch = 64, .input_dtypes = dtypes};
  *      MST_TRY(mst_program_new(model, &compile, device, &options, &program, err));
- *      struct mst_program_step step = {.params = params, .grads = grads, .features = f, .labels = l, .n_examples = 64,
- *                                      .on_gradient = on_gradient, .context = worker};
+ *      struct mst_program_step step = {.params = params, .grads = grads, .inputs = inputs, .targets = targets,
+ *                                      .n_examples = 64, .sums = sums, .on_gradient = on_gradient, .context = worker};
  *      MST_TRY(mst_program_run(program, &step, &result, err));
- *      loss = result.loss_sum / result.weight;
+ *      loss = mst_measure_value(&compile, 0, sums);
  *      mst_program_free(program);
  *
  *  Variables are numbered as in the model; params[v] and grads[v] are whole variables in row-major order. Gradients
@@ -41,9 +41,15 @@ enum mst_program_mode {
 
 struct mst_program_options {
     enum mst_program_mode mode;
-    size_t max_batch;             // the largest n_examples of a step
-    enum mst_dtype feature_dtype; // of the raw features: MST_DTYPE_U8, MST_DTYPE_I32 or MST_DTYPE_F32
-    uint64_t seed;                // of the job: dropout
+    size_t max_batch;                   // the largest n_examples of a step
+    const enum mst_dtype *input_dtypes; // one a model input: MST_DTYPE_U8, MST_DTYPE_I32 or MST_DTYPE_F32; copied
+    uint64_t seed;                      // of the job: dropout
+};
+
+/** What one output is compared with; one of the two may be NULL. */
+struct mst_target {
+    const int32_t *labels; // (n_examples): class indexes, or the values of one output
+    const float *values;   // (n_examples, outputs) for losses with dense targets; NULL: from labels
 };
 
 /** Called when the gradient of a variable, or the statistic of a moving average, is complete; for no frozen one. */
@@ -51,24 +57,21 @@ typedef void mst_gradient_fn(void *context, size_t variable);
 
 /** One batch; borrowed for the call. */
 struct mst_program_step {
-    const float *const *params;   // one whole variable each
-    float *const *grads;          // MST_PROGRAM_TRAIN; overwritten; of moving averages the statistic; of frozen NULL
-    const void *features;         // (n_examples, input shape) of feature_dtype
-    const int32_t *labels;        // (n_examples): class indexes, or the targets of one output
-    const float *targets;         // (n_examples, outputs) for losses with dense targets; NULL: from labels
-    size_t n_examples;            // 1 … max_batch; the last batch of an epoch may be partial
-    uint64_t epoch;               // with batch: whose dropout masks
-    uint64_t batch;               // number of the batch within the epoch, over all workers
-    mst_gradient_fn *on_gradient; // NULL: not wanted
+    const float *const *params; // one whole variable each
+    float *const *grads;        // MST_PROGRAM_TRAIN; overwritten; of moving averages the statistic; of frozen NULL
+    const void *const *inputs;  // one array a model input: (n_examples, input shape) of its dtype
+    const struct mst_target *targets; // one a model output; NULL in MST_PROGRAM_PREDICT
+    const float *weights;             // (n_examples): of the examples; NULL: all 1
+    size_t n_examples;                // 1 … max_batch; the last batch of an epoch may be partial
+    uint64_t epoch;                   // with batch: whose dropout masks
+    uint64_t batch;                   // number of the batch within the epoch, over all workers
+    double *sums;                     // mst_compile_n_sums, to which the batch's are added; PREDICT: NULL
+    mst_gradient_fn *on_gradient;     // NULL: not wanted
     void *context;
 };
 
-/** Sums that add up over batches and workers: loss = Σ loss_sum / Σ weight. */
+/** How a run went. */
 struct mst_program_result {
-    double loss_sum; // of the examples' losses
-    double weight;   // examples
-    size_t n_metrics;
-    double metric_sums[MST_MAX_METRICS]; // metric = Σ metric_sums / Σ weight
     bool loss_is_finite;
     // Only if the loss is not finite (then there are no gradients and no on_gradient): the first layer whose output
     // holds NaN or Inf; "the features" (layer 0) if they do already; "the loss" if every layer's output is finite.
@@ -80,7 +83,7 @@ struct mst_program;
 
 /** New program in *out.
  *  Owner:  keeps model and device (borrowed, must outlive it); copies compile
- *  Errors: INVALID_ARGUMENT max_batch 0, features of a dtype it cannot cast; UNIMPLEMENTED; RESOURCE_EXHAUSTED the
+ *  Errors: INVALID_ARGUMENT max_batch 0, an input of a dtype it cannot cast; UNIMPLEMENTED; RESOURCE_EXHAUSTED the
  *          arena */
 MST_MUST_USE mst_status mst_program_new(const struct mst_model *model, const struct mst_compile *compile,
                                         struct mst_device *device, const struct mst_program_options *options,
@@ -88,14 +91,15 @@ MST_MUST_USE mst_status mst_program_new(const struct mst_model *model, const str
 /** Releases it; NULL is fine. */
 void mst_program_free(struct mst_program *program);
 /** Runs one batch. A loss that is not finite is no error: see result.
- *  Errors: INVALID_ARGUMENT no example or more than planned, no labels, or labels that do not suit the loss;
+ *  Errors: INVALID_ARGUMENT no example or more than planned, no labels, weights (not built yet), or labels that do
+ *          not suit the loss;
  *          OUT_OF_RANGE a label outside the classes
  *  Cost:   no allocation */
 MST_MUST_USE mst_status mst_program_run(struct mst_program *program, const struct mst_program_step *step,
                                         struct mst_program_result *result, struct mst_error *err);
-/** Output of the last run's n_examples examples: what Keras's predict returns. Not for MST_PROGRAM_TRAIN.
- *  Shape:  (n_examples, output shape)
+/** An output of the last run's n_examples examples: what Keras's predict returns. Not for MST_PROGRAM_TRAIN.
+ *  Shape:  (n_examples, output's shape)
  *  Owner:  borrowed until the next run */
-const float *mst_program_output(const struct mst_program *program);
+const float *mst_program_output(const struct mst_program *program, size_t output);
 /** Bytes of the arena. */
 size_t mst_program_arena_bytes(const struct mst_program *program);

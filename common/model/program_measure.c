@@ -45,17 +45,18 @@ bool mst_compile_wants_rows(const struct mst_compile *compile, size_t n_outputs)
 // Rows of targets, from labels where there are no others; NULL if nobody wants them.
 static const float *targets_of(struct mst_program *program, const struct mst_program_step *step)
 {
-    if (step->targets != NULL || program->label_values == NULL)
-        return step->targets;
+    const struct mst_target *target = &step->targets[0];
+    if (target->values != NULL || program->label_values == NULL)
+        return target->values;
     size_t n_outputs = program->n_outputs;
     struct mst_convert convert = {.n = step->n_examples, .scale = 1.0f, .y = program->label_values};
-    if (mst_compile_label_use(&program->compile, program->model) != MST_LABEL_ONE_HOT) {
-        program->device->ops->convert_i32(program->device, &convert, step->labels);
+    if (mst_compile_label_use(&program->compile, program->model, 0) != MST_LABEL_ONE_HOT) {
+        program->device->ops->convert_i32(program->device, &convert, target->labels);
         return program->label_values;
     }
     memset(program->label_values, 0, step->n_examples * n_outputs * sizeof(float));
     for (size_t r = 0; r < step->n_examples; r++)
-        program->label_values[r * n_outputs + (size_t)step->labels[r]] = 1.0f;
+        program->label_values[r * n_outputs + (size_t)target->labels[r]] = 1.0f;
     return program->label_values;
 }
 
@@ -113,11 +114,12 @@ static double run_loss(struct mst_program *program, const struct mst_program_ste
     struct mst_device *device = program->device;
     loss->rows = step->n_examples;
     loss->columns = program->n_outputs;
-    loss->labels = step->labels;
+    loss->labels = step->targets[0].labels;
     loss->grad_scale = 1.0f / (float)step->n_examples;
     // A class label is a row of targets with a single 1: the same loss.
-    if (kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY || (takes_labels(kind, options) && step->targets == NULL))
-        return step->labels != NULL ? device->ops->sparse_crossentropy(device, loss) : (double)NAN;
+    if (kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY ||
+        (takes_labels(kind, options) && step->targets[0].values == NULL))
+        return step->targets[0].labels != NULL ? device->ops->sparse_crossentropy(device, loss) : (double)NAN;
     loss->targets = soften(program, step, kind, options, targets);
     if (kind == MST_LOSS_MEAN_SQUARED_ERROR)
         return device->ops->mean_squared_error(device, loss);
@@ -165,17 +167,18 @@ static double run_accuracy(struct mst_program *program, const struct mst_program
     struct mst_matches matches = {.rows = step->n_examples,
                                   .columns = program->n_outputs,
                                   .outputs = program->output,
-                                  .labels = step->labels,
+                                  .labels = step->targets[0].labels,
                                   .targets = targets,
                                   .threshold = (float)metric->threshold,
                                   .k = metric->k};
     bool is_top_k = metric->kind == MST_METRIC_SPARSE_TOP_K || metric->kind == MST_METRIC_CATEGORICAL_TOP_K;
     bool is_categorical =
         metric->kind == MST_METRIC_CATEGORICAL_ACCURACY || metric->kind == MST_METRIC_CATEGORICAL_TOP_K;
-    bool has_targets = step->targets != NULL && program->compile.loss != MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;
+    bool has_targets =
+        step->targets[0].values != NULL && program->compile.loss != MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;
     if (metric->kind == MST_METRIC_BINARY_ACCURACY)
         return (double)device->ops->count_matches_binary(device, &matches) / (double)program->n_outputs;
-    if (!is_categorical && has_targets && step->labels == NULL)
+    if (!is_categorical && has_targets && step->targets[0].labels == NULL)
         return NAN; // class labels were not given
     if (is_categorical && has_targets)
         matches.labels = NULL;
@@ -183,6 +186,13 @@ static double run_accuracy(struct mst_program *program, const struct mst_program
         return (double)device->ops->count_in_top_k(device, &matches);
     return is_categorical && has_targets ? (double)device->ops->count_matches_categorical(device, &matches)
                                          : (double)device->ops->count_matches_sparse(device, &matches);
+}
+
+// A measure that is a mean over examples.
+static void add_mean(const struct mst_program_step *step, size_t measure, double sum)
+{
+    step->sums[2 * measure] += sum;
+    step->sums[2 * measure + 1] += (double)step->n_examples;
 }
 
 void mst_program_measure(struct mst_program *program, const struct mst_program_step *step,
@@ -194,17 +204,18 @@ void mst_program_measure(struct mst_program *program, const struct mst_program_s
     struct mst_loss loss = {.input = takes_logits ? MST_LOSS_LOGITS : MST_LOSS_PROBABILITIES,
                             .outputs = program->values[program->n_ops],
                             .grad = program->gradient};
-    result->loss_sum = run_loss(program, step, compile->loss, &compile->options, targets, &loss);
-    result->loss_is_finite = isfinite(result->loss_sum);
+    double loss_sum = run_loss(program, step, compile->loss, &compile->options, targets, &loss);
+    result->loss_is_finite = isfinite(loss_sum);
+    add_mean(step, 0, loss_sum);
     for (size_t m = 0; m < compile->n_metrics; m++) {
         const struct mst_metric *metric = &compile->metrics[m];
+        double sum = loss_sum;
         if (metric->kind != MST_METRIC_LOSS)
-            result->metric_sums[m] = run_accuracy(program, step, metric, targets);
-        else if (is_the_loss(compile, metric))
-            result->metric_sums[m] = result->loss_sum;
-        else
-            result->metric_sums[m] = run_loss_metric(program, step, metric, targets);
-        if (metric->kind == MST_METRIC_LOSS && metric->loss == MST_LOSS_COSINE_SIMILARITY)
-            result->metric_sums[m] = -result->metric_sums[m]; // as a metric Keras wants it large
+            sum = run_accuracy(program, step, metric, targets);
+        else if (!is_the_loss(compile, metric))
+            sum = run_loss_metric(program, step, metric, targets);
+        // As a metric Keras wants a cosine large.
+        bool is_turned = metric->kind == MST_METRIC_LOSS && metric->loss == MST_LOSS_COSINE_SIMILARITY;
+        add_mean(step, 1 + m, is_turned ? -sum : sum);
     }
 }

@@ -58,7 +58,7 @@ static size_t plan_cast(struct mst_program *program)
         program->cast_scale = (float)layer->scale;
         program->cast_offset = (float)layer->offset;
     }
-    program->casts = rescales || program->options.feature_dtype != MST_DTYPE_F32;
+    program->casts = rescales || program->input_dtype != MST_DTYPE_F32;
     return i;
 }
 

@@ -42,6 +42,7 @@ struct mst_program {
     const struct mst_model *model;
     struct mst_device *device;
     struct mst_program_options options;
+    enum mst_dtype input_dtype;
     bool has_loss;
     struct mst_compile compile;
     size_t n_outputs;

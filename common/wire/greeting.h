@@ -10,7 +10,7 @@
 
 #include "wire/messages.h"
 
-#define MST_WIRE_VERSION 1 // messages; the frame has a version of its own
+#define MST_WIRE_VERSION 2 // messages; the frame has a version of its own
 
 /** A process of a job. Texts borrowed. */
 struct mst_identity {

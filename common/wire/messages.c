@@ -206,11 +206,8 @@ static mst_status fill_sums(const struct mst_training_sums *sums, struct mst_are
     mst_pb__sums__init(pb);
     pb->steps = sums->steps;
     pb->examples = sums->examples;
-    pb->loss_sum = sums->loss_sum;
-    pb->loss_weight = sums->loss_weight;
-    pb->n_metric_sums = pb->n_metric_weights = MST_METRICS_MAX;
-    pb->metric_sums = (double *)(uintptr_t)sums->metric_sums;
-    pb->metric_weights = (double *)(uintptr_t)sums->metric_weights;
+    pb->n_values = sums->n_values;
+    pb->values = sums->values;
     pb->staleness_sum = sums->staleness_sum;
     pb->staleness_max = sums->staleness_max;
     return MST_OK;
@@ -221,17 +218,12 @@ static mst_status take_sums(const MstPb__Sums *pb, struct mst_training_sums *out
     *out = (struct mst_training_sums){0};
     if (!pb)
         return MST_OK;
-    if (pb->n_metric_sums > MST_METRICS_MAX || pb->n_metric_weights != pb->n_metric_sums)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "message has %zu metric sums and %zu weights, at most %d of each",
-                        pb->n_metric_sums, pb->n_metric_weights, MST_METRICS_MAX);
+    if (pb->n_values > MST_SUMS_MAX)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "message has %zu sums, at most %d", pb->n_values, MST_SUMS_MAX);
     out->steps = pb->steps;
     out->examples = pb->examples;
-    out->loss_sum = pb->loss_sum;
-    out->loss_weight = pb->loss_weight;
-    for (size_t i = 0; i < pb->n_metric_sums; i++) {
-        out->metric_sums[i] = pb->metric_sums[i];
-        out->metric_weights[i] = pb->metric_weights[i];
-    }
+    out->n_values = pb->n_values;
+    out->values = pb->values;
     out->staleness_sum = pb->staleness_sum;
     out->staleness_max = pb->staleness_max;
     return MST_OK;

@@ -74,12 +74,13 @@ bool golden_run_init(struct golden_run *run, const char *weights, const struct m
     run->name = golden_case_name(run->golden, run->index);
     run->model = golden_model(run->golden, run->index);
     run->compile = golden_compile(run->golden, run->index, run->model);
-    if (!load_features(run, options->feature_dtype)) {
+    if (!load_features(run, options->input_dtypes[0])) {
         mst_model_free(run->model);
         return false;
     }
     load_labels(run);
     load_variables(run, weights);
+    run->sums = mst_alloc_array(mst_compile_n_sums(&run->compile), sizeof *run->sums);
     if (mst_program_new(run->model, &run->compile, run->device, options, &run->program, &err) != MST_OK)
         fail_msg("%s: %s", run->name, err.text);
     return true;
@@ -94,23 +95,26 @@ void golden_run_fini(struct golden_run *run)
     }
     free(run->params);
     free(run->grads);
+    free(run->sums);
     free(run->labels);
     free(run->raw);
     mst_model_free(run->model);
 }
 
-struct mst_program_step golden_run_step(const struct golden_run *run, size_t first, size_t n)
+struct mst_program_step golden_run_step(struct golden_run *run, size_t first, size_t n)
 {
-    size_t bytes = run->raw_bytes * run->n_features;
+    run->input = (const char *)run->raw + first * run->raw_bytes * run->n_features;
+    run->target = (struct mst_target){run->labels ? run->labels + first : NULL,
+                                      run->targets ? run->targets + first * run->n_outputs : NULL};
     return (struct mst_program_step){.params = (const float *const *)run->params,
                                      .grads = run->grads,
-                                     .features = (const char *)run->raw + first * bytes,
-                                     .labels = run->labels ? run->labels + first : NULL,
-                                     .targets = run->targets ? run->targets + first * run->n_outputs : NULL,
-                                     .n_examples = n};
+                                     .inputs = &run->input,
+                                     .targets = &run->target,
+                                     .n_examples = n,
+                                     .sums = run->sums};
 }
 
-struct mst_program_result golden_run_batch(struct golden_run *run, const struct mst_program_step *step)
+void golden_run_batch(struct golden_run *run, const struct mst_program_step *step)
 {
     struct mst_program_result result;
     struct mst_error err = {0};
@@ -118,6 +122,15 @@ struct mst_program_result golden_run_batch(struct golden_run *run, const struct 
         fail_msg("%s: %s", run->name, err.text);
     if (!result.loss_is_finite)
         fail_msg("%s: the loss is not finite; first bad: %s", run->name, result.bad_layer_name);
-    assert_true(result.weight == (double)step->n_examples);
-    return result;
+}
+
+void golden_run_restart(struct golden_run *run)
+{
+    for (size_t i = 0; i < mst_compile_n_sums(&run->compile); i++)
+        run->sums[i] = 0;
+}
+
+float golden_run_value(const struct golden_run *run, size_t i)
+{
+    return (float)mst_measure_value(&run->compile, i, run->sums);
 }

@@ -4,7 +4,8 @@
  *      struct golden_run run = {.golden = golden, .index = i, .device = device};
  *      golden_run_init(&run, "w.0", &options);                    // variables from "<case>.w.0.<variable>"
  *      struct mst_program_step step = golden_run_step(&run, 0, 16);
- *      struct mst_program_result result = golden_run_batch(&run, &step);
+ *      golden_run_batch(&run, &step);
+ *      loss = golden_run_value(&run, 0);
  *      golden_run_fini(&run);
  *
  *  Thread: one at a time
@@ -32,6 +33,9 @@ struct golden_run {
     size_t n_examples;
     size_t n_features; // of an example
     size_t n_outputs;
+    double *sums;      // of the batches run since golden_run_restart
+    const void *input; // of the last step
+    struct mst_target target;
 };
 
 /** Parses the model, plans the program, copies variables, features and labels. False (nothing to release) if the
@@ -39,7 +43,11 @@ struct golden_run {
 bool golden_run_init(struct golden_run *run, const char *weights, const struct mst_program_options *options);
 /** Releases all of it. */
 void golden_run_fini(struct golden_run *run);
-/** The step that runs examples [first, first + n). */
-struct mst_program_step golden_run_step(const struct golden_run *run, size_t first, size_t n);
-/** Runs it; fails the test if it fails. */
-struct mst_program_result golden_run_batch(struct golden_run *run, const struct mst_program_step *step);
+/** The step that runs examples [first, first + n); valid until the next. */
+struct mst_program_step golden_run_step(struct golden_run *run, size_t first, size_t n);
+/** Runs it, adding to the sums; fails the test if it fails. */
+void golden_run_batch(struct golden_run *run, const struct mst_program_step *step);
+/** Sets the sums to 0. */
+void golden_run_restart(struct golden_run *run);
+/** Measure i of the sums, as Keras reports it. */
+float golden_run_value(const struct golden_run *run, size_t i);

@@ -28,15 +28,14 @@ static bool has_dropout(struct golden *golden, size_t index)
 }
 
 // Loss and metrics under the names that Keras reports.
-static void check_measured(const struct golden_run *run, const struct mst_program_result *result)
+static void check_measured(const struct golden_run *run)
 {
-    float value = (float)(result->loss_sum / result->weight);
-    assert_true(golden_close(run->golden, &value, 1, TOLERANCE, "%s.loss", run->name));
-    assert_true(golden_close(run->golden, &value, 1, TOLERANCE, "%s.evaluated.loss", run->name));
-    for (size_t m = 0; m < result->n_metrics; m++) {
-        value = (float)(result->metric_sums[m] / result->weight);
+    float loss = golden_run_value(run, 0);
+    assert_true(golden_close(run->golden, &loss, 1, TOLERANCE, "%s.loss", run->name));
+    for (size_t i = 0; i < mst_compile_n_measures(&run->compile); i++) {
+        float value = golden_run_value(run, i);
         assert_true(golden_close(run->golden, &value, 1, TOLERANCE, "%s.evaluated.%s", run->name,
-                                 run->compile.metrics[m].name));
+                                 mst_measure_name(&run->compile, i)));
     }
 }
 
@@ -52,16 +51,16 @@ static void check_gradients(const struct golden_run *run)
 static void check_mode(struct golden *golden, size_t index, enum mst_program_mode mode, enum mst_dtype dtype)
 {
     struct golden_run run = {.golden = golden, .index = index, .device = device};
-    struct mst_program_options options = {.mode = mode, .max_batch = 64, .feature_dtype = dtype};
+    struct mst_program_options options = {.mode = mode, .max_batch = 64, .input_dtypes = &dtype};
     if (!golden_run_init(&run, "w", &options))
         return;
     struct mst_program_step step = golden_run_step(&run, 0, run.n_examples);
-    struct mst_program_result result = golden_run_batch(&run, &step);
+    golden_run_batch(&run, &step);
     if (mode != MST_PROGRAM_TRAIN)
-        assert_true(golden_close(golden, mst_program_output(run.program), run.n_examples * run.n_outputs, TOLERANCE,
+        assert_true(golden_close(golden, mst_program_output(run.program, 0), run.n_examples * run.n_outputs, TOLERANCE,
                                  "%s.output", run.name));
     if (mode != MST_PROGRAM_PREDICT)
-        check_measured(&run, &result);
+        check_measured(&run);
     if (mode == MST_PROGRAM_TRAIN)
         check_gradients(&run);
     golden_run_fini(&run);

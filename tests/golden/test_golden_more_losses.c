@@ -22,14 +22,14 @@
 static struct mst_device *device;
 static size_t n_from_labels;
 
-static void check_result(const struct golden_run *run, const struct mst_program_result *result)
+static void check_result(const struct golden_run *run)
 {
-    float value = (float)(result->loss_sum / result->weight);
+    float value = golden_run_value(run, 0);
     assert_true(golden_close(run->golden, &value, 1, TOLERANCE, "%s.loss", run->name));
-    for (size_t m = 0; m < result->n_metrics; m++) {
-        value = (float)(result->metric_sums[m] / result->weight);
+    for (size_t i = 1; i < mst_compile_n_measures(&run->compile); i++) {
+        value = golden_run_value(run, i);
         assert_true(golden_close(run->golden, &value, 1, TOLERANCE, "%s.evaluated.%s", run->name,
-                                 run->compile.metrics[m].name));
+                                 mst_measure_name(&run->compile, i)));
     }
 }
 
@@ -37,7 +37,7 @@ static void check_result(const struct golden_run *run, const struct mst_program_
 static int32_t *labels_of(const struct golden_run *run)
 {
     size_t n_outputs = run->n_outputs;
-    enum mst_label_use use = mst_compile_label_use(&run->compile, run->model);
+    enum mst_label_use use = mst_compile_label_use(&run->compile, run->model, 0);
     int32_t *labels = mst_alloc_array(run->n_examples, sizeof *labels);
     bool same = run->targets != NULL && use != MST_LABEL_NONE;
     for (size_t r = 0; r < run->n_examples && same; r++) {
@@ -87,10 +87,11 @@ static void check_gradients(const struct golden_run *run)
 
 static void check_step(struct golden_run *run, const struct mst_program_step *step, enum mst_program_mode mode)
 {
-    struct mst_program_result result = golden_run_batch(run, step);
-    check_result(run, &result);
+    golden_run_restart(run);
+    golden_run_batch(run, step);
+    check_result(run);
     if (mode == MST_PROGRAM_EVAL)
-        assert_true(golden_close(run->golden, mst_program_output(run->program), run->n_examples * run->n_outputs,
+        assert_true(golden_close(run->golden, mst_program_output(run->program, 0), run->n_examples * run->n_outputs,
                                  TOLERANCE, "%s.output", run->name));
     if (mode == MST_PROGRAM_TRAIN)
         check_gradients(run);
@@ -99,14 +100,15 @@ static void check_step(struct golden_run *run, const struct mst_program_step *st
 static void check_mode(struct golden *golden, size_t index, enum mst_program_mode mode)
 {
     struct golden_run run = {.golden = golden, .index = index, .device = device};
-    struct mst_program_options options = {.mode = mode, .max_batch = 20, .feature_dtype = MST_DTYPE_F32};
+    const enum mst_dtype float32 = MST_DTYPE_F32;
+    struct mst_program_options options = {.mode = mode, .max_batch = 20, .input_dtypes = &float32};
     assert_true(golden_run_init(&run, "w", &options));
     struct mst_program_step step = golden_run_step(&run, 0, run.n_examples);
     check_step(&run, &step, mode);
     int32_t *labels = labels_of(&run);
     if (labels != NULL) {
-        step.targets = NULL;
-        step.labels = labels;
+        const struct mst_target target = {.labels = labels};
+        step.targets = &target;
         check_step(&run, &step, mode);
         n_from_labels++;
     }

@@ -77,8 +77,10 @@ void program_case_init(struct program_case *c, struct mst_device *device, const 
 {
     struct mst_error err = {0};
     *c = (struct program_case){.model = program_model(input, layers)};
-    if (compile != NULL)
+    if (compile != NULL) {
         load_compile(c, compile);
+        c->sums = mst_alloc_array(mst_compile_n_sums(&c->compile), sizeof *c->sums);
+    }
     if (mst_program_new(c->model, compile != NULL ? &c->compile : NULL, device, options, &c->program, &err) != MST_OK)
         fail_msg("%s", err.text);
     assert_int_equal(mst_shape_count(mst_model_input_shape(c->model, 0), &c->n_features), MST_OK);
@@ -105,6 +107,7 @@ void program_case_fini(struct program_case *c)
     }
     free(c->params);
     free(c->grads);
+    free(c->sums);
     mst_model_free(c->model);
     *c = (struct program_case){0};
 }
@@ -118,13 +121,32 @@ size_t program_variable(const struct program_case *c, const char *name)
     return 0;
 }
 
-struct mst_program_result program_case_run(struct program_case *c, struct mst_program_step *step)
+struct mst_program_step program_case_step(struct program_case *c, const void *x, const int32_t *labels, size_t n)
+{
+    size_t at = c->n_steps++ % (sizeof c->steps / sizeof *c->steps);
+    c->steps[at].input = x;
+    c->steps[at].target = (struct mst_target){.labels = labels};
+    return (struct mst_program_step){.inputs = &c->steps[at].input, .targets = &c->steps[at].target, .n_examples = n};
+}
+
+struct program_result program_case_run(struct program_case *c, struct mst_program_step *step)
 {
     struct mst_error err = {0};
-    struct mst_program_result result;
+    struct mst_program_result run;
+    bool has_sums = step->sums != NULL;
     step->params = (const float *const *)c->params;
     step->grads = c->grads;
-    if (mst_program_run(c->program, step, &result, &err) != MST_OK)
+    if (!has_sums && c->sums != NULL) {
+        step->sums = c->sums;
+        memset(c->sums, 0, mst_compile_n_sums(&c->compile) * sizeof *c->sums);
+    }
+    if (mst_program_run(c->program, step, &run, &err) != MST_OK)
         fail_msg("%s", err.text);
+    struct program_result result = {
+        .loss_is_finite = run.loss_is_finite, .bad_layer = run.bad_layer, .bad_layer_name = run.bad_layer_name};
+    for (size_t i = 0; step->sums != NULL && i < mst_compile_n_measures(&c->compile); i++)
+        *(i == 0 ? &result.loss : &result.metrics[i - 1]) = mst_measure_value(&c->compile, i, step->sums);
+    if (!has_sums)
+        step->sums = NULL;
     return result;
 }

@@ -3,7 +3,8 @@
  *
  *      struct program_case c;
  *      program_case_init(&c, device, "[4]", DENSE("d", 3, "tanh"), "{\"loss\":\"mse\"}", &options);
- *      struct mst_program_result result = program_case_run(&c, &step);
+ *      struct mst_program_step step = program_case_step(&c, x, labels, 16);
+ *      struct program_result result = program_case_run(&c, &step);
  *      program_case_fini(&c);
  *
  *  Thread: one at a time
@@ -16,6 +17,7 @@
 #include "model/model.h"
 #include "model/program.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +39,21 @@ struct program_case {
     float **grads;
     size_t n_features; // of an example
     size_t n_outputs;
+    double *sums; // of the last run
+    struct {      // what the last steps point to
+        const void *input;
+        struct mst_target target;
+    } steps[4];
+    size_t n_steps;
+};
+
+/** What a run gave. */
+struct program_result {
+    double loss;
+    double metrics[MST_MEASURES_MAX];
+    bool loss_is_finite;
+    size_t bad_layer;
+    const char *bad_layer_name;
 };
 
 /** Random words in a row, from a seed of MUSTER_TEST_SEED or 1; prints it once for the name. */
@@ -58,5 +75,8 @@ void program_case_init(struct program_case *c, struct mst_device *device, const 
 void program_case_fini(struct program_case *c);
 /** The index of the variable of this name. */
 size_t program_variable(const struct program_case *c, const char *name);
-/** Runs a step with this case's params and grads; fails the test if it fails. */
-struct mst_program_result program_case_run(struct program_case *c, struct mst_program_step *step);
+/** A step of one input and one output, with a target of class labels; valid until the fourth after it is made. */
+struct mst_program_step program_case_step(struct program_case *c, const void *x, const int32_t *labels, size_t n);
+/** Runs a step with this case's params and grads, and its sums unless the step has others; fails the test if it fails.
+ */
+struct program_result program_case_run(struct program_case *c, struct mst_program_step *step);

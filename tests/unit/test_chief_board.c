@@ -24,8 +24,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const metric_names[] = {"accuracy", "mae"};
-static const struct mst_scores scores = {.is_known = true, .loss = 0.5, .metrics = {0.75, 2}};
+static const struct mst_scores scores = {
+    .is_known = true, .n = 3, .names = {"loss", "accuracy", "mae"}, .values = {0.5, 0.75, 2}};
 
 static char *folder;
 static struct mst_loop *work;
@@ -37,7 +37,7 @@ static int set_up(void **state)
     folder = data_folder_new();
     mst_status status = mst_loop_new("work", &work, NULL);
     MST_ASSERT(status == MST_OK);
-    struct mst_board_config config = {.output_dir = folder, .metric_names = metric_names, .n_metrics = 2, .work = work};
+    struct mst_board_config config = {.output_dir = folder, .work = work};
     board = mst_board_new(&config);
     return 0;
 }

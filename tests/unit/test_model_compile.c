@@ -39,8 +39,8 @@ static void check_label_use(const struct mst_compile *compile, const struct mst_
         use = MST_LABEL_VALUE;
         n_classes = compile->loss == MST_LOSS_BINARY_CROSSENTROPY ? 2 : 0;
     }
-    assert_int_equal(mst_compile_label_use(compile, model), use);
-    assert_int_equal(mst_compile_n_classes(compile, model), n_classes);
+    assert_int_equal(mst_compile_label_use(compile, model, 0), use);
+    assert_int_equal(mst_compile_n_classes(compile, model, 0), n_classes);
 }
 
 static mst_status parse(const char *text, const char *n_outputs, struct mst_compile *out, struct mst_error *err)

@@ -24,17 +24,18 @@
 
 static struct mst_device *device;
 
+static const enum mst_dtype float32 = MST_DTYPE_F32;
 static const struct mst_program_options training = {
-    .mode = MST_PROGRAM_TRAIN, .max_batch = 16, .feature_dtype = MST_DTYPE_F32, .seed = 5};
+    .mode = MST_PROGRAM_TRAIN, .max_batch = 16, .input_dtypes = &float32, .seed = 5};
 static const struct mst_program_options evaluation = {
-    .mode = MST_PROGRAM_EVAL, .max_batch = 16, .feature_dtype = MST_DTYPE_F32, .seed = 5};
+    .mode = MST_PROGRAM_EVAL, .max_batch = 16, .input_dtypes = &float32, .seed = 5};
 
 static float x[16 * 64];
 static int32_t labels[16];
 
-static struct mst_program_step step_of(const struct program_case *c, size_t first, size_t n)
+static struct mst_program_step step_of(struct program_case *c, size_t first, size_t n)
 {
-    return (struct mst_program_step){.features = x + first * c->n_features, .labels = labels + first, .n_examples = n};
+    return program_case_step(c, x + first * c->n_features, labels + first, n);
 }
 
 static void draw(size_t n_classes)
@@ -54,22 +55,21 @@ static void test_partial_batches(void **state)
     draw(4);
     program_case_init(&c, device, "[6]", THREE, SPARSE, &evaluation);
     struct mst_program_step all = step_of(&c, 0, 16);
-    struct mst_program_result want = program_case_run(&c, &all);
-    memcpy(whole, mst_program_output(c.program), sizeof whole);
+    struct program_result want = program_case_run(&c, &all);
+    double n_matches = c.sums[2];
+    memcpy(whole, mst_program_output(c.program, 0), sizeof whole);
     for (size_t k = 0; k < sizeof cuts / sizeof *cuts; k++) {
-        double loss = 0, weight = 0, matches = 0;
+        double sums[4] = {0};
         for (size_t i = 0, first = 0; i < 5 && cuts[k][i] > 0; first += cuts[k][i++]) {
             struct mst_program_step step = step_of(&c, first, cuts[k][i]);
-            struct mst_program_result got = program_case_run(&c, &step);
+            step.sums = sums;
+            program_case_run(&c, &step);
             // OpenBLAS orders the 5 to 7 products of an element by the shape of the matrix: a few units of 2^-24
-            assert_true(mst_test_floats_close("output", mst_program_output(c.program), whole + first * 4,
+            assert_true(mst_test_floats_close("output", mst_program_output(c.program, 0), whole + first * 4,
                                               cuts[k][i] * 4, 5e-7));
-            loss += got.loss_sum;
-            weight += got.weight;
-            matches += got.metric_sums[0];
         }
-        assert_true(fabs(loss - want.loss_sum) < 1e-6 * want.loss_sum);
-        assert_true(weight == 16 && matches == want.metric_sums[0]);
+        assert_true(fabs(mst_measure_value(&c.compile, 0, sums) - want.loss) < 1e-6 * want.loss);
+        assert_true(sums[1] == 16 && sums[2] == n_matches && sums[3] == 16);
     }
     program_case_fini(&c);
 }
@@ -182,8 +182,9 @@ static void mask_of(const char *layers, const struct mst_program_options *option
     c.params[1][0] = 0.0f;
     // one row at a time would be another mask: the rows are told apart by which of them has a target far away
     for (size_t r = 0; r < n; r++) {
-        struct mst_program_step step = {
-            .features = ones, .labels = zeros, .n_examples = n, .epoch = epoch, .batch = batch};
+        struct mst_program_step step = program_case_step(&c, ones, zeros, n);
+        step.epoch = epoch;
+        step.batch = batch;
         for (size_t k = 0; k < n; k++)
             zeros[k] = k == r ? 1 << 24 : 0;
         program_case_run(&c, &step);
@@ -262,7 +263,7 @@ static void test_dropout_scale(void **state)
         x[i] = 1.0f;
     program_case_init(&c, device, "[8]", DROPPED("drop", "null"), MSE, &training);
     struct mst_program_step step = step_of(&c, 0, 1);
-    struct mst_program_result result = program_case_run(&c, &step);
+    struct program_result result = program_case_run(&c, &step);
     float y = c.grads[1][0] / 2; // the bias's gradient is 2 (y - 0)
     size_t n_kept = 0;
     for (size_t i = 0; i < 8; i++) {
@@ -271,7 +272,7 @@ static void test_dropout_scale(void **state)
         n_kept += kept != 0.0f;
     }
     assert_true(n_kept > 0 && n_kept < 8); // with this seed
-    assert_true(fabs(result.loss_sum - (double)(y * y)) < 1e-6 * result.loss_sum);
+    assert_true(fabs(result.loss - (double)(y * y)) < 1e-6 * result.loss);
     program_case_fini(&c);
 
     program_case_init(&c, device, "[8]", DROPPED("drop", "null"), MSE, &evaluation);
@@ -280,7 +281,7 @@ static void test_dropout_scale(void **state)
         sum += c.params[0][i];
     step = step_of(&c, 0, 1);
     program_case_run(&c, &step);
-    assert_true(fabsf(mst_program_output(c.program)[0] - sum) < 1e-6f);
+    assert_true(fabsf(mst_program_output(c.program, 0)[0] - sum) < 1e-6f);
     program_case_fini(&c);
 }
 
@@ -313,7 +314,7 @@ static void check_bad(const struct bad_case *bad)
     copy_gradients(&c, before);
     struct mst_program_step step = step_of(&c, 0, 5);
     step.on_gradient = never;
-    struct mst_program_result result = program_case_run(&c, &step);
+    struct program_result result = program_case_run(&c, &step);
     copy_gradients(&c, after);
     assert_false(result.loss_is_finite);
     assert_int_equal(result.bad_layer, bad->layer);
@@ -356,7 +357,8 @@ static void check_refused(const struct mst_program_step *wanted, const char *lay
     program_case_init(&c, device, "[6]", layers, compile, &training);
     step.params = (const float *const *)c.params;
     step.grads = c.grads;
-    step.features = x;
+    step.inputs = (const void *const[]){x};
+    step.sums = c.sums;
     step.on_gradient = never;
     assert_int_equal(mst_program_run(c.program, &step, &result, &err), want);
     assert_string_equal(err.text, sentence);
@@ -371,7 +373,8 @@ static void test_labels_outside_the_classes(void **state)
     draw(4);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         labels[2] = bad[i];
-        struct mst_program_step step = {.labels = labels, .n_examples = 5, .batch = 41};
+        const struct mst_target target = {.labels = labels};
+        struct mst_program_step step = {.targets = &target, .n_examples = 5, .batch = 41};
         snprintf(sentence, sizeof sentence, "label %d of example 2 of batch 41 is outside the model's classes 0 to 3",
                  bad[i]);
         check_refused(&step, THREE, SPARSE, MST_OUT_OF_RANGE, sentence);
@@ -397,7 +400,8 @@ static void test_steps_refused(void **state)
 {
     (void)state;
     draw(4);
-    struct mst_program_step step = {.labels = labels, .n_examples = 0};
+    struct mst_target target = {.labels = labels};
+    struct mst_program_step step = {.targets = &target, .n_examples = 0};
     check_refused(&step, THREE, SPARSE, MST_INVALID_ARGUMENT,
                   "a batch of 0 examples for a program planned for 1 to 16");
     step.n_examples = 17;
@@ -408,7 +412,11 @@ static void test_steps_refused(void **state)
                   "MeanSquaredError against one label an example needs a model of 1 output, this one has 4");
     check_refused(&step, THREE, "{\"loss\":\"poisson\",\"metrics\":[\"mae\"]}", MST_INVALID_ARGUMENT,
                   "Poisson against one label an example needs a model of 1 output, this one has 4");
-    step.labels = NULL;
+    float weights[3] = {1, 1, 1};
+    step.weights = weights;
+    check_refused(&step, THREE, SPARSE, MST_UNIMPLEMENTED, "sample weights are not built yet; leave them out");
+    step.weights = NULL;
+    target.labels = NULL;
     check_refused(&step, THREE, SPARSE, MST_INVALID_ARGUMENT, "the data has no labels, which the loss needs");
     check_refused(&step, THREE, MSE, MST_INVALID_ARGUMENT, "the data has no labels, which the loss needs");
 }
@@ -432,14 +440,14 @@ static void test_labels_as_targets(void **state)
                 targets[r] = (float)labels[r];
         }
         struct mst_program_step step = step_of(&c, 0, 16);
-        struct mst_program_result by_labels = program_case_run(&c, &step);
+        struct program_result by_labels = program_case_run(&c, &step);
         copy_gradients(&c, first);
-        step.labels = NULL;
-        step.targets = targets;
-        struct mst_program_result by_targets = program_case_run(&c, &step);
+        const struct mst_target dense = {.values = targets};
+        step.targets = &dense;
+        struct program_result by_targets = program_case_run(&c, &step);
         copy_gradients(&c, second);
-        assert_true(fabs(by_labels.loss_sum - by_targets.loss_sum) < 1e-6 * by_labels.loss_sum);
-        assert_true(by_labels.metric_sums[0] == by_targets.metric_sums[0]);
+        assert_true(fabs(by_labels.loss - by_targets.loss) < 1e-6 * by_labels.loss);
+        assert_true(by_labels.metrics[0] == by_targets.metrics[0]);
         // the row's sum of targets and its one target are added up differently
         assert_true(mst_test_floats_close("gradients", first, second, c.n_parameters, 1e-6));
         program_case_fini(&c);
@@ -473,12 +481,12 @@ static void test_types_of_features(void **state)
         for (size_t d = 0; d < 3; d++) {
             struct program_case c;
             struct mst_program_options options = training;
-            options.feature_dtype = dtypes[d];
+            options.input_dtypes = &dtypes[d];
             program_random_restart(); // the same weights
             program_case_init(&c, device, "[3,2]", stacks[k], SPARSE, &options);
             assert_true(c.n_parameters <= 512);
-            struct mst_program_step step = {.features = features[d], .labels = labels, .n_examples = 13};
-            losses[d] = program_case_run(&c, &step).loss_sum;
+            struct mst_program_step step = program_case_step(&c, features[d], labels, 13);
+            losses[d] = program_case_run(&c, &step).loss;
             copy_gradients(&c, grads[d]);
             assert_true(losses[d] == losses[0]);
             assert_true(mst_test_floats_same_bits(mst_dtype_name(dtypes[d]), grads[d], grads[0], c.n_parameters));
@@ -506,10 +514,10 @@ static void test_steps_are_independent(void **state)
     struct mst_program_step step = step_of(&c, 0, 16);
     struct mst_program_step other = step_of(&c, 3, 7);
     other.batch = 9;
-    double loss = program_case_run(&c, &step).loss_sum;
+    double loss = program_case_run(&c, &step).loss;
     copy_gradients(&c, first);
     program_case_run(&c, &other);
-    assert_true(program_case_run(&c, &step).loss_sum == loss);
+    assert_true(program_case_run(&c, &step).loss == loss);
     copy_gradients(&c, second);
     assert_true(mst_test_floats_same_bits("gradients", second, first, c.n_parameters));
     at = params;
@@ -553,7 +561,8 @@ static void test_limits(void **state)
     options.max_batch = 20000; // 20000 rows of three times 100000 floats: 24 GB
     check_no_program(model, &compile, &options, MST_RESOURCE_EXHAUSTED, "the limit is 17179869184; lower batch_size");
     options = training;
-    options.feature_dtype = MST_DTYPE_F64;
+    const enum mst_dtype float64 = MST_DTYPE_F64;
+    options.input_dtypes = &float64;
     check_no_program(model, &compile, &options, MST_INVALID_ARGUMENT,
                      "features are float64; a program takes uint8, int32 or float32");
     check_no_program(model, NULL, &training, MST_INVALID_ARGUMENT, "training and evaluation need a loss");
@@ -570,11 +579,12 @@ static void test_prediction(void **state)
     draw(4);
     options.mode = MST_PROGRAM_PREDICT;
     program_case_init(&c, device, "[6]", DENSE("only", 3, "softmax"), NULL, &options);
-    struct mst_program_step step = {.features = x, .n_examples = 16};
-    struct mst_program_result result = program_case_run(&c, &step);
-    assert_true(result.weight == 16 && result.loss_sum == 0 && result.loss_is_finite && result.n_metrics == 0);
+    struct mst_program_step step = program_case_step(&c, x, NULL, 16);
+    step.targets = NULL;
+    struct program_result result = program_case_run(&c, &step);
+    assert_true(result.loss == 0 && result.loss_is_finite);
     for (size_t r = 0; r < 16; r++) {
-        const float *row = mst_program_output(c.program) + r * 3;
+        const float *row = mst_program_output(c.program, 0) + r * 3;
         assert_true(fabsf(row[0] + row[1] + row[2] - 1.0f) < 1e-6f);
     }
     program_case_init(&trained, device, "[6]", DENSE("only", 3, "softmax"), SPARSE, &training);

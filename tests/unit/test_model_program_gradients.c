@@ -37,6 +37,8 @@ struct batch {
     float *x;
     int32_t *labels;
     float *targets;
+    const void *input;
+    struct mst_target target;
     struct mst_program_step step;
 };
 
@@ -130,12 +132,10 @@ static void batch_new(struct batch *batch, const struct program_case *c, bool is
         for (size_t j = 0; j < n_outputs; j++)
             batch->targets[r * n_outputs + j] /= sum; // shares, as a cross-entropy's gradient supposes
     }
-    batch->step = (struct mst_program_step){.features = batch->x,
-                                            .labels = is_sparse ? batch->labels : NULL,
-                                            .targets = is_sparse ? NULL : batch->targets,
-                                            .n_examples = n,
-                                            .epoch = below(3),
-                                            .batch = below(100)};
+    batch->input = batch->x;
+    batch->target = (struct mst_target){is_sparse ? batch->labels : NULL, is_sparse ? NULL : batch->targets};
+    batch->step = (struct mst_program_step){
+        .inputs = &batch->input, .targets = &batch->target, .n_examples = n, .epoch = below(3), .batch = below(100)};
 }
 
 static void batch_free(struct batch *batch)
@@ -148,8 +148,7 @@ static void batch_free(struct batch *batch)
 static double loss_at(struct program_case *c, struct mst_program_step *step, float *w, double value)
 {
     *w = (float)value;
-    struct mst_program_result result = program_case_run(c, step);
-    return result.loss_sum / result.weight;
+    return program_case_run(c, step).loss;
 }
 
 // What four losses around a parameter say of it.
@@ -197,10 +196,10 @@ static void check_parameter(struct program_case *c, struct mst_program_step *ste
 // All parameters of one model.
 static void check_model(struct program_case *c, struct mst_program_step *step, struct counts *counts)
 {
-    struct mst_program_result result = program_case_run(c, step);
+    struct program_result result = program_case_run(c, step);
     if (!result.loss_is_finite)
         return; // an exponential of an exponential
-    counts->scale = fmax(1.0, result.loss_sum / result.weight);
+    counts->scale = fmax(1.0, result.loss);
     float **grads = mst_alloc_array(c->n_variables, sizeof *grads);
     for (size_t v = 0; v < c->n_variables; v++) {
         size_t n = mst_model_variable(c->model, v)->n_elements;
@@ -221,8 +220,9 @@ static void test_random_models(void **state)
 {
     (void)state;
     static const char *const inputs[] = {"[4]", "[3,2]", "[2,2,3]"};
+    const enum mst_dtype float32 = MST_DTYPE_F32;
     const struct mst_program_options options = {
-        .mode = MST_PROGRAM_TRAIN, .max_batch = MAX_BATCH, .feature_dtype = MST_DTYPE_F32, .seed = 11};
+        .mode = MST_PROGRAM_TRAIN, .max_batch = MAX_BATCH, .input_dtypes = &float32, .seed = 11};
     struct counts counts = {0};
     for (size_t m = 0; m < N_MODELS; m++) {
         char text[MAX_TEXT];

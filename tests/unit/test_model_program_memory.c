@@ -63,14 +63,14 @@ static int32_t labels[64];
 
 static void check_steps(enum mst_program_mode mode, const char *layers, const char *compile)
 {
-    const struct mst_program_options options = {
-        .mode = mode, .max_batch = 64, .feature_dtype = MST_DTYPE_U8, .seed = 1};
+    const enum mst_dtype bytes = MST_DTYPE_U8;
+    const struct mst_program_options options = {.mode = mode, .max_batch = 64, .input_dtypes = &bytes, .seed = 1};
     static const size_t sizes[] = {64, 1, 63, 17, 64};
     struct program_case c;
     size_t before = n_calls;
     program_case_init(&c, device, "[10,10]", layers, compile, &options);
     assert_true(n_calls > before + 5); // the counters count
-    struct mst_program_step step = {.features = features, .labels = labels, .n_examples = 64};
+    struct mst_program_step step = program_case_step(&c, features, labels, 64);
     program_case_run(&c, &step); // the first of a size may
     before = n_calls;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {

@@ -64,8 +64,8 @@ static void test_versions_overlap_or_not(void **state)
     mst_identity_greet(&other, &greeting);
     greeting.max_version = 9;
     assert_int_equal(mst_identity_check(&self, &greeting, NULL), MST_OK);
-    greeting.min_version = 2;
-    expect_refusal(&greeting, (const char *const[]){"versions 2 to 9", "ps-1 speaks 1", "same muster"}, 3);
+    greeting.min_version = MST_WIRE_VERSION + 1;
+    expect_refusal(&greeting, (const char *const[]){"versions 3 to 9", "ps-1 speaks 2", "same muster"}, 3);
     greeting.min_version = greeting.max_version = 0;
     expect_refusal(&greeting, (const char *const[]){"versions 0 to 0"}, 1);
 }
@@ -73,29 +73,23 @@ static void test_versions_overlap_or_not(void **state)
 static void test_sums_add_up(void **state)
 {
     (void)state;
-    struct mst_training_sums a = {.steps = 1,
-                                  .examples = 10,
-                                  .loss_sum = 2.5,
-                                  .loss_weight = 10,
-                                  .metric_sums = {1, 2},
-                                  .metric_weights = {3, 4},
-                                  .staleness_sum = 5,
-                                  .staleness_max = 9};
-    struct mst_training_sums b = a;
-    b.staleness_max = 4;
-    b.metric_sums[MST_METRICS_MAX - 1] = 7;
-    mst_training_sums_add(&a, &b);
-    assert_int_equal(a.steps, 2);
-    assert_int_equal(a.examples, 20);
-    assert_true(a.loss_sum == 5 && a.loss_weight == 20);
-    assert_true(a.metric_sums[1] == 4 && a.metric_weights[0] == 6 && a.metric_sums[MST_METRICS_MAX - 1] == 7);
-    assert_int_equal(a.staleness_sum, 10);
-    assert_int_equal(a.staleness_max, 9);
-    mst_training_sums_subtract(&a, &b); // what was added, but for the maximum
-    assert_int_equal(a.steps, 1);
-    assert_int_equal(a.examples, 10);
-    assert_true(a.loss_sum == 2.5 && a.loss_weight == 10 && a.metric_sums[1] == 2 && a.metric_weights[0] == 3);
-    assert_int_equal(a.staleness_sum, 5);
+    double first[] = {2.5, 10, 1, 2}, second[] = {0.5, 10, 3};
+    struct mst_training_sums a = {1, 10, 5, 9, 4, first}, b = {2, 20, 7, 4, 3, second}, sum, growth;
+    mst_training_sums_init(&sum, 4);
+    mst_training_sums_init(&growth, 4);
+    mst_training_sums_add(&sum, &a);
+    mst_training_sums_add(&sum, &b); // of one that has measured less
+    assert_true(sum.steps == 3 && sum.examples == 30 && sum.staleness_sum == 12 && sum.staleness_max == 9);
+    assert_true(sum.values[0] == 3 && sum.values[1] == 20 && sum.values[2] == 4 && sum.values[3] == 2);
+    mst_training_sums_add_growth(&growth, &sum, &a); // what was added, but for the maximum
+    assert_true(growth.steps == 2 && growth.examples == 20 && growth.staleness_sum == 7 && growth.staleness_max == 9);
+    assert_true(growth.values[0] == 0.5 && growth.values[1] == 10 && growth.values[2] == 3 && growth.values[3] == 0);
+    mst_training_sums_copy(&growth, &b);
+    assert_true(growth.steps == 2 && growth.staleness_max == 4 && growth.values[2] == 3 && growth.values[3] == 0);
+    mst_training_sums_clear(&sum);
+    assert_true(sum.steps == 0 && sum.n_values == 4 && sum.values[0] == 0 && sum.values[3] == 0);
+    mst_training_sums_fini(&sum);
+    mst_training_sums_fini(&growth);
 }
 
 int main(void)

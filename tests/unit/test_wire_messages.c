@@ -1,6 +1,7 @@
 // Every message there and back, field by field, and what a hostile peer may put into one.
 #include "wire/messages.h"
 
+#include "base/alloc.h"
 #include "base/arena.h"
 #include "base/bytes.h"
 #include "muster/status.h"
@@ -12,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 static struct mst_arena arena;
@@ -78,14 +80,19 @@ static void test_greetings(void **state)
     SAME_TEXT(state_text);
 }
 
-static const struct mst_training_sums sums = {.steps = 1,
-                                              .examples = 2,
-                                              .loss_sum = 0.5,
-                                              .loss_weight = 4,
-                                              .metric_sums = {1, 2, 3, 4, 5, 6, 7, 8.25},
-                                              .metric_weights = {8, 7, 6, 5, 4, 3, 2, 1},
-                                              .staleness_sum = 7,
-                                              .staleness_max = 8};
+static double values[] = {0.5, -4, 1e300, 8.25};
+static const struct mst_training_sums sums = {
+    .steps = 1, .examples = 2, .staleness_sum = 7, .staleness_max = 8, .n_values = 4, .values = values};
+
+static void expect_sums(const struct mst_training_sums *got)
+{
+    assert_int_equal(got->steps, sums.steps);
+    assert_int_equal(got->examples, sums.examples);
+    assert_int_equal(got->staleness_sum, sums.staleness_sum);
+    assert_int_equal(got->staleness_max, sums.staleness_max);
+    assert_int_equal(got->n_values, sums.n_values);
+    assert_memory_equal(got->values, values, sizeof values);
+}
 
 static void test_heartbeats(void **state)
 {
@@ -98,7 +105,7 @@ static void test_heartbeats(void **state)
         SAME(incarnation);
         SAME(number);
         SAME(progress);
-        assert_memory_equal(&got.sums, &sums, sizeof sums);
+        expect_sums(&got.sums);
         SAME_REAL(cpu_seconds);
         SAME(max_rss_bytes);
         SAME_TEXT(state_text);
@@ -125,7 +132,7 @@ static void test_leases(void **state)
         SAME(done_seq);
         SAME(done_lease);
         SAME(done_offset);
-        assert_memory_equal(&got.sums, &sums, sizeof sums);
+        expect_sums(&got.sums);
     }
     const struct mst_msg_lease_reply sent = {MST_LEASE_REPLY_FENCED, 2, 3, 4, 5, 6, 7, MST_ABORTED, "text"};
     SEND(lease_reply);
@@ -398,18 +405,26 @@ static void test_control_bytes_in_texts(void **state)
     assert_string_equal(got.text, "a");
 }
 
-static void test_sums_of_too_many_metrics(void **state)
+static void test_too_many_sums(void **state)
 {
     (void)state;
     struct mst_error err;
     struct mst_msg_lease lease;
-    uint8_t bytes[2 + 2 + 9 * 8] = {0x42, 2 + 9 * 8, 0x2a, 9 * 8}; // sums { metric_sums: nine }
-    expect_bad(mst_msg_lease_decode((struct mst_bytes){bytes, sizeof bytes}, &arena, &lease, &err), &err,
-               "9 metric sums and 0 weights");
-    bytes[1] -= 8;
-    bytes[3] -= 8; // eight, without weights
-    expect_bad(mst_msg_lease_decode((struct mst_bytes){bytes, sizeof bytes - 8}, &arena, &lease, &err), &err,
-               "8 metric sums and 0 weights");
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX); // the most does fit
+    struct mst_msg_lease sent = {.sums = {.n_values = MST_SUMS_MAX}};
+    sent.sums.values = mst_alloc_array(MST_SUMS_MAX + 1, sizeof *sent.sums.values);
+    assert_int_equal(mst_msg_lease_encode(&sent, &meta), MST_OK);
+    assert_int_equal(mst_msg_lease_decode(mst_buf_view(&meta), &arena, &lease, &err), MST_OK);
+    assert_int_equal(lease.sums.n_values, MST_SUMS_MAX);
+    mst_buf_fini(&meta);
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    sent.sums.n_values++;
+    assert_int_equal(mst_msg_lease_encode(&sent, &meta), MST_OK);
+    expect_bad(mst_msg_lease_decode(mst_buf_view(&meta), &arena, &lease, &err), &err,
+               "message has 32769 sums, at most 32768");
+    mst_buf_fini(&meta);
+    free(sent.sums.values);
 }
 
 static void test_slices_of_another_rank(void **state)
@@ -540,7 +555,7 @@ int main(void)
         CASE(test_no_bytes_are_a_message_of_zeros),
         CASE(test_values_outside_their_range),
         CASE(test_control_bytes_in_texts),
-        CASE(test_sums_of_too_many_metrics),
+        CASE(test_too_many_sums),
         CASE(test_slices_of_another_rank),
         CASE(test_not_a_message),
         CASE(test_unknown_fields_are_ignored),
