@@ -25,11 +25,56 @@
 #include <stdint.h>
 
 // Grows by one with every change of struct mst_device_ops; a plugin of another version is refused.
-enum { MST_DEVICE_ABI = 2 };
+enum { MST_DEVICE_ABI = 3 };
 
-enum { MST_DEVICE_MAX_THREADS = 256 };
+enum { MST_DEVICE_MAX_THREADS = 256, MST_DEVICE_MAX_AXES = 8, MST_MERGE_MAX_INPUTS = 64 };
 
 struct mst_device;
+
+enum mst_copy_write { MST_COPY_SET, MST_COPY_ADD };
+
+/** y[i · to] = x[i · from], or += with MST_COPY_ADD, for every index i below shape: a transpose, a block of a
+ *  concatenation, a repetition, y += x. Steps are counted in elements. A step of `from` may be 0: x is repeated. With
+ *  MST_COPY_ADD a step of `to` may be 0: the sum over that axis is added, in an order that only the shape decides;
+ *  otherwise no element of y may be met twice. */
+struct mst_copy {
+    enum mst_copy_write write;
+    size_t n_axes; // 0: one element
+    size_t shape[MST_DEVICE_MAX_AXES];
+    size_t from[MST_DEVICE_MAX_AXES];
+    size_t to[MST_DEVICE_MAX_AXES];
+    const float *x;
+    float *y;
+};
+
+/** Keras's merge layers. Maximum and minimum give the gradient of an element to the first input that has it. */
+enum mst_merge_kind {
+    MST_MERGE_ADD,
+    MST_MERGE_SUBTRACT, // of exactly two
+    MST_MERGE_MULTIPLY,
+    MST_MERGE_AVERAGE,
+    MST_MERGE_MAXIMUM,
+    MST_MERGE_MINIMUM,
+    MST_N_MERGES,
+};
+
+struct mst_merge_input {
+    size_t shape[MST_DEVICE_MAX_AXES]; // that of the merge, or 1 where the input is repeated
+    const float *x;                    // backward needs it for multiply, maximum and minimum; else it may be NULL
+    float *dx;                         // backward: its gradient, summed where the input is repeated; NULL: not wanted
+};
+
+/** Elementwise over several inputs: merge sets y, merge_backward the dx of the inputs. */
+struct mst_merge {
+    enum mst_merge_kind kind;
+    size_t n_axes;
+    size_t shape[MST_DEVICE_MAX_AXES]; // of y and dy
+    size_t n_inputs;                   // 1 to MST_MERGE_MAX_INPUTS
+    const struct mst_merge_input *inputs;
+    float *y;        // merge: may be the x of inputs[0] if that has the shape of y; merge_backward: what merge set
+                     // (needed for maximum and minimum)
+    const float *dy; // merge_backward
+};
 
 /** Which operand is used transposed; c is always (m, n). */
 enum mst_gemm_form {
@@ -109,7 +154,8 @@ enum mst_dense_loss {
     MST_N_DENSE_LOSSES,
 };
 
-/** One batch for a loss. The gradient is that of grad_scale * (sum of the rows' losses) by `outputs`. */
+/** One batch for a loss. The gradient is that of grad_scale * (sum of the rows' losses) by `outputs`, each row's loss
+ *  first multiplied by its weight if there are weights. */
 struct mst_loss {
     enum mst_loss_input input; // for cross-entropies
     enum mst_dense_loss dense; // for dense_loss
@@ -121,6 +167,7 @@ struct mst_loss {
     const float *targets;  // (rows, columns): for all but sparse_crossentropy
     float *grad;           // (rows, columns), or NULL: not wanted; may be outputs
     float grad_scale;      // 1 / batch for the mean over the batch
+    const float *row_weights; // (rows), or NULL: all 1. Keras's sample_weight
 };
 
 /** One batch for an accuracy. */
@@ -146,6 +193,9 @@ struct mst_device_ops {
                      float *y);
     /** out[c] = Σ_r x[r][c], added from the first row to the last: the gradient of a bias. */
     void (*column_sum)(struct mst_device *device, size_t rows, size_t columns, const float *x, float *out);
+    void (*copy)(struct mst_device *device, const struct mst_copy *copy);
+    void (*merge)(struct mst_device *device, const struct mst_merge *merge);
+    void (*merge_backward)(struct mst_device *device, const struct mst_merge *merge);
     void (*activate)(struct mst_device *device, const struct mst_activate *activate);
     void (*activate_backward)(struct mst_device *device, const struct mst_activate_backward *activate);
     /** x is f32; y may be x: Keras's Rescaling. */

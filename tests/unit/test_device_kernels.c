@@ -263,14 +263,67 @@ static void test_others(void **state)
     }
 }
 
+enum { N_COPIES = 6 };
+
+// Both ways of writing, dense, across and (the sum) to one element a row.
+static void run_copy(const struct mst_kernels *kernels, size_t which, size_t n, struct result *result)
+{
+    size_t columns = columns_of(n);
+    size_t rows = columns > 0 ? n / columns : 0;
+    struct mst_copy block = {.write = which % 2 == 0 ? MST_COPY_SET : MST_COPY_ADD,
+                             .n_axes = 2,
+                             .shape = {rows, columns},
+                             .from = {columns, 1},
+                             .to = {columns, 1},
+                             .x = at(x, n),
+                             .y = memcpy(at(result->out, n), at(y, n), n * sizeof(float))};
+    if (which / 2 == 1) {
+        block.from[0] = 1;
+        block.from[1] = rows;
+    } else if (which / 2 == 2) {
+        block.write = MST_COPY_ADD;
+        block.from[1] = which % 2 == 0 ? 1 : rows;
+        block.from[0] = which % 2 == 0 ? columns : 1;
+        block.to[1] = 0;
+    }
+    kernels->copy_block(&block);
+}
+
+static void run_merge(const struct mst_kernels *kernels, size_t which, size_t n, struct result *result)
+{
+    size_t step = which / MST_N_MERGES;
+    float *out = at(result->out, n);
+    float *more = at(result->more, n);
+    if (which % MST_N_MERGES == MST_MERGE_AVERAGE) {
+        memcpy(more, at(y, n), n * sizeof *more);
+        kernels->take_where_equal(n, at(x, n), step & 1, at(x, n), more, out);
+        kernels->divide(n, 3.0f, out, out);
+        return;
+    }
+    kernels->merge[which % MST_N_MERGES](n, at(x, n), step & 1, at(y, n), step >> 1, out);
+}
+
+static void test_copies_and_merges(void **state)
+{
+    (void)state;
+    for (size_t which = 0; which < N_COPIES; which++) {
+        fill_moderate();
+        compare("copy", run_copy, which);
+    }
+    for (size_t which = 0; which < 4 * (size_t)MST_N_MERGES; which++) {
+        fill_moderate();
+        compare("merge", run_merge, which);
+        fill_any_bits(which);
+        compare("merge", run_merge, which);
+    }
+}
+
 int main(void)
 {
     device_seed("test_device_kernels");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_activations),
-        cmocka_unit_test(test_parameters),
-        cmocka_unit_test(test_losses),
-        cmocka_unit_test(test_others),
+        cmocka_unit_test(test_activations), cmocka_unit_test(test_parameters),        cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_others),      cmocka_unit_test(test_copies_and_merges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

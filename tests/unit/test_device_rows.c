@@ -348,6 +348,44 @@ static void test_losses_any_number_of_threads(void **state)
         mst_device_free(devices[d]);
 }
 
+// A row's weight multiplies its loss and its gradient, as if the batch were that row alone.
+static void test_row_weights(void **state)
+{
+    (void)state;
+    struct mst_device *devices[] = {device_new(1), device_new(3)};
+    for (size_t i = 0; i < N_SHAPES * (size_t)N_LOSSES; i++) {
+        const size_t *shape = shapes[i / N_LOSSES];
+        struct loss_batch b = loss_batch_new((enum loss_kind)(i % N_LOSSES), shape[0], shape[1]);
+        float *weights = device_floats(shape[0], 2.0f);
+        float *want = device_floats(b.n, 0.0f);
+        double sum = 0;
+        weights[0] = 0.0f;
+        run_loss(devices[0], b.kind, &b.loss);
+        for (size_t e = 0; e < b.n; e++)
+            want[e] = b.grad[e] * weights[e / shape[1]];
+        for (size_t r = 0; r < shape[0]; r++) {
+            struct mst_loss row = b.loss;
+            row.rows = 1;
+            row.grad = NULL;
+            row.outputs += r * shape[1];
+            row.labels = row.labels != NULL ? row.labels + r : NULL;
+            row.targets = row.targets != NULL ? row.targets + r * shape[1] : NULL;
+            sum += (double)((float)run_loss(devices[0], b.kind, &row) * weights[r]);
+        }
+        b.loss.row_weights = weights;
+        for (size_t d = 0; d < 2; d++) {
+            device_fill(b.grad, b.n, 1.0f);
+            assert_true(run_loss(devices[d], b.kind, &b.loss) == sum);
+            assert_true(device_same(loss_names[b.kind], b.grad, want, b.n));
+        }
+        free(weights);
+        free(want);
+        loss_batch_free(&b);
+    }
+    mst_device_free(devices[0]);
+    mst_device_free(devices[1]);
+}
+
 // As TensorFlow has it, the gradient from logits is softmax - t even where that is not the loss's slope.
 static void test_targets_of_another_sum(void **state)
 {
@@ -450,6 +488,7 @@ int main(void)
         cmocka_unit_test(test_softmax_saturated),
         cmocka_unit_test(test_losses),
         cmocka_unit_test(test_losses_any_number_of_threads),
+        cmocka_unit_test(test_row_weights),
         cmocka_unit_test(test_targets_of_another_sum),
         cmocka_unit_test(test_saturated_losses),
         cmocka_unit_test(test_label_outside),

@@ -9,12 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A hand-over to a thread that sleeps costs about 10 microseconds; slices are as long as that, or longer.
-enum {
-    MIN_SLICE_CHEAP = 262144, // elements that are only moved, added or compared: 0.04 to 0.1 ns each
-    MIN_SLICE_COSTLY = 32768, // those that go through an exponential or a random number: 0.3 to 4 ns each
-    ELEMENT_GRANULE = 64,     // whole cache lines of any type, whole blocks of random numbers
-};
+enum { ELEMENT_GRANULE = MST_CPU_GRANULE, MIN_SLICE_CHEAP = MST_CPU_CHEAP, MIN_SLICE_COSTLY = MST_CPU_COSTLY };
 
 size_t mst_cpu_slices(const struct mst_cpu *cpu, size_t n, size_t min_elements)
 {
@@ -294,6 +289,9 @@ static const struct mst_device_ops ops = {
     .gemm = mst_cpu_gemm,
     .bias_add = bias_add,
     .column_sum = column_sum,
+    .copy = mst_cpu_copy,
+    .merge = mst_cpu_merge,
+    .merge_backward = mst_cpu_merge_backward,
     .activate = activate,
     .activate_backward = activate_backward,
     .convert_f32 = convert_f32,

@@ -1,6 +1,6 @@
 /** @file
  *  The CPU as a device: what its operations share. Private to device/cpu (cpu.c slices what works on elements,
- *  gemm.c calls OpenBLAS, loss.c has losses and accuracies).
+ *  copy.c and merge.c what has axes, gemm.c calls OpenBLAS, loss.c has losses and accuracies).
  */
 #pragma once
 
@@ -8,6 +8,13 @@
 #include "kernels.h"
 #include "pool.h"
 #include "tensor/isa.h"
+
+// A hand-over to a thread that sleeps costs about 10 microseconds; slices are as long as that, or longer.
+enum {
+    MST_CPU_CHEAP = 262144, // elements that are only moved, added or compared: 0.04 to 0.1 ns each
+    MST_CPU_COSTLY = 32768, // those that go through an exponential or a random number: 0.3 to 4 ns each
+    MST_CPU_GRANULE = 64,   // whole cache lines of any type, whole blocks of random numbers
+};
 
 struct mst_cpu {
     struct mst_device device;
@@ -28,6 +35,9 @@ size_t mst_cpu_slices(const struct mst_cpu *cpu, size_t n, size_t min_elements);
 /** At multiples of how many rows products may be cut without another bit in them, for a core type of OpenBLAS. */
 size_t mst_cpu_row_granule(const char *core_type);
 
+void mst_cpu_copy(struct mst_device *device, const struct mst_copy *copy);
+void mst_cpu_merge(struct mst_device *device, const struct mst_merge *merge);
+void mst_cpu_merge_backward(struct mst_device *device, const struct mst_merge *merge);
 void mst_cpu_gemm(struct mst_device *device, const struct mst_gemm *gemm);
 double mst_cpu_sparse_crossentropy(struct mst_device *device, const struct mst_loss *loss);
 double mst_cpu_crossentropy(struct mst_device *device, const struct mst_loss *loss);

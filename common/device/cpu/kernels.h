@@ -16,6 +16,8 @@ typedef void mst_forward_fn(const struct mst_activate *slice);
 /** dy to dx. dx may be dy. */
 typedef void mst_backward_fn(const struct mst_activate_backward *slice);
 
+typedef void mst_merge_fn(size_t n, const float *a, size_t a_step, const float *b, size_t b_step, float *y);
+
 struct mst_kernels {
     mst_forward_fn *forward[MST_N_ACTIVATIONS];
     mst_backward_fn *backward[MST_N_ACTIVATIONS];
@@ -33,6 +35,16 @@ struct mst_kernels {
     void (*crossentropy)(const struct mst_loss *slice, float *losses);
     void (*mean_squared_error)(const struct mst_loss *slice, float *losses);
     void (*dense_loss[MST_N_DENSE_LOSSES])(const struct mst_loss *slice, float *losses);
+    // multiplies losses and the rows of slice->grad
+    void (*weigh_rows)(const struct mst_loss *slice, const float *weights, float *losses);
+    // two axes, the second not walked by threads
+    void (*copy_block)(const struct mst_copy *block);
+    // y = a ? b; a step is 0 (one number for all) or 1. y may be a. Not for MST_MERGE_AVERAGE
+    mst_merge_fn *merge[MST_N_MERGES];
+    // y = x / divisor; y may be x
+    void (*divide)(size_t n, float divisor, const float *x, float *y);
+    // where x is y, what is left goes to out; elsewhere out = 0
+    void (*take_where_equal)(size_t n, const float *x, size_t x_step, const float *y, float *left, float *out);
     bool (*all_finite)(size_t n, const float *x);
 };
 

@@ -10,6 +10,7 @@
 #include "kernels_rows.h"
 
 #include "kernels_losses.h"
+#include "kernels_merge.h"
 
 static void bias_add(size_t rows, size_t columns, const float *bias, const float *x, float *y)
 {
@@ -196,5 +197,14 @@ const struct mst_kernels KERNEL_TABLE = {
                    [MST_DENSE_KL_DIVERGENCE] = kl_divergence_loss,
                    [MST_DENSE_POISSON] = poisson_loss,
                    [MST_DENSE_COSINE_SIMILARITY] = cosine_similarity_loss},
+    .weigh_rows = weigh_rows,
+    .copy_block = copy_block,
+    .merge = {[MST_MERGE_ADD] = merge_add,
+              [MST_MERGE_SUBTRACT] = merge_subtract,
+              [MST_MERGE_MULTIPLY] = merge_multiply,
+              [MST_MERGE_MAXIMUM] = merge_maximum,
+              [MST_MERGE_MINIMUM] = merge_minimum},
+    .divide = divide,
+    .take_where_equal = take_where_equal,
     .all_finite = all_finite,
 };

@@ -261,3 +261,14 @@ static void cosine_similarity_loss(const struct mst_loss *slice, float *losses)
         }
     }
 }
+
+static void weigh_rows(const struct mst_loss *slice, const float *weights, float *losses)
+{
+    for (size_t r = 0; r < slice->rows; r++) {
+        const float weight = weights[r];
+        float *grad = slice->grad + r * slice->columns;
+        losses[r] = losses[r] * weight;
+        for (size_t j = 0; j < slice->columns; j++)
+            grad[j] = grad[j] * weight;
+    }
+}

@@ -14,6 +14,7 @@ enum { GROUP_ELEMENTS = 4096, MIN_SLICE_ELEMENTS = 16384 };
 typedef void loss_kernel_fn(const struct mst_loss *slice, float *losses);
 
 struct loss_job {
+    const struct mst_kernels *kernels;
     loss_kernel_fn *kernel;
     const struct mst_loss *loss;
     float *losses;
@@ -36,6 +37,8 @@ static void loss_slice(void *context, size_t slice, size_t n_slices)
         group.grad =
             loss->grad != NULL ? loss->grad + at * loss->columns : job->spare + slice * job->group_rows * loss->columns;
         job->kernel(&group, job->losses + at);
+        if (loss->row_weights != NULL)
+            job->kernels->weigh_rows(&group, loss->row_weights + at, job->losses + at);
     }
 }
 
@@ -51,7 +54,7 @@ static double run_loss(struct mst_cpu *cpu, const struct mst_loss *loss, loss_ke
 {
     size_t columns = loss->columns > 0 ? loss->columns : 1;
     size_t n_slices = mst_cpu_slices(cpu, loss->rows, MIN_SLICE_ELEMENTS / columns + 1);
-    struct loss_job job = {.kernel = kernel, .loss = loss, .group_rows = 1};
+    struct loss_job job = {.kernels = cpu->kernels, .kernel = kernel, .loss = loss, .group_rows = 1};
     if (columns < GROUP_ELEMENTS)
         job.group_rows = GROUP_ELEMENTS / columns;
     if (loss->grad == NULL) {
