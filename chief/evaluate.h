@@ -1,6 +1,5 @@
 /** @file
- *  Weights read back from a checkpoint, and loss and metrics of them on a data set: what the chief does at the end of a
- *  job and what `muster eval` does.
+ *  Loss and metrics of weights on a data set: what the chief does at the end of a job and what `muster eval` does.
  *
  *      MST_TRY(mst_weights_read(model, "ckpt/model-4690", &weights, err));
  *      struct mst_evaluation evaluation = {.model = model, .compile = &compile, .source = &source, .batch_size = 64};
@@ -11,27 +10,10 @@
  */
 #pragma once
 
-#include "ckpt/model_dir.h"
 #include "data/dataset.h"
 #include "model/program.h"
+#include "weights/weights.h"
 #include "wire/training_sums.h"
-
-/** All variables of a model, whole. */
-struct mst_weights {
-    size_t n;
-    float **values;
-};
-
-/** New weights in *out from the bundle with this prefix.
- *  Errors: NOT_FOUND, DATA_LOSS as mst_bundle_open; INVALID_ARGUMENT a variable is not in it, or has another shape or
- *          type */
-MST_MUST_USE mst_status mst_weights_read(const struct mst_model *model, const char *prefix, struct mst_weights **out,
-                                         struct mst_error *err);
-/** Releases them; NULL is fine. */
-void mst_weights_free(struct mst_weights *weights);
-/** Writes dir as a model directory: model.json and the weights. Errors: those of mst_model_dir_write */
-MST_MUST_USE mst_status mst_weights_write_dir(const struct mst_model *model, const struct mst_weights *weights,
-                                              struct mst_bytes model_json, const char *dir, struct mst_error *err);
 
 /** What to evaluate. Borrowed for the call. */
 struct mst_evaluation {

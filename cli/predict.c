@@ -5,13 +5,15 @@
 #include "base/alloc.h"
 #include "base/cpus.h"
 #include "base/error.h"
-#include "chief/evaluate.h"
 #include "ckpt/checkpoint_list.h"
+#include "ckpt/model_dir.h"
 #include "cli/job_context.h"
 #include "cli/predictions.h"
 #include "data/batches.h"
 #include "device/device.h"
 #include "model/input.h"
+#include "model/program.h"
+#include "weights/weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -38,7 +38,7 @@ static mst_status read_arrays(const char *file, const struct mst_keras_array *ar
         n_bytes += count * sizeof(float);
     }
     MST_TRY(mst_zip_unpack(file, WEIGHTS, n_bytes * ARCHIVE_TIMES + SLACK_BYTES, &bytes, &len, err));
-    mst_status status = mst_weights_read((struct mst_bytes){bytes, len}, file, arrays, n, out, err);
+    mst_status status = mst_weights_file_read((struct mst_bytes){bytes, len}, file, arrays, n, out, err);
     free(bytes);
     return status;
 }
@@ -50,7 +50,7 @@ static mst_status write_parts(const char *file, const char *weights, struct mst_
     char date[32];
     struct tm now;
     time_t seconds = time(NULL);
-    MST_TRY(mst_weights_write(weights, arrays, n, err));
+    MST_TRY(mst_weights_file_write(weights, arrays, n, err));
     (void)strftime(date, sizeof date, "%Y-%m-%d@%H:%M:%S", gmtime_r(&seconds, &now));
     int len = snprintf(metadata, sizeof metadata, "{\"keras_version\": \"3.0.0\", \"date_saved\": \"%s\"}", date);
     return mst_zip_write(file, (struct mst_bytes){metadata, (size_t)len}, config, weights, err);

@@ -115,8 +115,8 @@ static void be_quiet(void)
     H5PLset_loading_state(0);
 }
 
-mst_status mst_weights_read(struct mst_bytes bytes, const char *file, const struct mst_keras_array *arrays, size_t n,
-                            float *const *out, struct mst_error *err)
+mst_status mst_weights_file_read(struct mst_bytes bytes, const char *file, const struct mst_keras_array *arrays,
+                                 size_t n, float *const *out, struct mst_error *err)
 {
     be_quiet();
     // It is only read, and stays the caller's.
@@ -179,7 +179,8 @@ static bool write_array(hid_t file, hid_t with_parents, const struct mst_keras_a
     return done;
 }
 
-mst_status mst_weights_write(const char *path, const struct mst_keras_array *arrays, size_t n, struct mst_error *err)
+mst_status mst_weights_file_write(const char *path, const struct mst_keras_array *arrays, size_t n,
+                                  struct mst_error *err)
 {
     be_quiet();
     hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
