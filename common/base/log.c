@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log_json.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ static size_t n_rules;
 static int default_level = MST_LOG_INFO;
 static char role_text[64] = "muster";
 static int log_fd = 2;
+static bool is_json;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -87,26 +89,48 @@ bool mst_log_enabled(enum mst_log_level level, const char *component)
     return (int)level <= default_level;
 }
 
-void mst_log_write(enum mst_log_level level, const char *component, const char *message, const char *keys, ...)
+mst_status mst_log_set_format(const char *name, struct mst_error *err)
 {
-    char line[MAX_LINE];
+    is_json = strcmp(name, "json") == 0;
+    if (!is_json && strcmp(name, "text") != 0)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "'%s' is no form of log lines; there are text and json", name);
+    return MST_OK;
+}
+
+bool mst_log_is_json(void)
+{
+    return is_json;
+}
+
+// Returns its length, line end included.
+static size_t print_text(const struct mst_log_event *event, const char *keys, va_list args, char *line)
+{
     char time_text[32];
-    mst_clock_print_wall(mst_clock_wall_ns(), time_text, sizeof time_text);
-    int head =
-        snprintf(line, sizeof line, "%s %s %s %s: %s ", time_text, level_names[level], role_text, component, message);
-    size_t used = head < 0 ? 0 : (size_t)head < sizeof line - 1 ? (size_t)head : sizeof line - 2;
-    va_list args;
-    va_start(args, keys);
-    int tail = vsnprintf(line + used, sizeof line - 1 - used, keys, args);
-    va_end(args);
+    mst_clock_print_wall(event->wall_ns, time_text, sizeof time_text);
+    int head = snprintf(line, MAX_LINE, "%s %s %s %s: %s ", time_text, event->level, event->role, event->component,
+                        event->message);
+    size_t used = head < 0 ? 0 : head < MAX_LINE - 1 ? (size_t)head : MAX_LINE - 2;
+    int tail = vsnprintf(line + used, MAX_LINE - 1 - used, keys, args);
     if (tail > 0)
-        used += (size_t)tail < sizeof line - 1 - used ? (size_t)tail : sizeof line - 2 - used;
+        used += (size_t)tail < MAX_LINE - 1 - used ? (size_t)tail : MAX_LINE - 2 - used;
     for (size_t i = 0; i < used; i++)
         if (line[i] == '\n')
             line[i] = ' '; // one line an event, whatever a peer's text holds
     while (used && line[used - 1] == ' ')
         used--;
     line[used++] = '\n';
-    ssize_t written = write(log_fd, line, used);
+    return used;
+}
+
+void mst_log_write(enum mst_log_level level, const char *component, const char *message, const char *keys, ...)
+{
+    char line[MAX_LINE];
+    struct mst_log_event event = {mst_clock_wall_ns(), level_names[level], role_text, component, message};
+    va_list args;
+    va_start(args, keys);
+    size_t len =
+        is_json ? mst_log_json_line(&event, keys, args, line, sizeof line) : print_text(&event, keys, args, line);
+    va_end(args);
+    ssize_t written = write(log_fd, line, len);
     (void)written; // a closed log must not stop the work
 }
