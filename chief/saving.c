@@ -54,10 +54,12 @@ static void over(struct mst_chief_save *save)
         chief->checkpoint = mst_checkpoint_prefix(chief->config.job->checkpoint_dir, save->step);
         chief->checkpoint_step = save->step;
         chief->checkpoint_ms = mst_clock_monotonic_ms();
-        bool is_whole = chief->phase == CHIEF_CLOSING;
-        MST_LOG(INFO, "chief", "checkpoint written", "prefix=%s ms=%llu%s", chief->checkpoint,
-                (unsigned long long)(chief->checkpoint_ms - save->began_ms),
-                is_whole ? "" : " note=\"buckets may be of different steps\"");
+        unsigned long long took_ms = chief->checkpoint_ms - save->began_ms;
+        if (chief->phase == CHIEF_CLOSING)
+            MST_LOG(INFO, "chief", "checkpoint written", "prefix=%s ms=%llu", chief->checkpoint, took_ms);
+        else
+            MST_LOG(INFO, "chief", "checkpoint written", "prefix=%s ms=%llu note=\"buckets may be of different steps\"",
+                    chief->checkpoint, took_ms);
         mst_progress_write(chief->config.progress_fd, "checkpoint", json_pack("{s:s}", "prefix", chief->checkpoint));
     }
     chief->save = NULL;

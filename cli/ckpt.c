@@ -441,7 +441,7 @@ static void print_usage(FILE *to)
         fprintf(to, "  %s\n      %s\n", words[i].examples[0], words[i].examples[1]);
 }
 
-static mst_status run_word(size_t at, int argc, char *const *argv, int *exit_code, struct mst_error *err)
+static mst_status run_word(size_t at, const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
     const char *operand = NULL;
     bool as_json = false;
@@ -456,32 +456,39 @@ static mst_status run_word(size_t at, int argc, char *const *argv, int *exit_cod
                                         .options = options,
                                         .n_options = words[at].has_json ? LENGTH(options) : 0,
                                         .examples = words[at].examples};
-    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
-    MST_TRY(mst_options_parse(&command, argc, argv, &outcome, err));
-    if (outcome == MST_OPTIONS_HELP) {
-        mst_options_help(&command, stdout);
-        return MST_OK;
-    }
-    return words[at].act(operand, as_json, exit_code, err);
+    bool is_to_run;
+    MST_TRY(mst_options_read(&command, call, &is_to_run, err));
+    return is_to_run ? words[at].act(operand, as_json, exit_code, err) : MST_OK;
 }
 
-mst_status mst_ckpt_command(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+static mst_status show_words(const struct mst_call *call, int *exit_code, struct mst_error *err)
+{
+    for (size_t i = 0; i < LENGTH(words); i++)
+        MST_TRY(run_word(i, call, exit_code, err));
+    return MST_OK;
+}
+
+mst_status mst_ckpt_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
     const char *names[LENGTH(words)];
     *exit_code = 0;
-    if (argc < 1)
+    if (call->on_command)
+        return show_words(call, exit_code, err);
+    if (call->argc < 1)
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "muster ckpt needs a sub-command: ls, inspect or verify ('muster ckpt --help')");
-    if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
+    const char *word = call->argv[0];
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
         print_usage(stdout);
         return MST_OK;
     }
+    const struct mst_call rest = {.argc = call->argc - 1, .argv = call->argv + 1};
     for (size_t i = 0; i < LENGTH(words); i++) {
         names[i] = words[i].word;
-        if (strcmp(argv[0], names[i]) == 0)
-            return run_word(i, argc - 1, argv + 1, exit_code, err);
+        if (strcmp(word, names[i]) == 0)
+            return run_word(i, &rest, exit_code, err);
     }
-    const char *nearest = mst_nearest_word(argv[0], names, LENGTH(names));
-    return mst_fail(err, MST_INVALID_ARGUMENT, "unknown sub-command 'ckpt %s'; %s'muster ckpt %s'", argv[0],
+    const char *nearest = mst_nearest_word(word, names, LENGTH(names));
+    return mst_fail(err, MST_INVALID_ARGUMENT, "unknown sub-command 'ckpt %s'; %s'muster ckpt %s'", word,
                     nearest ? "did you mean " : "see ", nearest ? nearest : "--help");
 }

@@ -4,9 +4,9 @@
  */
 #pragma once
 
-#include "muster/status.h"
+#include "cli/options.h"
 
-/** Runs `muster ckpt` with the words that follow it: the sub-command and its options. *exit_code becomes 1 when verify
+/** Runs `muster ckpt` with the words of the call: the sub-command and its options. *exit_code becomes 1 when verify
  *  finds damage, which is then printed.
  *  Errors: INVALID_ARGUMENT wrong words; NOT_FOUND, DATA_LOSS, UNIMPLEMENTED what is named cannot be read */
-MST_MUST_USE mst_status mst_ckpt_command(int argc, char *const *argv, int *exit_code, struct mst_error *err);
+MST_MUST_USE mst_status mst_ckpt_command(const struct mst_call *call, int *exit_code, struct mst_error *err);

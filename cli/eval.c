@@ -2,6 +2,7 @@
 
 #include "base/cpus.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "chief/evaluate.h"
 #include "chief/report.h"
 #include "ckpt/checkpoint_list.h"
@@ -13,7 +14,10 @@
 static void on_passed(void *context, const char *prefix, const char *why)
 {
     (void)context;
-    fprintf(stderr, "muster eval: %s passed over: %s\n", prefix, why);
+    if (mst_log_is_json())
+        MST_LOG(WARN, "cli", "checkpoint passed over", "prefix=%s reason=\"%s\"", prefix, why);
+    else
+        fprintf(stderr, "muster eval: %s passed over: %s\n", prefix, why);
 }
 
 static void print_scores(const struct mst_job_context *context, const char *prefix,

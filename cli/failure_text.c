@@ -6,6 +6,8 @@
 #include "base/error.h"
 #include "cli/child_process.h"
 
+#include <jansson.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,19 +19,33 @@ enum {
 
 static const char said_by_us[] = "muster: ";
 
-// The tail's last line, cut off from it, if the process said there why it ended; else NULL.
-static const char *take_reason(char *tail)
+// New text: what a line in JSON gives as the reason of the end, or NULL.
+static char *reason_in_json(const char *line)
+{
+    json_t *json = json_loads(line, 0, NULL);
+    const char *event = json_string_value(json_object_get(json, "event"));
+    const char *reason = json_string_value(json_object_get(json_object_get(json, "fields"), "reason"));
+    char *copy = event && reason && strcmp(event, "ended") == 0 ? mst_strdup(reason) : NULL;
+    json_decref(json);
+    return copy;
+}
+
+// New text: the reason that the process gave in the tail's last line, which is cut off from it; else NULL.
+static char *take_reason(char *tail)
 {
     size_t len = strlen(tail);
     if (len > 0 && tail[len - 1] == '\n')
         tail[--len] = '\0';
     char *line = strrchr(tail, '\n');
     line = line ? line + 1 : tail;
-    if (strncmp(line, said_by_us, sizeof said_by_us - 1) != 0)
-        return NULL;
-    if (line > tail)
-        line[-1] = '\0';
-    return line + sizeof said_by_us - 1;
+    char *reason = NULL;
+    if (strncmp(line, said_by_us, sizeof said_by_us - 1) == 0)
+        reason = mst_strdup(line + sizeof said_by_us - 1);
+    else if (*line == '{')
+        reason = reason_in_json(line);
+    if (reason)
+        *(line > tail ? line - 1 : line) = '\0';
+    return reason;
 }
 
 static mst_status print_log(struct mst_buf *out, const struct mst_failure *failure, const char *tail)
@@ -63,15 +79,16 @@ char *mst_failure_text(const struct mst_failure *failure)
     mst_buf_init(&text, TEXT_MAX_BYTES);
     char *tail = mst_log_tail(failure->log_path, LOG_LINES);
     bool is_said = !WIFSIGNALED(failure->wait_status);
-    const char *reason = is_said ? take_reason(tail) : NULL;
+    char *reason = is_said ? take_reason(tail) : NULL;
     mst_status status = MST_OK;
-    if (!reason || reason - (sizeof said_by_us - 1) > tail)
+    if (!reason || *tail)
         status = print_log(&text, failure, tail);
     if (status == MST_OK)
         status = print_sentence(&text, failure, reason);
     MST_ASSERT(status == MST_OK); // a tail is bounded
     char *copy = mst_strdup((const char *)text.data);
     mst_buf_fini(&text);
+    free(reason);
     free(tail);
     return copy;
 }

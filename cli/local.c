@@ -5,10 +5,12 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "ckpt/checkpoint_list.h"
 #include "cli/failure_text.h"
 #include "cli/job_context.h"
 #include "cli/local_cluster.h"
+#include "cli/log_follow.h"
 #include "cli/progress_pipe.h"
 #include "cli/progress_view.h"
 #include "cli/result_text.h"
@@ -29,6 +31,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,6 +57,7 @@ struct local {
     struct mst_local_cluster *cluster;
     struct mst_supervision supervision; // its tasks have the numbers of the cluster's
     struct restart *restarts;           // by task
+    struct mst_log_follow *follows;     // by task, where log lines are JSON; else NULL
     struct mst_loop *loop;
     struct mst_signals signals;
     struct event child_event;
@@ -110,7 +114,10 @@ static void on_progress(void *arg, const json_t *event)
 
 static void on_redraw(void *arg)
 {
-    show(arg);
+    struct local *local = arg;
+    for (size_t i = 0; local->follows && i < local->cluster->n_tasks; i++)
+        mst_log_follow_pump(&local->follows[i]);
+    show(local);
 }
 
 // ---- leaving ----
@@ -189,7 +196,12 @@ static void show_failure(struct local *local, const struct mst_local_task *task,
                                   .max_restarts = local->supervision.max_restarts,
                                   .log_path = task->log_path};
     char *text = mst_failure_text(&failure);
-    mst_progress_view_say(&local->view, text);
+    const char *sentence = strrchr(text, '\n');
+    if (mst_log_is_json()) // the lines above it are printed already
+        MST_LOG(ERROR, "local", "job failed", "process=%s exit_code=%d reason=\"%s\"", task->name, failure.exit_code,
+                (sentence ? sentence + 1 : text) + strlen("muster: "));
+    else
+        mst_progress_view_say(&local->view, text);
     free(text);
 }
 
@@ -197,6 +209,8 @@ static void on_exited(struct local *local, size_t number, int wait_status)
 {
     struct mst_local_task *task = &local->cluster->tasks[number];
     task->pid = 0;
+    if (local->follows)
+        mst_log_follow_end(&local->follows[number]);
     if (task->role == MST_TASK_CHIEF)
         mst_progress_pipe_drain(&local->pipe);
     char how[96];
@@ -317,6 +331,14 @@ static void fill_standard_fds(void)
         close(fd);
 }
 
+static void follow_logs(struct local *local)
+{
+    mst_log_set_role("local");
+    local->follows = mst_alloc_array(local->cluster->n_tasks, sizeof *local->follows);
+    for (size_t i = 0; i < local->cluster->n_tasks; i++)
+        mst_log_follow_init(&local->follows[i], local->cluster->tasks[i].name, local->cluster->tasks[i].log_path);
+}
+
 static mst_status set_up(struct local *local, struct mst_error *err)
 {
     fill_standard_fds();
@@ -339,6 +361,8 @@ static mst_status set_up(struct local *local, struct mst_error *err)
         local->restarts[i] = (struct restart){.local = local, .task = i};
         mst_timer_init(&local->restarts[i].timer, local->loop, on_restart_due, &local->restarts[i]);
     }
+    if (mst_log_is_json())
+        follow_logs(local);
     mst_progress_view_init(&local->view, STDERR_FILENO, local->started_ns / 1000000);
     return MST_OK;
 }
@@ -359,7 +383,7 @@ static mst_status start_all(struct local *local, struct mst_error *err)
 
 // ---- after everything ended ----
 
-static void show_result(const struct local *local)
+static void show_result(struct local *local)
 {
     char *path = mst_text("%s/result.json", local->context->job->output_dir);
     json_t *result;
@@ -368,7 +392,7 @@ static void show_result(const struct local *local)
         mst_result_print(result, path, local->logs_dir, stdout);
         json_decref(result);
     } else {
-        fprintf(stderr, "muster: the job is finished, but its result cannot be shown: %s\n", err.text);
+        say(local, "muster: the job is finished, but its result cannot be shown: %s", err.text);
     }
     fflush(stdout);
     free(path);
@@ -408,6 +432,8 @@ static void tear_down(struct local *local)
 {
     for (size_t i = 0; local->restarts && i < local->cluster->n_tasks; i++)
         mst_timer_fini(&local->restarts[i].timer);
+    for (size_t i = 0; local->follows && i < local->cluster->n_tasks; i++)
+        mst_log_follow_fini(&local->follows[i]);
     mst_timer_fini(&local->leaving);
     mst_timer_fini(&local->redraw);
     if (event_initialized(&local->child_event))
@@ -419,6 +445,7 @@ static void tear_down(struct local *local)
     mst_local_cluster_free(local->cluster);
     mst_job_context_free(local->context);
     free(local->restarts);
+    free(local->follows);
     free(local->logs_dir);
 }
 

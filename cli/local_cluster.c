@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/cpus.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "cli/child_process.h"
 #include "tfio/disk_file.h"
 
@@ -280,6 +281,8 @@ static void make_arguments(const struct mst_local_cluster *cluster, const struct
         out->made[out->n_made++] = address;
         add(out, "--http", address);
     }
+    if (mst_log_is_json())
+        add(out, "--log", "json");
     if (options->log_level)
         add(out, "--log-level", options->log_level);
     add(out, "--", options->job);

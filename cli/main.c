@@ -3,13 +3,15 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/ckpt.h"
+#include "cli/command_table.h"
+#include "cli/completion.h"
 #include "cli/config.h"
 #include "cli/eval.h"
 #include "cli/local.h"
+#include "cli/man_page.h"
 #include "cli/options.h"
 #include "cli/predict.h"
 #include "cli/run.h"
-#include "spec/json_source.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +19,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LENGTH(array) (sizeof(array) / sizeof(array)[0])
 
@@ -28,42 +31,41 @@ static const char sets_help[] =
 static const char threads_help[] = "compute threads (default: the CPUs this process may use)";
 static const char log_level_help[] =
     "which log lines to print, for example all=info,rpc=debug,-ckpt (default: MUSTER_LOG, else all=info)";
+static const char log_format_help[] = "the form of log lines: json is one object a line (default: text)";
 
-static mst_status set_log(const char *level, const char *file, struct mst_error *err)
+#define LOG_OPTIONS(log)                                                                                               \
+    MST_OPTION_TEXT("log", "text|json", &(log)->format, log_format_help),                                              \
+        MST_OPTION_TEXT("log-level", "FILTER", &(log)->level, log_level_help)
+
+// What the options of logging say; NULL: not given.
+struct log_options {
+    const char *level;
+    const char *format;
+    const char *file;
+};
+
+static mst_status set_log(const struct log_options *log, struct mst_error *err)
 {
+    if (log->format && mst_log_set_format(log->format, err) != MST_OK)
+        return mst_fail_prefix(err, MST_INVALID_ARGUMENT, "--log");
     const char *from_environment = getenv("MUSTER_LOG");
-    if (!level && from_environment && mst_log_set_filter(from_environment, err) != MST_OK)
+    if (!log->level && from_environment && mst_log_set_filter(from_environment, err) != MST_OK)
         return mst_fail_prefix(err, MST_INVALID_ARGUMENT, "MUSTER_LOG");
-    if (level)
-        MST_TRY(mst_log_set_filter(level, err));
-    if (!file)
+    if (log->level)
+        MST_TRY(mst_log_set_filter(log->level, err));
+    if (!log->file)
         return MST_OK;
-    int fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    int fd = open(log->file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (fd < 0)
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "--log-file: %s cannot be opened (%s); name a file in a directory that "
                         "exists and may be written",
-                        file, strerror(errno));
+                        log->file, strerror(errno));
     mst_log_set_fd(fd); // stays open until the process ends
     return MST_OK;
 }
 
-// Options into the command's values; prints the help if that was asked for. *is_to_run_out: neither that nor an error.
-static mst_status read_options(const struct mst_command *command, int argc, char *const *argv, bool *is_to_run_out,
-                               struct mst_error *err)
-{
-    enum mst_options_outcome outcome = MST_OPTIONS_RUN;
-    mst_status status = mst_options_parse(command, argc, argv, &outcome, err);
-    *is_to_run_out = status == MST_OK && outcome == MST_OPTIONS_RUN;
-    if (status == MST_OK && outcome == MST_OPTIONS_HELP)
-        mst_options_help(command, stdout);
-    return status;
-}
-
-// A command reads its options and works; *exit_code stays 0 unless it says otherwise.
-typedef mst_status (*command_fn)(int argc, char *const *argv, int *exit_code, struct mst_error *err);
-
-static mst_status run_command(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+static mst_status run_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
     static const char *const examples[] = {"muster run job.json",
                                            "train in one process",
@@ -74,12 +76,11 @@ static mst_status run_command(int argc, char *const *argv, int *exit_code, struc
                                            NULL};
     struct mst_run_options run = {.listen_fd = -1, .progress_fd = -1};
     struct mst_text_list sets = {0};
-    const char *log_level = NULL;
-    const char *log_file = NULL;
+    struct log_options log = {0};
     const struct mst_option options[] = {
         MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
-        MST_OPTION_TEXT("task-type", "ROLE", &run.task_type,
-                        "this process's role: chief, worker, ps or evaluator (default: TF_CONFIG's task.type)"),
+        MST_OPTION_TEXT("task-type", "chief|worker|ps|evaluator", &run.task_type,
+                        "this process's role (default: TF_CONFIG's task.type)"),
         MST_OPTION_TEXT("task-index", "N", &run.task_index, "this process's index (default: TF_CONFIG's task.index)"),
         MST_OPTION_TEXT("task-index-from", "SOURCE", &run.task_index_from,
                         "where the index comes from: 'hostname' (the number a pod's name ends with) or 'env:NAME'"),
@@ -89,8 +90,8 @@ static mst_status run_command(int argc, char *const *argv, int *exit_code, struc
         MST_OPTION_COUNT("threads", "N", &run.n_threads, 1, THREADS_MAX, threads_help),
         MST_OPTION_COUNT("data-threads", "N", &run.n_data_threads, 1, THREADS_MAX,
                          "threads of a parameter server that serve pushes and pulls"),
-        MST_OPTION_TEXT("log-level", "FILTER", &log_level, log_level_help),
-        MST_OPTION_TEXT("log-file", "FILE", &log_file, "append log lines to FILE (default: standard error)"),
+        LOG_OPTIONS(&log),
+        MST_OPTION_TEXT("log-file", "FILE", &log.file, "append log lines to FILE (default: standard error)"),
         MST_OPTION_FD("listen-fd", "FD", &run.listen_fd,
                       "listen on this open descriptor (a listening socket) instead of TF_CONFIG's port"),
         MST_OPTION_FD("progress-fd", "FD", &run.progress_fd,
@@ -110,11 +111,11 @@ static mst_status run_command(int argc, char *const *argv, int *exit_code, struc
         .n_options = LENGTH(options),
         .examples = examples};
     bool is_to_run;
-    mst_status status = read_options(&command, argc, argv, &is_to_run, err);
+    mst_status status = mst_options_read(&command, call, &is_to_run, err);
     if (is_to_run) {
         run.sets = sets.items;
         run.n_sets = sets.n;
-        status = set_log(log_level, log_file, err);
+        status = set_log(&log, err);
         if (status == MST_OK)
             status = mst_run(&run, exit_code, err);
     }
@@ -122,7 +123,7 @@ static mst_status run_command(int argc, char *const *argv, int *exit_code, struc
     return status;
 }
 
-static mst_status local_command(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+static mst_status local_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
     static const char *const examples[] = {
         "muster local job.json",
@@ -132,6 +133,7 @@ static mst_status local_command(int argc, char *const *argv, int *exit_code, str
         "muster local job.json --workers 2 --ps 2 --set epochs=1 --set output.dir=/tmp/run",
         "with two keys of the job changed",
         NULL};
+    struct log_options log = {0};
     struct mst_local_options local = {.n_workers = 1, .n_ps = 1, .max_restarts = 5};
     struct mst_text_list sets = {0};
     const struct mst_option options[] = {
@@ -148,7 +150,7 @@ static mst_status local_command(int argc, char *const *argv, int *exit_code, str
         MST_OPTION_COUNT("data-threads", "N", &local.n_data_threads, 1, THREADS_MAX,
                          "threads of each parameter server that serve pushes and pulls (default: its share of the "
                          "CPUs, at most 4)"),
-        MST_OPTION_TEXT("log-level", "FILTER", &local.log_level, log_level_help),
+        LOG_OPTIONS(&log),
     };
     const struct mst_command command = {
         .name = "local",
@@ -166,11 +168,12 @@ static mst_status local_command(int argc, char *const *argv, int *exit_code, str
         .n_options = LENGTH(options),
         .examples = examples};
     bool is_to_run;
-    mst_status status = read_options(&command, argc, argv, &is_to_run, err);
+    mst_status status = mst_options_read(&command, call, &is_to_run, err);
     if (is_to_run) {
         local.sets = sets.items;
         local.n_sets = sets.n;
-        status = set_log(local.log_level, NULL, err);
+        local.log_level = log.level;
+        status = set_log(&log, err);
         if (status == MST_OK)
             status = mst_local(&local, exit_code, err);
     }
@@ -178,7 +181,7 @@ static mst_status local_command(int argc, char *const *argv, int *exit_code, str
     return status;
 }
 
-static mst_status config_command(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+static mst_status config_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
     static const char *const examples[] = {"muster config", "what is understood from TF_CONFIG",
                                            "muster config job.json --set epochs=1", "and the job with every default",
@@ -188,7 +191,7 @@ static mst_status config_command(int argc, char *const *argv, int *exit_code, st
     struct mst_text_list sets = {0};
     const struct mst_option options[] = {
         MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
-        MST_OPTION_TEXT("task-type", "ROLE", &cluster.task_type,
+        MST_OPTION_TEXT("task-type", "chief|worker|ps|evaluator", &cluster.task_type,
                         "this process's role (default: TF_CONFIG's task.type)"),
         MST_OPTION_TEXT("task-index", "N", &cluster.task_index,
                         "this process's index (default: TF_CONFIG's task.index)"),
@@ -205,7 +208,7 @@ static mst_status config_command(int argc, char *const *argv, int *exit_code, st
         .examples = examples};
     *exit_code = 0;
     bool is_to_run;
-    mst_status status = read_options(&command, argc, argv, &is_to_run, err);
+    mst_status status = mst_options_read(&command, call, &is_to_run, err);
     if (is_to_run) {
         job.sets = sets.items;
         job.n_sets = sets.n;
@@ -218,19 +221,19 @@ static mst_status config_command(int argc, char *const *argv, int *exit_code, st
     return status;
 }
 
-static mst_status eval_command(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+static mst_status eval_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
     static const char *const examples[] = {"muster eval job.json", "the newest checkpoint on the job's data.eval",
                                            "muster eval job.json --checkpoint run/ckpt/model-4690", "this one", NULL};
     struct mst_eval_options eval = {0};
     struct mst_text_list sets = {0};
-    const char *log_level = NULL;
+    struct log_options log = {0};
     const struct mst_option options[] = {
         MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
         MST_OPTION_TEXT("checkpoint", "PREFIX", &eval.checkpoint,
                         "the checkpoint (default: the newest whole one of the job)"),
         MST_OPTION_COUNT("threads", "N", &eval.n_threads, 1, THREADS_MAX, threads_help),
-        MST_OPTION_TEXT("log-level", "FILTER", &log_level, log_level_help),
+        LOG_OPTIONS(&log),
     };
     const struct mst_command command = {
         .name = "eval",
@@ -242,11 +245,11 @@ static mst_status eval_command(int argc, char *const *argv, int *exit_code, stru
         .examples = examples};
     *exit_code = 0;
     bool is_to_run;
-    mst_status status = read_options(&command, argc, argv, &is_to_run, err);
+    mst_status status = mst_options_read(&command, call, &is_to_run, err);
     if (is_to_run) {
         eval.sets = sets.items;
         eval.n_sets = sets.n;
-        status = set_log(log_level, NULL, err);
+        status = set_log(&log, err);
         if (status == MST_OK)
             status = mst_eval(&eval, err);
     }
@@ -254,7 +257,7 @@ static mst_status eval_command(int argc, char *const *argv, int *exit_code, stru
     return status;
 }
 
-static mst_status predict_command(int argc, char *const *argv, int *exit_code, struct mst_error *err)
+static mst_status predict_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
     static const char *const examples[] = {"muster predict job.json --input images.gz",
                                            "the newest checkpoint of the job, CSV to standard output",
@@ -265,7 +268,7 @@ static mst_status predict_command(int argc, char *const *argv, int *exit_code, s
                                            NULL};
     struct mst_predict_options predict = {0};
     struct mst_text_list sets = {0};
-    const char *log_level = NULL;
+    struct log_options log = {0};
     const struct mst_option options[] = {
         MST_OPTION_TEXT("input", "FILE", &predict.input,
                         "the examples: CSV if the name ends in .csv or .csv.gz, else IDX; plain or gzip"),
@@ -282,7 +285,7 @@ static mst_status predict_command(int argc, char *const *argv, int *exit_code, s
                         "the weights (default: the job's newest whole checkpoint, or those of MODEL_DIR)"),
         MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
         MST_OPTION_COUNT("threads", "N", &predict.n_threads, 1, THREADS_MAX, threads_help),
-        MST_OPTION_TEXT("log-level", "FILTER", &log_level, log_level_help),
+        LOG_OPTIONS(&log),
     };
     const struct mst_command command = {
         .name = "predict",
@@ -296,11 +299,11 @@ static mst_status predict_command(int argc, char *const *argv, int *exit_code, s
         .examples = examples};
     *exit_code = 0;
     bool is_to_run;
-    mst_status status = read_options(&command, argc, argv, &is_to_run, err);
+    mst_status status = mst_options_read(&command, call, &is_to_run, err);
     if (is_to_run) {
         predict.sets = sets.items;
         predict.n_sets = sets.n;
-        status = set_log(log_level, NULL, err);
+        status = set_log(&log, err);
         if (status == MST_OK)
             status = mst_predict(&predict, err);
     }
@@ -308,41 +311,100 @@ static mst_status predict_command(int argc, char *const *argv, int *exit_code, s
     return status;
 }
 
-static const struct {
-    const char *name;
-    command_fn run;
-    const char *summary;
-} commands[] = {
+static mst_status completion_command(const struct mst_call *call, int *exit_code, struct mst_error *err);
+static mst_status help_command(const struct mst_call *call, int *exit_code, struct mst_error *err);
+
+static const struct mst_command_row rows[] = {
     {"local", local_command, "train on a cluster of processes on this machine"},
     {"run", run_command, "train: the role that TF_CONFIG names, or all in one process"},
     {"config", config_command, "print what TF_CONFIG and the job mean"},
     {"eval", eval_command, "loss and metrics of a checkpoint"},
     {"predict", predict_command, "what a trained model says of each example of a file"},
     {"ckpt", mst_ckpt_command, "list, show and check checkpoints, ours and TensorFlow's"},
+    {"completion", completion_command, "print a script that completes commands and options in a shell"},
+    {"help", help_command, "print the help of a command"},
 };
+static const char *const hints[] = {"'muster COMMAND --help' says more; 'muster --version' prints the version.",
+                                    "Try: muster local examples/fashion-mnist/job.json --workers 2 --ps 2", NULL};
+static const struct mst_command_table commands = {.program = "muster",
+                                                  .summary =
+                                                      "Trains Keras models on a TF_CONFIG parameter-server cluster.",
+                                                  .hints = hints,
+                                                  .rows = rows,
+                                                  .n_rows = LENGTH(rows)};
 
-static void print_usage(FILE *to)
+static mst_status completion_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
-    fprintf(to, "usage: muster COMMAND [options]\n\n"
-                "Trains Keras models on a TF_CONFIG parameter-server cluster.\n\ncommands:\n");
-    for (size_t i = 0; i < LENGTH(commands); i++)
-        fprintf(to, "  %-8s  %s\n", commands[i].name, commands[i].summary);
-    fprintf(to, "\n'muster COMMAND --help' says more; 'muster --version' prints the version.\n"
-                "Try: muster local examples/fashion-mnist/job.json --workers 2 --ps 2\n");
+    static const char *const examples[] = {"source <(muster completion bash)",
+                                           "in this shell, or in ~/.bashrc",
+                                           "muster completion zsh > ~/.zfunc/_muster",
+                                           "a folder that $fpath names before compinit",
+                                           "muster completion fish > ~/.config/fish/completions/muster.fish",
+                                           "from the next shell on",
+                                           NULL};
+    const char *shell = NULL;
+    const struct mst_command command = {.name = "completion",
+                                        .summary =
+                                            "Prints a script that completes commands, options and values in a shell.",
+                                        .operand = "bash|zsh|fish",
+                                        .operand_value = &shell,
+                                        .examples = examples};
+    (void)exit_code;
+    bool is_to_run;
+    MST_TRY(mst_options_read(&command, call, &is_to_run, err));
+    return is_to_run ? mst_completion_print(&commands, shell, stdout, err) : MST_OK;
+}
+
+static mst_status help_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
+{
+    static const char *const examples[] = {"muster help local", "what 'muster local --help' prints", NULL};
+    const char *name = NULL;
+    const char *man_directory = NULL;
+    const struct mst_option options[] = {
+        MST_OPTION_TEXT("man-pages", "DIR", &man_directory, "write the manual pages of all commands there instead"),
+    };
+    const struct mst_command command = {.name = "help",
+                                        .summary = "Prints the help of a command, or the list of commands.",
+                                        .operand = "[COMMAND]",
+                                        .operand_value = &name,
+                                        .options = options,
+                                        .n_options = LENGTH(options),
+                                        .examples = examples};
+    bool is_to_run;
+    MST_TRY(mst_options_read(&command, call, &is_to_run, err));
+    if (!is_to_run)
+        return MST_OK;
+    if (man_directory)
+        return mst_man_pages_write(&commands, man_directory, err);
+    if (!name) {
+        mst_command_table_help(&commands, stdout);
+        return MST_OK;
+    }
+    const struct mst_command_row *row;
+    MST_TRY(mst_command_table_find(&commands, name, &row, err));
+    char word[] = "--help";
+    char *words[] = {word};
+    const struct mst_call its_help = {.argc = 1, .argv = words};
+    return row->run(&its_help, exit_code, err);
 }
 
 static mst_status dispatch(int argc, char *const *argv, int *exit_code, struct mst_error *err)
 {
-    const char *names[LENGTH(commands)];
-    for (size_t i = 0; i < LENGTH(commands); i++) {
-        names[i] = commands[i].name;
-        if (strcmp(argv[1], names[i]) == 0)
-            return commands[i].run(argc - 2, argv + 2, exit_code, err);
+    const struct mst_command_row *row;
+    MST_TRY(mst_command_table_find(&commands, argv[1], &row, err));
+    const struct mst_call call = {.argc = argc - 2, .argv = argv + 2};
+    return row->run(&call, exit_code, err);
+}
+
+// On standard error, wherever log lines go: whoever started this has to see why it ended.
+static void say_failure(const char *text, int exit_code)
+{
+    if (!mst_log_is_json()) {
+        fprintf(stderr, "muster: %s\n", text);
+        return;
     }
-    const char *nearest = mst_nearest_word(argv[1], names, LENGTH(names));
-    if (nearest)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "unknown command '%s'; did you mean '%s'?", argv[1], nearest);
-    return mst_fail(err, MST_INVALID_ARGUMENT, "unknown command '%s'; 'muster --help' lists what there is", argv[1]);
+    mst_log_set_fd(STDERR_FILENO);
+    MST_LOG(ERROR, "cli", "ended", "exit_code=%d reason=\"%s\"", exit_code, text);
 }
 
 int main(int argc, char **argv)
@@ -352,11 +414,11 @@ int main(int argc, char **argv)
     setlocale(LC_CTYPE, "");  // never LC_NUMERIC: numbers in JSON have a point
     signal(SIGPIPE, SIG_IGN); // a peer or reader that is gone is an error code, not a death
     if (argc < 2) {
-        print_usage(stderr);
+        mst_command_table_help(&commands, stderr);
         return mst_status_exit_code(MST_INVALID_ARGUMENT);
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        print_usage(stdout);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        mst_command_table_help(&commands, stdout);
         return 0;
     }
     if (strcmp(argv[1], "--version") == 0) {
@@ -365,8 +427,8 @@ int main(int argc, char **argv)
     }
     mst_status status = dispatch(argc, argv, &exit_code, &err);
     if (status != MST_OK) {
-        fprintf(stderr, "muster: %s\n", err.text[0] ? err.text : mst_status_text(status));
         exit_code = mst_status_exit_code(status);
+        say_failure(err.text[0] ? err.text : mst_status_text(status), exit_code);
     }
     return exit_code;
 }

@@ -13,6 +13,8 @@
 
 enum { HELP_COLUMN = 30, HELP_WIDTH = 100, MAX_OPTIONS = 64 };
 
+const char mst_options_help_text[] = "print this text";
+
 // What one parse has seen.
 struct parse {
     const struct mst_command *command;
@@ -159,6 +161,22 @@ mst_status mst_options_parse(const struct mst_command *command, int argc, char *
     return MST_OK;
 }
 
+mst_status mst_options_read(const struct mst_command *command, const struct mst_call *call, bool *is_to_run_out,
+                            struct mst_error *err)
+{
+    enum mst_options_outcome outcome;
+    *is_to_run_out = false;
+    if (call->on_command) {
+        call->on_command(call->arg, command);
+        return MST_OK;
+    }
+    MST_TRY(mst_options_parse(command, call->argc, call->argv, &outcome, err));
+    *is_to_run_out = outcome == MST_OPTIONS_RUN;
+    if (outcome == MST_OPTIONS_HELP)
+        mst_options_help(command, stdout);
+    return MST_OK;
+}
+
 // Words of text from column on, wrapped; the first line already stands at that column.
 static void print_wrapped(const char *text, size_t column, FILE *to)
 {
@@ -203,7 +221,7 @@ void mst_options_help(const struct mst_command *command, FILE *to)
     for (size_t i = 0; i < command->n_options; i++)
         if (command->options[i].help)
             print_option(command->options[i].name, command->options[i].argument, command->options[i].help, to);
-    print_option("help", "", "print this text", to);
+    print_option("help", "", mst_options_help_text, to);
     if (command->examples)
         fprintf(to, "\nexamples:\n");
     for (const char *const *example = command->examples; example && example[0]; example += 2)

@@ -7,7 +7,7 @@
  *          MST_OPTION_COUNT("workers", "N", &n_workers, 1, 1024, "worker processes"),
  *      };
  *      struct mst_command command = {.name = "local", …, .options = rows, .n_options = 2};
- *      MST_TRY(mst_options_parse(&command, argc, argv, &outcome, err));
+ *      MST_TRY(mst_options_read(&command, call, &is_to_run, err));
  *
  *  Accepted: --name VALUE, --name=VALUE, operands anywhere, "--" before operands that begin with a dash, -h and --help.
  *  Values keep their defaults when the option does not come; an option that is no list may come once.
@@ -73,10 +73,27 @@ enum mst_options_outcome {
     MST_OPTIONS_HELP, // --help came: print it and leave with 0
 };
 
+/** How a command is called: to do its work, or only to show its table (for completion and manual pages). */
+struct mst_call {
+    int argc; // the words that follow the command's name
+    char *const *argv;
+    void (*on_command)(void *arg, const struct mst_command *command); // not NULL: gets the table, and nothing is done
+    void *arg;
+};
+
+/** Reads the words of the call into the values of the table. *is_to_run_out: the command is to do its work; else its
+ *  help was asked for and is printed, its table was asked for and is given, or this fails.
+ *  Errors: those of mst_options_parse */
+MST_MUST_USE mst_status mst_options_read(const struct mst_command *command, const struct mst_call *call,
+                                         bool *is_to_run_out, struct mst_error *err);
+
 /** Reads argv[0 … argc-1] (what follows the command's name) into the values of the table.
  *  Errors: INVALID_ARGUMENT names the option, the value and the remedy; for an unknown one the nearest that exists */
 MST_MUST_USE mst_status mst_options_parse(const struct mst_command *command, int argc, char *const *argv,
                                           enum mst_options_outcome *out, struct mst_error *err);
+
+/** What the help says of --help itself. */
+extern const char mst_options_help_text[];
 
 /** Prints usage, options and examples from the table, wrapped at 100 columns. */
 void mst_options_help(const struct mst_command *command, FILE *to);

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/cpus.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "ckpt/checkpoint_list.h"
 #include "ckpt/model_dir.h"
 #include "cli/job_context.h"
@@ -36,7 +37,10 @@ struct trained {
 static void on_passed(void *context, const char *prefix, const char *why)
 {
     (void)context;
-    fprintf(stderr, "muster predict: %s passed over: %s\n", prefix, why);
+    if (mst_log_is_json())
+        MST_LOG(WARN, "cli", "checkpoint passed over", "prefix=%s reason=\"%s\"", prefix, why);
+    else
+        fprintf(stderr, "muster predict: %s passed over: %s\n", prefix, why);
 }
 
 static mst_status open_job(const struct mst_predict_options *options, struct trained *trained, struct mst_error *err)

@@ -2,6 +2,8 @@
 // short of the width, for a line that fills the last column makes some terminals wrap.
 #include "cli/progress_view.h"
 
+#include "base/log.h"
+
 #include <langinfo.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -44,7 +46,7 @@ void mst_progress_view_init(struct mst_progress_view *view, int fd, uint64_t sta
 {
     const char *terminal = getenv("TERM");
     *view = (struct mst_progress_view){.fd = fd, .start_ms = start_ms, .shown_ms = start_ms};
-    view->is_live = isatty(fd) && terminal && strcmp(terminal, "dumb") != 0;
+    view->is_live = !mst_log_is_json() && isatty(fd) && terminal && strcmp(terminal, "dumb") != 0;
     view->has_utf8 = view->is_live && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 }
 
@@ -85,6 +87,17 @@ static bool plain_is_due(const struct mst_progress_view *view, const struct mst_
            now_ms - view->shown_ms >= PLAIN_AT_LEAST_MS;
 }
 
+static void log_line(const struct mst_progress *progress, const char *line)
+{
+    if (progress->waiting[0] || !progress->has_figures)
+        MST_LOG(INFO, "local", "waiting", "for=\"%s\"", line);
+    else
+        MST_LOG(INFO, "local", "progress",
+                "step=%llu of=%llu epoch=%llu examples_per_second=%.0f loss=%.6g text=\"%s\"",
+                (unsigned long long)progress->step, (unsigned long long)progress->n_steps,
+                (unsigned long long)progress->epoch, progress->examples_per_second, progress->loss, line);
+}
+
 static void show_plain(struct mst_progress_view *view, const struct mst_progress *progress,
                        struct mst_progress_style *style, uint64_t now_ms)
 {
@@ -96,7 +109,10 @@ static void show_plain(struct mst_progress_view *view, const struct mst_progress
     if (strcmp(line, view->shown) == 0)
         return; // the same wait, told already
     memcpy(view->shown, line, sizeof line);
-    print(view, "%s\n", line);
+    if (mst_log_is_json())
+        log_line(progress, line);
+    else
+        print(view, "%s\n", line);
     view->shown_ms = now_ms;
     view->shown_epoch = progress->n_epochs_done;
     if (progress->has_figures && progress->n_steps > 0)
@@ -123,6 +139,10 @@ void mst_progress_view_show(struct mst_progress_view *view, const struct mst_pro
 
 void mst_progress_view_say(struct mst_progress_view *view, const char *text)
 {
+    if (mst_log_is_json()) {
+        MST_LOG(INFO, "local", "said", "text=\"%s\"", strncmp(text, "muster: ", 8) == 0 ? text + 8 : text);
+        return;
+    }
     if (view->has_line)
         print(view, "\r\033[K");
     put(view, text, strlen(text));

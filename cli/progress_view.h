@@ -7,6 +7,7 @@
  *      mst_progress_view_say(&view, "worker-1 was killed; it is started again");
  *      mst_progress_view_end(&view);                                     // the line stays, the cursor is below it
  *
+ *  Where log lines are JSON, what would be a line is an event of component "local" and nothing is drawn.
  *  The cursor is never hidden and no mode of the terminal is changed, so there is nothing to restore when the process
  *  is killed in between.
  *  Thread: one at a time.

@@ -3,6 +3,10 @@ include(GNUInstallDirs)
 
 install(TARGETS muster RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS muster_keras_module LIBRARY DESTINATION lib/muster) # where common/keras looks for it
+install(DIRECTORY ${CMAKE_BINARY_DIR}/generated/man1 DESTINATION ${CMAKE_INSTALL_MANDIR})
+install(FILES ${CMAKE_BINARY_DIR}/generated/muster DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+install(FILES ${CMAKE_BINARY_DIR}/generated/_muster DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
+install(FILES ${CMAKE_BINARY_DIR}/generated/muster.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 install(FILES README.md ARCHITECTURE.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 install(DIRECTORY docs cluster-specs DESTINATION ${CMAKE_INSTALL_DOCDIR})

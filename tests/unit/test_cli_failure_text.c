@@ -90,6 +90,19 @@ static void test_it_was_killed(void **state)
           "the chief does not answer");
 }
 
+static void test_it_said_why_in_json(void **state)
+{
+    (void)state;
+    check(bad_worker, "{\"event\":\"ended\",\"fields\":{\"exit_code\":1,\"reason\":\"no \\\"such\\\" file\"}}\n",
+          "muster: worker-1 ended with exit code 1, which ends the job: no \"such\" file");
+    check(bad_worker, "{\"event\":\"joined\",\"fields\":{\"reason\":\"x\"}}\n",
+          "muster: the last lines of #:\n    {\"event\":\"joined\",\"fields\":{\"reason\":\"x\"}}\n"
+          "muster: worker-1 ended with exit code 1, which ends the job");
+    check(bad_worker, "{\"event\":\"ended\",\"fields\":{}}\n{half\n",
+          "muster: the last lines of #:\n    {\"event\":\"ended\",\"fields\":{}}\n    {half\n"
+          "muster: worker-1 ended with exit code 1, which ends the job");
+}
+
 static void test_many_lines(void **state)
 {
     (void)state;
@@ -101,9 +114,8 @@ static void test_many_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_it_said_why),
-        cmocka_unit_test(test_it_said_something_else),
-        cmocka_unit_test(test_it_was_killed),
+        cmocka_unit_test(test_it_said_why),   cmocka_unit_test(test_it_said_something_else),
+        cmocka_unit_test(test_it_was_killed), cmocka_unit_test(test_it_said_why_in_json),
         cmocka_unit_test(test_many_lines),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
