@@ -319,6 +319,7 @@ static mst_status start_worker(struct run *run, struct mst_error *err)
         .train = run->context->train,
         .model = run->context->model,
         .compile = &run->context->compile,
+        .optimizer = run->context->optimizer,
         .loop = run->data_loops[0],
         .control = run->control,
         .resolver = run->resolver,

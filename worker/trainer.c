@@ -16,6 +16,8 @@ struct mst_trainer {
     struct mst_session_push push; // of the step in flight
     double weight;
     unsigned *n_missing; // by bucket: gradients of it that are not ready in this step
+    size_t n_variables;  // that are not frozen
+    size_t n_ready;      // of them, in this step
     uint64_t n_steps;
     struct mst_training_sums open;   // of the lease being trained
     struct mst_training_sums closed; // of all leases done under this number
@@ -39,6 +41,8 @@ mst_status mst_trainer_new(const struct mst_trainer_config *config, struct mst_t
     mst_training_sums_init(&trainer->open, config->n_sums);
     mst_training_sums_init(&trainer->closed, config->n_sums);
     trainer->n_missing = n_missing;
+    for (size_t v = 0; v < mst_model_n_variables(config->model); v++)
+        trainer->n_variables += mst_model_variable(config->model, v)->update != MST_UPDATE_FROZEN;
     mst_session_init(&trainer->session, config->layout->n_buckets, config->layout->n_pushed);
     mst_loop_set_work(config->loop, train_one, trainer);
     *out = trainer;
@@ -98,10 +102,43 @@ static void push_bucket(struct mst_trainer *trainer, size_t bucket)
     mst_loop_poll(trainer->config.loop); // what did not fit into the socket goes out while the next layer is computed
 }
 
+// Statistics for averages are no gradients, and frozen variables have none.
+static bool is_clipped(const struct mst_trainer *trainer, size_t variable)
+{
+    return mst_model_variable(trainer->config.model, variable)->update == MST_UPDATE_OPTIMIZER;
+}
+
+static void clip_all(struct mst_trainer *trainer)
+{
+    const struct mst_model *model = trainer->config.model;
+    float *const *grads = trainer->config.grads;
+    double sum = 0;
+    for (size_t v = 0; v < mst_model_n_variables(model); v++)
+        if (is_clipped(trainer, v))
+            sum += mst_clip_square_sum(grads[v], mst_model_variable(model, v)->n_elements);
+    float scale = mst_clip_global_scale(trainer->config.clip.global_norm, sum);
+    for (size_t v = 0; v < mst_model_n_variables(model); v++)
+        if (is_clipped(trainer, v))
+            mst_clip_scale(scale, grads[v], mst_model_variable(model, v)->n_elements);
+}
+
 static void on_gradient(void *context, size_t variable)
 {
     struct mst_trainer *trainer = context;
+    const struct mst_clip *clip = &trainer->config.clip;
     const struct mst_layout *layout = trainer->config.layout;
+    trainer->n_ready++;
+    if (clip->global_norm > 0) {
+        if (trainer->n_ready < trainer->n_variables)
+            return;
+        clip_all(trainer);
+        for (size_t b = layout->n_pushed; b-- > 0;)
+            push_bucket(trainer, b);
+        return;
+    }
+    if (clip->norm > 0 && is_clipped(trainer, variable))
+        mst_clip_by_norm(clip->norm, trainer->config.grads[variable],
+                         mst_model_variable(trainer->config.model, variable)->n_elements);
     for (size_t r = 0; r < layout->n_runs; r++)
         if (layout->runs[r].variable == variable && --trainer->n_missing[layout->runs[r].bucket] == 0)
             push_bucket(trainer, layout->runs[r].bucket);
@@ -130,6 +167,7 @@ static void compute(struct mst_trainer *trainer, const struct mst_batch *batch)
     mst_session_push_all(&trainer->session, &trainer->push);
     trainer->weight = (double)batch->n_examples;
     trainer->staleness = 0;
+    trainer->n_ready = 0;
     for (size_t b = 0; b < layout->n_buckets; b++)
         trainer->n_missing[b] = (unsigned)layout->buckets[b].n;
     const void *const inputs[] = {batch->features};

@@ -1,6 +1,7 @@
 /** @file
  *  The step loop: takes batches as the session allows, runs the program, pushes buckets as their gradients become
- *  ready, and goes on when all have answered.
+ *  ready, and goes on when all have answered. Gradients are clipped by norm before they are pushed: clipnorm as each
+ *  becomes ready, global_clipnorm after the last, so that no push overlaps the computation then.
  *
  *      MST_TRY(mst_trainer_new(&config, &trainer, err));
  *      mst_trainer_admitted(trainer, number);            // pulls, then trains what leases allow
@@ -14,6 +15,7 @@
 #include "data/prefetch.h"
 #include "event/loop.h"
 #include "model/program.h"
+#include "optim/clip.h"
 #include "wire/training_sums.h"
 #include "worker/exchange.h"
 #include "worker/layout.h"
@@ -37,7 +39,9 @@ struct mst_trainer_config {
     struct mst_program *program; // borrowed
     struct mst_prefetch *prefetch;
     struct mst_batches *batches;
+    const struct mst_model *model;
     const struct mst_layout *layout;
+    struct mst_clip clip;
     float *const *grads; // one whole variable each: a gradient, or what moves an average; of frozen ones NULL
     size_t n_sums;       // mst_compile_n_sums
     struct mst_trainer_events events;

@@ -317,7 +317,9 @@ static mst_status take_map(struct mst_worker *worker, const struct mst_msg_map *
                                         .program = worker->program,
                                         .prefetch = worker->prefetch,
                                         .batches = worker->batches,
+                                        .model = worker->config.model,
                                         .layout = worker->layout,
+                                        .clip = mst_optimizer_clip(worker->config.optimizer),
                                         .grads = worker->grads,
                                         .n_sums = mst_compile_n_sums(worker->config.compile),
                                         .events = {on_wants_lease, on_step, on_fenced, on_failed, worker}};

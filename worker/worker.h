@@ -14,6 +14,7 @@
 
 #include "data/dataset.h"
 #include "model/program.h"
+#include "optim/optimizer.h"
 #include "spec/job.h"
 #include "wire/greeting.h"
 #include "worker/exchange.h"
@@ -35,6 +36,7 @@ struct mst_worker_config {
     const struct mst_dataset_source *train; // the examples
     const struct mst_model *model;
     const struct mst_compile *compile;
+    const struct mst_optimizer *optimizer; // how gradients are clipped
     struct mst_loop *loop;
     struct mst_loop *control;
     struct mst_resolver *resolver;

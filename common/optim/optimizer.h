@@ -9,8 +9,8 @@
  *
  *  SGD (with momentum, nesterov), Adam and AdamW (with amsgrad), Adagrad, RMSprop (with momentum, centered), Lion,
  *  Adamax, Adadelta and Ftrl (learning_rate_power -0.5), each with weight_decay, clipvalue and a number or one of
- *  Keras's schedules as learning_rate, in float32 and in Keras 3's order of operations. Options of Keras that are not
- *  built yet (clipnorm and global_clipnorm need the norm of what other servers have; averages of weights) are accepted
+ *  Keras's schedules as learning_rate, in float32 and in Keras 3's order of operations. Clipping by norms comes before,
+ *  where whole variables are (optim/clip.h). Options of Keras that are not built yet (averages of weights) are accepted
  *  at their default and refused by name otherwise; so are other optimizers.
  *  Thread: immutable after parse, so any.
  */

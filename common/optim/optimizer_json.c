@@ -69,8 +69,8 @@ static const struct mst_option options[] = {
     {"name", OF_ALL, MST_OPTION_IGNORED, 0},
     {"weight_decay", OF_ADAMW, MST_OPTION_NOT_NEGATIVE, AT(weight_decay)}, // Keras refuses null there
     {"weight_decay", OF_ALL & ~(unsigned)OF_ADAMW, MST_OPTION_OR_OFF, AT(weight_decay)},
-    {"clipnorm", OF_ALL, MST_OPTION_ONLY_NULL, 0},
-    {"global_clipnorm", OF_ALL, MST_OPTION_ONLY_NULL, 0},
+    {"clipnorm", OF_ALL, MST_OPTION_OR_OFF, AT(clipnorm)},
+    {"global_clipnorm", OF_ALL, MST_OPTION_OR_OFF, AT(global_clipnorm)},
     {"clipvalue", OF_ALL, MST_OPTION_OR_OFF, AT(clipvalue)},
     {"use_ema", OF_ALL, MST_OPTION_ONLY_OFF, 0},
     {"ema_momentum", OF_ALL, MST_OPTION_IGNORED, 0},
@@ -118,13 +118,32 @@ static mst_status read_key(const char *name, const json_t *value, const char *pa
     return status;
 }
 
+// Keras counts what is given, though it be 0.
+static mst_status check_clipping(const json_t *config, const char *path, struct mst_error *err)
+{
+    static const char *const keys[] = {"clipnorm", "global_clipnorm", "clipvalue"};
+    const char *before = NULL;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *value = json_object_get(config, keys[i]);
+        if (!value || json_is_null(value))
+            continue;
+        if (before)
+            return mst_fail(err, MST_INVALID_ARGUMENT,
+                            "%s.config sets both %s and %s; only one of clipnorm, global_clipnorm and clipvalue can be "
+                            "set",
+                            path, before, keys[i]);
+        before = keys[i];
+    }
+    return MST_OK;
+}
+
 static mst_status read_config(const json_t *config, const char *path, struct mst_optimizer *optimizer,
                               struct mst_error *err)
 {
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)config, name, value) MST_TRY(read_key(name, value, path, optimizer, err));
-    return MST_OK;
+    return check_clipping(config, path, err);
 }
 
 // "SGD", "sgd", "Adam", "adam"; Keras 2 printed "Custom>SGD" for optimizers it had rewritten.

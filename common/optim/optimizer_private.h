@@ -27,8 +27,10 @@ struct mst_optimizer {
     double learning_rate;          // if there is no schedule
     struct mst_schedule *schedule; // owned; or NULL
     double weight_decay;           // 0: none
-    double clipvalue;              // 0: none
-    double momentum;               // SGD, RMSprop
+    double clipvalue;              // 0: none; so of the two norms, and at most one of the three is set
+    double clipnorm;
+    double global_clipnorm;
+    double momentum; // SGD, RMSprop
     bool nesterov;
     double beta_1; // Adam, AdamW, Adamax, Lion
     double beta_2;

@@ -4,12 +4,12 @@ import json
 import math
 import os
 import re
-import struct
 import subprocess
 
 import pytest
 
 import tiny_job
+from checkpoint import weights_of
 
 
 @pytest.fixture
@@ -36,20 +36,6 @@ def expect_sentence(said, code, *words):
     assert error.startswith("muster: ") and error.count("\n") == 1, error
     for word in words:
         assert word in error, f"it does not say {word!r}: {error}"
-
-
-def weights_of(run, folder, prefix):
-    """Every float variable of a checkpoint as a flat list, read from the data files at the offsets that inspect says."""
-    document = json.loads(run("ckpt", "inspect", prefix, "--json")[1])
-    weights = {}
-    for tensor in document["tensors"]:
-        values = []
-        for piece in tensor["slices"]:  # of rows, in order
-            path, = folder.glob(f"{prefix}.data-{piece['data_file']:05}-of-*")
-            content = path.read_bytes()[piece["offset"]:piece["offset"] + piece["bytes"]]
-            values += [value for value, in struct.iter_unpack("<f", content)] if tensor["dtype"] == "float32" else []
-        weights[tensor["name"]] = values
-    return weights
 
 
 def dense(inputs, kernel, bias):

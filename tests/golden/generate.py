@@ -355,10 +355,21 @@ def dump_optimizers():
     dump.write()
 
 
+def dense_model():
+    return keras.Sequential([keras.Input((12,)), layers.Dense(24, activation="relu"),
+                             layers.Dense(16, activation="relu"), layers.Dense(5)])
+
+
+def clipped_models():
+    o, s = keras.optimizers, keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return [("clipnorm", dense_model, o.SGD(0.05, clipnorm=0.2), s, False),
+            ("global_clipnorm", dense_model, o.SGD(0.05, global_clipnorm=0.4), s, False),
+            ("clipnorm_adam", dense_model, o.Adam(0.001, clipnorm=0.1), s, False)]
+
+
 def trajectory_models():
     o, s = keras.optimizers, keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    dense = lambda: keras.Sequential([keras.Input((12,)), layers.Dense(24, activation="relu"),  # noqa: E731
-                                      layers.Dense(16, activation="relu"), layers.Dense(5)])
+    dense = dense_model
     image = lambda: keras.Sequential([keras.Input((6, 6)), layers.Rescaling(1 / 255), layers.Flatten(),  # noqa: E731
                                       layers.Dense(20, activation="tanh"), layers.Dense(5, activation="softmax")])
     regress = lambda: keras.Sequential([keras.Input((12,)), layers.Dense(16, activation="gelu"),  # noqa: E731
@@ -375,9 +386,9 @@ def trajectory_models():
             ("binary_nesterov", binary, o.SGD(0.05, momentum=0.9, nesterov=True), "mse", False)]
 
 
-def dump_trajectories():
-    dump = Dump("trajectories")
-    for name, make, optimizer, loss, is_image in trajectory_models():
+def dump_trajectories(file, models):
+    dump = Dump(file)
+    for name, make, optimizer, loss, is_image in models:
         rng = np.random.default_rng(4)
         keras.utils.set_random_seed(5)
         model = make()
@@ -484,6 +495,7 @@ if __name__ == "__main__":
     dump_losses()
     dump_optimizers()
     dump_schedules()
-    dump_trajectories()
+    dump_trajectories("trajectories", trajectory_models())
+    dump_trajectories("clipped", clipped_models())
     dump_example()
     dump_initializers()

@@ -2,6 +2,7 @@
 // metrics of an evaluation whose last batch is partial.
 #include "base/alloc.h"
 #include "golden_run.h"
+#include "optim/clip.h"
 #include "optim/optimizer.h"
 
 #include <setjmp.h>
@@ -96,11 +97,28 @@ static void check_first_batch(struct training *t)
     }
 }
 
+// As the worker does (worker/trainer.c).
+static void clip(struct training *t)
+{
+    struct mst_clip limits = mst_optimizer_clip(t->optimizer);
+    double sum = 0;
+    for (size_t v = 0; v < t->run.n_variables; v++) {
+        size_t n = mst_model_variable(t->run.model, v)->n_elements;
+        if (limits.norm > 0)
+            mst_clip_by_norm(limits.norm, t->run.grads[v], n);
+        sum += mst_clip_square_sum(t->run.grads[v], n);
+    }
+    float scale = limits.global_norm > 0 ? mst_clip_global_scale(limits.global_norm, sum) : 1.0f;
+    for (size_t v = 0; v < t->run.n_variables; v++)
+        mst_clip_scale(scale, t->run.grads[v], mst_model_variable(t->run.model, v)->n_elements);
+}
+
 static void train(struct training *t)
 {
     for (size_t step = 1; step <= t->steps; step++) {
         struct mst_program_step batch = golden_run_step(&t->run, (step - 1) * t->batch, t->batch);
         golden_run_batch(&t->run, &batch);
+        clip(t);
         for (size_t v = 0; v < t->run.n_variables; v++) {
             size_t n = mst_model_variable(t->run.model, v)->n_elements;
             float *w = t->run.params[v];
@@ -133,10 +151,9 @@ static void check_evaluation(struct golden *golden, size_t index, bool is_image)
     golden_run_fini(&run);
 }
 
-static void test_trajectories(void **state)
+static void check_trajectories(const char *dump)
 {
-    (void)state;
-    struct golden *golden = golden_open("trajectories");
+    struct golden *golden = golden_open(dump);
     for (size_t i = 0; i < golden_n_cases(golden); i++) {
         struct training t;
         start(&t, golden, i);
@@ -145,6 +162,19 @@ static void test_trajectories(void **state)
         check_evaluation(golden, i, json_is_true(golden_case_value(golden, i, "is_image")));
     }
     golden_free(golden);
+}
+
+static void test_trajectories(void **state)
+{
+    (void)state;
+    check_trajectories("trajectories");
+}
+
+// Every gradient of these is longer than the limit in most of the steps.
+static void test_clipped(void **state)
+{
+    (void)state;
+    check_trajectories("clipped");
 }
 
 // The example's own model; here also the first batch, whose sums have 784 products.
@@ -171,7 +201,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_trajectories), cmocka_unit_test(test_example)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_trajectories), cmocka_unit_test(test_clipped),
+                                       cmocka_unit_test(test_example)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     mst_device_free(device);
     return failed;

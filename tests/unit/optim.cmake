@@ -1,4 +1,5 @@
 muster_test(test_optim_apply SOURCES test_optim_apply.c LINKS muster_optim)
+muster_test(test_optim_clip SOURCES test_optim_clip.c LINKS muster_optim m)
 muster_test(test_optim_optimizer SOURCES test_optim_optimizer.c LINKS muster_optim)
 muster_test(test_optim_optimizer_json SOURCES test_optim_optimizer_json.c LINKS muster_optim)
 muster_test(test_optim_schedule SOURCES test_optim_schedule.c LINKS muster_optim)

@@ -107,10 +107,7 @@ static void test_options_not_built(void **state)
     static const struct {
         const char *key;
         const char *value;
-    } options[] = {{"clipnorm", "1.0"},
-                   {"clipnorm", "0.0"}, // Keras clips everything to nothing then
-                   {"global_clipnorm", "5"},
-                   {"use_ema", "true"},
+    } options[] = {{"use_ema", "true"},
                    {"loss_scale_factor", "1024.0"},
                    {"gradient_accumulation_steps", "4"},
                    {"decay", "0.0001"}};
@@ -157,6 +154,28 @@ static void test_decay_and_clipping(void **state)
                   MST_INVALID_ARGUMENT,
                   "compile.optimizer.config.exclude_from_weight_decay is not an option of AdamW; the nearest is "
                   "\"weight_decay\"");
+}
+
+// By norm: where whole variables are, so it is only read here. One of the three at most, as Keras demands.
+static void test_clipping_by_norm(void **state)
+{
+    (void)state;
+    check_read("{\"class_name\":\"SGD\",\"config\":{\"clipnorm\":1.5,\"global_clipnorm\":null}}",
+               "{\"class_name\":\"SGD\",\"config\":{\"clipnorm\":1.5,\"learning_rate\":0.01,\"momentum\":0.0,"
+               "\"nesterov\":false}}");
+    check_read("{\"class_name\":\"SGD\",\"config\":{\"clipnorm\":0.0}}", SGD_DEFAULT);
+    check_read("{\"class_name\":\"SGD\",\"config\":{\"global_clipnorm\":5}}",
+               "{\"class_name\":\"SGD\",\"config\":{\"global_clipnorm\":5.0,\"learning_rate\":0.01,\"momentum\":0.0,"
+               "\"nesterov\":false}}");
+    check_refused(
+        "{\"class_name\":\"Adam\",\"config\":{\"clipnorm\":1,\"clipvalue\":0.5}}", MST_INVALID_ARGUMENT,
+        "compile.optimizer.config sets both clipnorm and clipvalue; only one of clipnorm, global_clipnorm and "
+        "clipvalue can be set");
+    check_refused("{\"class_name\":\"Adam\",\"config\":{\"global_clipnorm\":0,\"clipnorm\":1}}", MST_INVALID_ARGUMENT,
+                  "compile.optimizer.config sets both clipnorm and global_clipnorm; only one of clipnorm, "
+                  "global_clipnorm and clipvalue can be set");
+    check_refused("{\"class_name\":\"Adam\",\"config\":{\"clipnorm\":-1}}", MST_INVALID_ARGUMENT,
+                  "compile.optimizer.config.clipnorm is -1; it must be a number of 0 or more, or null");
 }
 
 // The defaults of the others are Keras's.
@@ -281,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_serialised_by_keras),
         cmocka_unit_test(test_options_not_built),
         cmocka_unit_test(test_decay_and_clipping),
+        cmocka_unit_test(test_clipping_by_norm),
         cmocka_unit_test(test_other_optimizers),
         cmocka_unit_test(test_optimizers_not_built),
         cmocka_unit_test(test_bad_values),
