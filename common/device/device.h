@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 // Grows by one with every change of struct mst_device_ops; a plugin of another version is refused.
-enum { MST_DEVICE_ABI = 3 };
+enum { MST_DEVICE_ABI = 4 };
 
 enum { MST_DEVICE_MAX_THREADS = 256, MST_DEVICE_MAX_AXES = 8, MST_MERGE_MAX_INPUTS = 64 };
 
@@ -74,6 +74,65 @@ struct mst_merge {
     float *y;        // merge: may be the x of inputs[0] if that has the shape of y; merge_backward: what merge set
                      // (needed for maximum and minimum)
     const float *dy; // merge_backward
+};
+
+/** Batch normalization of x (outer, channels, inner), which is any array with one axis of channels; inner is 1 if that
+ *  is the last. y = (x - mean) gamma / √(variance + epsilon) + beta. Training: batch_moments, then batch_norm;
+ *  inference: batch_norm with the moving averages.
+ *  Source: Ioffe & Szegedy 2015, alg. 1 and 2; Keras 3, layers/normalization/batch_normalization.py */
+struct mst_batch_norm {
+    size_t outer;
+    size_t channels;
+    size_t inner;
+    float epsilon;
+    const float *x;
+    const float *gamma; // (channels), or NULL: 1
+    const float *beta;  // (channels), or NULL: 0
+    float *mean;        // (channels): batch_moments sets both, the others read them
+    float *variance;    // (channels): not below 0; that of the batch divides by its size (biased)
+    float *y;           // may be x
+};
+
+/** Whether mean and variance are functions of x: those of the batch are, moving averages are not. */
+enum mst_norm_moments { MST_NORM_OF_BATCH, MST_NORM_GIVEN };
+
+struct mst_batch_norm_backward {
+    struct mst_batch_norm forward; // as batch_norm was given it, but that y is not read
+    enum mst_norm_moments moments;
+    const float *dy;
+    float *dx;     // may be dy; NULL: not wanted
+    float *dgamma; // (channels), or NULL: not wanted
+    float *dbeta;  // (channels), or NULL: not wanted
+};
+
+/** Normalizations of each row, y = (x - shift) inverse gamma + beta; mean and variance (biased) are of the row. */
+enum mst_row_norm_kind {
+    MST_ROW_NORM_LAYER,    // (x - mean) / √(variance + epsilon): LayerNormalization
+    MST_ROW_NORM_RMS,      // x / √(mean of x² + epsilon): RMSNormalization
+    MST_ROW_NORM_VARIANCE, // x / √(variance + epsilon): LayerNormalization with rms_scaling=True
+    MST_ROW_NORM_LENGTH,   // x min(1 / |x|, 1 / epsilon): Dot with normalize=True, UnitNormalization
+};
+
+/** Source: Ba et al. 2016; Zhang & Sennrich 2019; Keras 3, keras/src/ops/nn.py */
+struct mst_row_norm {
+    enum mst_row_norm_kind kind;
+    size_t rows;
+    size_t columns;
+    float epsilon;
+    const float *x;
+    const float *gamma; // (columns), or NULL: 1
+    const float *beta;  // (columns), or NULL: 0
+    float *mean;        // (rows): row_norm sets both for row_norm_backward
+    float *inverse;     // (rows)
+    float *y;           // may be x
+};
+
+struct mst_row_norm_backward {
+    struct mst_row_norm forward; // as row_norm was given it, but that y is not read
+    const float *dy;
+    float *dx;     // may be dy; NULL: not wanted
+    float *dgamma; // (columns), or NULL: not wanted
+    float *dbeta;  // (columns), or NULL: not wanted
 };
 
 /** Which operand is used transposed; c is always (m, n). */
@@ -196,6 +255,12 @@ struct mst_device_ops {
     void (*copy)(struct mst_device *device, const struct mst_copy *copy);
     void (*merge)(struct mst_device *device, const struct mst_merge *merge);
     void (*merge_backward)(struct mst_device *device, const struct mst_merge *merge);
+    /** Sets norm->mean and norm->variance; the mean of nothing is 0. */
+    void (*batch_moments)(struct mst_device *device, const struct mst_batch_norm *norm);
+    void (*batch_norm)(struct mst_device *device, const struct mst_batch_norm *norm);
+    void (*batch_norm_backward)(struct mst_device *device, const struct mst_batch_norm_backward *norm);
+    void (*row_norm)(struct mst_device *device, const struct mst_row_norm *norm);
+    void (*row_norm_backward)(struct mst_device *device, const struct mst_row_norm_backward *norm);
     void (*activate)(struct mst_device *device, const struct mst_activate *activate);
     void (*activate_backward)(struct mst_device *device, const struct mst_activate_backward *activate);
     /** x is f32; y may be x: Keras's Rescaling. */

@@ -318,12 +318,76 @@ static void test_copies_and_merges(void **state)
     }
 }
 
+enum { N_NORMS = 12 };
+
+static void run_norm(const struct mst_kernels *kernels, size_t which, size_t n, struct result *result)
+{
+    mst_norm_fn *const sums[] = {kernels->column_moments, kernels->column_products, kernels->line_moments,
+                                 kernels->line_products};
+    mst_norm_fn *const maps[] = {kernels->normalize_columns, kernels->column_slopes, kernels->normalize_lines,
+                                 kernels->line_slopes};
+    size_t columns = columns_of(n);
+    size_t lines = columns > 0 ? n / columns : 0;
+    struct mst_norm_lines part = {lines,
+                                  columns,
+                                  at(x, n),
+                                  at(y, n),
+                                  z,
+                                  z + 1,
+                                  z + 2,
+                                  z + 3,
+                                  z + 4,
+                                  z + 5,
+                                  at(result->more, n),
+                                  at(result->out, n),
+                                  at(result->out, n)};
+    if (which < 4) {
+        sums[which](&part);
+        return;
+    }
+    if (which < 8) {
+        maps[which - 4](&part);
+        return;
+    }
+    float moments[2 * MAX_N]; // of rows, or of columns
+    struct mst_row_norm_backward row = {{(enum mst_row_norm_kind)(which - 8), lines, columns, 1e-3f, at(x, n), z, z + 1,
+                                         moments, moments + MAX_N, at(result->out, n)},
+                                        at(y, n),
+                                        at(result->more, n),
+                                        NULL,
+                                        NULL};
+    kernels->row_norm(&row.forward);
+    kernels->row_norm_slopes(&row);
+    kernels->row_norm_products(&row, moments, moments + MAX_N);
+    for (size_t c = 0; c < columns; c++)
+        at(result->out, n)[c] += moments[c] + moments[MAX_N + c];
+}
+
+static void run_join(const struct mst_kernels *kernels, size_t which, size_t n, struct result *result)
+{
+    const struct mst_norm_parts parts = {which + 1, n / (2 * (which + 1)), 7, 3, at(x, n)};
+    if (n > 0)
+        kernels->join_moments(&parts, at(result->out, n), at(result->more, n));
+    if (which % 2 == 1)
+        kernels->join_sums(&parts, at(result->out, n), at(result->more, n));
+}
+
+static void test_norms(void **state)
+{
+    (void)state;
+    for (size_t which = 0; which < N_NORMS; which++) {
+        fill_moderate();
+        compare("norm", run_norm, which);
+        compare("join", run_join, which);
+    }
+}
+
 int main(void)
 {
     device_seed("test_device_kernels");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_activations), cmocka_unit_test(test_parameters),        cmocka_unit_test(test_losses),
-        cmocka_unit_test(test_others),      cmocka_unit_test(test_copies_and_merges),
+        cmocka_unit_test(test_activations), cmocka_unit_test(test_parameters), cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_others),      cmocka_unit_test(test_norms),      cmocka_unit_test(test_copies_and_merges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,15 @@ size_t mst_cpu_slices(const struct mst_cpu *cpu, size_t n, size_t min_elements)
     return n_slices > 0 ? n_slices : 1;
 }
 
+float *mst_cpu_scratch(struct mst_cpu *cpu, size_t n)
+{
+    if (cpu->n_scratch < n) {
+        cpu->scratch = mst_realloc_array(cpu->scratch, n, sizeof *cpu->scratch);
+        cpu->n_scratch = n;
+    }
+    return cpu->scratch;
+}
+
 // A piece of an operation on n elements, or on rows.
 struct piece {
     size_t begin;
@@ -280,6 +289,7 @@ static void free_cpu(struct mst_device *device)
     mst_pool_free(cpu->pool);
     free(cpu->losses);
     free(cpu->spare);
+    free(cpu->scratch);
     free(cpu);
 }
 
@@ -292,6 +302,11 @@ static const struct mst_device_ops ops = {
     .copy = mst_cpu_copy,
     .merge = mst_cpu_merge,
     .merge_backward = mst_cpu_merge_backward,
+    .batch_moments = mst_cpu_batch_moments,
+    .batch_norm = mst_cpu_batch_norm,
+    .batch_norm_backward = mst_cpu_batch_norm_backward,
+    .row_norm = mst_cpu_row_norm,
+    .row_norm_backward = mst_cpu_row_norm_backward,
     .activate = activate,
     .activate_backward = activate_backward,
     .convert_f32 = convert_f32,

@@ -1,6 +1,7 @@
 /** @file
- *  The CPU as a device: what its operations share. Private to device/cpu (cpu.c slices what works on elements,
- *  copy.c and merge.c what has axes, gemm.c calls OpenBLAS, loss.c has losses and accuracies).
+ *  The CPU as a device: what its operations share. Private to device/cpu. cpu.c slices what works on elements, copy.c
+ *  and merge.c what has axes; batch_norm.c and row_norm.c normalize; gemm.c calls OpenBLAS; loss.c has losses and
+ *  accuracies.
  */
 #pragma once
 
@@ -27,7 +28,12 @@ struct mst_cpu {
     size_t n_losses;
     float *spare; // a place for gradients that nobody wants, one part a slice
     size_t n_spare;
+    float *scratch; // of one operation
+    size_t n_scratch;
 };
+
+/** n floats, any, until the next call. */
+float *mst_cpu_scratch(struct mst_cpu *cpu, size_t n);
 
 /** How many slices of at least min_elements n elements make, at most one a thread. */
 size_t mst_cpu_slices(const struct mst_cpu *cpu, size_t n, size_t min_elements);
@@ -38,6 +44,11 @@ size_t mst_cpu_row_granule(const char *core_type);
 void mst_cpu_copy(struct mst_device *device, const struct mst_copy *copy);
 void mst_cpu_merge(struct mst_device *device, const struct mst_merge *merge);
 void mst_cpu_merge_backward(struct mst_device *device, const struct mst_merge *merge);
+void mst_cpu_batch_moments(struct mst_device *device, const struct mst_batch_norm *norm);
+void mst_cpu_batch_norm(struct mst_device *device, const struct mst_batch_norm *norm);
+void mst_cpu_batch_norm_backward(struct mst_device *device, const struct mst_batch_norm_backward *backward);
+void mst_cpu_row_norm(struct mst_device *device, const struct mst_row_norm *norm);
+void mst_cpu_row_norm_backward(struct mst_device *device, const struct mst_row_norm_backward *backward);
 void mst_cpu_gemm(struct mst_device *device, const struct mst_gemm *gemm);
 double mst_cpu_sparse_crossentropy(struct mst_device *device, const struct mst_loss *loss);
 double mst_cpu_crossentropy(struct mst_device *device, const struct mst_loss *loss);

@@ -16,6 +16,33 @@ typedef void mst_forward_fn(const struct mst_activate *slice);
 /** dy to dx. dx may be dy. */
 typedef void mst_backward_fn(const struct mst_activate_backward *slice);
 
+/** What batch normalization does with lines of x: numbers stand for a column or for a line. */
+struct mst_norm_lines {
+    size_t lines;
+    size_t columns;
+    const float *x;
+    const float *dy;
+    const float *mean;
+    const float *inverse;
+    const float *scale;
+    const float *offset;
+    const float *dy_mean;
+    const float *product_mean;
+    float *sums;
+    float *squares; // or products
+    float *out;     // may be x or dy
+};
+
+/** Partial sums: pairs of lines, sums and squares (or products). */
+struct mst_norm_parts {
+    size_t n_parts;
+    size_t columns;
+    size_t n;      // elements behind a number of a part
+    size_t n_last; // of the last part
+    const float *parts;
+};
+
+typedef void mst_norm_fn(const struct mst_norm_lines *lines);
 typedef void mst_merge_fn(size_t n, const float *a, size_t a_step, const float *b, size_t b_step, float *y);
 
 struct mst_kernels {
@@ -45,6 +72,22 @@ struct mst_kernels {
     void (*divide)(size_t n, float divisor, const float *x, float *y);
     // where x is y, what is left goes to out; elsewhere out = 0
     void (*take_where_equal)(size_t n, const float *x, size_t x_step, const float *y, float *left, float *out);
+    mst_norm_fn *column_moments;  // sums of x and squares about their mean, of each column
+    mst_norm_fn *line_moments;    // the same of each line
+    mst_norm_fn *column_products; // sums of dy and of dy (x - mean) inverse, of each column
+    mst_norm_fn *line_products;
+    mst_norm_fn *normalize_columns; // out = (x - mean) scale + offset, which are numbers a column
+    mst_norm_fn *normalize_lines;   // numbers a line
+    mst_norm_fn *column_slopes;     // out = scale ((dy - dy_mean) - (x - mean) inverse product_mean)
+    mst_norm_fn *line_slopes;
+    // mean and variance of columns from `parts` pairs of lines (sums, squares), each of n elements, the last of n_last
+    void (*join_moments)(const struct mst_norm_parts *parts, float *mean, float *variance);
+    // the same of sums: their totals
+    void (*join_sums)(const struct mst_norm_parts *parts, float *sums, float *products);
+    void (*row_norm)(const struct mst_row_norm *slice);
+    // products: sums of dy and of dy (x - shift) inverse, of each column
+    void (*row_norm_products)(const struct mst_row_norm_backward *slice, float *sums, float *products);
+    void (*row_norm_slopes)(const struct mst_row_norm_backward *slice);
     bool (*all_finite)(size_t n, const float *x);
 };
 

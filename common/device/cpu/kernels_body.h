@@ -11,6 +11,7 @@
 
 #include "kernels_losses.h"
 #include "kernels_merge.h"
+#include "kernels_normalize.h"
 
 static void bias_add(size_t rows, size_t columns, const float *bias, const float *x, float *y)
 {
@@ -206,5 +207,18 @@ const struct mst_kernels KERNEL_TABLE = {
               [MST_MERGE_MINIMUM] = merge_minimum},
     .divide = divide,
     .take_where_equal = take_where_equal,
+    .column_moments = column_moments,
+    .line_moments = line_moments,
+    .column_products = column_products,
+    .line_products = line_products,
+    .normalize_columns = normalize_columns,
+    .normalize_lines = normalize_lines,
+    .column_slopes = column_slopes,
+    .line_slopes = line_slopes,
+    .join_moments = join_moments,
+    .join_sums = join_sums,
+    .row_norm = row_norm,
+    .row_norm_products = row_norm_products,
+    .row_norm_slopes = row_norm_slopes,
     .all_finite = all_finite,
 };
