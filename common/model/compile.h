@@ -1,10 +1,15 @@
 /** @file
- *  What a job's `compile` says, in Keras's serialisation: loss and metrics (the optimizer is read by optim).
+ *  What a job's `compile` says, in Keras's serialisation: losses and metrics (the optimizer is read by optim), and what
+ *  is added up to report them.
  *
  *      MST_TRY(mst_compile_parse(compile_json, "compile", model, &compile, err));
- *      compile.metrics[0].name                                  // "accuracy"
+ *      double *sums = mst_alloc_array(mst_compile_n_sums(&compile), sizeof *sums);
+ *      …programs add what batches measure; workers' sums are added to each other…
+ *      for (size_t i = 0; i < mst_compile_n_measures(&compile); i++)
+ *          report(mst_measure_name(&compile, i), mst_measure_value(&compile, i, sums));   // "loss", 0.31
  *
  *  "accuracy" (or "acc") becomes binary, categorical or sparse categorical accuracy by output and loss, as Keras does.
+ *  With several outputs measures are named as Keras names them: "loss", "<output>_loss", "<output>_<metric>".
  *  Thread: any.
  */
 #pragma once
@@ -15,8 +20,17 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-enum { MST_MAX_METRICS = 8, MST_MEASURES_MAX = MST_MAX_METRICS + 1, MST_METRIC_NAME_BYTES = 64 };
+enum {
+    MST_MAX_OUTPUTS = 32,
+    MST_MAX_METRICS = 64,
+    MST_MEASURES_MAX = 1 + MST_MAX_OUTPUTS + MST_MAX_METRICS,
+    MST_MEASURE_NAME_BYTES = 160,
+    MST_COMPILE_MAX_SUMS = 1 << 15,       // of all measures together
+    MST_COMPILE_MAX_THRESHOLDS = 1 << 10, // written out in metrics, together
+    MST_COMPILE_MAX_CLASS_WEIGHTS = 1 << 10,
+};
 
 enum mst_loss_kind {
     MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY,
@@ -51,6 +65,22 @@ struct mst_loss_options {
     double delta;           // Huber
 };
 
+/** What a batch's loss is made of the examples' losses l with weights w. */
+enum mst_reduction {
+    MST_REDUCTION_MEAN,          // Σ w l / n
+    MST_REDUCTION_SUM,           // Σ w l
+    MST_REDUCTION_WEIGHTED_MEAN, // Σ w l / Σ w
+};
+
+/** The loss of one output. */
+struct mst_output_loss {
+    bool is_given; // false: the output has none
+    enum mst_loss_kind kind;
+    struct mst_loss_options options;
+    enum mst_reduction reduction;
+    double weight; // in the job's loss
+};
+
 enum mst_metric_kind {
     MST_METRIC_SPARSE_CATEGORICAL_ACCURACY, // arg max of the output is the label
     MST_METRIC_CATEGORICAL_ACCURACY,        // arg max of the output is that of the target
@@ -58,29 +88,41 @@ enum mst_metric_kind {
     MST_METRIC_SPARSE_TOP_K,                // fewer than k outputs are larger than the label's
     MST_METRIC_CATEGORICAL_TOP_K,           // the same for the arg max of the target
     MST_METRIC_LOSS,                        // a loss, under a metric's name; cosine similarity with the other sign
+    MST_METRIC_ROOT_MEAN_SQUARED_ERROR,
 };
 
+/** A metric of one output. */
 struct mst_metric {
-    char name[MST_METRIC_NAME_BYTES]; // as Keras reports it
+    char name[MST_MEASURE_NAME_BYTES]; // as Keras reports it
+    size_t output;
+    bool is_weighted; // by the examples' weights: one of weighted_metrics
     enum mst_metric_kind kind;
     enum mst_loss_kind loss; // of MST_METRIC_LOSS
     struct mst_loss_options options;
     double threshold;
     size_t k;
+    size_t first_sum; // its sums are [first_sum, first_sum + n_sums)
+    size_t n_sums;
 };
 
-/** A plain value: may be copied. */
+/** A plain value: may be copied, but is large. */
 struct mst_compile {
-    enum mst_loss_kind loss;
-    struct mst_loss_options options;
+    size_t n_outputs;
+    struct mst_output_loss losses[MST_MAX_OUTPUTS];
+    size_t n_output_losses; // reported: those that are given, if there are several
+    struct {
+        size_t output;
+        char name[MST_MEASURE_NAME_BYTES];
+    } output_losses[MST_MAX_OUTPUTS];
     size_t n_metrics;
     struct mst_metric metrics[MST_MAX_METRICS];
+    size_t n_sums;
 };
 
-/** Reads an object {"optimizer", "loss", "metrics"}; path ("compile") is where errors say it stands.
+/** Reads an object {"optimizer", "loss", "metrics", …}; path ("compile") is where errors say it stands.
  *  Owner:  borrows all; *out is zeroed on entry
- *  Errors: INVALID_ARGUMENT no loss, an unknown key, an output that does not suit the loss; UNIMPLEMENTED names a loss,
- *          metric or option that is not built yet and lists those that are */
+ *  Errors: INVALID_ARGUMENT no loss, an unknown key, an output that does not suit the loss, too many metrics or sums;
+ *          UNIMPLEMENTED names a loss, metric or option that is not built yet and lists those that are */
 MST_MUST_USE mst_status mst_compile_parse(const json_t *compile, const char *path, const struct mst_model *model,
                                           struct mst_compile *out, struct mst_error *err);
 

@@ -26,7 +26,7 @@ mst_status mst_input_check(const struct mst_dataset *dataset, const struct mst_m
     if (mst_compile_label_use(compile, model, 0) == MST_LABEL_NONE)
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "%s: %s against one label an example needs a model of 1 output, this one has %zu", file,
-                        mst_loss_name(compile->loss), mst_model_output_shape(model, 0)->dims[0]);
+                        mst_loss_name(compile->losses[0].kind), mst_model_output_shape(model, 0)->dims[0]);
     size_t n_classes = mst_compile_n_classes(compile, model, 0);
     if (n_classes > 0)
         return mst_dataset_check_labels(dataset, n_classes, err);

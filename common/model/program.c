@@ -32,7 +32,8 @@ mst_status mst_program_new(const struct mst_model *model, const struct mst_compi
     program->has_loss = options->mode != MST_PROGRAM_PREDICT;
     if (program->has_loss)
         program->compile = *compile;
-    program->n_outputs = model->layers[model->n_layers - 1].n_out;
+    program->n_outputs = 1;
+    program->outputs[0].n_values = model->layers[model->n_layers - 1].n_out;
     mst_status status = mst_program_plan(program, err);
     if (status != MST_OK) {
         mst_program_free(program);
@@ -71,7 +72,7 @@ static mst_status check_labels(const struct mst_program *program, const struct m
 static mst_status check_step(const struct mst_program *program, const struct mst_program_step *step,
                              struct mst_error *err)
 {
-    bool is_sparse = program->compile.loss == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;
+    bool is_sparse = program->compile.losses[0].kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;
     if (step->n_examples == 0 || step->n_examples > program->options.max_batch)
         return mst_fail(err, MST_INVALID_ARGUMENT, "a batch of %zu examples for a program planned for 1 to %zu",
                         step->n_examples, program->options.max_batch);
@@ -86,7 +87,7 @@ static mst_status check_step(const struct mst_program *program, const struct mst
     if (mst_compile_label_use(&program->compile, program->model, 0) == MST_LABEL_NONE)
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "%s against one label an example needs a model of 1 output, this one has %zu",
-                        mst_loss_name(program->compile.loss), program->n_outputs);
+                        mst_loss_name(program->compile.losses[0].kind), program->outputs[0].n_values);
     return check_labels(program, step, err);
 }
 
@@ -107,6 +108,29 @@ static const float *cast_features(struct mst_program *program, const struct mst_
     return program->cast;
 }
 
+static void finish_output(struct mst_program *program, const struct mst_program_step *step,
+                          struct program_output *output)
+{
+    output->raw = output->values = program->values[program->n_ops];
+    output->gradient = program->gradient;
+    output->logits = NULL;
+    if (output->loss_takes_logits) {
+        output->logits = output->raw;
+    } else if (program->logits_op != SIZE_MAX) {
+        const struct op *op = &program->ops[program->logits_op];
+        output->logits = op->keeps_before ? op->before : program->values[program->logits_op];
+    }
+    if (output->probabilities != NULL) {
+        struct mst_activate last = {.activation = output->activation,
+                                    .rows = step->n_examples,
+                                    .columns = output->n_values,
+                                    .x = output->raw,
+                                    .y = output->probabilities};
+        program->device->ops->activate(program->device, &last);
+        output->values = output->probabilities;
+    }
+}
+
 static void run_forward(struct mst_program *program, const struct mst_program_step *step)
 {
     program->values[0] = cast_features(program, step);
@@ -117,16 +141,7 @@ static void run_forward(struct mst_program *program, const struct mst_program_st
             op->class->forward(program, op, step, in);
         program->values[i + 1] = op->out != NULL ? op->out : in;
     }
-    program->output = program->values[program->n_ops];
-    if (program->probabilities != NULL) {
-        struct mst_activate last = {.activation = program->output_activation,
-                                    .rows = step->n_examples,
-                                    .columns = program->n_outputs,
-                                    .x = program->output,
-                                    .y = program->probabilities};
-        program->device->ops->activate(program->device, &last);
-        program->output = program->probabilities;
-    }
+    finish_output(program, step, &program->outputs[0]);
 }
 
 static bool features_are_finite(const struct mst_program *program, const struct mst_program_step *step)
@@ -187,8 +202,8 @@ mst_status mst_program_run(struct mst_program *program, const struct mst_program
 
 const float *mst_program_output(const struct mst_program *program, size_t output)
 {
-    MST_ASSERT(output == 0);
-    return program->output;
+    MST_ASSERT(output < program->n_outputs);
+    return program->outputs[output].values;
 }
 
 size_t mst_program_arena_bytes(const struct mst_program *program)

@@ -1,16 +1,29 @@
-// Loss and metrics of a batch. Labels become targets as a user of Keras would make them: the value itself for one
-// output, else a row with a single 1. A metric that is a loss takes the logits of a softmax or sigmoid that ends the
-// model as the loss does, for Keras finds them at the output that it gives to both.
+// Losses and metrics of a batch. Labels become targets as a user of Keras would make them: the value itself for one
+// value, else a row with a single 1. A metric that is a loss takes the logits of a softmax or sigmoid that ends the
+// model as the loss does, for Keras finds them at the output that it gives to both; one that is the output's loss costs
+// nothing. Unweighted metrics of a weighted loss are computed apart, as are weighted accuracies, row by row.
 #include "model/program.h"
 #include "program_private.h"
 
 #include <math.h>
 #include <string.h>
 
-bool mst_loss_prefers_logits(enum mst_loss_kind loss, size_t n_outputs)
+// An output and what it is compared with, in one step.
+struct measured {
+    struct mst_device *device;
+    const struct mst_program_step *step;
+    const struct program_output *output;
+    const struct mst_output_loss *loss;
+    const struct mst_target *target;
+    const float *targets; // rows, or NULL
+    const float *weights; // of the examples, or NULL
+    double loss_sum;      // Σ w l of the loss
+};
+
+static bool prefers_logits(enum mst_loss_kind loss, size_t n_values)
 {
     if (loss == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY || loss == MST_LOSS_CATEGORICAL_CROSSENTROPY)
-        return n_outputs > 1;
+        return n_values > 1;
     return loss == MST_LOSS_BINARY_CROSSENTROPY;
 }
 
@@ -19,7 +32,7 @@ static bool is_hinge(enum mst_loss_kind loss)
     return loss == MST_LOSS_HINGE || loss == MST_LOSS_SQUARED_HINGE;
 }
 
-bool mst_loss_changes_targets(enum mst_loss_kind loss, const struct mst_loss_options *options)
+static bool changes_targets(enum mst_loss_kind loss, const struct mst_loss_options *options)
 {
     return is_hinge(loss) || options->label_smoothing != 0;
 }
@@ -31,33 +44,61 @@ static bool takes_labels(enum mst_loss_kind loss, const struct mst_loss_options 
            (loss == MST_LOSS_CATEGORICAL_CROSSENTROPY && options->label_smoothing == 0);
 }
 
-bool mst_compile_wants_rows(const struct mst_compile *compile, size_t n_outputs)
+static void add_needs_of_metric(const struct mst_metric *metric, size_t n_values, struct output_needs *needs)
 {
-    bool wants = n_outputs == 1 || !takes_labels(compile->loss, &compile->options);
-    for (size_t m = 0; m < compile->n_metrics; m++) {
-        const struct mst_metric *metric = &compile->metrics[m];
-        wants = wants || metric->kind == MST_METRIC_BINARY_ACCURACY ||
-                (metric->kind == MST_METRIC_LOSS && !takes_labels(metric->loss, &metric->options));
+    switch (metric->kind) {
+    case MST_METRIC_LOSS:
+        needs->rows |= !takes_labels(metric->loss, &metric->options);
+        needs->soft_targets |= changes_targets(metric->loss, &metric->options);
+        if (prefers_logits(metric->loss, n_values))
+            needs->metric_logits = true;
+        else
+            needs->probabilities = true;
+        break;
+    case MST_METRIC_SPARSE_CATEGORICAL_ACCURACY:
+    case MST_METRIC_CATEGORICAL_ACCURACY:
+        break; // the order of the values
+    case MST_METRIC_SPARSE_TOP_K:
+    case MST_METRIC_CATEGORICAL_TOP_K:
+        needs->probabilities = true;
+        break;
+    default:
+        needs->rows = needs->probabilities = true;
     }
-    return wants;
+}
+
+struct output_needs mst_program_output_needs(const struct mst_compile *compile, size_t output, size_t n_values)
+{
+    const struct mst_output_loss *loss = &compile->losses[output];
+    struct output_needs needs = {0};
+    if (loss->is_given) {
+        needs.logits = prefers_logits(loss->kind, n_values);
+        needs.rows = n_values == 1 || !takes_labels(loss->kind, &loss->options);
+        needs.soft_targets = changes_targets(loss->kind, &loss->options);
+    }
+    for (size_t m = 0; m < compile->n_metrics; m++) {
+        if (compile->metrics[m].output == output)
+            add_needs_of_metric(&compile->metrics[m], n_values, &needs);
+    }
+    return needs;
 }
 
 // Rows of targets, from labels where there are no others; NULL if nobody wants them.
-static const float *targets_of(struct mst_program *program, const struct mst_program_step *step)
+static const float *targets_of(const struct measured *m)
 {
-    const struct mst_target *target = &step->targets[0];
-    if (target->values != NULL || program->label_values == NULL)
-        return target->values;
-    size_t n_outputs = program->n_outputs;
-    struct mst_convert convert = {.n = step->n_examples, .scale = 1.0f, .y = program->label_values};
-    if (mst_compile_label_use(&program->compile, program->model, 0) != MST_LABEL_ONE_HOT) {
-        program->device->ops->convert_i32(program->device, &convert, target->labels);
-        return program->label_values;
+    const struct program_output *output = m->output;
+    size_t n = m->step->n_examples;
+    if (m->target->values != NULL || output->label_values == NULL)
+        return m->target->values;
+    struct mst_convert convert = {.n = n, .scale = 1.0f, .y = output->label_values};
+    if (output->n_values == 1 && m->loss->kind != MST_LOSS_CATEGORICAL_CROSSENTROPY) {
+        m->device->ops->convert_i32(m->device, &convert, m->target->labels);
+        return output->label_values;
     }
-    memset(program->label_values, 0, step->n_examples * n_outputs * sizeof(float));
-    for (size_t r = 0; r < step->n_examples; r++)
-        program->label_values[r * n_outputs + (size_t)target->labels[r]] = 1.0f;
-    return program->label_values;
+    memset(output->label_values, 0, n * output->n_values * sizeof(float));
+    for (size_t r = 0; r < n; r++)
+        output->label_values[r * output->n_values + (size_t)m->target->labels[r]] = 1.0f;
+    return output->label_values;
 }
 
 static bool all_zero_or_one(size_t n, const float *x)
@@ -69,23 +110,22 @@ static bool all_zero_or_one(size_t n, const float *x)
 }
 
 // The targets that a loss really compares with. Keras turns a batch of zeros and ones into -1 and 1 for a hinge.
-static const float *soften(struct mst_program *program, const struct mst_program_step *step, enum mst_loss_kind loss,
-                           const struct mst_loss_options *options, const float *targets)
+static const float *soften(const struct measured *m, enum mst_loss_kind loss, const struct mst_loss_options *options)
 {
-    size_t n = step->n_examples * program->n_outputs;
+    size_t n = m->step->n_examples * m->output->n_values;
     double smoothing = options->label_smoothing;
-    struct mst_convert convert = {.n = n, .scale = 2.0f, .offset = -1.0f, .y = program->soft_targets};
-    if (targets == NULL || !mst_loss_changes_targets(loss, options))
-        return targets;
-    if (is_hinge(loss) && !all_zero_or_one(n, targets))
-        return targets;
+    struct mst_convert convert = {.n = n, .scale = 2.0f, .offset = -1.0f, .y = m->output->soft_targets};
+    if (m->targets == NULL || !changes_targets(loss, options))
+        return m->targets;
+    if (is_hinge(loss) && !all_zero_or_one(n, m->targets))
+        return m->targets;
     if (!is_hinge(loss)) {
-        double share = loss == MST_LOSS_BINARY_CROSSENTROPY ? 0.5 : 1.0 / (double)program->n_outputs;
+        double share = loss == MST_LOSS_BINARY_CROSSENTROPY ? 0.5 : 1.0 / (double)m->output->n_values;
         convert.scale = (float)(1.0 - smoothing);
         convert.offset = (float)(smoothing * share);
     }
-    program->device->ops->convert_f32(program->device, &convert, targets);
-    return program->soft_targets;
+    m->device->ops->convert_f32(m->device, &convert, m->targets);
+    return m->output->soft_targets;
 }
 
 static enum mst_dense_loss dense_loss_of(enum mst_loss_kind kind)
@@ -107,20 +147,18 @@ static enum mst_dense_loss dense_loss_of(enum mst_loss_kind kind)
     return dense[kind];
 }
 
-// Sum of the examples' losses; `loss` has outputs, their kind and where the gradient goes.
-static double run_loss(struct mst_program *program, const struct mst_program_step *step, enum mst_loss_kind kind,
-                       const struct mst_loss_options *options, const float *targets, struct mst_loss *loss)
+// Sum of the examples' losses, each by its weight; `loss` has outputs, their kind, weights and where the gradient goes.
+static double run_loss(const struct measured *m, enum mst_loss_kind kind, const struct mst_loss_options *options,
+                       struct mst_loss *loss)
 {
-    struct mst_device *device = program->device;
-    loss->rows = step->n_examples;
-    loss->columns = program->n_outputs;
-    loss->labels = step->targets[0].labels;
-    loss->grad_scale = 1.0f / (float)step->n_examples;
+    struct mst_device *device = m->device;
+    loss->rows = m->step->n_examples;
+    loss->columns = m->output->n_values;
+    loss->labels = m->target->labels;
     // A class label is a row of targets with a single 1: the same loss.
-    if (kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY ||
-        (takes_labels(kind, options) && step->targets[0].values == NULL))
-        return step->targets[0].labels != NULL ? device->ops->sparse_crossentropy(device, loss) : (double)NAN;
-    loss->targets = soften(program, step, kind, options, targets);
+    if (kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY || (takes_labels(kind, options) && m->target->values == NULL))
+        return loss->labels != NULL ? device->ops->sparse_crossentropy(device, loss) : (double)NAN;
+    loss->targets = soften(m, kind, options);
     if (kind == MST_LOSS_MEAN_SQUARED_ERROR)
         return device->ops->mean_squared_error(device, loss);
     if (kind == MST_LOSS_CATEGORICAL_CROSSENTROPY)
@@ -130,55 +168,54 @@ static double run_loss(struct mst_program *program, const struct mst_program_ste
     return device->ops->dense_loss(device, loss);
 }
 
-static bool is_the_loss(const struct mst_compile *compile, const struct mst_metric *metric)
+static bool is_the_loss(const struct measured *m, const struct mst_metric *metric)
 {
-    return metric->loss == compile->loss && metric->options.from_logits == compile->options.from_logits &&
-           metric->options.label_smoothing == compile->options.label_smoothing &&
-           metric->options.delta == compile->options.delta;
+    const struct mst_loss_options *a = &metric->options, *b = &m->loss->options;
+    return metric->loss == m->loss->kind && a->from_logits == b->from_logits &&
+           a->label_smoothing == b->label_smoothing && a->delta == b->delta &&
+           (m->weights == NULL || metric->is_weighted);
 }
 
-// The logits that a softmax or sigmoid at the end was given, or NULL.
-static const float *kept_logits(const struct mst_program *program)
+static double run_loss_metric(const struct measured *m, const struct mst_metric *metric)
 {
-    if (program->loss_takes_logits)
-        return program->values[program->n_ops];
-    if (program->logits_op == SIZE_MAX)
-        return NULL;
-    const struct op *op = &program->ops[program->logits_op];
-    return op->keeps_before ? op->before : program->values[program->logits_op];
-}
-
-static double run_loss_metric(struct mst_program *program, const struct mst_program_step *step,
-                              const struct mst_metric *metric, const float *targets)
-{
+    const struct program_output *output = m->output;
     struct mst_loss loss = {.input = metric->options.from_logits ? MST_LOSS_LOGITS : MST_LOSS_PROBABILITIES,
-                            .outputs = program->output};
-    if (mst_loss_prefers_logits(metric->loss, program->n_outputs) && kept_logits(program) != NULL) {
+                            .outputs = output->values,
+                            .row_weights = metric->is_weighted ? m->weights : NULL};
+    if (is_the_loss(m, metric))
+        return m->loss_sum;
+    if (prefers_logits(metric->loss, output->n_values) && output->logits != NULL) {
         loss.input = MST_LOSS_LOGITS;
-        loss.outputs = kept_logits(program);
+        loss.outputs = output->logits;
     }
-    return run_loss(program, step, metric->loss, &metric->options, targets, &loss);
+    return run_loss(m, metric->loss, &metric->options, &loss);
 }
 
-static double run_accuracy(struct mst_program *program, const struct mst_program_step *step,
-                           const struct mst_metric *metric, const float *targets)
+static double run_root_mean_squared(const struct measured *m, const struct mst_metric *metric)
 {
-    struct mst_device *device = program->device;
-    struct mst_matches matches = {.rows = step->n_examples,
-                                  .columns = program->n_outputs,
-                                  .outputs = program->output,
-                                  .labels = step->targets[0].labels,
-                                  .targets = targets,
+    struct mst_loss loss = {.outputs = m->output->values, .row_weights = metric->is_weighted ? m->weights : NULL};
+    return run_loss(m, MST_LOSS_MEAN_SQUARED_ERROR, &metric->options, &loss);
+}
+
+// Matches among the rows from first on.
+static double count_matches(const struct measured *m, const struct mst_metric *metric, size_t first, size_t rows)
+{
+    struct mst_device *device = m->device;
+    size_t columns = m->output->n_values;
+    struct mst_matches matches = {.rows = rows,
+                                  .columns = columns,
+                                  .outputs = m->output->values + first * columns,
+                                  .labels = m->target->labels != NULL ? m->target->labels + first : NULL,
+                                  .targets = m->targets != NULL ? m->targets + first * columns : NULL,
                                   .threshold = (float)metric->threshold,
                                   .k = metric->k};
     bool is_top_k = metric->kind == MST_METRIC_SPARSE_TOP_K || metric->kind == MST_METRIC_CATEGORICAL_TOP_K;
     bool is_categorical =
         metric->kind == MST_METRIC_CATEGORICAL_ACCURACY || metric->kind == MST_METRIC_CATEGORICAL_TOP_K;
-    bool has_targets =
-        step->targets[0].values != NULL && program->compile.loss != MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;
+    bool has_targets = m->target->values != NULL && m->loss->kind != MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;
     if (metric->kind == MST_METRIC_BINARY_ACCURACY)
-        return (double)device->ops->count_matches_binary(device, &matches) / (double)program->n_outputs;
-    if (!is_categorical && has_targets && step->targets[0].labels == NULL)
+        return (double)device->ops->count_matches_binary(device, &matches) / (double)columns;
+    if (!is_categorical && has_targets && matches.labels == NULL)
         return NAN; // class labels were not given
     if (is_categorical && has_targets)
         matches.labels = NULL;
@@ -188,8 +225,60 @@ static double run_accuracy(struct mst_program *program, const struct mst_program
                                          : (double)device->ops->count_matches_sparse(device, &matches);
 }
 
-// A measure that is a mean over examples.
-static void add_mean(const struct mst_program_step *step, size_t measure, double sum)
+static double run_accuracy(const struct measured *m, const struct mst_metric *metric)
+{
+    double sum = 0;
+    if (!metric->is_weighted || m->weights == NULL)
+        return count_matches(m, metric, 0, m->step->n_examples);
+    for (size_t r = 0; r < m->step->n_examples; r++)
+        sum += (double)m->weights[r] * count_matches(m, metric, r, 1);
+    return sum;
+}
+
+static double sum_of_weights(const struct measured *m)
+{
+    double sum = 0;
+    for (size_t r = 0; r < m->step->n_examples; r++)
+        sum += m->weights != NULL ? (double)m->weights[r] : 1.0;
+    return sum;
+}
+
+static void run_metric(const struct measured *m, const struct mst_metric *metric)
+{
+    double *sums = m->step->sums + metric->first_sum;
+    if (metric->kind == MST_METRIC_ROOT_MEAN_SQUARED_ERROR)
+        sums[0] += run_root_mean_squared(m, metric);
+    else if (metric->kind != MST_METRIC_LOSS)
+        sums[0] += run_accuracy(m, metric);
+    else if (metric->loss == MST_LOSS_COSINE_SIMILARITY)
+        sums[0] -= run_loss_metric(m, metric); // as a metric Keras wants it large
+    else
+        sums[0] += run_loss_metric(m, metric);
+    sums[1] += metric->is_weighted && m->weights != NULL ? sum_of_weights(m) : (double)m->step->n_examples;
+}
+
+// The loss of one output, as the mean or sum of the batch that Keras reports; its gradient is that of the job's loss.
+static double run_output_loss(struct measured *m)
+{
+    const struct mst_output_loss *loss = m->loss;
+    double divisor = 1;
+    if (loss->reduction == MST_REDUCTION_MEAN)
+        divisor = (double)m->step->n_examples;
+    else if (loss->reduction == MST_REDUCTION_WEIGHTED_MEAN)
+        divisor = sum_of_weights(m);
+    double scale = divisor != 0 ? 1.0 / divisor : 0; // as Keras divides
+    bool takes_logits = loss->options.from_logits || m->output->loss_takes_logits;
+    struct mst_loss batch = {.input = takes_logits ? MST_LOSS_LOGITS : MST_LOSS_PROBABILITIES,
+                             .outputs = m->output->raw,
+                             .row_weights = m->weights,
+                             .grad = m->output->gradient,
+                             .grad_scale = (float)(loss->weight * scale)};
+    m->loss_sum = run_loss(m, loss->kind, &loss->options, &batch);
+    return loss->reduction == MST_REDUCTION_MEAN ? m->loss_sum : m->loss_sum * scale * (double)m->step->n_examples;
+}
+
+// Sums of a loss are those of Keras's mean over batches, each by its number of examples.
+static void add_loss(const struct mst_program_step *step, size_t measure, double sum)
 {
     step->sums[2 * measure] += sum;
     step->sums[2 * measure + 1] += (double)step->n_examples;
@@ -199,23 +288,27 @@ void mst_program_measure(struct mst_program *program, const struct mst_program_s
                          struct mst_program_result *result)
 {
     const struct mst_compile *compile = &program->compile;
-    const float *targets = targets_of(program, step);
-    bool takes_logits = compile->options.from_logits || program->loss_takes_logits;
-    struct mst_loss loss = {.input = takes_logits ? MST_LOSS_LOGITS : MST_LOSS_PROBABILITIES,
-                            .outputs = program->values[program->n_ops],
-                            .grad = program->gradient};
-    double loss_sum = run_loss(program, step, compile->loss, &compile->options, targets, &loss);
-    result->loss_is_finite = isfinite(loss_sum);
-    add_mean(step, 0, loss_sum);
-    for (size_t m = 0; m < compile->n_metrics; m++) {
-        const struct mst_metric *metric = &compile->metrics[m];
-        double sum = loss_sum;
-        if (metric->kind != MST_METRIC_LOSS)
-            sum = run_accuracy(program, step, metric, targets);
-        else if (!is_the_loss(compile, metric))
-            sum = run_loss_metric(program, step, metric, targets);
-        // As a metric Keras wants a cosine large.
-        bool is_turned = metric->kind == MST_METRIC_LOSS && metric->loss == MST_LOSS_COSINE_SIMILARITY;
-        add_mean(step, 1 + m, is_turned ? -sum : sum);
+    double total = 0;
+    size_t measure = 1;
+    for (size_t o = 0; o < program->n_outputs; o++) {
+        struct measured m = {.device = program->device,
+                             .step = step,
+                             .output = &program->outputs[o],
+                             .loss = &compile->losses[o],
+                             .target = &step->targets[o],
+                             .weights = step->weights};
+        if (!m.loss->is_given)
+            continue;
+        m.targets = targets_of(&m);
+        double sum = run_output_loss(&m);
+        total += m.loss->weight * sum;
+        if (compile->n_output_losses > 0)
+            add_loss(step, measure++, sum);
+        for (size_t i = 0; i < compile->n_metrics; i++) {
+            if (compile->metrics[i].output == o)
+                run_metric(&m, &compile->metrics[i]);
+        }
     }
+    add_loss(step, 0, total);
+    result->loss_is_finite = isfinite(total);
 }

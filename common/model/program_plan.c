@@ -71,40 +71,6 @@ static size_t logits_layer(const struct mst_program *program)
     return keeps_logits(&program->model->layers[i]) ? i : SIZE_MAX;
 }
 
-static bool a_metric_takes_logits(const struct mst_program *program)
-{
-    for (size_t m = 0; m < program->compile.n_metrics; m++) {
-        const struct mst_metric *metric = &program->compile.metrics[m];
-        if (metric->kind == MST_METRIC_LOSS && mst_loss_prefers_logits(metric->loss, program->n_outputs))
-            return true;
-    }
-    return false;
-}
-
-// Whether a metric looks at more than the order of the outputs.
-static bool a_metric_takes_probabilities(const struct mst_program *program)
-{
-    for (size_t m = 0; m < program->compile.n_metrics; m++) {
-        const struct mst_metric *metric = &program->compile.metrics[m];
-        if (metric->kind == MST_METRIC_BINARY_ACCURACY || metric->kind == MST_METRIC_SPARSE_TOP_K ||
-            metric->kind == MST_METRIC_CATEGORICAL_TOP_K ||
-            (metric->kind == MST_METRIC_LOSS && !mst_loss_prefers_logits(metric->loss, program->n_outputs)))
-            return true;
-    }
-    return false;
-}
-
-static bool changes_targets(const struct mst_program *program)
-{
-    bool changes = mst_loss_changes_targets(program->compile.loss, &program->compile.options);
-    for (size_t m = 0; m < program->compile.n_metrics; m++) {
-        const struct mst_metric *metric = &program->compile.metrics[m];
-        changes =
-            changes || (metric->kind == MST_METRIC_LOSS && mst_loss_changes_targets(metric->loss, &metric->options));
-    }
-    return changes;
-}
-
 static void plan_op(struct mst_program *program, struct op *op, size_t layer_index)
 {
     const struct mst_layer *layer = &program->model->layers[layer_index];
@@ -115,13 +81,15 @@ static void plan_op(struct mst_program *program, struct op *op, size_t layer_ind
     op->activation = layer->activation;
     if (layer_index != logits_layer(program) || !program->has_loss)
         return;
-    if (mst_loss_prefers_logits(program->compile.loss, program->n_outputs)) {
-        program->loss_takes_logits = true;
-        program->output_activation = layer->activation;
+    struct program_output *output = &program->outputs[0];
+    struct output_needs needs = mst_program_output_needs(&program->compile, 0, output->n_values);
+    if (needs.logits) {
+        output->loss_takes_logits = true;
+        output->activation = layer->activation;
         op->activation = mst_activation_default(MST_ACTIVATION_LINEAR);
         if (layer->kind == MST_LAYER_ACTIVATION)
             op->class = mst_op_class_of(MST_LAYER_VIEW, program->options.mode);
-    } else if (a_metric_takes_logits(program)) {
+    } else if (needs.metric_logits) {
         program->logits_op = (size_t)(op - program->ops);
         op->keeps_before = layer->kind == MST_LAYER_DENSE;
     }
@@ -140,22 +108,28 @@ static void plan_gradients(struct mst_program *program)
 // What only loss and metrics need.
 static void place_measured(struct mst_program *program, struct layout *layout, bool trains)
 {
-    uint64_t n = (uint64_t)program->options.max_batch * program->n_outputs;
-    // In training only metrics look at the output, and the largest of a softmax is that of its logits; sigmoids may
-    // be equal.
-    if (program->loss_takes_logits &&
-        (!trains || program->output_activation.kind == MST_ACTIVATION_SIGMOID || a_metric_takes_probabilities(program)))
-        program->probabilities = place(layout, n);
-    if (program->has_loss && mst_compile_wants_rows(&program->compile, program->n_outputs))
-        program->label_values = place(layout, n);
-    if (program->has_loss && changes_targets(program))
-        program->soft_targets = place(layout, n);
+    for (size_t o = 0; o < program->n_outputs; o++) {
+        struct program_output *output = &program->outputs[o];
+        uint64_t n = (uint64_t)program->options.max_batch * output->n_values;
+        struct output_needs needs = {0};
+        if (program->has_loss)
+            needs = mst_program_output_needs(&program->compile, o, output->n_values);
+        // In training only metrics look at the output, and the largest of a softmax is that of its logits; sigmoids may
+        // be equal.
+        if (output->loss_takes_logits &&
+            (!trains || output->activation.kind == MST_ACTIVATION_SIGMOID || needs.probabilities))
+            output->probabilities = place(layout, n);
+        if (needs.rows)
+            output->label_values = place(layout, n);
+        if (needs.soft_targets)
+            output->soft_targets = place(layout, n);
+    }
 }
 
 static void lay_out(struct mst_program *program, struct layout *layout)
 {
     uint64_t batch = program->options.max_batch;
-    uint64_t widest = program->n_outputs;
+    uint64_t widest = program->outputs[0].n_values;
     bool trains = program->options.mode == MST_PROGRAM_TRAIN;
     layout->used_bytes = 0;
     if (program->casts)

@@ -38,6 +38,30 @@ struct op {
     const char *random_name;          // of its stream of random numbers: "dropout/<layer>"
 };
 
+/** One output of the model, as its loss and metrics see it. */
+struct program_output {
+    size_t n_values;
+    bool loss_takes_logits;           // the last activation, a softmax or sigmoid, is left to the loss
+    struct mst_activation activation; // that one
+    float *probabilities;             // its result, where the output is wanted; NULL: it is not
+    float *label_values;              // labels as targets; NULL: not wanted
+    float *soft_targets;              // targets as the loss at hand changes them
+    // Of the run at hand.
+    const float *raw;    // what the last operation wrote: what the loss takes
+    const float *values; // what the model returns, or raw where only the order counts
+    const float *logits; // what a softmax or sigmoid that ends the model was given, or NULL
+    float *gradient;     // of raw, to be written; NULL: not wanted
+};
+
+/** What the loss and the metrics of an output look at. */
+struct output_needs {
+    bool logits;        // the loss: those of a softmax or sigmoid that ends the model
+    bool metric_logits; // a metric, too
+    bool probabilities; // a metric looks at more than the order of the values
+    bool rows;          // labels as rows of targets
+    bool soft_targets;  // targets that a loss changes
+};
+
 struct mst_program {
     const struct mst_model *model;
     struct mst_device *device;
@@ -45,6 +69,7 @@ struct mst_program {
     enum mst_dtype input_dtype;
     bool has_loss;
     struct mst_compile compile;
+    struct program_output outputs[MST_MAX_OUTPUTS];
     size_t n_outputs;
 
     void *memory; // the arena
@@ -57,29 +82,19 @@ struct mst_program {
     size_t cast_layer; // the layer that rescales, if one does
     struct op *ops;
     size_t n_ops;
-    const float **values;                    // n_ops + 1
-    bool loss_takes_logits;                  // the last activation, a softmax or sigmoid, is left to the loss
-    struct mst_activation output_activation; // that one
-    float *probabilities;                    // its result, where the output is wanted
-    size_t logits_op;                        // the operation that makes them for a metric, or SIZE_MAX
-    float *label_values;                     // labels as targets
-    float *soft_targets;                     // targets as the loss at hand changes them
-    float *gradient;                         // current
+    const float **values; // n_ops + 1
+    size_t logits_op;     // the operation that makes them for a metric, or SIZE_MAX
+    float *gradient;      // current
     float *gradient_spare;
-    const float *output;
     char *names; // random_name of all operations
 };
 
 /** The operations for a kind of layer. */
 const struct op_class *mst_op_class_of(enum mst_layer_kind kind, enum mst_program_mode mode);
-/** Loss and metrics of the outputs at hand; in training also the gradient of the outputs. */
+/** Loss and metrics of the outputs at hand, added to step->sums; in training also the gradients of the outputs. */
 void mst_program_measure(struct mst_program *program, const struct mst_program_step *step,
                          struct mst_program_result *result);
-/** True if it is computed from the logits of a softmax or sigmoid that ends the model. */
-bool mst_loss_prefers_logits(enum mst_loss_kind loss, size_t n_outputs);
-/** True if the loss changes its targets: smoothed labels, -1 and 1 for 0 and 1. */
-bool mst_loss_changes_targets(enum mst_loss_kind loss, const struct mst_loss_options *options);
-/** True if loss or metrics need labels as rows of targets. */
-bool mst_compile_wants_rows(const struct mst_compile *compile, size_t n_outputs);
+/** What is looked at of an output of n_values values. */
+struct output_needs mst_program_output_needs(const struct mst_compile *compile, size_t output, size_t n_values);
 /** Lays the program out: operations, buffers. Errors: those of mst_program_new */
 MST_MUST_USE mst_status mst_program_plan(struct mst_program *program, struct mst_error *err);

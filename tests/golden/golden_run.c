@@ -59,7 +59,7 @@ static void load_labels(struct golden_run *run)
     size_t n;
     const float *y = golden_tensor(run->golden, &n, "%s.y", run->name);
     run->n_outputs = mst_model_output_shape(run->model, 0)->dims[0];
-    if (run->compile.loss == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY) {
+    if (run->compile.losses[0].kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY) {
         assert_int_equal(n, run->n_examples);
         run->labels = golden_to_int32(y, n);
     } else {

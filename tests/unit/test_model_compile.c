@@ -31,13 +31,13 @@ static void check_label_use(const struct mst_compile *compile, const struct mst_
                                                                        [MST_LOSS_CATEGORICAL_HINGE] = true,
                                                                        [MST_LOSS_KL_DIVERGENCE] = true,
                                                                        [MST_LOSS_COSINE_SIMILARITY] = true};
-    enum mst_label_use use = about_classes[compile->loss] ? MST_LABEL_ONE_HOT : MST_LABEL_NONE;
+    enum mst_label_use use = about_classes[compile->losses[0].kind] ? MST_LABEL_ONE_HOT : MST_LABEL_NONE;
     size_t n_classes = use == MST_LABEL_ONE_HOT ? n_outputs : 0;
-    if (compile->loss == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY)
+    if (compile->losses[0].kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY)
         use = MST_LABEL_CLASS;
-    else if (n_outputs == 1 && compile->loss != MST_LOSS_CATEGORICAL_CROSSENTROPY) {
+    else if (n_outputs == 1 && compile->losses[0].kind != MST_LOSS_CATEGORICAL_CROSSENTROPY) {
         use = MST_LABEL_VALUE;
-        n_classes = compile->loss == MST_LOSS_BINARY_CROSSENTROPY ? 2 : 0;
+        n_classes = compile->losses[0].kind == MST_LOSS_BINARY_CROSSENTROPY ? 2 : 0;
     }
     assert_int_equal(mst_compile_label_use(compile, model, 0), use);
     assert_int_equal(mst_compile_n_classes(compile, model, 0), n_classes);
@@ -108,8 +108,8 @@ static void test_losses(void **state)
                  "\"run_eagerly\": false, \"steps_per_execution\": 1, \"jit_compile\": \"auto\"}",
                  rows[i].loss);
         struct mst_compile compile = parse_right(text, "3");
-        assert_int_equal(compile.loss, rows[i].kind);
-        assert_int_equal(compile.options.from_logits, rows[i].from_logits);
+        assert_int_equal(compile.losses[0].kind, rows[i].kind);
+        assert_int_equal(compile.losses[0].options.from_logits, rows[i].from_logits);
         assert_int_equal(compile.n_metrics, 0);
     }
 }
@@ -174,6 +174,78 @@ static void test_metrics(void **state)
     assert_string_equal(compile.metrics[1].name, "b");
 }
 
+// What is reported, by the names of Keras's compile_utils.py.
+static void check_names(const char *text, const char *const *names, size_t n)
+{
+    struct mst_compile compile = parse_right(text, "3");
+    assert_int_equal(mst_compile_n_measures(&compile), n);
+    for (size_t i = 0; i < n; i++)
+        assert_string_equal(mst_measure_name(&compile, i), names[i]);
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    static const char *const twice[] = {"loss", "mse", "mse_1", "mse_2"};
+    check_names("{\"loss\": \"mse\", \"metrics\": [\"mse\", \"mse\", \"mse\"]}", twice, COUNT(twice));
+    static const char *const weighted[] = {"loss", "mse", "mae", "weighted_mse", "weighted_mse_1", "acc"};
+    check_names("{\"loss\": {\"d\": \"mse\"}, \"metrics\": [\"mse\", \"mae\"], \"weighted_metrics\": {\"d\": "
+                "[\"mse\", \"mse\", \"acc\"]}}",
+                weighted, COUNT(weighted));
+    static const char *const kinds[] = {"loss", "RootMeanSquaredError", "root_mean_squared_error", "r"};
+    check_names("{\"loss\": [\"mse\"], \"metrics\": [\"RootMeanSquaredError\", {\"class_name\": "
+                "\"RootMeanSquaredError\", \"config\": {}}, {\"class_name\": \"RootMeanSquaredError\", \"config\": "
+                "{\"name\": \"r\"}}]}",
+                kinds, COUNT(kinds));
+}
+
+// The value of a measure, of sums that are counts
+static void test_values(void **state)
+{
+    (void)state;
+    struct mst_compile compile =
+        parse_right("{\"loss\": \"mse\", \"metrics\": [\"mae\", \"RootMeanSquaredError\", \"mape\"]}", "3");
+    const double sums[] = {6, 4, 1, 2, 18, 2, 7, 0};
+    const double wanted[] = {1.5, 0.5, 3, 0};
+    assert_int_equal(mst_compile_n_sums(&compile), COUNT(sums));
+    for (size_t i = 0; i < COUNT(wanted); i++)
+        assert_true(mst_measure_value(&compile, i, sums) == wanted[i]);
+}
+
+static void test_loss_options(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *loss, *n_outputs;
+        enum mst_loss_kind kind;
+        enum mst_reduction reduction;
+    } rows[] = {
+        {"\"CE\"", "1", MST_LOSS_BINARY_CROSSENTROPY, MST_REDUCTION_MEAN},
+        {"\"crossentropy\"", "3", MST_LOSS_CATEGORICAL_CROSSENTROPY, MST_REDUCTION_MEAN},
+        {"{\"class_name\": \"Huber\", \"config\": {\"reduction\": \"sum\"}}", "3", MST_LOSS_HUBER, MST_REDUCTION_SUM},
+        {"{\"class_name\": \"Poisson\", \"config\": {\"reduction\": \"mean_with_sample_weight\"}}", "1",
+         MST_LOSS_POISSON, MST_REDUCTION_WEIGHTED_MEAN},
+        // Keras 2 writes the function, too
+        {"{\"class_name\": \"MeanAbsoluteError\", \"config\": {\"reduction\": \"auto\", \"name\": "
+         "\"mean_absolute_error\", \"fn\": \"mean_absolute_error\"}}",
+         "1", MST_LOSS_MEAN_ABSOLUTE_ERROR, MST_REDUCTION_MEAN},
+        {"{\"class_name\": \"LossFunctionWrapper\", \"config\": {\"fn\": \"binary_crossentropy\", \"reduction\": "
+         "\"mean\", \"from_logits\": true}}",
+         "1", MST_LOSS_BINARY_CROSSENTROPY, MST_REDUCTION_MEAN},
+        {"{\"class_name\": \"LossFunctionWrapper\", \"config\": {\"fn\": {\"module\": \"builtins\", "
+         "\"class_name\": \"function\", \"config\": \"hinge\", \"registered_name\": \"function\"}}}",
+         "1", MST_LOSS_HINGE, MST_REDUCTION_MEAN},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char text[600];
+        snprintf(text, sizeof text, "{\"loss\": %s, \"loss_weights\": 0.25}", rows[i].loss);
+        struct mst_compile compile = parse_right(text, rows[i].n_outputs);
+        assert_int_equal(compile.losses[0].kind, rows[i].kind);
+        assert_int_equal(compile.losses[0].reduction, rows[i].reduction);
+        assert_true(compile.losses[0].weight == 0.25);
+    }
+}
+
 struct refusal {
     const char *compile, *n_outputs;
     mst_status status;
@@ -204,18 +276,21 @@ static void test_refused_losses(void **state)
          "CategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError, MeanAbsoluteError, "
          "MeanAbsolutePercentageError, MeanSquaredLogarithmicError, Huber, LogCosh, Hinge, SquaredHinge, "
          "CategoricalHinge, KLDivergence, Poisson, CosineSimilarity"},
-        {"{\"loss\": [\"mse\"]}", "3", MST_UNIMPLEMENTED,
-         "compile.loss is a list: models of several outputs are not built yet"},
+        {"{\"loss\": [\"mse\", \"mse\"]}", "3", MST_INVALID_ARGUMENT, "compile.loss: a list of 2 losses for 1 outputs"},
+        {"{\"loss\": [null]}", "3", MST_INVALID_ARGUMENT, "compile.loss: no output has a loss; training needs one"},
         {"{\"loss\": {\"dense\": \"mse\"}}", "3", MST_INVALID_ARGUMENT,
-         "compile.loss.dense is not a key here; the keys are module, class_name, config, registered_name, name, "
-         "build_config, "
-         "compile_config, shared_object_id, keras_version, backend"},
+         "compile.loss: the model has no output 'dense'; its outputs are d"},
+        {"{\"loss\": {}}", "3", MST_INVALID_ARGUMENT, "compile.loss.d is missing: give each output a loss, or null"},
         {"{\"loss\": 7}", "3", MST_INVALID_ARGUMENT,
          "compile.loss is 7; it should be a name or an object with class_name and config"},
-        {"{\"loss\": {\"class_name\": \"MeanSquaredError\", \"config\": {\"reduction\": \"sum\"}}}", "3",
-         MST_UNIMPLEMENTED, "compile.loss.config.reduction is 'sum', which is not built yet; sum_over_batch_size is"},
+        {"{\"loss\": {\"class_name\": \"MeanSquaredError\", \"config\": {\"reduction\": \"none\"}}}", "3",
+         MST_UNIMPLEMENTED,
+         "compile.loss.config.reduction is \"none\", which is not built yet; sum_over_batch_size, mean, sum and "
+         "mean_with_sample_weight are"},
         {"{\"loss\": {\"class_name\": \"MeanSquaredError\", \"config\": {\"reduction\": null}}}", "3",
-         MST_INVALID_ARGUMENT, "compile.loss.config.reduction is null; it should be a text"},
+         MST_UNIMPLEMENTED,
+         "compile.loss.config.reduction is null, which is not built yet; sum_over_batch_size, mean, sum and "
+         "mean_with_sample_weight are"},
         {"{\"loss\": {\"class_name\": \"SparseCategoricalCrossentropy\", \"config\": {\"ignore_class\": 0}}}", "3",
          MST_UNIMPLEMENTED, "compile.loss.config.ignore_class is set, which is not built yet; leave it out or null"},
         {"{\"loss\": {\"class_name\": \"CategoricalCrossentropy\", \"config\": {\"label_smoothing\": 1.5}}}", "3",
@@ -228,10 +303,16 @@ static void test_refused_losses(void **state)
          "compile.loss.config.axis is 1, which is not built yet; -1, the last axis, is"},
         {"{\"loss\": {\"class_name\": \"CategoricalCrossentropy\", \"config\": {\"from_logit\": true}}}", "3",
          MST_INVALID_ARGUMENT, "compile.loss.config.from_logit is not a key here; did you mean 'from_logits'?"},
-        {"{\"loss\": \"mse\", \"loss_weights\": [1.0]}", "3", MST_UNIMPLEMENTED,
-         "compile.loss_weights is [1.0], which is not built yet; leave it out or null"},
-        {"{\"loss\": \"mse\", \"weighted_metrics\": [\"mse\"]}", "3", MST_UNIMPLEMENTED,
-         "compile.weighted_metrics is [\"mse\"], which is not built yet; leave it out or null"},
+        {"{\"loss\": \"mse\", \"loss_weights\": [1.0, 2.0]}", "3", MST_INVALID_ARGUMENT,
+         "compile.loss_weights should be given as compile.loss is: one number, a list with one for each of the 1 "
+         "outputs, or one by each output's name"},
+        {"{\"loss\": \"mse\", \"loss_weights\": {\"d\": 1.0}}", "3", MST_INVALID_ARGUMENT,
+         "compile.loss_weights should be given as compile.loss is: one number, a list with one for each of the 1 "
+         "outputs, or one by each output's name"},
+        {"{\"loss\": {\"d\": \"mse\"}, \"loss_weights\": {\"e\": 1.0}}", "3", MST_INVALID_ARGUMENT,
+         "compile.loss_weights: the weight of output 'd' is missing; it should be a number"},
+        {"{\"loss\": [\"mse\"], \"loss_weights\": [\"much\"]}", "3", MST_INVALID_ARGUMENT,
+         "compile.loss_weights: the weight of output 'd' is \"much\"; it should be a number"},
     };
     check_refusals(rows, COUNT(rows));
 }
@@ -246,6 +327,7 @@ static void test_refused_metrics(void **state)
          "compile.metrics[0] is 'acuracy', which is not built yet; the metrics built are accuracy, "
          "SparseCategoricalAccuracy, "
          "CategoricalAccuracy, BinaryAccuracy, SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy, "
+         "RootMeanSquaredError, "
          "SparseCategoricalCrossentropy, CategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError, "
          "MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, Huber, LogCosh, Hinge, "
          "SquaredHinge, CategoricalHinge, KLDivergence, Poisson, CosineSimilarity"},
@@ -253,11 +335,10 @@ static void test_refused_metrics(void **state)
          "compile.metrics[0] is 'AUC', which is not built yet; the metrics built are accuracy, "
          "SparseCategoricalAccuracy, "
          "CategoricalAccuracy, BinaryAccuracy, SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy, "
+         "RootMeanSquaredError, "
          "SparseCategoricalCrossentropy, CategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError, "
          "MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, Huber, LogCosh, Hinge, "
          "SquaredHinge, CategoricalHinge, KLDivergence, Poisson, CosineSimilarity"},
-        {"{\"loss\": \"mse\", \"metrics\": [\"mse\", \"mse\"]}", "3", MST_INVALID_ARGUMENT,
-         "compile.metrics[1]: there are two metrics named 'mse'"},
         {"{\"loss\": \"mse\", \"metrics\": [\"sparse_categorical_accuracy\"]}", "3", MST_INVALID_ARGUMENT,
          "compile.metrics[0] needs class labels, but MeanSquaredError is against values"},
         {"{\"loss\": \"bce\", \"metrics\": [\"mae\", \"sparse_top_k_categorical_accuracy\"]}", "1",
@@ -271,8 +352,8 @@ static void test_refused_metrics(void **state)
          "label an example"},
         {"{\"loss\": \"mse\", \"metrics\": [{\"class_name\": \"TopKCategoricalAccuracy\", \"config\": {\"k\": 0}}]}",
          "3", MST_INVALID_ARGUMENT, "compile.metrics[0].config.k is 0; it should be a whole number of at least 1"},
-        {"{\"loss\": \"mse\", \"metrics\": [[\"mse\"], [\"mse\"]]}", "3", MST_UNIMPLEMENTED,
-         "compile.metrics[0] is a list: models of several outputs are not built yet"},
+        {"{\"loss\": \"mse\", \"metrics\": {\"e\": \"mse\"}}", "3", MST_INVALID_ARGUMENT,
+         "compile.metrics: the model has no output 'e'; its outputs are d"},
     };
     check_refusals(rows, COUNT(rows));
 }
@@ -289,7 +370,7 @@ static void test_many_metrics(void **state)
     struct mst_error err = {""};
     struct mst_compile compile;
     assert_int_equal(parse(text, "3", &compile, &err), MST_INVALID_ARGUMENT);
-    assert_string_equal(err.text, "compile.metrics[8]: more than 8 metrics");
+    assert_string_equal(err.text, "compile.metrics[64]: more than 64 metrics");
     free(text);
     json_decref(compile_json);
 }
@@ -314,12 +395,11 @@ static void test_output_of_two_axes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_losses),
-                                       cmocka_unit_test(test_accuracy),
-                                       cmocka_unit_test(test_metrics),
-                                       cmocka_unit_test(test_refused_losses),
-                                       cmocka_unit_test(test_refused_metrics),
-                                       cmocka_unit_test(test_many_metrics),
-                                       cmocka_unit_test(test_output_of_two_axes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_losses),         cmocka_unit_test(test_accuracy),
+        cmocka_unit_test(test_metrics),        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_values),         cmocka_unit_test(test_loss_options),
+        cmocka_unit_test(test_refused_losses), cmocka_unit_test(test_refused_metrics),
+        cmocka_unit_test(test_many_metrics),   cmocka_unit_test(test_output_of_two_axes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

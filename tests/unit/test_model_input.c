@@ -58,7 +58,7 @@ static mst_status check(const char *input_shape, const char *units, enum mst_los
     char *text = model_text(layers);
     struct mst_model *model = model_parse_right(text);
     struct mst_dataset_source source = {.format = "idx", .features = features_path, .labels = labels};
-    struct mst_compile compile = {.loss = loss};
+    struct mst_compile compile = {.n_outputs = 1, .losses = {{.is_given = true, .kind = loss, .weight = 1}}};
     struct mst_dataset *dataset;
     if (mst_dataset_open(&source, &dataset, err) != MST_OK)
         fail_msg("%s", err->text);

@@ -547,7 +547,7 @@ static void test_limits(void **state)
 {
     (void)state;
     struct mst_model *model = program_model("[1000]", DENSE("wide", 100000, "relu") "," DENSE("narrow", 2, "linear"));
-    struct mst_compile compile = {.loss = MST_LOSS_MEAN_SQUARED_ERROR};
+    struct mst_compile compile = {.n_outputs = 1, .losses = {{true, MST_LOSS_MEAN_SQUARED_ERROR, {0}, 0, 1}}};
     struct mst_program_options options = training;
     options.max_batch = 0;
     check_no_program(model, &compile, &options, MST_INVALID_ARGUMENT,
