@@ -1,9 +1,12 @@
 """What is measured: the entries of bench.json, and for each how Muster and its peer are run."""
+import collections
+import contextlib
 import json
 import os
 import shutil
 
 from pairs import RunFailed, execute
+from venvs import find_torch
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EXAMPLE = os.path.join(ROOT, "examples", "fashion-mnist")
@@ -12,6 +15,10 @@ N_WORKERS = 2
 N_PS = 2
 SGD = {"class_name": "SGD", "config": {"learning_rate": 0.1}}
 MIB = 1 << 20
+
+
+# A line of bench.json: its metric, the key of the sides' values, the peer's name there, and the peer's side.
+Comparison = collections.namedtuple("Comparison", "metric key peer side")
 
 
 class Entry:
@@ -25,6 +32,12 @@ class Entry:
         self.peer = peer  # as it stands in bench.json; None: Muster is measured alone
         self.sides = sides  # [(side's name, function)], Muster first
         self.lower_is_better = lower_is_better
+        self.skipped = []  # why a peer was left out, a line each
+
+    @contextlib.contextmanager
+    def opened(self, pairs):
+        """The sides and their comparisons, while the with statement lasts. pairs: for entries that must try out a peer."""
+        yield self.sides, [Comparison(metric, metric, self.peer, self.peer) for metric in self.metrics]
 
 
 class Setting:
@@ -35,7 +48,7 @@ class Setting:
         self.scratch = scratch
         self.seconds = 1 if is_quick else 4
         self.share = 0.1 if is_quick else 1.0
-        self.torch_python = None  # found or made when it is first needed
+        self.pythons = {}  # by variable, found or made when first needed: venvs.py
 
     def program(self, name):
         return os.path.join(self.build, "bench", name)
@@ -95,26 +108,6 @@ def muster_side(setting, name, command, changes, key, metric):
 
 
 # ---- PyTorch ----
-
-def find_torch(setting, say):
-    """The Python that has PyTorch: $MUSTER_BENCH_PYTHON, or a virtual environment of ours, made once."""
-    if setting.torch_python:
-        return setting.torch_python
-    python = os.environ.get("MUSTER_BENCH_PYTHON")
-    if not python:
-        folder = os.path.join(ROOT, "build", "bench-venv")
-        python = os.path.join(folder, "bin", "python")
-        if not os.path.exists(os.path.join(folder, "complete")):
-            say("  installing PyTorch 2.13.0 into build/bench-venv (once)")
-            execute(["python3", "-m", "venv", "--clear", folder], 120)
-            execute([python, "-m", "pip", "install", "--quiet", "torch==2.13.0", "numpy"], 1800)
-            with open(os.path.join(folder, "complete"), "w", encoding="utf-8"):
-                pass
-    version = execute([python, "-c", "import torch, numpy; print(torch.__version__)"], 120).strip()
-    say(f"  PyTorch {version} ({python})")
-    setting.torch_python = python
-    return python
-
 
 def torch_side(setting, batch, epochs, threads, metric, say):
     """A side that runs torch_local.py with each number of threads; the best of them counts."""

@@ -5,6 +5,7 @@ share of the machine's CPU time is void and repeated.
 """
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import time
@@ -17,9 +18,13 @@ class RunFailed(Exception):
     """A side did not deliver: the command failed or printed something else."""
 
 
+class PeerMissing(Exception):
+    """What a peer needs cannot be installed here; its figures are left out, which is no failure of the bench."""
+
+
 # Variables that neither side gets: they choose a role, log levels, or the kernels and threads of one side's libraries only
 # (OPENBLAS_CORETYPE=Haswell halves our GEMMs on a processor with AVX-512, and leaves PyTorch's as they are).
-DROPPED_VARIABLES = ("TF_CONFIG", "MUSTER_", "OPENBLAS_", "GOTO_", "OMP_", "KMP_", "MKL_", "ATEN_", "DNNL_", "ONEDNN_")
+DROPPED_VARIABLES = ("TF_", "MUSTER_", "OPENBLAS_", "GOTO_", "OMP_", "KMP_", "MKL_", "ATEN_", "DNNL_", "ONEDNN_")
 
 
 def dropped_variables():
@@ -28,20 +33,37 @@ def dropped_variables():
             if name.startswith(DROPPED_VARIABLES) and not name.startswith("MUSTER_BENCH")]
 
 
+def side_environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith(DROPPED_VARIABLES)}
+
+
+def end_group(process):
+    """Kills a process that leads its own process group, and all that it started; they are waited for as far as they are ours."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
 def execute(command, timeout):
     """Runs a command to its end and returns its standard output; RunFailed says what it printed when it failed."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED_VARIABLES)}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env, check=False,
-                              stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired as expired:
-        raise RunFailed(f"{' '.join(command)}\n  did not end within {timeout} s") from expired
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                   text=True, env=side_environment(), start_new_session=True)
     except OSError as error:
         raise RunFailed(f"{command[0]}: {error.strerror}") from error
-    if done.returncode != 0:
-        tail = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-12:])
-        raise RunFailed(f"{' '.join(command)}\n  ended with {done.returncode}:\n  {tail}")
-    return done.stdout
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired as expired:
+        raise RunFailed(f"{' '.join(command)}\n  did not end within {timeout} s") from expired
+    finally:
+        if process.returncode is None:  # also after Ctrl-C: the command is in another session and does not see it
+            end_group(process)
+    if process.returncode != 0:
+        tail = "\n  ".join((errors or output).strip().splitlines()[-12:])
+        raise RunFailed(f"{' '.join(command)}\n  ended with {process.returncode}:\n  {tail}")
+    return output
 
 
 def busy_and_total_seconds():
@@ -92,13 +114,31 @@ def own_seconds():
     return total
 
 
+def session_seconds(session):
+    """CPU seconds of the living processes of a session, and of the children that they have waited for."""
+    ticks = 0
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.getsid(int(name)) == session:
+                with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stat:
+                    fields = stat.read().rsplit(")", 1)[1].split()
+                ticks += sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
+        except OSError:
+            continue  # it ended meanwhile
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def watched(side):
-    """Runs a side; returns its values and the share of the machine's CPU time that was foreign meanwhile."""
-    own_before = own_seconds()
+    """Runs a side; returns its values and the share of the machine's CPU time that was foreign meanwhile.
+
+    A side whose processes outlive its runs has a method own_seconds; what they use while another side runs is foreign.
+    """
+    living_seconds = getattr(side, "own_seconds", lambda: 0.0)
+    own_before = own_seconds() + living_seconds()
     busy_before, total_before = busy_and_total_seconds()
     values = side()
     busy, total = busy_and_total_seconds()
-    foreign = (busy - busy_before) - (own_seconds() - own_before)
+    foreign = (busy - busy_before) - (own_seconds() + living_seconds() - own_before)
     return values, max(0.0, foreign / max(total - total_before, 1e-9))
 
 
