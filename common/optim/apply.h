@@ -22,7 +22,9 @@ enum {
     MST_APPLY_LION,
     MST_APPLY_ADAMAX,
     MST_APPLY_ADADELTA,
-    MST_APPLY_FTRL,    // learning_rate_power -0.5
+    MST_APPLY_FTRL,       // learning_rate_power -0.5
+    MST_APPLY_FTRL_POWER, // any other
+    MST_APPLY_NADAM,
     MST_APPLY_AVERAGE, // a moving average in a weight's place, a statistic in a gradient's
     MST_N_APPLY
 };
@@ -37,15 +39,18 @@ struct mst_apply {
     const float *w_in;
     float *w_out;
     float *slots[3];
-    float rate;     // the learning rate; Adam: alpha, the rate with both bias corrections
-    float momentum; // SGD, RMSprop
-    float keep_1;   // Lion: beta_1; averages: momentum
-    float keep_2;   // Lion, Adamax: beta_2; RMSprop, Adadelta: rho
-    float blend_1;  // Adam, Adamax, Lion: 1 - beta_1; averages: 1 - momentum
-    float blend_2;  // Adam, Lion: 1 - beta_2; RMSprop, Adadelta: 1 - rho
-    float rest_1;   // Adamax: 1 - beta_1^step
+    float rate;      // the learning rate; Adam: alpha, the rate with both bias corrections
+    float momentum;  // SGD, RMSprop
+    float keep_1;    // Lion: beta_1; averages: momentum; Nadam: the next u
+    float keep_2;    // Lion, Adamax: beta_2; RMSprop, Adadelta: rho; Nadam: 1 - this u
+    float blend_1;   // Adam, Adamax, Nadam, Lion: 1 - beta_1; averages: 1 - momentum
+    float blend_2;   // Adam, Nadam, Lion: 1 - beta_2; RMSprop, Adadelta: 1 - rho
+    float rest_1;    // Adamax: 1 - beta_1^step; Nadam: 1 - the product of all u so far
+    float rest_2;    // Nadam: 1 - beta_2^step
+    float rest_next; // Nadam: 1 - the product with the next u
     float epsilon;
-    float l1; // Ftrl
+    float l1;    // Ftrl
+    float power; // Ftrl: - learning_rate_power
     float l2_twice;
     float shrinkage_twice;
     bool is_adjusted; // by the three below, before the update: gradients clipped, then weights decayed

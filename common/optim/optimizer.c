@@ -3,6 +3,7 @@
 // Python floats that is rounded when it meets the tensor.
 #include "optim/optimizer.h"
 
+#include "base/alloc.h"
 #include "base/error.h"
 #include "optim/apply.h"
 #include "optimizer_private.h"
@@ -19,6 +20,7 @@ void mst_optimizer_free(struct mst_optimizer *optimizer)
     if (!optimizer)
         return;
     mst_schedule_free(optimizer->schedule);
+    free(optimizer->u_products);
     free(optimizer);
 }
 
@@ -28,6 +30,7 @@ const char *mst_optimizer_kind_name(enum mst_optimizer_kind kind)
         [MST_OPTIMIZER_SGD] = "SGD",         [MST_OPTIMIZER_ADAM] = "Adam",         [MST_OPTIMIZER_ADAMW] = "AdamW",
         [MST_OPTIMIZER_ADAGRAD] = "Adagrad", [MST_OPTIMIZER_RMSPROP] = "RMSprop",   [MST_OPTIMIZER_LION] = "Lion",
         [MST_OPTIMIZER_ADAMAX] = "Adamax",   [MST_OPTIMIZER_ADADELTA] = "Adadelta", [MST_OPTIMIZER_FTRL] = "Ftrl",
+        [MST_OPTIMIZER_NADAM] = "Nadam",
     };
     return names[kind];
 }
@@ -52,6 +55,8 @@ static const char *const slot_names[MST_N_APPLY][MST_OPTIMIZER_MAX_SLOTS] = {
     [MST_APPLY_ADAMAX] = {"momentum", "norm"},
     [MST_APPLY_ADADELTA] = {"accumulated_grad", "accumulated_delta_var"},
     [MST_APPLY_FTRL] = {"accumulator", "linear"},
+    [MST_APPLY_FTRL_POWER] = {"accumulator", "linear"},
+    [MST_APPLY_NADAM] = {"momentum", "velocity"},
 };
 
 static unsigned kind_of_apply(const struct mst_optimizer *optimizer)
@@ -74,7 +79,9 @@ static unsigned kind_of_apply(const struct mst_optimizer *optimizer)
     case MST_OPTIMIZER_ADADELTA:
         return MST_APPLY_ADADELTA;
     case MST_OPTIMIZER_FTRL:
-        return MST_APPLY_FTRL;
+        return optimizer->learning_rate_power == -0.5 ? MST_APPLY_FTRL : MST_APPLY_FTRL_POWER;
+    case MST_OPTIMIZER_NADAM:
+        return MST_APPLY_NADAM;
     default:
         return optimizer->amsgrad ? MST_APPLY_AMSGRAD : MST_APPLY_ADAM;
     }
@@ -114,6 +121,41 @@ static float power(double beta, float step)
     return (float)pow((double)(float)beta, (double)step);
 }
 
+// Nadam's momentum of one update.
+static float u_of(const struct mst_optimizer *o, float step)
+{
+    return (float)o->beta_1 * (1.0f - 0.5f * power(0.96, step));
+}
+
+void mst_optimizer_prepare(struct mst_optimizer *optimizer)
+{
+    if (optimizer->kind != MST_OPTIMIZER_NADAM)
+        return;
+    optimizer->u_products = mst_alloc_array(MST_NADAM_PRODUCTS, sizeof(float));
+    float product = 1.0f;
+    for (size_t i = 0; i < MST_NADAM_PRODUCTS; i++) {
+        product = product * (float)optimizer->beta_1 * (1.0f - 0.5f * power(0.96, (float)(i + 1)));
+        optimizer->u_products[i] = product;
+    }
+}
+
+static float u_product(const struct mst_optimizer *o, float step)
+{
+    if (step <= MST_NADAM_PRODUCTS)
+        return o->u_products[(size_t)step - 1];
+    return o->u_products[MST_NADAM_PRODUCTS - 1] * power(o->beta_1, step - MST_NADAM_PRODUCTS);
+}
+
+static void set_nadam(const struct mst_optimizer *o, float step, struct mst_apply *apply)
+{
+    float product = u_product(o, step);
+    apply->keep_1 = u_of(o, step + 1.0f);
+    apply->keep_2 = 1.0f - u_of(o, step);
+    apply->rest_1 = 1.0f - product;
+    apply->rest_2 = 1.0f - power(o->beta_2, step);
+    apply->rest_next = 1.0f - product * apply->keep_1;
+}
+
 // The constants that a kind has beside those of a plain copy. Ftrl's l2 takes beta in by the rate, as in ftrl.py.
 static void set_constants(const struct mst_optimizer *o, float step, struct mst_apply *apply)
 {
@@ -128,14 +170,17 @@ static void set_constants(const struct mst_optimizer *o, float step, struct mst_
         apply->rate = rate * sqrtf(1.0f - power(o->beta_2, step)) / (1.0f - power(o->beta_1, step));
     } else if (o->kind == MST_OPTIMIZER_ADAMAX) {
         apply->rest_1 = 1.0f - power(o->beta_1, step);
-    } else if (o->kind == MST_OPTIMIZER_LION) {
-        apply->blend_1 = 1.0f - (float)o->beta_1; // lion.py casts the betas before it subtracts
+    } else if (o->kind == MST_OPTIMIZER_LION || o->kind == MST_OPTIMIZER_NADAM) {
+        apply->blend_1 = 1.0f - (float)o->beta_1; // lion.py and nadam.py cast the betas before they subtract
         apply->blend_2 = 1.0f - (float)o->beta_2;
+        if (o->kind == MST_OPTIMIZER_NADAM)
+            set_nadam(o, step, apply);
     } else if (o->kind == MST_OPTIMIZER_RMSPROP || o->kind == MST_OPTIMIZER_ADADELTA) {
         apply->keep_2 = (float)o->rho;
         apply->blend_2 = (float)(1.0 - o->rho);
     } else if (o->kind == MST_OPTIMIZER_FTRL) {
         apply->l1 = (float)o->l1;
+        apply->power = (float)-o->learning_rate_power;
         apply->l2_twice = 2.0f * ((float)o->l2 + (float)o->beta / (2.0f * rate));
         apply->shrinkage_twice = (float)(2.0 * o->l2_shrinkage);
     }

@@ -8,7 +8,7 @@
  *      mst_optimizer_free(optimizer);
  *
  *  SGD (with momentum, nesterov), Adam and AdamW (with amsgrad), Adagrad, RMSprop (with momentum, centered), Lion,
- *  Adamax, Adadelta and Ftrl (learning_rate_power -0.5), each with weight_decay, clipvalue and a number or one of
+ *  Adamax, Nadam, Adadelta and Ftrl, each with weight_decay, clipvalue and a number or one of
  *  Keras's schedules as learning_rate, in float32 and in Keras 3's order of operations. Clipping by norms comes before,
  *  where whole variables are (optim/clip.h). Options of Keras that are not built yet (averages of weights) are accepted
  *  at their default and refused by name otherwise; so are other optimizers.
@@ -54,7 +54,7 @@ float mst_optimizer_learning_rate(const struct mst_optimizer *optimizer, uint64_
  *  Cost:   memory bandwidth; no allocation
  *  Source: keras/src/optimizers, its files (order of operations); Kingma & Ba 2015, alg. 1 and 2; Reddi et al. 2018;
  *          Loshchilov & Hutter 2019 (weight decay); Duchi et al. 2011; Graves 2013; Chen et al. 2023 (Lion);
- *          McMahan et al. 2013 (Ftrl) */
+ *          McMahan et al. 2013 (Ftrl); Dozat 2016 (Nadam) */
 bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
                          const float *w_in, float *w_out, float *const *slots);
 

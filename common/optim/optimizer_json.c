@@ -12,11 +12,21 @@
 #include <string.h>
 #include <strings.h>
 
-#define BUILT_OPTIMIZERS "SGD, Adam, AdamW, Adagrad, RMSprop, Lion, Adamax, Adadelta, Ftrl"
+#define BUILT_OPTIMIZERS "SGD, Adam, AdamW, Adagrad, RMSprop, Lion, Adamax, Adadelta, Ftrl, Nadam"
 
-// Keras 3's other optimizers: known by name, so that the refusal says "not built" and not "unknown".
-static const char *const other_optimizers[] = {
-    "Nadam", "Adafactor", "Lamb", "Muon", "ScheduleFreeAdamW", "MultiOptimizer", "LossScaleOptimizer"};
+// Keras 3's other optimizers and why they are not here. An update is computed element by element, on servers that may
+// hold a part of a variable.
+static const struct {
+    const char *name;
+    const char *why;
+} other_optimizers[] = {
+    {"Adafactor", "it keeps means over whole rows and columns"},
+    {"Lamb", "its rate follows the norms of whole variables"},
+    {"Muon", "it works on whole matrices"},
+    {"ScheduleFreeAdamW", "it evaluates other weights than it trains"},
+    {"MultiOptimizer", "one optimizer updates all variables"},
+    {"LossScaleOptimizer", "losses are float32 and need no scale"},
+};
 
 // What Keras's constructors begin with; everything else is 0.
 static const struct mst_optimizer defaults[MST_N_OPTIMIZERS] = {
@@ -29,7 +39,8 @@ static const struct mst_optimizer defaults[MST_N_OPTIMIZERS] = {
     [MST_OPTIMIZER_LION] = {.learning_rate = 0.001, .beta_1 = 0.9, .beta_2 = 0.99},
     [MST_OPTIMIZER_ADAMAX] = {.learning_rate = 0.001, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7},
     [MST_OPTIMIZER_ADADELTA] = {.learning_rate = 0.001, .rho = 0.95, .epsilon = 1e-7},
-    [MST_OPTIMIZER_FTRL] = {.learning_rate = 0.001, .initial_accumulator = 0.1},
+    [MST_OPTIMIZER_FTRL] = {.learning_rate = 0.001, .initial_accumulator = 0.1, .learning_rate_power = -0.5},
+    [MST_OPTIMIZER_NADAM] = {.learning_rate = 0.001, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7},
 };
 
 enum {
@@ -42,7 +53,8 @@ enum {
     OF_ADAMAX = 1 << MST_OPTIMIZER_ADAMAX,
     OF_ADADELTA = 1 << MST_OPTIMIZER_ADADELTA,
     OF_FTRL = 1 << MST_OPTIMIZER_FTRL,
-    OF_MOMENTS = OF_ADAM | OF_ADAMW | OF_ADAMAX,
+    OF_NADAM = 1 << MST_OPTIMIZER_NADAM,
+    OF_MOMENTS = OF_ADAM | OF_ADAMW | OF_ADAMAX | OF_NADAM,
     OF_ALL = (1 << MST_N_OPTIMIZERS) - 1
 };
 
@@ -53,7 +65,7 @@ static const struct mst_option options[] = {
     {"momentum", OF_SGD | OF_RMSPROP, MST_OPTION_TO_1, AT(momentum)},
     {"nesterov", OF_SGD, MST_OPTION_BOOL, AT(nesterov)},
     {"beta_1", OF_MOMENTS, MST_OPTION_BELOW_1, AT(beta_1)},
-    {"beta_2", OF_ADAM | OF_ADAMW, MST_OPTION_BELOW_1, AT(beta_2)},
+    {"beta_2", OF_ADAM | OF_ADAMW | OF_NADAM, MST_OPTION_BELOW_1, AT(beta_2)},
     {"beta_1", OF_LION, MST_OPTION_ABOVE_0_TO_1, AT(beta_1)},
     {"beta_2", OF_LION | OF_ADAMAX, MST_OPTION_TO_1, AT(beta_2)}, // nothing is divided by 1 - beta_2 there
     {"rho", OF_RMSPROP | OF_ADADELTA, MST_OPTION_TO_1, AT(rho)},
@@ -61,7 +73,7 @@ static const struct mst_option options[] = {
     {"epsilon", OF_MOMENTS | OF_ADAGRAD | OF_RMSPROP | OF_ADADELTA, MST_OPTION_NOT_NEGATIVE, AT(epsilon)},
     {"amsgrad", OF_ADAM | OF_ADAMW, MST_OPTION_BOOL, AT(amsgrad)},
     {"initial_accumulator_value", OF_ADAGRAD | OF_FTRL, MST_OPTION_NOT_NEGATIVE, AT(initial_accumulator)},
-    {"learning_rate_power", OF_FTRL, MST_OPTION_OTHER, 0},
+    {"learning_rate_power", OF_FTRL, MST_OPTION_NOT_POSITIVE, AT(learning_rate_power)},
     {"l1_regularization_strength", OF_FTRL, MST_OPTION_NOT_NEGATIVE, AT(l1)},
     {"l2_regularization_strength", OF_FTRL, MST_OPTION_NOT_NEGATIVE, AT(l2)},
     {"l2_shrinkage_regularization_strength", OF_FTRL, MST_OPTION_NOT_NEGATIVE, AT(l2_shrinkage)},
@@ -85,20 +97,9 @@ static const struct mst_option options[] = {
 
 enum { N_OPTIONS = sizeof options / sizeof *options };
 
-// Powers other than the square root would need a vector pow.
-static mst_status read_rate_power(const json_t *value, const char *where, struct mst_error *err)
-{
-    char text[MST_OPTION_SHOWN_BYTES];
-    if (json_is_number(value) && json_number_value(value) == -0.5)
-        return MST_OK;
-    return mst_fail(err, MST_UNIMPLEMENTED, "%s is %s, but only -0.5 is built", where, mst_option_show(value, text));
-}
-
 static mst_status read_value(const struct mst_option *option, const json_t *value, const char *where,
                              struct mst_optimizer *optimizer, struct mst_error *err)
 {
-    if (option->rule == MST_OPTION_OTHER)
-        return read_rate_power(value, where, err);
     if (json_is_object(value) && strcmp(option->name, "learning_rate") == 0)
         return mst_schedule_parse(value, where, &optimizer->schedule, err);
     return mst_option_read(option, value, where, optimizer, err);
@@ -158,10 +159,10 @@ static mst_status read_class(const char *name, const char *path, struct mst_opti
             return MST_OK;
         }
     for (size_t i = 0; i < sizeof other_optimizers / sizeof *other_optimizers; i++)
-        if (strcasecmp(bare, other_optimizers[i]) == 0)
+        if (strcasecmp(bare, other_optimizers[i].name) == 0)
             return mst_fail(err, MST_UNIMPLEMENTED,
-                            "%s: the optimizer %s is not built yet; there are " BUILT_OPTIMIZERS, path,
-                            other_optimizers[i]);
+                            "%s: the optimizer %s is not built: %s; there are " BUILT_OPTIMIZERS, path,
+                            other_optimizers[i].name, other_optimizers[i].why);
     return mst_fail(err, MST_INVALID_ARGUMENT, "%s: \"%.64s\" is no optimizer; there are " BUILT_OPTIMIZERS, path,
                     name);
 }
@@ -222,6 +223,7 @@ mst_status mst_optimizer_parse(const json_t *json, const char *path, struct mst_
     }
     if (optimizer->kind == MST_OPTIMIZER_SGD && optimizer->momentum == 0)
         optimizer->nesterov = false; // as in Keras it has no effect then
+    mst_optimizer_prepare(optimizer);
     *out = optimizer;
     return MST_OK;
 }

@@ -17,8 +17,12 @@ enum mst_optimizer_kind {
     MST_OPTIMIZER_ADAMAX,
     MST_OPTIMIZER_ADADELTA,
     MST_OPTIMIZER_FTRL,
+    MST_OPTIMIZER_NADAM,
     MST_N_OPTIMIZERS
 };
+
+// From here on u is beta_1, for 0.96^512 is less than half a unit in the last place of 1.
+enum { MST_NADAM_PRODUCTS = 512 };
 
 /** Numbers are kept as Keras keeps them: Python floats, cast to float32 where they are used. */
 struct mst_optimizer {
@@ -32,7 +36,7 @@ struct mst_optimizer {
     double global_clipnorm;
     double momentum; // SGD, RMSprop
     bool nesterov;
-    double beta_1; // Adam, AdamW, Adamax, Lion
+    double beta_1; // Adam, AdamW, Adamax, Nadam, Lion
     double beta_2;
     double epsilon;
     bool amsgrad;
@@ -43,7 +47,11 @@ struct mst_optimizer {
     double l2;
     double l2_shrinkage;
     double beta;
+    double learning_rate_power; // Ftrl: 0 or less
+    float *u_products;          // Nadam: after 1, 2, … MST_NADAM_PRODUCTS updates; owned
 };
 
 /** Keras's class name of a kind. */
 const char *mst_optimizer_kind_name(enum mst_optimizer_kind kind);
+/** Computes what a parsed optimizer keeps beside its options. */
+void mst_optimizer_prepare(struct mst_optimizer *optimizer);

@@ -9,10 +9,15 @@
 #include <string.h>
 
 static const char *const wanted[] = {
-    [MST_OPTION_NOT_NEGATIVE] = "a number of 0 or more",    [MST_OPTION_POSITIVE] = "a number above 0",
-    [MST_OPTION_FROM_1] = "a number of 1 or more",          [MST_OPTION_TO_1] = "a number from 0 to 1",
-    [MST_OPTION_BELOW_1] = "a number from 0 to below 1",    [MST_OPTION_ABOVE_0_TO_1] = "a number from above 0 to 1",
-    [MST_OPTION_OR_OFF] = "a number of 0 or more, or null", [MST_OPTION_OR_NULL] = "a number of 0 or more, or null",
+    [MST_OPTION_NOT_NEGATIVE] = "a number of 0 or more",
+    [MST_OPTION_POSITIVE] = "a number above 0",
+    [MST_OPTION_NOT_POSITIVE] = "a number of 0 or less",
+    [MST_OPTION_FROM_1] = "a number of 1 or more",
+    [MST_OPTION_TO_1] = "a number from 0 to 1",
+    [MST_OPTION_BELOW_1] = "a number from 0 to below 1",
+    [MST_OPTION_ABOVE_0_TO_1] = "a number from above 0 to 1",
+    [MST_OPTION_OR_OFF] = "a number of 0 or more, or null",
+    [MST_OPTION_OR_NULL] = "a number of 0 or more, or null",
 };
 
 const char *mst_option_show(const json_t *value, char out[MST_OPTION_SHOWN_BYTES])
@@ -72,6 +77,8 @@ const char *mst_option_nearest(const struct mst_option *options, size_t n, unsig
 static bool is_in_range(double number, enum mst_option_rule rule)
 {
     float rounded = (float)number;
+    if (rule == MST_OPTION_NOT_POSITIVE)
+        return number <= 0 && isfinite(rounded);
     if (!(number >= 0) || !isfinite(rounded))
         return false;
     switch (rule) {

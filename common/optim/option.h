@@ -16,6 +16,7 @@ enum { MST_OPTION_SHOWN_BYTES = 80 };
 enum mst_option_rule {
     MST_OPTION_NOT_NEGATIVE, // a number of 0 or more
     MST_OPTION_POSITIVE,     // a number above 0
+    MST_OPTION_NOT_POSITIVE, // a number of 0 or less
     MST_OPTION_FROM_1,       // a number of 1 or more
     MST_OPTION_TO_1,         // from 0 to 1
     MST_OPTION_BELOW_1,      // from 0 to below 1, in float32 too

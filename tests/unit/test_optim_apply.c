@@ -45,11 +45,11 @@ static float random_float(float scale)
 static size_t slots_of(unsigned kind)
 {
     static const size_t n[MST_N_APPLY] = {
-        [MST_APPLY_MOMENTUM] = 1,         [MST_APPLY_NESTEROV] = 1, [MST_APPLY_ADAM] = 2,
-        [MST_APPLY_AMSGRAD] = 3,          [MST_APPLY_ADAGRAD] = 1,  [MST_APPLY_RMSPROP] = 1,
-        [MST_APPLY_RMSPROP_MOMENTUM] = 2, [MST_APPLY_LION] = 1,     [MST_APPLY_RMSPROP_CENTERED] = 2,
-        [MST_APPLY_RMSPROP_BOTH] = 3,     [MST_APPLY_ADAMAX] = 2,   [MST_APPLY_FTRL] = 2,
-        [MST_APPLY_ADADELTA] = 2,
+        [MST_APPLY_MOMENTUM] = 1,         [MST_APPLY_NESTEROV] = 1,   [MST_APPLY_ADAM] = 2,
+        [MST_APPLY_AMSGRAD] = 3,          [MST_APPLY_ADAGRAD] = 1,    [MST_APPLY_RMSPROP] = 1,
+        [MST_APPLY_RMSPROP_MOMENTUM] = 2, [MST_APPLY_LION] = 1,       [MST_APPLY_RMSPROP_CENTERED] = 2,
+        [MST_APPLY_RMSPROP_BOTH] = 3,     [MST_APPLY_ADAMAX] = 2,     [MST_APPLY_FTRL] = 2,
+        [MST_APPLY_ADADELTA] = 2,         [MST_APPLY_FTRL_POWER] = 2, [MST_APPLY_NADAM] = 2,
     };
     return n[kind];
 }
@@ -60,7 +60,7 @@ static float slot_value(unsigned kind, size_t slot)
 {
     float value = random_float(1.0f);
     bool is_square_first = kind == MST_APPLY_ADAGRAD || (kind >= MST_APPLY_RMSPROP && kind <= MST_APPLY_RMSPROP_BOTH) ||
-                           kind == MST_APPLY_FTRL;
+                           kind == MST_APPLY_FTRL || kind == MST_APPLY_FTRL_POWER;
     bool is_average =
         (kind == MST_APPLY_RMSPROP_CENTERED && slot == 1) || (kind == MST_APPLY_RMSPROP_BOTH && slot == 2);
     if (is_average)
@@ -101,6 +101,9 @@ static struct mst_apply apply_of(struct arrays *a)
                               .blend_1 = 0.1f,
                               .blend_2 = 0.001f,
                               .rest_1 = 0.3f,
+                              .rest_2 = 0.2f,
+                              .rest_next = 0.6f,
+                              .power = 0.3f,
                               .epsilon = 1e-7f,
                               .l1 = 0.4f,
                               .l2_twice = 0.03f,
@@ -111,6 +114,11 @@ static struct mst_apply apply_of(struct arrays *a)
 static float clipped(float x, float limit)
 {
     return x > limit ? limit : x < -limit ? -limit : x;
+}
+
+static float raised(float x, const struct mst_apply *a)
+{
+    return (float)pow((double)x, (double)a->power);
 }
 
 // RMSprop's element: its new velocity, then the average of the gradients and the momentum where there are any.
@@ -160,6 +168,16 @@ static float reference_element(unsigned kind, const struct mst_apply *a, size_t 
         mixed = -(sqrtf(s1[i] + a->epsilon) * g / sqrtf(s0[i] + a->epsilon));
         s1[i] = a->keep_2 * s1[i] + a->blend_2 * (mixed * mixed);
         return w + a->rate * mixed;
+    case MST_APPLY_NADAM:
+        s0[i] = s0[i] + (g - s0[i]) * a->blend_1;
+        s1[i] = s1[i] + (g * g - s1[i]) * a->blend_2;
+        mixed = a->keep_1 * s0[i] / a->rest_next + a->keep_2 * g / a->rest_1;
+        return w - mixed * a->rate / (sqrtf(s1[i] / a->rest_2) + a->epsilon);
+    case MST_APPLY_FTRL_POWER:
+        sum = s0[i] + g * g;
+        s1[i] = s1[i] + (g + a->shrinkage_twice * w - (raised(sum, a) - raised(s0[i], a)) / a->rate * w);
+        s0[i] = sum;
+        return (clipped(s1[i], a->l1) - s1[i]) / (raised(sum, a) / a->rate + a->l2_twice);
     case MST_APPLY_FTRL:
         sum = s0[i] + g * g;
         s1[i] = s1[i] + (g + a->shrinkage_twice * w - (sqrtf(sum) - sqrtf(s0[i])) / a->rate * w);

@@ -61,6 +61,7 @@ static void test_slots(void **state)
                 "velocity", "momentum", "average_gradient");
     check_slots("\"adadelta\"", "Adadelta", 2, "accumulated_grad", "accumulated_delta_var");
     check_slots("\"lion\"", "Lion", 1, "momentum");
+    check_slots("\"nadam\"", "Nadam", 2, "momentum", "velocity");
     check_slots("\"adamax\"", "Adamax", 2, "momentum", "norm");
     check_slots("{\"class_name\":\"Adam\",\"config\":{\"amsgrad\":true}}", "Adam", 3, "momentum", "velocity",
                 "velocity_hat");
@@ -266,6 +267,29 @@ static void test_nan_is_told(void **state)
     mst_optimizer_free(adam);
 }
 
+// Keras keeps the product of all u in a variable; here it follows from the count of updates, by a table and a power
+// behind it. A beta_1 near 1, so that the product still matters there.
+static void test_nadam_by_the_count_of_updates(void **state)
+{
+    (void)state;
+    struct mst_optimizer *nadam =
+        optimizer_of("{\"class_name\":\"Nadam\",\"config\":{\"beta_1\":0.999,\"beta_2\":0.99,\"learning_rate\":1.0}}");
+    double product = 1;
+    for (uint64_t step = 1; step <= 3000; step++) {
+        double u = 0.999 * (1 - 0.5 * pow(0.96, (double)step));
+        double u_next = 0.999 * (1 - 0.5 * pow(0.96, (double)(step + 1)));
+        product *= u;
+        float w = 0, grad = 2, m = 0, v = 0;
+        float *slots[] = {&m, &v};
+        assert_true(mst_optimizer_apply(nadam, step - 1, 1, &grad, &w, &w, slots));
+        double ahead = u_next * 0.002 / (1 - product * u_next) + (1 - u) * 2 / (1 - product);
+        double want = -ahead / sqrt(0.04 / (1 - pow(0.99, (double)step)));
+        if (!(fabs((double)w - want) <= 2e-4 * fabs(want)))
+            fail_msg("step %u: %.9g, want %.9g", (unsigned)step, (double)w, want);
+    }
+    mst_optimizer_free(nadam);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_sgd_by_hand),
         cmocka_unit_test(test_adam_first_step),
         cmocka_unit_test(test_bias_correction),
+        cmocka_unit_test(test_nadam_by_the_count_of_updates),
         cmocka_unit_test(test_nan_is_told),
         cmocka_unit_test(test_out_of_place_is_in_place),
     };
