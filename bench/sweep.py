@@ -12,7 +12,7 @@ from pairs import RunFailed, execute, medians
 
 COUNTS = (1, 2, 3, 4)
 BATCH = 64
-EPOCHS = 8
+EPOCHS = 6
 N_SHORT_STEPS = 100
 PROBE_SECONDS = 2
 RATE = "examples_per_second"
