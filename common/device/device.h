@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 // Grows by one with every change of struct mst_device_ops; a plugin of another version is refused.
-enum { MST_DEVICE_ABI = 4 };
+enum { MST_DEVICE_ABI = 5 };
 
 enum { MST_DEVICE_MAX_THREADS = 256, MST_DEVICE_MAX_AXES = 8, MST_MERGE_MAX_INPUTS = 64 };
 
@@ -157,6 +157,45 @@ struct mst_gemm {
     float *before;                           // (m, n): what the activation was given (MST_KEEPS_INPUT); NULL: not kept
 };
 
+/** Products of n pairs of matrices, one after the other in memory; each is as gemm would make it. */
+struct mst_gemm_batch {
+    size_t n;
+    struct mst_gemm gemm; // of the first pair; bias is that of all
+    size_t a_step;        // elements from one a to the next; 0: all have the same
+    size_t b_step;
+    size_t c_step; // also of `before`; at least m n
+};
+
+/** Rows of a table by their numbers: y[i] = table[ids[i]]. */
+struct mst_gather {
+    size_t n;
+    size_t vocabulary; // rows of the table
+    size_t columns;
+    const int32_t *ids;
+    const float *table; // (vocabulary, columns)
+    float *y;           // (n, columns)
+};
+
+/** Its gradient: dtable[ids[i]] += dy[i], added from the first i to the last. */
+struct mst_scatter {
+    enum mst_copy_write write; // MST_COPY_SET: dtable is 0 before
+    size_t n;
+    size_t vocabulary;
+    size_t columns;
+    const int32_t *ids; // one that is not a row of the table is passed over
+    const float *dy;    // (n, columns)
+    float *dtable;      // (vocabulary, columns)
+};
+
+/** The gradient of l1 Σ |x| + l2 Σ x², added: grad[i] += l1 sign(x[i]) + 2 l2 x[i]. */
+struct mst_penalty {
+    size_t n;
+    float l1;
+    float l2;
+    const float *x;
+    float *grad;
+};
+
 /** One batch for an activation. */
 struct mst_activate {
     struct mst_activation activation;
@@ -247,6 +286,8 @@ struct mst_device_ops {
     char *(*describe)(const struct mst_device *device, char *out, size_t out_bytes);
     /** Shape: see struct mst_gemm. Cost: 2 m n k operations; about 100 GFLOP/s a core */
     void (*gemm)(struct mst_device *device, const struct mst_gemm *gemm);
+    /** Shape: see struct mst_gemm_batch. */
+    void (*gemm_batch)(struct mst_device *device, const struct mst_gemm_batch *batch);
     /** y[r][c] = x[r][c] + bias[c]. Shape: x, y (rows, columns), y may be x; bias (columns) */
     void (*bias_add)(struct mst_device *device, size_t rows, size_t columns, const float *bias, const float *x,
                      float *y);
@@ -263,6 +304,17 @@ struct mst_device_ops {
     void (*row_norm_backward)(struct mst_device *device, const struct mst_row_norm_backward *norm);
     void (*activate)(struct mst_device *device, const struct mst_activate *activate);
     void (*activate_backward)(struct mst_device *device, const struct mst_activate_backward *activate);
+    /** Copies the rows. Returns n, or where the first id stands that is below 0 or not below vocabulary: then y is
+     *  undefined. (Keras takes an id below 0 from the table's end.) */
+    size_t (*gather)(struct mst_device *device, const struct mst_gather *gather);
+    void (*scatter_add)(struct mst_device *device, const struct mst_scatter *scatter);
+    /** Whole numbers of ids that came as floats or bytes, rounded towards 0; INT32_MIN for what no int32 can hold. */
+    void (*ids_from_f32)(struct mst_device *device, size_t n, const float *x, int32_t *ids);
+    void (*ids_from_u8)(struct mst_device *device, size_t n, const uint8_t *x, int32_t *ids);
+    /** Σ |x| and Σ x², in double and in an order that only n decides. */
+    double (*sum_absolute)(struct mst_device *device, size_t n, const float *x);
+    double (*sum_squares)(struct mst_device *device, size_t n, const float *x);
+    void (*add_penalty)(struct mst_device *device, const struct mst_penalty *penalty);
     /** x is f32; y may be x: Keras's Rescaling. */
     void (*convert_f32)(struct mst_device *device, const struct mst_convert *convert, const float *x);
     void (*convert_u8)(struct mst_device *device, const struct mst_convert *convert, const uint8_t *x);

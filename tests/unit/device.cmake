@@ -6,6 +6,7 @@ muster_test(test_device_ops SOURCES test_device_ops.c device_reference.c LINKS m
 muster_test(test_device_copy SOURCES test_device_copy.c device_reference.c LINKS muster_device)
 muster_test(test_device_merge SOURCES test_device_merge.c device_reference.c LINKS muster_device)
 muster_test(test_device_norm SOURCES test_device_norm.c device_reference.c LINKS muster_device)
+muster_test(test_device_tables SOURCES test_device_tables.c device_reference.c LINKS muster_device)
 muster_test(test_device_kernels SOURCES test_device_kernels.c device_reference.c LINKS muster_device)
 muster_test(test_device_pool SOURCES test_device_pool.c LINKS muster_device)
 # starts itself again for each core type of OpenBLAS

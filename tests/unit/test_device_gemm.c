@@ -281,6 +281,45 @@ static void test_every_core_type(void **state)
     }
 }
 
+// A batch has the bits of its products one by one, for any number of threads.
+static void test_batch(void **state)
+{
+    (void)state;
+    static const size_t batches[][4] = {{0, 2, 2, 2},     {1, 1, 1, 1},       {64, 1, 1, 30},
+                                        {9, 0, 3, 2},     {7, 5, 3, 0},       {5, 3, 17, 9},
+                                        {6, 100, 60, 90}, {3, 300, 260, 250}, {2, 13000, 2, 3}};
+    for (size_t i = 0; i < 3 * sizeof batches / sizeof *batches; i++) {
+        const size_t *shape = batches[i / 3];
+        size_t n = shape[0];
+        size_t all[3] = {n * shape[1], n * shape[2], n * shape[3]};
+        enum mst_gemm_form form = (enum mst_gemm_form)(i % 3);
+        // Arrays for all products: a and b of (n m, n k) and more have room for them.
+        struct product p = product_new(form, (const size_t[3]){all[0], all[1], all[2]});
+        p.gemm.m = shape[1];
+        p.gemm.n = shape[2];
+        p.gemm.k = shape[3];
+        struct mst_activation tanh = mst_activation_default(MST_ACTIVATION_TANH);
+        p.gemm.bias = p.bias;
+        p.gemm.activation = &tanh;
+        bool shares_b = form == MST_GEMM_NN;
+        struct mst_gemm_batch batch = {n, p.gemm, shape[1] * shape[3], shares_b ? 0 : shape[2] * shape[3],
+                                       shape[1] * shape[2]};
+        for (size_t b = 0; b < n; b++) {
+            struct mst_gemm gemm = p.gemm;
+            gemm.a += b * batch.a_step;
+            gemm.b += b * batch.b_step;
+            gemm.c = p.before + b * batch.c_step;
+            devices[0]->ops->gemm(devices[0], &gemm);
+        }
+        for (size_t d = 0; d < N_DEVICES; d++) {
+            device_fill(p.c, p.n_c, 1.0f);
+            devices[d]->ops->gemm_batch(devices[d], &batch);
+            assert_true(device_same("batch", p.c, p.before, n * batch.c_step));
+        }
+        product_free(&p);
+    }
+}
+
 int main(int argc, char **argv)
 {
     device_seed("test_device_gemm");
@@ -288,9 +327,9 @@ int main(int argc, char **argv)
     const struct CMUnitTest all[] = {
         cmocka_unit_test(test_against_double),    cmocka_unit_test(test_epilogue),
         cmocka_unit_test(test_nan_comes_through), cmocka_unit_test(test_any_number_of_threads),
-        cmocka_unit_test(test_every_core_type),
+        cmocka_unit_test(test_every_core_type),   cmocka_unit_test(test_batch),
     };
-    const struct CMUnitTest only[] = {cmocka_unit_test(test_any_number_of_threads)};
+    const struct CMUnitTest only[] = {cmocka_unit_test(test_any_number_of_threads), cmocka_unit_test(test_batch)};
     if (argc > 1 && strcmp(argv[1], "threads") == 0)
         return cmocka_run_group_tests(only, set_up, tear_down);
     return cmocka_run_group_tests(all, set_up, tear_down);

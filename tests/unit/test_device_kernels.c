@@ -382,12 +382,67 @@ static void test_norms(void **state)
     }
 }
 
+enum { N_TABLE_KERNELS = 6 };
+
+static void run_table(const struct mst_kernels *kernels, size_t which, size_t n, struct result *result)
+{
+    float *out = at(result->out, n);
+    float *more = at(result->more, n);
+    struct mst_penalty penalty = {n, 0.1f, 0.01f, at(x, n), memcpy(out, at(y, n), n * sizeof *out)};
+    int32_t ids[MAX_N] = {0};
+    double sum;
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (int32_t)(i * 7 % 12) - 1; // some of them outside
+    size_t columns = n / 10;
+    struct mst_scatter scatter = {MST_COPY_ADD, n > 0 ? 10 : 0, 10, columns, ids, at(x, n), out};
+    switch (which) {
+    case 0:
+        kernels->add_penalty(&penalty);
+        break;
+    case 1:
+        sum = kernels->sum_absolute(n, at(x, n));
+        more[0] = n > 0 ? (float)sum : more[0];
+        break;
+    case 2:
+        sum = kernels->sum_squares(n, at(x, n));
+        more[0] = n > 0 ? (float)sum : more[0];
+        break;
+    case 3:
+        kernels->scatter_add(&scatter, columns / 3, columns);
+        break;
+    case 4:
+        kernels->ids_from_f32(n, at(x, n), ids);
+        for (size_t i = 0; i < n; i++)
+            more[i] = (float)ids[i];
+        break;
+    default:
+        result->more[FENCE] = kernels->all_ids_below(n, 12, ids) ? 1.0f : 0.0f;
+        break;
+    }
+}
+
+static void test_tables(void **state)
+{
+    (void)state;
+    for (size_t which = 0; which < N_TABLE_KERNELS; which++) {
+        fill_moderate();
+        compare("table", run_table, which);
+        fill_any_bits(which);
+        compare("table", run_table, which);
+    }
+}
+
 int main(void)
 {
     device_seed("test_device_kernels");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_activations), cmocka_unit_test(test_parameters), cmocka_unit_test(test_losses),
-        cmocka_unit_test(test_others),      cmocka_unit_test(test_norms),      cmocka_unit_test(test_copies_and_merges),
+        cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_others),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_copies_and_merges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /** @file
  *  The CPU as a device: what its operations share. Private to device/cpu. cpu.c slices what works on elements, copy.c
- *  and merge.c what has axes; batch_norm.c and row_norm.c normalize; gemm.c calls OpenBLAS; loss.c has losses and
+ *  and merge.c what has axes; batch_norm.c and row_norm.c normalize; gather.c has tables, penalty.c what regularizers
+ *  need; gemm.c calls OpenBLAS; loss.c has losses and
  *  accuracies.
  */
 #pragma once
@@ -50,6 +51,14 @@ void mst_cpu_batch_norm_backward(struct mst_device *device, const struct mst_bat
 void mst_cpu_row_norm(struct mst_device *device, const struct mst_row_norm *norm);
 void mst_cpu_row_norm_backward(struct mst_device *device, const struct mst_row_norm_backward *backward);
 void mst_cpu_gemm(struct mst_device *device, const struct mst_gemm *gemm);
+void mst_cpu_gemm_batch(struct mst_device *device, const struct mst_gemm_batch *batch);
+size_t mst_cpu_gather(struct mst_device *device, const struct mst_gather *gather);
+void mst_cpu_scatter_add(struct mst_device *device, const struct mst_scatter *scatter);
+void mst_cpu_ids_from_f32(struct mst_device *device, size_t n, const float *x, int32_t *ids);
+void mst_cpu_ids_from_u8(struct mst_device *device, size_t n, const uint8_t *x, int32_t *ids);
+double mst_cpu_sum_absolute(struct mst_device *device, size_t n, const float *x);
+double mst_cpu_sum_squares(struct mst_device *device, size_t n, const float *x);
+void mst_cpu_add_penalty(struct mst_device *device, const struct mst_penalty *penalty);
 double mst_cpu_sparse_crossentropy(struct mst_device *device, const struct mst_loss *loss);
 double mst_cpu_crossentropy(struct mst_device *device, const struct mst_loss *loss);
 double mst_cpu_mean_squared_error(struct mst_device *device, const struct mst_loss *loss);

@@ -20,6 +20,7 @@
 
 enum {
     MIN_SLICE_PRODUCTS = 1 << 20, // also about 20 microseconds, several times what a hand-over costs
+    CUT_PRODUCTS = 1 << 24,       // of one of a batch: as much work as some hand-overs
     MANY_ROWS = 12288,
     MANY_ROWS_SLICE = 1536, // so many that packing b again for each does not show
 };
@@ -62,32 +63,36 @@ static bool is_plain_relu(const struct mst_activation *activation)
            activation->threshold == 0.0f && activation->max_value == INFINITY;
 }
 
-static void gemm_slice(void *context, size_t slice, size_t n_slices)
+// Rows of c, with bias and activation.
+static void make_rows(const struct mst_kernels *kernels, const struct mst_gemm *gemm, size_t begin, size_t end)
 {
-    const struct gemm_job *job = context;
-    const struct mst_gemm *gemm = job->gemm;
-    size_t begin = mst_slice_begin(gemm->m, job->cpu->row_granule, slice, n_slices);
-    size_t end = mst_slice_begin(gemm->m, job->cpu->row_granule, slice + 1, n_slices);
     size_t rows = end - begin;
     float *c = gemm->c + begin * gemm->n;
     float *before = gemm->before != NULL ? gemm->before + begin * gemm->n : NULL;
     // What the activation is given is computed where it is kept, unless it is added to what c holds.
     float *target = before != NULL && gemm->write == MST_GEMM_SET ? before : c;
-    if (rows == 0)
-        return;
     multiply_rows(gemm, begin, end, target);
     if (gemm->bias != NULL && before == NULL && is_plain_relu(gemm->activation)) {
-        job->cpu->kernels->bias_relu(rows, gemm->n, gemm->bias, c);
+        kernels->bias_relu(rows, gemm->n, gemm->bias, c);
         return;
     }
     if (gemm->bias != NULL)
-        job->cpu->kernels->bias_add(rows, gemm->n, gemm->bias, target, target);
+        kernels->bias_add(rows, gemm->n, gemm->bias, target, target);
     if (before != NULL && target != before)
         memcpy(before, target, rows * gemm->n * sizeof *before);
     struct mst_activate activate = {.rows = rows, .columns = gemm->n, .x = target, .y = c};
     if (gemm->activation != NULL)
         activate.activation = *gemm->activation;
-    job->cpu->kernels->forward[activate.activation.kind](&activate); // linear is 0
+    kernels->forward[activate.activation.kind](&activate); // linear is 0
+}
+
+static void gemm_slice(void *context, size_t slice, size_t n_slices)
+{
+    const struct gemm_job *job = context;
+    size_t begin = mst_slice_begin(job->gemm->m, job->cpu->row_granule, slice, n_slices);
+    size_t end = mst_slice_begin(job->gemm->m, job->cpu->row_granule, slice + 1, n_slices);
+    if (end > begin)
+        make_rows(job->cpu->kernels, job->gemm, begin, end);
 }
 
 static size_t slices_of(const struct mst_cpu *cpu, const struct mst_gemm *gemm)
@@ -108,4 +113,51 @@ void mst_cpu_gemm(struct mst_device *device, const struct mst_gemm *gemm)
     MST_ASSERT(gemm->m <= INT_MAX && gemm->n <= INT_MAX && gemm->k <= INT_MAX);
     if (gemm->m > 0 && gemm->n > 0)
         mst_pool_run(cpu->pool, slices_of(cpu, gemm), gemm_slice, &job);
+}
+
+struct batch_job {
+    const struct mst_kernels *kernels;
+    const struct mst_gemm_batch *batch;
+};
+
+static struct mst_gemm gemm_of(const struct mst_gemm_batch *batch, size_t i)
+{
+    struct mst_gemm gemm = batch->gemm;
+    gemm.a += i * batch->a_step;
+    gemm.b += i * batch->b_step;
+    gemm.c += i * batch->c_step;
+    if (gemm.before != NULL)
+        gemm.before += i * batch->c_step;
+    return gemm;
+}
+
+static void batch_slice(void *context, size_t slice, size_t n_slices)
+{
+    const struct batch_job *job = context;
+    size_t end = mst_slice_begin(job->batch->n, 1, slice + 1, n_slices);
+    for (size_t i = mst_slice_begin(job->batch->n, 1, slice, n_slices); i < end; i++) {
+        struct mst_gemm gemm = gemm_of(job->batch, i);
+        make_rows(job->kernels, &gemm, 0, gemm.m);
+    }
+}
+
+// Small products are shared out whole, large ones are cut each: which it is depends on the shape alone.
+void mst_cpu_gemm_batch(struct mst_device *device, const struct mst_gemm_batch *batch)
+{
+    struct mst_cpu *cpu = (struct mst_cpu *)device;
+    struct batch_job job = {cpu->kernels, batch};
+    const struct mst_gemm *gemm = &batch->gemm;
+    MST_ASSERT(gemm->m <= INT_MAX && gemm->n <= INT_MAX && gemm->k <= INT_MAX);
+    if (gemm->m == 0 || gemm->n == 0 || batch->n == 0)
+        return;
+    size_t row_products = gemm->n * (gemm->k > 0 ? gemm->k : 1);
+    if (gemm->m > MANY_ROWS || gemm->m > CUT_PRODUCTS / row_products) {
+        for (size_t i = 0; i < batch->n; i++) {
+            struct mst_gemm one = gemm_of(batch, i);
+            mst_cpu_gemm(device, &one);
+        }
+        return;
+    }
+    size_t products = gemm->m * row_products;
+    mst_pool_run(cpu->pool, mst_cpu_slices(cpu, batch->n, MIN_SLICE_PRODUCTS / products + 1), batch_slice, &job);
 }

@@ -88,6 +88,13 @@ struct mst_kernels {
     // products: sums of dy and of dy (x - shift) inverse, of each column
     void (*row_norm_products)(const struct mst_row_norm_backward *slice, float *sums, float *products);
     void (*row_norm_slopes)(const struct mst_row_norm_backward *slice);
+    bool (*all_ids_below)(size_t n, size_t vocabulary, const int32_t *ids);
+    // columns [from, to) of the table
+    void (*scatter_add)(const struct mst_scatter *scatter, size_t from, size_t to);
+    void (*ids_from_f32)(size_t n, const float *x, int32_t *ids);
+    double (*sum_absolute)(size_t n, const float *x);
+    double (*sum_squares)(size_t n, const float *x);
+    void (*add_penalty)(const struct mst_penalty *slice);
     bool (*all_finite)(size_t n, const float *x);
 };
 

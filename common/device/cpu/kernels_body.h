@@ -12,6 +12,7 @@
 #include "kernels_losses.h"
 #include "kernels_merge.h"
 #include "kernels_normalize.h"
+#include "kernels_tables.h"
 
 static void bias_add(size_t rows, size_t columns, const float *bias, const float *x, float *y)
 {
@@ -220,5 +221,11 @@ const struct mst_kernels KERNEL_TABLE = {
     .row_norm = row_norm,
     .row_norm_products = row_norm_products,
     .row_norm_slopes = row_norm_slopes,
+    .all_ids_below = all_ids_below,
+    .scatter_add = scatter_add,
+    .ids_from_f32 = ids_from_f32,
+    .sum_absolute = sum_absolute,
+    .sum_squares = sum_squares,
+    .add_penalty = add_penalty,
     .all_finite = all_finite,
 };
