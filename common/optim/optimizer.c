@@ -111,9 +111,9 @@ float mst_optimizer_slot_initial(const struct mst_optimizer *optimizer, size_t s
 
 float mst_optimizer_learning_rate(const struct mst_optimizer *optimizer, uint64_t iteration)
 {
-    if (optimizer->schedule)
-        return mst_schedule_rate(optimizer->schedule, iteration);
-    return (float)optimizer->learning_rate;
+    float rate =
+        optimizer->schedule ? mst_schedule_rate(optimizer->schedule, iteration) : (float)optimizer->learning_rate;
+    return optimizer->decay == 0 ? rate : rate / (1.0f + (float)optimizer->decay * (float)iteration);
 }
 
 static float power(double beta, float step)

@@ -89,17 +89,30 @@ static const struct mst_option options[] = {
     {"ema_overwrite_frequency", OF_ALL, MST_OPTION_IGNORED, 0},
     {"loss_scale_factor", OF_ALL, MST_OPTION_ONLY_NULL, 0},
     {"gradient_accumulation_steps", OF_ALL, MST_OPTION_ONLY_OFF, 0},
-    // Keras 2: is_legacy_optimizer and jit_compile change no arithmetic of ours
-    {"is_legacy_optimizer", OF_ALL, MST_OPTION_IGNORED, 0},
+    // Keras 2; jit_compile changes no arithmetic of ours
+    {"is_legacy_optimizer", OF_ALL, MST_OPTION_OTHER, 0},
     {"jit_compile", OF_ALL, MST_OPTION_IGNORED, 0},
-    {"decay", OF_ALL, MST_OPTION_ONLY_OFF, 0},
+    {"decay", OF_ALL, MST_OPTION_OR_OFF, AT(decay)},
 };
 
 enum { N_OPTIONS = sizeof options / sizeof *options };
 
+static mst_status read_legacy(const json_t *value, const char *where, struct mst_optimizer *optimizer,
+                              struct mst_error *err)
+{
+    char text[MST_OPTION_SHOWN_BYTES];
+    if (!json_is_boolean(value) && !json_is_null(value))
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s is %s; it must be true or false", where,
+                        mst_option_show(value, text));
+    optimizer->is_legacy = json_is_true(value);
+    return MST_OK;
+}
+
 static mst_status read_value(const struct mst_option *option, const json_t *value, const char *where,
                              struct mst_optimizer *optimizer, struct mst_error *err)
 {
+    if (option->rule == MST_OPTION_OTHER)
+        return read_legacy(value, where, optimizer, err);
     if (json_is_object(value) && strcmp(option->name, "learning_rate") == 0)
         return mst_schedule_parse(value, where, &optimizer->schedule, err);
     return mst_option_read(option, value, where, optimizer, err);
@@ -186,6 +199,28 @@ static mst_status check_envelope(const json_t *json, const char *path, struct ms
     return MST_OK;
 }
 
+// The optimizers of Keras 2.10 and before, later keras.optimizers.legacy: most compute what those of today do.
+static mst_status check_legacy(const json_t *json, const char *path, const struct mst_optimizer *optimizer,
+                               struct mst_error *err)
+{
+    const char *module = json_string_value(json_object_get(json, "module"));
+    const json_t *decay = json_object_get(json_object_get(json, "config"), "decay"); // no other optimizer prints it
+    bool is_legacy = optimizer->is_legacy || (decay && !json_is_null(decay)) ||
+                     (module && strcmp(module, "keras.optimizers.legacy") == 0);
+    const char *why = NULL;
+    if (optimizer->kind == MST_OPTIMIZER_ADAGRAD ||
+        (optimizer->kind == MST_OPTIMIZER_RMSPROP && optimizer->momentum == 0))
+        why = "adds epsilon to the square root and not below it";
+    else if (optimizer->kind == MST_OPTIMIZER_NADAM)
+        why = "has another schedule of momenta, which its decay belongs to";
+    if (!is_legacy || !why)
+        return MST_OK;
+    return mst_fail(err, MST_UNIMPLEMENTED,
+                    "%s: Keras 2's legacy %s %s, and is not built; leave out \"decay\", \"is_legacy_optimizer\" and "
+                    "\"module\" to take that of today",
+                    path, mst_optimizer_name(optimizer), why);
+}
+
 static mst_status read_optimizer(const json_t *json, const char *path, struct mst_optimizer *optimizer,
                                  struct mst_error *err)
 {
@@ -208,7 +243,8 @@ static mst_status read_optimizer(const json_t *json, const char *path, struct ms
     if (!json_is_object(config))
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s.config is %s; it must be an object", path,
                         mst_option_show(config, text));
-    return read_config(config, path, optimizer, err);
+    MST_TRY(read_config(config, path, optimizer, err));
+    return check_legacy(json, path, optimizer, err);
 }
 
 mst_status mst_optimizer_parse(const json_t *json, const char *path, struct mst_optimizer **out, struct mst_error *err)

@@ -30,8 +30,10 @@ struct mst_optimizer {
     enum mst_isa isa;
     double learning_rate;          // if there is no schedule
     struct mst_schedule *schedule; // owned; or NULL
-    double weight_decay;           // 0: none
-    double clipvalue;              // 0: none; so of the two norms, and at most one of the three is set
+    double decay;                  // of Keras 2's legacy optimizers; 0: none
+    bool is_legacy;
+    double weight_decay; // 0: none
+    double clipvalue;    // 0: none; so of the two norms, and at most one of the three is set
     double clipnorm;
     double global_clipnorm;
     double momentum; // SGD, RMSprop

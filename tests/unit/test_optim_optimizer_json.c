@@ -107,10 +107,7 @@ static void test_options_not_built(void **state)
     static const struct {
         const char *key;
         const char *value;
-    } options[] = {{"use_ema", "true"},
-                   {"loss_scale_factor", "1024.0"},
-                   {"gradient_accumulation_steps", "4"},
-                   {"decay", "0.0001"}};
+    } options[] = {{"use_ema", "true"}, {"loss_scale_factor", "1024.0"}, {"gradient_accumulation_steps", "4"}};
     static const char *const classes[] = {"SGD", "Adam"};
     char text[256], sentence[256];
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
@@ -176,6 +173,90 @@ static void test_clipping_by_norm(void **state)
                   "global_clipnorm and clipvalue can be set");
     check_refused("{\"class_name\":\"Adam\",\"config\":{\"clipnorm\":-1}}", MST_INVALID_ARGUMENT,
                   "compile.optimizer.config.clipnorm is -1; it must be a number of 0 or more, or null");
+}
+
+#define TF_KERAS                                                                                                       \
+    "\"weight_decay\": null, \"clipnorm\": null, \"global_clipnorm\": null, \"clipvalue\": null, \"use_ema\": false, " \
+    "\"ema_momentum\": 0.99, \"ema_overwrite_frequency\": null, \"jit_compile\": false, "                              \
+    "\"is_legacy_optimizer\": false, "
+
+// What tf_keras 2.19's optimizers.serialize prints; "Custom>" is its older format.
+static void test_serialised_by_tf_keras(void **state)
+{
+    (void)state;
+    check_read(
+        "{\"module\": \"keras.optimizers\", \"class_name\": \"Adam\", \"config\": {\"name\": \"Adam\", " TF_KERAS
+        "\"learning_rate\": 0.0010000000474974513, \"beta_1\": 0.9, \"beta_2\": 0.999, \"epsilon\": 1e-07, "
+        "\"amsgrad\": false}, \"registered_name\": null}",
+        "{\"class_name\":\"Adam\",\"config\":{\"amsgrad\":false,\"beta_1\":0.9,\"beta_2\":0.999,\"epsilon\":1e-7,"
+        "\"learning_rate\":0.00100000005}}");
+    check_read(
+        "{\"module\": \"keras.optimizers\", \"class_name\": \"RMSprop\", \"config\": {\"name\": \"RMSprop\", "
+        "\"weight_decay\": null, \"clipnorm\": null, \"global_clipnorm\": null, \"clipvalue\": null, "
+        "\"use_ema\": false, \"ema_momentum\": 0.99, \"ema_overwrite_frequency\": 100, \"jit_compile\": false, "
+        "\"is_legacy_optimizer\": false, \"learning_rate\": 0.0010000000474974513, \"rho\": 0.9, "
+        "\"momentum\": 0.0, \"epsilon\": 1e-07, \"centered\": false}, \"registered_name\": null}",
+        "{\"class_name\":\"RMSprop\",\"config\":{\"centered\":false,\"epsilon\":1e-7,\"learning_rate\":0.00100000005,"
+        "\"momentum\":0.0,\"rho\":0.9}}");
+    check_read("{\"module\": \"keras.optimizers\", \"class_name\": \"Lion\", \"config\": {\"name\": \"Lion\", " TF_KERAS
+               "\"learning_rate\": 9.999999747378752e-05, \"beta_1\": 0.9, \"beta_2\": 0.99}, "
+               "\"registered_name\": null}",
+               "{\"class_name\":\"Lion\",\"config\":{\"beta_1\":0.9,\"beta_2\":0.99,\"learning_rate\":9.99999975e-5}}");
+    check_read(
+        "{\"module\": \"keras.optimizers\", \"class_name\": \"Nadam\", \"config\": {\"name\": \"Nadam\", " TF_KERAS
+        "\"learning_rate\": 0.0010000000474974513, \"beta_1\": 0.9, \"beta_2\": 0.999, \"epsilon\": 1e-07}, "
+        "\"registered_name\": null}",
+        "{\"class_name\":\"Nadam\",\"config\":{\"beta_1\":0.9,\"beta_2\":0.999,\"epsilon\":1e-7,"
+        "\"learning_rate\":0.00100000005}}");
+    check_read(
+        "{\"class_name\": \"Custom>Adam\", \"config\": {\"name\": \"Adam\", \"weight_decay\": 0.01, \"clipnorm\": 1.0, "
+        "\"global_clipnorm\": null, \"clipvalue\": null, \"use_ema\": false, \"ema_momentum\": 0.99, "
+        "\"ema_overwrite_frequency\": null, \"jit_compile\": false, \"is_legacy_optimizer\": false, "
+        "\"learning_rate\": {\"module\": \"keras.optimizers.schedules\", \"class_name\": \"ExponentialDecay\", "
+        "\"config\": {\"initial_learning_rate\": 0.1, \"decay_steps\": 30, \"decay_rate\": 0.9, \"staircase\": true, "
+        "\"name\": null}, \"registered_name\": null}, \"beta_1\": 0.9, \"beta_2\": 0.999, \"epsilon\": 1e-07, "
+        "\"amsgrad\": false}}",
+        "{\"class_name\":\"Adam\",\"config\":{\"amsgrad\":false,\"beta_1\":0.9,\"beta_2\":0.999,\"clipnorm\":1.0,"
+        "\"epsilon\":1e-7,\"learning_rate\":{\"class_name\":\"ExponentialDecay\",\"config\":{\"decay_rate\":0.9,"
+        "\"decay_steps\":30.0,\"initial_learning_rate\":0.1,\"staircase\":true}},\"weight_decay\":0.01}}");
+}
+
+// keras.optimizers.legacy, with its decay; those that compute something else are refused, under each of their marks.
+static void test_legacy_optimizers(void **state)
+{
+    (void)state;
+    check_read("{\"module\": \"keras.optimizers.legacy\", \"class_name\": \"SGD\", \"config\": {\"name\": \"SGD\", "
+               "\"learning_rate\": 0.1, \"decay\": 0.001, \"momentum\": 0.9, \"nesterov\": false}, "
+               "\"registered_name\": null}",
+               "{\"class_name\":\"SGD\",\"config\":{\"decay\":0.001,\"learning_rate\":0.1,\"momentum\":0.9,"
+               "\"nesterov\":false}}");
+    check_read("{\"class_name\": \"Adam\", \"config\": {\"name\": \"Adam\", \"learning_rate\": 0.001, \"decay\": 0.0, "
+               "\"beta_1\": 0.9, \"beta_2\": 0.999, \"epsilon\": 1e-07, \"amsgrad\": false}}",
+               ADAM_DEFAULT);
+    check_read("{\"module\": \"keras.optimizers.legacy\", \"class_name\": \"RMSprop\", \"config\": {\"name\": "
+               "\"RMSprop\", \"learning_rate\": 0.001, \"decay\": 0.0, \"rho\": 0.9, \"momentum\": 0.5, "
+               "\"epsilon\": 1e-07, \"centered\": false}, \"registered_name\": null}",
+               "{\"class_name\":\"RMSprop\",\"config\":{\"centered\":false,\"epsilon\":1e-7,\"learning_rate\":0.001,"
+               "\"momentum\":0.5,\"rho\":0.9}}");
+    static const char *const marks[] = {"{\"module\":\"keras.optimizers.legacy\",\"class_name\":\"%s\",\"config\":{}}",
+                                        "{\"class_name\":\"%s\",\"config\":{\"decay\":0.0}}",
+                                        "{\"class_name\":\"%s\",\"config\":{\"is_legacy_optimizer\":true}}"};
+    static const char *const others[][2] = {
+        {"RMSprop", "adds epsilon to the square root and not below it"},
+        {"Adagrad", "adds epsilon to the square root and not below it"},
+        {"Nadam", "has another schedule of momenta, which its decay belongs to"},
+    };
+    char text[128], sentence[300];
+    for (size_t i = 0; i < 9; i++) {
+        snprintf(text, sizeof text, marks[i % 3], others[i / 3][0]);
+        snprintf(sentence, sizeof sentence,
+                 "compile.optimizer: Keras 2's legacy %s %s, and is not built; leave out \"decay\", "
+                 "\"is_legacy_optimizer\" and \"module\" to take that of today",
+                 others[i / 3][0], others[i / 3][1]);
+        check_refused(text, MST_UNIMPLEMENTED, sentence);
+    }
+    check_refused("{\"class_name\":\"SGD\",\"config\":{\"is_legacy_optimizer\":1}}", MST_INVALID_ARGUMENT,
+                  "compile.optimizer.config.is_legacy_optimizer is 1; it must be true or false");
 }
 
 // The defaults of the others are Keras's.
@@ -310,6 +391,8 @@ int main(void)
         cmocka_unit_test(test_options_not_built),
         cmocka_unit_test(test_decay_and_clipping),
         cmocka_unit_test(test_clipping_by_norm),
+        cmocka_unit_test(test_serialised_by_tf_keras),
+        cmocka_unit_test(test_legacy_optimizers),
         cmocka_unit_test(test_other_optimizers),
         cmocka_unit_test(test_optimizers_not_built),
         cmocka_unit_test(test_bad_values),
