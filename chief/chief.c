@@ -284,7 +284,7 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
     size_t n_batches = mst_dataset_n_batches(dataset, job->batch_size);
     mst_dataset_free(dataset);
     if (n_batches == 0)
-        return mst_fail(err, MST_DATA_LOSS, "%s holds no examples", job->train.features);
+        return mst_fail(err, MST_DATA_LOSS, "%s holds no examples", job->file);
     uint64_t n_epochs = job->epochs ? job->epochs : (job->steps + n_batches - 1) / n_batches;
     struct mst_coordinator_config config = {.n_ps = chief->config.n_ps,
                                             .n_batches = n_batches,

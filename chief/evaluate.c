@@ -1,6 +1,5 @@
 #include "chief/evaluate.h"
 
-#include "base/alloc.h"
 #include "data/batches.h"
 #include "device/device.h"
 #include "model/input.h"
@@ -10,20 +9,16 @@
 static mst_status run_batches(const struct mst_batches *batches, struct mst_program *program,
                               const struct mst_weights *weights, struct mst_training_sums *out, struct mst_error *err)
 {
-    size_t batch_size = mst_batches_batch_size(batches);
-    struct mst_batch batch = {
-        .features = mst_alloc_aligned(batch_size * mst_dataset_example_bytes(mst_batches_dataset(batches))),
-        .labels = mst_alloc_array(batch_size, sizeof(int32_t))};
-    const void *inputs[] = {batch.features};
-    const struct mst_target targets[] = {{.labels = batch.labels}};
-    mst_status status = MST_OK;
+    struct mst_batch batch;
+    mst_status status = mst_batch_init(&batch, batches, MST_BATCH_ALL, err);
     for (uint64_t number = 0; number < mst_batches_n_batches(batches) && status == MST_OK; number++) {
         status = mst_batches_gather(batches, 0, number, &batch, err);
         if (status != MST_OK)
             break;
         struct mst_program_step step = {.params = (const float *const *)weights->values,
-                                        .inputs = inputs,
-                                        .targets = targets,
+                                        .inputs = (const void *const *)batch.inputs,
+                                        .targets = batch.targets,
+                                        .weights = batch.weights,
                                         .n_examples = batch.n_examples,
                                         .batch = number,
                                         .sums = out->values};
@@ -32,8 +27,7 @@ static mst_status run_batches(const struct mst_batches *batches, struct mst_prog
         out->steps++;
         out->examples += batch.n_examples;
     }
-    free(batch.features);
-    free(batch.labels);
+    mst_batch_fini(&batch);
     return status;
 }
 
@@ -48,16 +42,14 @@ mst_status mst_evaluate(const struct mst_evaluation *e, const struct mst_weights
     struct mst_batches_options order = {.batch_size = e->batch_size, .order = MST_ORDER_FILE};
     mst_status status = mst_dataset_open(e->source, &dataset, err);
     if (status == MST_OK)
-        status = mst_input_check(dataset, e->model, e->compile, e->source->features, err);
+        status = mst_input_check(dataset, e->model, e->compile, err);
     if (status == MST_OK)
         status = mst_batches_new(dataset, &order, &batches, err);
     if (status == MST_OK)
         status = mst_device_cpu_new(e->n_threads, &device, err);
-    enum mst_dtype dtypes[1];
-    struct mst_program_options options = {
-        .mode = MST_PROGRAM_EVAL, .max_batch = e->batch_size, .input_dtypes = dtypes, .seed = e->seed};
+    struct mst_program_options options = {.mode = MST_PROGRAM_EVAL, .max_batch = e->batch_size, .seed = e->seed};
     if (status == MST_OK) {
-        dtypes[0] = mst_dataset_feature_dtype(dataset);
+        options.input_dtypes = mst_dataset_input_dtypes(dataset);
         status = mst_program_new(e->model, e->compile, device, &options, &program, err);
     }
     if (status == MST_OK)

@@ -290,7 +290,7 @@ static mst_status check_data(const struct mst_job_context *context, const char *
     struct mst_dataset *dataset;
     mst_status status = mst_dataset_open(source, &dataset, err);
     if (status == MST_OK)
-        status = mst_input_check(dataset, context->model, &context->compile, source->features, err);
+        status = mst_input_check(dataset, context->model, &context->compile, err);
     mst_dataset_free(dataset);
     return status == MST_OK ? MST_OK : mst_fail_prefix(err, status, "%s: %s", context->job->file, key);
 }

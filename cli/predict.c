@@ -106,16 +106,14 @@ static mst_status run_batches(const struct mst_batches *batches, struct mst_prog
                               const struct mst_weights *weights, struct mst_predictions *predictions,
                               struct mst_error *err)
 {
-    size_t example_bytes = mst_dataset_example_bytes(mst_batches_dataset(batches));
-    struct mst_batch batch = {.features = mst_alloc_aligned(BATCH_EXAMPLES * example_bytes)};
-    const void *const inputs[] = {batch.features};
-    mst_status status = MST_OK;
+    struct mst_batch batch;
+    mst_status status = mst_batch_init(&batch, batches, MST_BATCH_INPUTS, err);
     for (uint64_t number = 0; number < mst_batches_n_batches(batches) && status == MST_OK; number++) {
         status = mst_batches_gather(batches, 0, number, &batch, err);
         if (status != MST_OK)
             break;
         struct mst_program_step step = {.params = (const float *const *)weights->values,
-                                        .inputs = inputs,
+                                        .inputs = (const void *const *)batch.inputs,
                                         .n_examples = batch.n_examples,
                                         .batch = number};
         struct mst_program_result result;
@@ -123,7 +121,7 @@ static mst_status run_batches(const struct mst_batches *batches, struct mst_prog
         if (status == MST_OK)
             status = mst_predictions_add(predictions, mst_program_output(program, 0), batch.n_examples, err);
     }
-    free(batch.features);
+    mst_batch_fini(&batch);
     return status;
 }
 
@@ -135,11 +133,10 @@ static mst_status write_predictions(const struct mst_predict_options *options, c
     struct mst_device *device = NULL;
     struct mst_program *program = NULL;
     struct mst_predictions *predictions = NULL;
-    const enum mst_dtype dtypes[] = {mst_dataset_feature_dtype(mst_batches_dataset(batches))};
     struct mst_program_options plan = {
         .mode = MST_PROGRAM_PREDICT,
         .max_batch = BATCH_EXAMPLES,
-        .input_dtypes = dtypes,
+        .input_dtypes = mst_dataset_input_dtypes(mst_batches_dataset(batches)),
     };
     mst_status status = mst_device_cpu_new(options->n_threads ? options->n_threads : mst_cpus_usable(), &device, err);
     if (status == MST_OK)
@@ -165,35 +162,48 @@ static bool ends_with(const char *text, const char *end)
     return len >= end_len && strcasecmp(text + len - end_len, end) == 0;
 }
 
+// The data of a prediction: parts that live as long as their source.
+struct examples {
+    struct mst_dataset_part input, output;
+    struct mst_dataset_source source;
+};
+
 // A CSV file says nothing about itself, so its name tells. It is read as the job's own training data, but examples to
 // predict need no label.
-static struct mst_dataset_source source_of(const struct mst_predict_options *options, const struct trained *trained)
+static void find_examples(const struct mst_predict_options *options, const struct trained *trained,
+                          struct examples *out)
 {
-    struct mst_dataset_source source = {.format = "idx", .features = options->input};
+    *out =
+        (struct examples){.source = {.format = "idx", .inputs = &out->input, .n_inputs = 1, .outputs = &out->output}};
+    out->input.path = options->input;
     if (!ends_with(options->input, ".csv") && !ends_with(options->input, ".csv.gz"))
-        return source;
+        return;
     const struct mst_dataset_source *train = trained->context ? trained->context->train : NULL;
     bool is_as_train = train && strcmp(train->format, "csv") == 0;
-    source.format = "csv";
-    if (is_as_train)
-        source.csv = train->csv;
-    source.csv.is_headless = source.csv.is_headless || options->is_headless;
-    source.csv.label_is_optional = is_as_train && !options->label;
+    out->source.format = "csv";
+    out->source.file = options->input;
+    if (is_as_train) {
+        out->source.csv = train->csv;
+        out->output = train->outputs[0];
+    }
+    out->source.csv.is_headless = out->source.csv.is_headless || options->is_headless;
+    out->source.outputs_are_optional = is_as_train && !options->label;
     if (options->label)
-        source.csv.label = options->label;
-    return source;
+        out->output = (struct mst_dataset_part){.columns = &options->label, .n_columns = 1};
+    out->source.n_outputs = out->output.n_columns > 0;
 }
 
 static mst_status predict(const struct mst_predict_options *options, const struct trained *trained,
                           enum mst_predictions_format format, struct mst_error *err)
 {
-    struct mst_dataset_source source = source_of(options, trained);
+    struct examples examples;
+    find_examples(options, trained, &examples);
     struct mst_batches_options order = {.batch_size = BATCH_EXAMPLES, .order = MST_ORDER_FILE};
     struct mst_dataset *dataset = NULL;
     struct mst_batches *batches = NULL;
-    mst_status status = mst_dataset_open(&source, &dataset, err);
+    mst_status status = mst_dataset_open(&examples.source, &dataset, err);
     if (status == MST_OK)
-        status = mst_input_check_shape(dataset, trained->model, options->input, err);
+        status = mst_input_check_shapes(dataset, trained->model, err);
     if (status == MST_OK)
         status = mst_batches_new(dataset, &order, &batches, err);
     // What is wrong with the file's end is known before the first line is out, so a pipe gets all or nothing too.

@@ -170,12 +170,11 @@ static void compute(struct mst_trainer *trainer, const struct mst_batch *batch)
     trainer->n_ready = 0;
     for (size_t b = 0; b < layout->n_buckets; b++)
         trainer->n_missing[b] = (unsigned)layout->buckets[b].n;
-    const void *const inputs[] = {batch->features};
-    const struct mst_target targets[] = {{.labels = batch->labels}};
     struct mst_program_step step = {.params = trainer->exchange->ops->params(trainer->exchange),
                                     .grads = trainer->config.grads,
-                                    .inputs = inputs,
-                                    .targets = targets,
+                                    .inputs = (const void *const *)batch->inputs,
+                                    .targets = batch->targets,
+                                    .weights = batch->weights,
                                     .n_examples = batch->n_examples,
                                     .sums = trainer->open.values,
                                     .epoch = batch->epoch,

@@ -509,7 +509,7 @@ static mst_status open_data(struct mst_worker *worker, struct mst_error *err)
 {
     const struct mst_job *job = worker->config.job;
     MST_TRY(mst_dataset_open(worker->config.train, &worker->dataset, err));
-    MST_TRY(mst_input_check(worker->dataset, worker->config.model, worker->config.compile, job->train.features, err));
+    MST_TRY(mst_input_check(worker->dataset, worker->config.model, worker->config.compile, err));
     struct mst_batches_options options = {.batch_size = job->batch_size,
                                           .seed = job->seed,
                                           .order = job->train.shuffle ? MST_ORDER_SHUFFLED : MST_ORDER_FILE};
@@ -523,10 +523,9 @@ static mst_status open_data(struct mst_worker *worker, struct mst_error *err)
 static mst_status plan_program(struct mst_worker *worker, struct mst_error *err)
 {
     MST_TRY(mst_device_cpu_new(worker->config.n_threads, &worker->device, err));
-    const enum mst_dtype dtypes[] = {mst_dataset_feature_dtype(worker->dataset)};
     struct mst_program_options options = {.mode = MST_PROGRAM_TRAIN,
                                           .max_batch = worker->config.job->batch_size,
-                                          .input_dtypes = dtypes,
+                                          .input_dtypes = mst_dataset_input_dtypes(worker->dataset),
                                           .seed = worker->config.job->seed};
     MST_TRY(
         mst_program_new(worker->config.model, worker->config.compile, worker->device, &options, &worker->program, err));

@@ -1,12 +1,13 @@
-// The first line says how many columns there are and which is the label; every other line becomes a row. Rows are
-// gathered in arrays that double, because how many there are is known only at the end.
+// The first line says how many columns there are and where each goes; every other line becomes a row of each array.
+// Arrays double, because how many rows there are is known only at the end; large ones the system moves without copying.
 #include "data/csv.h"
 
 #include "base/alloc.h"
-#include "base/bytes.h"
 #include "base/error.h"
+#include "csv_columns.h"
 #include "csv_lines.h"
 #include "muster/status.h"
+#include "number.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -15,23 +16,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_FIRST = 256, NAMES_MAX_BYTES = 300, NO_LABEL = MST_CSV_COLUMNS_MAX };
+enum { ROWS_FIRST = 256 };
 
 struct reading {
-    const char *path;
-    const struct mst_csv_options *options;
+    const struct mst_csv_wanted *wanted;
     struct mst_csv_lines *lines;
-    size_t n_fields; // of every line
-    size_t label;    // its column, or NO_LABEL
-    char **names;    // of the columns, n_fields long; NULL without a header
-    size_t capacity; // of the table's arrays, in rows
+    struct mst_csv_columns *columns;
+    size_t capacity; // of the arrays, in rows
     struct mst_csv_table table;
 };
 
 void mst_csv_table_fini(struct mst_csv_table *table)
 {
-    free(table->features);
-    free(table->labels);
+    for (size_t i = 0; i < table->n_arrays; i++) {
+        free(table->arrays[i].values);
+        free(table->arrays[i].labels);
+    }
+    free(table->arrays);
     *table = (struct mst_csv_table){0};
 }
 
@@ -39,174 +40,178 @@ void mst_csv_table_fini(struct mst_csv_table *table)
 static mst_status fail_at(const struct reading *r, const struct mst_csv_line *line, size_t column, const char *what,
                           struct mst_error *err)
 {
-    const char *name = r->names ? r->names[column] : "";
-    return mst_fail(err, MST_DATA_LOSS, "%s:%" PRIu64 ":%zu: column %s%.100s%s%s", r->path, line->number, column + 1,
-                    *name ? "\"" : "", name, *name ? "\" " : "", what);
+    const char *name = r->columns->names ? r->columns->names[column] : "";
+    return mst_fail(err, MST_DATA_LOSS, "%s:%" PRIu64 ":%zu: column %s%.60s%s%s", r->wanted->path, line->number,
+                    column + 1, *name ? "\"" : "", name, *name ? "\" " : "", what);
 }
 
-static void trim(const char **text, size_t *len)
+static mst_status fail_field(const struct reading *r, const struct mst_csv_line *line, size_t column, const char *why,
+                             struct mst_error *err)
 {
+    char what[200];
+    snprintf(what, sizeof what, "holds \"%.40s\", %s", line->text + line->fields[column].at, why);
+    return fail_at(r, line, column, what, err);
+}
+
+// A field without the blanks around it; true if something is left.
+static bool trim(const struct mst_csv_line *line, size_t column, const char **text, size_t *len)
+{
+    *text = line->text + line->fields[column].at;
+    *len = line->fields[column].len;
     while (*len > 0 && (**text == ' ' || **text == '\t')) {
         (*text)++;
         (*len)--;
     }
     while (*len > 0 && ((*text)[*len - 1] == ' ' || (*text)[*len - 1] == '\t'))
         (*len)--;
+    return *len > 0;
 }
 
-// Decimal only: strtod alone would take "nan", "inf" and hexadecimal.
-static bool read_number(const char *text, size_t len, double *out)
+// Spelled out, not too large a number.
+static bool is_word(const char *text)
 {
-    if (len == 0 || strspn(text, "0123456789+-.eE") < len)
-        return false;
-    char *end = NULL;
-    *out = strtod(text, &end);
-    return end == text + len && isfinite(*out);
+    return text[strcspn(text, "0123456789infINF")] > '9';
 }
 
-static mst_status read_feature(const struct reading *r, const struct mst_csv_line *line, size_t column, float *out,
-                               struct mst_error *err)
+static mst_status put_feature(const struct reading *r, const struct mst_csv_line *line, size_t column, double number,
+                              float *out, struct mst_error *err)
 {
-    const char *text = mst_csv_field(line, column);
-    size_t len = strlen(text);
-    double number;
-    trim(&text, &len);
-    if (len == 0 && r->options->fills_missing) {
-        *out = r->options->missing;
-        return MST_OK;
-    }
-    if (len == 0)
-        return fail_at(r, line, column, "is empty; fill it, or say with \"missing\" which number stands for it", err);
-    if (!read_number(text, len, &number)) {
-        char what[200];
-        snprintf(what, sizeof what, "holds \"%.60s\", which is not a decimal number; write categories as numbers",
-                 text);
-        return fail_at(r, line, column, what, err);
-    }
-    *out = (float)number;
-    if (!isfinite(*out))
-        return fail_at(r, line, column, "holds a number too large for float32", err);
+    *out = isnan(number) && r->wanted->options->fills_missing ? r->wanted->options->missing : (float)number;
+    if (isinf(*out) && !is_word(line->text + line->fields[column].at))
+        return fail_field(r, line, column, "a number too large for float32", err);
     return MST_OK;
 }
 
-static mst_status read_label(const struct reading *r, const struct mst_csv_line *line, int32_t *out,
+// Labels so far were integers, and this one is none: they are values.
+static void make_values(struct mst_csv_array *array, size_t n_rows)
+{
+    for (size_t i = 0; i < n_rows; i++) {
+        float value = (float)array->labels[i];
+        memcpy(&array->labels[i], &value, sizeof value);
+    }
+    array->values = (void *)array->labels;
+    array->labels = NULL;
+}
+
+static mst_status put_target(struct reading *r, const struct mst_csv_line *line, size_t column, double number,
+                             const struct mst_csv_place *place, struct mst_error *err)
+{
+    struct mst_csv_array *array = &r->table.arrays[place->group];
+    bool is_weight = r->wanted->groups[place->group].kind == MST_CSV_WEIGHTS;
+    if (!isfinite((float)number))
+        return fail_field(r, line, column,
+                          is_weight ? "and sample weights are finite float32" : "and labels are finite float32", err);
+    bool is_label = number >= INT32_MIN && number <= INT32_MAX && number == (double)(int32_t)number;
+    if (array->labels && !is_label)
+        make_values(array, r->table.n_rows);
+    if (array->labels)
+        array->labels[r->table.n_rows] = (int32_t)number;
+    else
+        array->values[r->table.n_rows * array->n_columns + place->element] = (float)number;
+    return MST_OK;
+}
+
+static mst_status put_number(struct reading *r, const struct mst_csv_line *line, size_t column, double number,
                              struct mst_error *err)
 {
-    const char *text = mst_csv_field(line, r->label);
-    size_t len = strlen(text);
-    double number;
-    trim(&text, &len);
-    if (len == 0)
-        return fail_at(r, line, r->label, "is the label and is empty", err);
-    if (!read_number(text, len, &number) || number != floor(number) || fabs(number) > INT32_MAX) {
-        char what[200];
-        snprintf(what, sizeof what, "is the label and holds \"%.60s\"; labels are integers, classes from 0", text);
-        return fail_at(r, line, r->label, what, err);
+    for (uint32_t i = r->columns->first[column]; i != MST_CSV_NOWHERE; i = r->columns->places[i].next) {
+        const struct mst_csv_place *place = &r->columns->places[i];
+        struct mst_csv_array *array = &r->table.arrays[place->group];
+        if (r->wanted->groups[place->group].kind != MST_CSV_FEATURES)
+            MST_TRY(put_target(r, line, column, number, place, err));
+        else
+            MST_TRY(put_feature(r, line, column, number,
+                                &array->values[r->table.n_rows * array->n_columns + place->element], err));
     }
-    *out = (int32_t)number;
     return MST_OK;
 }
 
-static mst_status grow(struct reading *r, struct mst_error *err)
+// Of an empty field: NaN, if all that read it are features with a number for what is missing.
+static mst_status check_empty(const struct reading *r, const struct mst_csv_line *line, size_t column,
+                              struct mst_error *err)
 {
-    size_t capacity = r->capacity ? 2 * r->capacity : ROWS_FIRST;
-    size_t row_bytes = r->table.n_columns * sizeof(float);
-    if (capacity > MST_CSV_DATA_MAX_BYTES / row_bytes)
-        return mst_fail(err, MST_OUT_OF_RANGE, "%s has more than the limit of 64 GiB of features", r->path);
-    void *features = realloc(r->table.features, capacity * row_bytes);
-    if (features)
-        r->table.features = features;
-    void *labels = r->label != NO_LABEL ? realloc(r->table.labels, capacity * sizeof(int32_t)) : NULL;
-    if (labels)
-        r->table.labels = labels;
-    if (!features || (r->label != NO_LABEL && !labels))
-        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for %zu rows of %zu columns of %s", capacity,
-                        r->table.n_columns, r->path);
+    for (uint32_t i = r->columns->first[column]; i != MST_CSV_NOWHERE; i = r->columns->places[i].next) {
+        switch (r->wanted->groups[r->columns->places[i].group].kind) {
+        case MST_CSV_TARGETS:
+            return fail_at(r, line, column, "is the label and is empty", err);
+        case MST_CSV_WEIGHTS:
+            return fail_at(r, line, column, "is the sample weight and is empty", err);
+        case MST_CSV_FEATURES:
+            break;
+        }
+    }
+    if (!r->wanted->options->fills_missing)
+        return fail_at(r, line, column, "is empty; fill it, or say with \"missing\" which number stands for it", err);
+    return MST_OK;
+}
+
+static mst_status read_field(struct reading *r, const struct mst_csv_line *line, size_t column, struct mst_error *err)
+{
+    const char *text;
+    size_t len;
+    double number = (double)NAN;
+    if (!trim(line, column, &text, &len))
+        MST_TRY(check_empty(r, line, column, err));
+    else if (!mst_number_read(text, len, &number))
+        return fail_field(r, line, column,
+                          "which is not a decimal number; write categories as numbers, or name the columns to use",
+                          err);
+    return put_number(r, line, column, number, err);
+}
+
+static mst_status resize(struct reading *r, size_t capacity, struct mst_error *err)
+{
+    for (size_t g = 0; g < r->table.n_arrays; g++) {
+        struct mst_csv_array *array = &r->table.arrays[g];
+        size_t row_bytes = array->n_columns * sizeof(float);
+        if (row_bytes == 0)
+            continue;
+        if (capacity > MST_CSV_DATA_MAX_BYTES / row_bytes)
+            return mst_fail(err, MST_OUT_OF_RANGE, "%s has more than the limit of 64 GiB of numbers", r->wanted->path);
+        bool is_labels = array->labels ||
+                         (r->capacity == 0 && array->n_columns == 1 && r->wanted->groups[g].kind == MST_CSV_TARGETS);
+        void *memory = realloc(is_labels ? (void *)array->labels : (void *)array->values, capacity * row_bytes);
+        if (!memory)
+            return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for %zu rows of %zu columns of %s", capacity,
+                            array->n_columns, r->wanted->path);
+        array->labels = is_labels ? memory : NULL;
+        array->values = is_labels ? NULL : memory;
+    }
     r->capacity = capacity;
     return MST_OK;
 }
 
 static mst_status add_row(struct reading *r, const struct mst_csv_line *line, struct mst_error *err)
 {
-    if (line->n_fields != r->n_fields)
-        return mst_fail(err, MST_DATA_LOSS, "%s:%" PRIu64 ":%zu: %zu fields, and the first line has %zu", r->path,
-                        line->number, line->n_fields < r->n_fields ? line->n_fields : r->n_fields + 1, line->n_fields,
-                        r->n_fields);
+    size_t n = r->columns->n;
+    if (line->n_fields != n)
+        return mst_fail(err, MST_DATA_LOSS, "%s:%" PRIu64 ":%zu: %zu fields, and the first line has %zu",
+                        r->wanted->path, line->number, line->n_fields < n ? line->n_fields : n + 1, line->n_fields, n);
     if (r->table.n_rows == r->capacity)
-        MST_TRY(grow(r, err));
-    float *to = r->table.features + r->table.n_rows * r->table.n_columns;
-    for (size_t column = 0; column < r->n_fields; column++) {
-        if (column == r->label)
-            MST_TRY(read_label(r, line, &r->table.labels[r->table.n_rows], err));
-        else
-            MST_TRY(read_feature(r, line, column, to++, err));
+        MST_TRY(resize(r, r->capacity ? 2 * r->capacity : ROWS_FIRST, err));
+    for (size_t column = 0; column < n; column++) {
+        if (r->columns->first[column] != MST_CSV_NOWHERE)
+            MST_TRY(read_field(r, line, column, err));
     }
     r->table.n_rows++;
     return MST_OK;
 }
 
-static mst_status fail_label(const struct reading *r, struct mst_error *err)
-{
-    struct mst_buf names;
-    mst_buf_init(&names, NAMES_MAX_BYTES);
-    mst_status status = MST_OK;
-    for (size_t i = 0; r->names && i < r->n_fields && status == MST_OK; i++)
-        status = mst_buf_printf(&names, "%s%.40s", i ? ", " : "; they are ", r->names[i]);
-    mst_fail(err, MST_INVALID_ARGUMENT, "%s: there is no column \"%.100s\" for the label among its %zu%s%s", r->path,
-             r->options->label, r->n_fields, names.data ? (const char *)names.data : "", status == MST_OK ? "" : ", …");
-    mst_buf_fini(&names);
-    return MST_INVALID_ARGUMENT;
-}
-
-// A name first, because a column may be called "0".
-static mst_status find_label(struct reading *r, struct mst_error *err)
-{
-    const char *label = r->options->label;
-    r->label = NO_LABEL;
-    if (!label)
-        return MST_OK;
-    for (size_t i = 0; r->names && i < r->n_fields; i++) {
-        if (strcmp(r->names[i], label) != 0)
-            continue;
-        if (r->label != NO_LABEL)
-            return mst_fail(err, MST_INVALID_ARGUMENT, "%s: columns %zu and %zu are both called \"%.100s\", the label",
-                            r->path, r->label + 1, i + 1, label);
-        r->label = i;
-    }
-    size_t n_digits = strspn(label, "0123456789");
-    if (r->label == NO_LABEL && n_digits > 0 && n_digits < 7 && label[n_digits] == '\0') {
-        size_t number = (size_t)strtoul(label, NULL, 10);
-        r->label = number < r->n_fields ? number : NO_LABEL;
-    }
-    return r->label == NO_LABEL && !r->options->label_is_optional ? fail_label(r, err) : MST_OK;
-}
-
-static void keep_names(struct reading *r, const struct mst_csv_line *line)
-{
-    r->names = mst_alloc_array(line->n_fields, sizeof *r->names);
-    for (size_t i = 0; i < line->n_fields; i++) {
-        const char *text = mst_csv_field(line, i);
-        size_t len = strlen(text);
-        trim(&text, &len);
-        r->names[i] = mst_text("%.*s", (int)len, text);
-    }
-}
-
 static mst_status read_all(struct reading *r, struct mst_error *err)
 {
     struct mst_csv_line line;
-    MST_TRY(mst_csv_lines_open(r->path, &r->lines, err));
+    const char *path = r->wanted->path;
+    const struct mst_csv_options *options = r->wanted->options;
+    MST_TRY(mst_csv_lines_open(path, options->separator ? options->separator : ',', &r->lines, err));
     MST_TRY(mst_csv_lines_next(r->lines, &line, err));
     if (line.n_fields == 0)
-        return mst_fail(err, MST_DATA_LOSS, "%s is empty: it holds no examples", r->path);
-    r->n_fields = line.n_fields;
-    if (!r->options->is_headless)
-        keep_names(r, &line);
-    MST_TRY(find_label(r, err));
-    r->table.n_columns = r->n_fields - (r->label != NO_LABEL);
-    if (r->table.n_columns == 0)
-        return mst_fail(err, MST_DATA_LOSS, "%s has no column besides the label", r->path);
-    if (r->options->is_headless)
+        return mst_fail(err, MST_DATA_LOSS, "%s is empty: it holds no examples", path);
+    MST_TRY(mst_csv_columns_new(r->wanted, &line, &r->columns, err));
+    r->table.n_arrays = r->wanted->n_groups;
+    r->table.arrays = mst_alloc_array(r->wanted->n_groups, sizeof *r->table.arrays);
+    for (size_t g = 0; g < r->table.n_arrays; g++)
+        r->table.arrays[g].n_columns = r->columns->widths[g];
+    if (options->is_headless)
         MST_TRY(add_row(r, &line, err));
     for (;;) {
         MST_TRY(mst_csv_lines_next(r->lines, &line, err));
@@ -215,18 +220,17 @@ static mst_status read_all(struct reading *r, struct mst_error *err)
         MST_TRY(add_row(r, &line, err));
     }
     if (r->table.n_rows == 0)
-        return mst_fail(err, MST_DATA_LOSS, "%s has a header and no line behind it: it holds no examples", r->path);
-    return MST_OK;
+        return mst_fail(err, MST_DATA_LOSS, "%s has a header and no line behind it: it holds no examples", path);
+    return resize(r, r->table.n_rows, err); // what doubling left over goes back
 }
 
-mst_status mst_csv_read(const char *path, const struct mst_csv_options *options, struct mst_csv_table *out,
-                        struct mst_error *err)
+mst_status mst_csv_read(const char *path, const struct mst_csv_options *options, const struct mst_csv_group *groups,
+                        size_t n_groups, struct mst_csv_table *out, struct mst_error *err)
 {
-    struct reading reading = {.path = path, .options = options};
+    struct mst_csv_wanted wanted = {path, options, groups, n_groups};
+    struct reading reading = {.wanted = &wanted};
     mst_status status = read_all(&reading, err);
-    for (size_t i = 0; reading.names && i < reading.n_fields; i++)
-        free(reading.names[i]);
-    free(reading.names);
+    mst_csv_columns_free(reading.columns);
     mst_csv_lines_free(reading.lines);
     if (status != MST_OK)
         mst_csv_table_fini(&reading.table);

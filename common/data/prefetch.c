@@ -29,8 +29,6 @@ struct mst_prefetch {
     size_t depth;
     enum mst_prefetch_mode mode;
     struct slot *slots;
-    void *features; // of all slots
-    int32_t *labels;
     uint64_t waited_ns; // the owner's
     uint64_t taken;     // the owner's
     uint64_t released;  // the owner's
@@ -78,35 +76,17 @@ static void *on_thread(void *argument)
 
 static mst_status alloc_slots(struct mst_prefetch *prefetch, struct mst_error *err)
 {
-    size_t batch_size = mst_batches_batch_size(prefetch->batches);
-    size_t row_bytes = mst_dataset_example_bytes(mst_batches_dataset(prefetch->batches));
-    size_t batch_bytes, all_bytes;
-    void *labels = NULL;
-    // Each batch begins on a cache line of its own, so that the thread and the owner do not share one.
-    if (__builtin_mul_overflow(batch_size, row_bytes, &batch_bytes) || batch_bytes > SIZE_MAX - MST_ALIGNMENT)
-        return MST_RESOURCE_EXHAUSTED;
-    batch_bytes = (batch_bytes + MST_ALIGNMENT - 1) / MST_ALIGNMENT * MST_ALIGNMENT;
-    size_t n_labels = (batch_size + 15) / 16 * 16;
-    if (__builtin_mul_overflow(batch_bytes, prefetch->depth, &all_bytes) ||
-        mst_try_alloc(all_bytes, &prefetch->features) != MST_OK ||
-        mst_try_alloc(n_labels * prefetch->depth * sizeof(int32_t), &labels) != MST_OK)
-        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for %zu batches of %zu examples of %zu bytes",
-                        prefetch->depth, batch_size, row_bytes);
-    prefetch->labels = labels;
     prefetch->slots = mst_alloc_array(prefetch->depth, sizeof *prefetch->slots);
-    for (size_t i = 0; i < prefetch->depth; i++) {
-        prefetch->slots[i].batch.features = (char *)prefetch->features + i * batch_bytes;
-        bool has_labels = mst_dataset_labels(mst_batches_dataset(prefetch->batches)) != NULL;
-        prefetch->slots[i].batch.labels = has_labels ? prefetch->labels + i * n_labels : NULL;
-    }
+    for (size_t i = 0; i < prefetch->depth; i++)
+        MST_TRY(mst_batch_init(&prefetch->slots[i].batch, prefetch->batches, MST_BATCH_ALL, err));
     return MST_OK;
 }
 
 static void free_slots(struct mst_prefetch *prefetch)
 {
+    for (size_t i = 0; i < prefetch->depth; i++)
+        mst_batch_fini(&prefetch->slots[i].batch);
     free(prefetch->slots);
-    free(prefetch->features);
-    free(prefetch->labels);
     pthread_cond_destroy(&prefetch->has_batch);
     pthread_cond_destroy(&prefetch->has_work);
     pthread_mutex_destroy(&prefetch->lock);

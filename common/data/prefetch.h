@@ -5,7 +5,7 @@
  *      while (mst_prefetch_n_free(prefetch) > 0 && more)
  *          mst_prefetch_request(prefetch, epoch, number++);
  *      MST_TRY(mst_prefetch_take(prefetch, &batch, err));       // waits for the oldest one
- *      …                                                         // batch->features, batch->labels
+ *      …                                                         // batch->inputs, batch->targets
  *      mst_prefetch_release(prefetch);                           // the oldest taken; its memory is used again
  *
  *  All memory is allocated by new. In both modes a thread begins to load the data set at once, beside whatever the

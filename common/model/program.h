@@ -21,6 +21,7 @@
  */
 #pragma once
 
+#include "data/target.h"
 #include "device/device.h"
 #include "model/compile.h"
 #include "model/model.h"
@@ -44,12 +45,6 @@ struct mst_program_options {
     size_t max_batch;                   // the largest n_examples of a step
     const enum mst_dtype *input_dtypes; // one a model input: MST_DTYPE_U8, MST_DTYPE_I32 or MST_DTYPE_F32; copied
     uint64_t seed;                      // of the job: dropout
-};
-
-/** What one output is compared with; one of the two may be NULL. */
-struct mst_target {
-    const int32_t *labels; // (n_examples): class indexes, or the values of one output
-    const float *values;   // (n_examples, outputs) for losses with dense targets; NULL: from labels
 };
 
 /** Called when the gradient of a variable, or the statistic of a moving average, is complete; for no frozen one. */

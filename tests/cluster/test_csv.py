@@ -112,7 +112,7 @@ def test_missing_values(csv_job, run, tmp_path):
     ({"label": 4}, 2, ["train.csv", '"4"']),
     ({"header": False}, 2, ["train.csv", '"kind"']),
     ({"header": False, "label": 1}, 1, ["train.csv:1:1", '"width"', "not a decimal number"]),
-    ({"label": "width"}, 1, ["train.csv:2:1", "labels are integers"]),
+    ({"label": "width"}, 2, ["train.csv", "the loss takes classes: integers from 0 to 2"]),
     ({"labels": "train.csv"}, 2, ["data.train.labels", "csv"]),
     ({"features": "eval.csv"}, 1, ["eval.csv"]),
     ({"format": "idx"}, 2, ["data.train.label", "idx"]),

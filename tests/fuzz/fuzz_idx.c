@@ -28,10 +28,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (elements)
             (void)!mst_idx_read(idx, elements, &err);
         free(elements);
-        struct mst_dataset_source source = {.format = "idx", .features = path, .labels = path};
+        const struct mst_dataset_part part = {.path = path};
+        struct mst_dataset_source source = {
+            .format = "idx", .inputs = &part, .n_inputs = 1, .outputs = &part, .n_outputs = 1, .weights = path};
         struct mst_dataset *dataset;
         if (mst_dataset_open(&source, &dataset, &err) == MST_OK) {
-            (void)!mst_dataset_check_labels(dataset, 10, &err);
+            (void)!mst_dataset_check_labels(dataset, 0, 10, &err);
             (void)!mst_dataset_load(dataset, &err);
             mst_dataset_free(dataset);
         }

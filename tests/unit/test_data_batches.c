@@ -36,7 +36,12 @@ static int set_up(void **state)
     char *labels_path = mst_text("%s/labels", folder);
     data_file_write(features_path, FORM_PLAIN, bytes, data_file_idx(bytes, 0x08, 2, dims, body, sizeof body));
     data_file_write(labels_path, FORM_GZIP, bytes, data_file_idx(bytes, 0x0C, 1, dims, labels, sizeof labels));
-    struct mst_dataset_source source = {.format = "idx", .features = features_path, .labels = labels_path};
+    const struct mst_dataset_part inputs[] = {{.name = "rows", .path = features_path},
+                                              {.name = "numbers", .path = labels_path}};
+    const struct mst_dataset_part outputs[] = {{.name = "label", .path = labels_path},
+                                               {.name = "values", .path = features_path}};
+    struct mst_dataset_source source = {
+        .format = "idx", .inputs = inputs, .n_inputs = 2, .outputs = outputs, .n_outputs = 2, .weights = labels_path};
     mst_status status = mst_dataset_open(&source, &dataset, NULL);
     free(features_path);
     free(labels_path);
@@ -61,23 +66,30 @@ static struct mst_batches *batches_of(size_t batch_size, uint64_t seed, enum mst
 
 static void check_epoch(const struct mst_batches *batches, uint64_t epoch, int32_t *order)
 {
-    uint8_t features[BATCH * ROW];
-    int32_t labels[BATCH];
+    struct mst_batch batch;
+    assert_int_equal(mst_batch_init(&batch, batches, MST_BATCH_ALL, NULL), MST_OK);
     size_t n_seen[N] = {0};
     size_t position = 0;
     for (uint64_t number = 0; number < mst_batches_n_batches(batches); number++) {
-        struct mst_batch batch = {.features = features, .labels = labels};
         assert_int_equal(mst_batches_gather(batches, epoch, number, &batch, NULL), MST_OK);
         assert_int_equal(batch.n_examples, mst_batches_n_examples(batches, number));
+        const uint8_t *rows = batch.inputs[0];
+        const int32_t *numbers = batch.inputs[1], *labels = batch.targets[0].labels;
+        const float *values = batch.targets[1].values;
         for (size_t i = 0; i < batch.n_examples; i++, position++) {
             assert_in_range(labels[i], 0, N - 1);
             n_seen[labels[i]]++;
             order[position] = labels[i];
             assert_int_equal(mst_batches_example(batches, epoch, position), labels[i]);
-            for (size_t k = 0; k < ROW; k++)
-                assert_int_equal(features[i * ROW + k], (labels[i] + (int)k) & 255);
+            for (size_t k = 0; k < ROW; k++) {
+                assert_int_equal(rows[i * ROW + k], (labels[i] + (int)k) & 255);
+                assert_true(values[i * ROW + k] == (float)rows[i * ROW + k]);
+            }
+            assert_int_equal(numbers[i], labels[i]);
+            assert_true(batch.weights[i] == (float)labels[i]);
         }
     }
+    mst_batch_fini(&batch);
     assert_int_equal(position, N);
     for (size_t i = 0; i < N; i++)
         assert_int_equal(n_seen[i], 1);

@@ -32,9 +32,8 @@ static void open_dataset(size_t body_len)
     char *labels_path = mst_text("%s/labels", folder);
     data_file_write(features_path, FORM_GZIP, bytes, data_file_idx(bytes, 0x08, 1, &n, body, body_len));
     data_file_write(labels_path, FORM_PLAIN, bytes, data_file_idx(bytes, 0x08, 1, &n, body, N));
-    struct mst_dataset_source source = {.format = "idx", .features = features_path, .labels = labels_path};
     struct mst_batches_options options = {BATCH, 3, MST_ORDER_SHUFFLED};
-    assert_int_equal(mst_dataset_open(&source, &dataset, NULL), MST_OK);
+    assert_int_equal(data_open_idx(features_path, labels_path, &dataset, NULL), MST_OK);
     assert_int_equal(mst_batches_new(dataset, &options, &batches, NULL), MST_OK);
     free(features_path);
     free(labels_path);
@@ -64,8 +63,8 @@ static void check_batch(const struct mst_batch *batch, uint64_t epoch, uint64_t 
     assert_int_equal(batch->n_examples, number == N_BATCHES - 1 ? N % BATCH : BATCH);
     for (size_t i = 0; i < batch->n_examples; i++) {
         size_t want = mst_batches_example(batches, epoch, number * BATCH + i);
-        assert_int_equal(batch->labels[i], want);
-        assert_int_equal(((const uint8_t *)batch->features)[i], want);
+        assert_int_equal(batch->targets[0].labels[i], want);
+        assert_int_equal(((const uint8_t *)batch->inputs[0])[i], want);
     }
 }
 
