@@ -35,7 +35,8 @@
     F(ENUM, chief_role, MST_PEER_ROLES)                                                                                \
     F(VALUE, number, )                                                                                                 \
     F(VALUE, term, )                                                                                                   \
-    F(TEXT, state_text, )
+    F(TEXT, state_text, )                                                                                              \
+    F(ENUM, job_state, MST_JOB_STATES)
 #define HEARTBEAT_FIELDS(F)                                                                                            \
     F(ENUM, role, MST_PEER_ROLES)                                                                                      \
     F(VALUE, index, )                                                                                                  \
@@ -137,6 +138,22 @@
     F(LIST, buckets, bucket_stats)
 #define FINISH_FIELDS(F)       F(VALUE, term, ) F(STATUS, status, ) F(TEXT, text, )
 #define FINISH_REPLY_FIELDS(F) F(VALUE, updates, )
+#define EVALUATE_FIELDS(F)                                                                                             \
+    F(VALUE, index, )                                                                                                  \
+    F(VALUE, number, )                                                                                                 \
+    F(VALUE, done, )                                                                                                   \
+    F(STATUS, status, )                                                                                                \
+    F(TEXT, text, )                                                                                                    \
+    F(SUMS, sums, )                                                                                                    \
+    F(VALUE, first_iterations, )                                                                                       \
+    F(VALUE, last_iterations, )
+#define EVALUATE_REPLY_FIELDS(F)                                                                                       \
+    F(ENUM, kind, MST_EVALUATE_REPLY_KINDS)                                                                            \
+    F(VALUE, id, )                                                                                                     \
+    F(VALUE, epoch, )                                                                                                  \
+    F(VALUE, step, )                                                                                                   \
+    F(STATUS, status, )                                                                                                \
+    F(TEXT, text, )
 
 // protobuf-c declares fields it does not change without const.
 static char *text_of(const char *text)
@@ -328,6 +345,8 @@ NO_RULE(bucket_stats)
 NO_RULE(stats_reply)
 NO_RULE(finish)
 NO_RULE(finish_reply)
+NO_RULE(evaluate)
+NO_RULE(evaluate_reply)
 
 CONVERSIONS(shard, Shard, SHARD_FIELDS)
 LIST_CONVERSIONS(shard, Shard)
@@ -416,6 +435,8 @@ MESSAGE(stats, Stats, STATS_FIELDS)
 MESSAGE(stats_reply, StatsReply, STATS_REPLY_FIELDS)
 MESSAGE(finish, Finish, FINISH_FIELDS)
 MESSAGE(finish_reply, FinishReply, FINISH_REPLY_FIELDS)
+MESSAGE(evaluate, Evaluate, EVALUATE_FIELDS)
+MESSAGE(evaluate_reply, EvaluateReply, EVALUATE_REPLY_FIELDS)
 
 const char *mst_peer_role_name(enum mst_peer_role role)
 {

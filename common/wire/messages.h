@@ -47,6 +47,15 @@ enum mst_lease_reply_kind {
     MST_LEASE_REPLY_KINDS, // how many
 };
 
+enum mst_evaluate_reply_kind {
+    MST_EVALUATE_REPLY_WAIT,
+    MST_EVALUATE_REPLY_EVALUATE,
+    MST_EVALUATE_REPLY_FINISHED,
+    MST_EVALUATE_REPLY_FAILED,
+    MST_EVALUATE_REPLY_OUT,   // another incarnation evaluates; greet again
+    MST_EVALUATE_REPLY_KINDS, // how many
+};
+
 /** An ERROR reply of any method. */
 struct mst_msg_error {
     mst_status status; // an mst_status, never OK
@@ -79,9 +88,10 @@ struct mst_msg_greeting_reply {
     const char *chief_address;
     uint32_t chief_index;
     enum mst_peer_role chief_role;
-    uint64_t number;        // of the greeter
-    uint64_t term;          // highest seen
-    const char *state_text; // for people: what the peer waits for
+    uint64_t number;              // of the greeter
+    uint64_t term;                // highest seen
+    const char *state_text;       // for people: what the peer waits for
+    enum mst_job_state job_state; // FINISHED: nothing is left to do
 };
 
 struct mst_msg_heartbeat {
@@ -279,6 +289,27 @@ struct mst_msg_finish {
     const char *text;
 };
 
+/** What shall I evaluate; and what came of the last one. */
+struct mst_msg_evaluate {
+    uint32_t index;
+    uint64_t number;
+    uint64_t done;     // id of the evaluation that is over; 0: none
+    mst_status status; // of that one
+    const char *text;  // why it failed
+    struct mst_training_sums sums;
+    uint64_t first_iterations; // the fewest updates of a bucket that it was computed with
+    uint64_t last_iterations;  // … and the most
+};
+
+struct mst_msg_evaluate_reply {
+    enum mst_evaluate_reply_kind kind;
+    uint64_t id;
+    uint64_t epoch;    // in which it was asked for, from 0
+    uint64_t step;     // … after so many
+    mst_status status; // FAILED: why
+    const char *text;
+};
+
 struct mst_msg_finish_reply {
     uint64_t updates;
 };
@@ -305,7 +336,9 @@ struct mst_msg_finish_reply {
     X(stats)                                                                                                           \
     X(stats_reply)                                                                                                     \
     X(finish)                                                                                                          \
-    X(finish_reply)
+    X(finish_reply)                                                                                                    \
+    X(evaluate)                                                                                                        \
+    X(evaluate_reply)
 
 #define X(name)                                                                                                        \
     MST_MUST_USE mst_status mst_msg_##name##_encode(const struct mst_msg_##name *message, struct mst_buf *out);        \

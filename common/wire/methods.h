@@ -16,7 +16,8 @@
     X(FENCE, 7, "fence")         /* chief to PS: an incarnation is refused from now on */                              \
     X(SAVE, 8, "save")           /* chief to PS: write your part of a checkpoint */                                    \
     X(STATS, 9, "stats")         /* chief to PS: what have you done */                                                 \
-    X(FINISH, 10, "finish")      /* chief to any role: the job is over */
+    X(FINISH, 10, "finish")      /* chief to any role: the job is over; worker to chief: it leaves */                  \
+    X(EVALUATE, 11, "evaluate")  /* evaluator to chief: asks what to evaluate, reports what it has */
 
 enum mst_method {
 #define X(name, number, text) MST_METHOD_##name = number,

@@ -13,7 +13,8 @@ FORGES, DRAINS, PARKS = 1, 2, 4  # tests/fuzz/fuzz_frame.c
 PUSH, GREETING = 5, 1
 # The order of MST_MSG_MAP in common/wire/messages.h.
 MESSAGES = ("error greeting greeting_reply heartbeat heartbeat_reply lease lease_reply map map_reply push push_reply "
-            "pull pull_reply fence fence_reply save save_reply stats stats_reply finish finish_reply").split()
+            "pull pull_reply fence fence_reply save save_reply stats stats_reply finish finish_reply "
+            "evaluate evaluate_reply").split()
 
 
 def crc32c(data):
@@ -115,6 +116,8 @@ def messages():
         "save_reply": text(1, entry) + text(1, text(1, b"iterations")) + number(3, 1) + text(4, b""),
         "fence_reply": number(1, 1) + text(2, b"".join(number(field, field) for field in range(1, 7))),
         "stats_reply": real(1, 1.25) + number(2, 1 << 30) + text(5, number(1, 1) + number(4, 44)),
+        "evaluate": number(1, 0) + number(2, 1) + number(3, 4) + text(6, sums) + number(7, 250) + number(8, 252),
+        "evaluate_reply": number(1, 1) + number(2, 5) + number(3, 2) + number(4, 375),
         "finish": number(1, 1) + number(2, 0) + text(3, b"done"),
     }
     for kind, name in enumerate(MESSAGES):

@@ -63,8 +63,8 @@ static void test_greetings(void **state)
         SAME(number);
         SAME(term);
     }
-    const struct mst_msg_greeting_reply sent = {1,  MST_PEER_PS,      3, 4, 5, true, "chief:1", 8, MST_PEER_CHIEF, 10,
-                                                11, "Zürich\twaits\n"};
+    const struct mst_msg_greeting_reply sent = {
+        1, MST_PEER_PS, 3, 4, 5, true, "chief:1", 8, MST_PEER_CHIEF, 10, 11, "Zürich\twaits\n", MST_JOB_FINISHED};
     SEND(greeting_reply);
     SAME(version);
     SAME(role);
@@ -78,6 +78,7 @@ static void test_greetings(void **state)
     SAME(number);
     SAME(term);
     SAME_TEXT(state_text);
+    SAME(job_state);
 }
 
 static double values[] = {0.5, -4, 1e300, 8.25};
@@ -339,6 +340,31 @@ static void test_ends(void **state)
     SAME(updates);
 }
 
+static void test_evaluations(void **state)
+{
+    (void)state;
+    {
+        const struct mst_msg_evaluate sent = {1, 2, 3, MST_DATA_LOSS, "a label", sums, 7, 8};
+        SEND(evaluate);
+        SAME(index);
+        SAME(number);
+        SAME(done);
+        SAME(status);
+        SAME_TEXT(text);
+        assert_memory_equal(&got.sums, &sums, sizeof sums);
+        SAME(first_iterations);
+        SAME(last_iterations);
+    }
+    const struct mst_msg_evaluate_reply sent = {MST_EVALUATE_REPLY_OUT, 2, 3, 4, MST_ABORTED, "text"};
+    SEND(evaluate_reply);
+    SAME(kind);
+    SAME(id);
+    SAME(epoch);
+    SAME(step);
+    SAME(status);
+    SAME_TEXT(text);
+}
+
 static void test_no_bytes_are_a_message_of_zeros(void **state)
 {
     (void)state;
@@ -552,6 +578,7 @@ int main(void)
         CASE(test_saves),
         CASE(test_stats),
         CASE(test_ends),
+        CASE(test_evaluations),
         CASE(test_no_bytes_are_a_message_of_zeros),
         CASE(test_values_outside_their_range),
         CASE(test_control_bytes_in_texts),

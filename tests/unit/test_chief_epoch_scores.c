@@ -1,0 +1,63 @@
+// Training and validation scores of an epoch meet, whichever comes first, and are told in order.
+#include "chief/epoch_scores.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static const struct mst_training_sums train = {.steps = 5, .loss_sum = 2, .loss_weight = 4};
+static const struct mst_training_sums validation = {.steps = 3, .loss_sum = 1, .loss_weight = 4};
+
+static void test_told_in_order_when_all_is_known(void **state)
+{
+    (void)state;
+    struct mst_epoch_ledger ledger = {0};
+    struct mst_epoch_scores scores;
+    assert_false(mst_epoch_ledger_take(&ledger, &scores));
+    mst_epoch_ledger_trained(&ledger, 0, &train, true);
+    mst_epoch_ledger_trained(&ledger, 1, &train, true);
+    mst_epoch_ledger_trained(&ledger, 2, &train, false);
+    assert_false(mst_epoch_ledger_take(&ledger, &scores));
+    mst_epoch_ledger_validated(&ledger, 1, &validation);
+    assert_false(mst_epoch_ledger_take(&ledger, &scores)); // epoch 0 comes first
+    mst_epoch_ledger_validated(&ledger, 0, NULL);
+    assert_true(mst_epoch_ledger_take(&ledger, &scores));
+    assert_true(scores.epoch == 0 && !scores.has_validation && scores.train.steps == 5);
+    assert_true(mst_epoch_ledger_take(&ledger, &scores));
+    assert_true(scores.epoch == 1 && scores.has_validation && scores.validation.steps == 3);
+    assert_true(mst_epoch_ledger_take(&ledger, &scores));
+    assert_true(scores.epoch == 2 && !scores.has_validation);
+    assert_false(mst_epoch_ledger_take(&ledger, &scores));
+    mst_epoch_ledger_fini(&ledger);
+}
+
+static void test_a_validation_that_nobody_awaits_is_ignored(void **state)
+{
+    (void)state;
+    struct mst_epoch_ledger ledger = {0};
+    struct mst_epoch_scores scores;
+    mst_epoch_ledger_validated(&ledger, 0, &validation);
+    mst_epoch_ledger_trained(&ledger, 0, &train, false);
+    mst_epoch_ledger_validated(&ledger, 0, &validation);
+    mst_epoch_ledger_validated(&ledger, 7, &validation);
+    assert_true(mst_epoch_ledger_take(&ledger, &scores));
+    assert_false(scores.has_validation);
+    mst_epoch_ledger_trained(&ledger, 1, &train, true);
+    mst_epoch_ledger_validated(&ledger, 1, NULL);
+    mst_epoch_ledger_validated(&ledger, 1, &validation); // given up already
+    assert_true(mst_epoch_ledger_take(&ledger, &scores));
+    assert_true(scores.epoch == 1 && !scores.has_validation);
+    mst_epoch_ledger_fini(&ledger);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_told_in_order_when_all_is_known),
+        cmocka_unit_test(test_a_validation_that_nobody_awaits_is_ignored),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
