@@ -73,6 +73,7 @@ static void report_epochs(struct mst_chief *chief)
         uint64_t n_steps = (record.epoch + 1) * chief->coordinator.leases.n_batches;
         mst_board_epoch(chief->board, record.epoch, &scores,
                         mst_optimizer_learning_rate(chief->config.optimizer, n_steps));
+        mst_chief_on_epoch_trained(chief, &record, &scores);
         MST_LOG(INFO, "chief", "epoch done", "epoch=%llu loss=%.6g", (unsigned long long)record.epoch + 1,
                 scores.values[0]);
     }
@@ -100,7 +101,17 @@ static void begin_closing(struct mst_chief *chief)
     report_progress(chief);
     MST_LOG(INFO, "chief", "training done", "steps=%llu torn=%llu",
             (unsigned long long)chief->coordinator.leases.n_done, (unsigned long long)chief->coordinator.leases.n_torn);
+    mst_chief_want_final(chief);
     mst_chief_save(chief, mst_chief_steps_done(chief));
+}
+
+// The last checkpoint is there, and the evaluation, or what is to be waited for of it.
+static void try_to_close(struct mst_chief *chief)
+{
+    if (!chief->is_saved || chief->is_writing_result || !mst_chief_is_evaluated(chief))
+        return;
+    chief->is_writing_result = true;
+    mst_chief_close(chief);
 }
 
 void mst_chief_advance(struct mst_chief *chief)
@@ -114,6 +125,10 @@ void mst_chief_advance(struct mst_chief *chief)
             mst_chief_save(chief, mst_chief_steps_done(chief));
         }
     }
+    if (chief->phase < CHIEF_TELLING)
+        mst_chief_evaluations_advance(chief);
+    if (chief->phase == CHIEF_CLOSING)
+        try_to_close(chief);
     mst_chief_answer_parked(chief);
 }
 
@@ -131,10 +146,8 @@ void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *
         chief->checkpoint_ms = mst_clock_monotonic_ms();
         chief->checkpoint_step = mst_chief_steps_done(chief); // tried again when the next one is due
     }
-    if (chief->phase == CHIEF_CLOSING)
-        mst_chief_close(chief);
-    else
-        mst_chief_advance(chief);
+    chief->is_saved = chief->phase == CHIEF_CLOSING;
+    mst_chief_advance(chief);
 }
 
 void mst_chief_set_running(struct mst_chief *chief)
@@ -160,12 +173,13 @@ static void tell_servers(struct mst_chief *chief)
     mst_chief_links_finish(chief);
 }
 
-// A worker that TF_CONFIG names and that never came may come just now: without a chief it would wait for ever. It has
-// until the servers are told, half a lease after the end.
+// Who TF_CONFIG names and never came may come just now: without a chief it would wait for ever. It has until the
+// servers are told, half a lease after the end.
 static bool is_waiting_for_late(const struct mst_chief *chief)
 {
+    bool lacks_evaluator = chief->config.has_evaluator && !chief->evaluator_figures.role;
     return chief->end_status == MST_OK && !chief->are_servers_told &&
-           mst_membership_n_ever(&chief->coordinator.membership) < chief->config.n_workers;
+           (lacks_evaluator || mst_membership_n_ever(&chief->coordinator.membership) < chief->config.n_workers);
 }
 
 void mst_chief_check_told(struct mst_chief *chief)
@@ -294,6 +308,7 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
                                             .grace_ms = job->heartbeat_ms < GRACE_MS ? job->heartbeat_ms : GRACE_MS,
                                             .n_sums = mst_compile_n_sums(chief->config.compile)};
     mst_coordinator_init(&chief->coordinator, &config);
+    mst_evaluations_init(&chief->evaluations, config.lease_ms, config.grace_ms);
     return MST_OK;
 }
 
@@ -317,6 +332,7 @@ mst_status mst_chief_new(const struct mst_chief_config *config, struct mst_chief
     *out = NULL;
     struct mst_chief *chief = mst_alloc(sizeof *chief);
     chief->config = *config;
+    chief->evaluated = json_array();
     mst_timer_init(&chief->tick, config->control, on_tick, chief);
     mst_timer_init(&chief->progress, config->control, on_progress, chief);
     mst_timer_init(&chief->reminder, config->control, on_reminder, chief);
@@ -357,6 +373,9 @@ void mst_chief_free(struct mst_chief *chief)
     mst_timer_fini(&chief->telling);
     mst_coordinator_fini(&chief->coordinator);
     mst_training_sums_fini(&chief->last_epoch.sums);
+    mst_evaluations_fini(&chief->evaluations);
+    mst_epoch_ledger_fini(&chief->ledger);
+    json_decref(chief->evaluated);
     mst_plan_free(chief->plan);
     free(chief->shards);
     free(chief->nonce_path);

@@ -37,6 +37,7 @@ struct mst_chief_config {
     const char *const *ps_addresses; // by PS index, all of them
     size_t n_ps;
     size_t n_workers;          // that TF_CONFIG names; more may come
+    bool has_evaluator;        // TF_CONFIG names one; one may come all the same
     uint64_t bucket_max_bytes; // chief/plan.h
     int listen_fd;             // -1: bind port
     uint16_t port;

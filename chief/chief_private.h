@@ -4,6 +4,8 @@
 #include "chief/board.h"
 #include "chief/chief.h"
 #include "chief/coordinator.h"
+#include "chief/epoch_scores.h"
+#include "chief/evaluations.h"
 #include "chief/plan.h"
 #include "chief/report.h"
 #include "event/timer.h"
@@ -35,20 +37,22 @@ struct ps_link {
     struct mst_role_figures figures;
 };
 
-// A connection of a worker.
+// A connection of a worker or of an evaluator.
 struct worker_conn {
     struct worker_conn *next;
     struct mst_chief *chief;
     struct mst_conn *conn;
-    uint32_t worker;
+    uint32_t worker; // its index
     uint64_t number;
+    bool is_evaluator;
+    enum mst_evaluator_seat seat; // of an evaluator
 };
 
 // A question that is answered when there is an answer.
 struct parked {
     struct parked *next;
     struct worker_conn *from;
-    uint16_t method; // LEASE or MAP
+    uint16_t method; // LEASE, MAP or EVALUATE
     uint64_t call;
     struct mst_lease_ask ask; // LEASE
     uint64_t since_ms;
@@ -58,6 +62,16 @@ struct parked {
 struct rival {
     uint64_t incarnation;
     uint64_t since_ms;
+};
+
+// The evaluation of the trained model.
+struct final_evaluation {
+    bool is_the_roles; // an evaluator role does it; else the end itself
+    bool is_settled;   // known, or given up
+    uint64_t wanted_ms;
+    uint64_t alone_ms;        // since when no evaluator is here; 0: one is
+    struct mst_scores scores; // if they are known
+    char why[256];            // it was given up
 };
 
 struct mst_chief_save;
@@ -82,6 +96,13 @@ struct mst_chief {
     size_t n_rivals;
     struct mst_role_figures *figures; // of workers, by index
     size_t n_figures;
+    struct mst_evaluations evaluations;
+    struct mst_epoch_ledger ledger;
+    struct final_evaluation final;
+    json_t *evaluated;       // what result.json lists
+    uint64_t evaluated_step; // the last that an evaluation was wanted for
+    struct rival evaluator_rival;
+    struct mst_role_figures evaluator_figures; // role NULL: it was never here
     struct mst_timer tick;
     struct mst_timer progress;
     struct mst_timer reminder;
@@ -93,6 +114,8 @@ struct mst_chief {
     char *checkpoint;            // prefix of the last one, or NULL
     uint64_t checkpoint_step;
     uint64_t checkpoint_ms;
+    bool is_saved; // the last checkpoint is committed
+    bool is_writing_result;
     uint64_t first_lease_ns;
     uint64_t first_step_ns;
     uint64_t trained_ns;
@@ -136,6 +159,38 @@ void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_me
 void mst_chief_answer_parked(struct mst_chief *chief);
 void mst_chief_workers_free(struct mst_chief *chief);
 size_t mst_chief_n_worker_conns(const struct mst_chief *chief);
+// What connections of workers and of evaluators have in common.
+struct worker_conn *mst_chief_add_conn(struct mst_chief *chief, struct mst_conn *conn, uint32_t index, uint64_t number);
+void mst_chief_remove_conn(struct worker_conn *closed);
+bool mst_chief_has_conn(const struct mst_chief *chief, const struct worker_conn *like);
+void mst_chief_park(struct worker_conn *from, const struct mst_message *message, const struct mst_lease_ask *ask);
+void mst_chief_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message);
+void mst_chief_answer_greeting(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
+                               uint64_t number);
+void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message);
+void mst_chief_refuse(struct mst_conn *conn, const struct mst_message *message, mst_status status, const char *text);
+
+// evaluators.c
+void mst_chief_on_evaluator(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
+                            const struct mst_msg_greeting *greeting);
+// Answers an evaluator's question if there is an answer; false: keep it.
+bool mst_chief_try_evaluate(struct worker_conn *from, const struct mst_message *message);
+
+// evaluating.c
+// An epoch is trained.
+void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_record *record,
+                                const struct mst_scores *scores);
+// Wants what is due by now, gives up what will not come, tells what is known.
+void mst_chief_evaluations_advance(struct mst_chief *chief);
+// Everything is trained: wants the last one.
+void mst_chief_want_final(struct mst_chief *chief);
+// True when the end need not wait for an evaluation any more.
+bool mst_chief_is_evaluated(struct mst_chief *chief);
+// An evaluation is done, by whomever.
+void mst_chief_on_evaluation(struct mst_chief *chief, const struct mst_evaluation_task *task,
+                             const struct mst_scores *scores);
+// One failed.
+void mst_chief_on_evaluation_failed(struct mst_chief *chief, const struct mst_evaluation_task *task, const char *why);
 
 // saving.c
 // Begins a checkpoint of this step unless one is under way; when it is committed (or failed), mst_chief_on_saved is

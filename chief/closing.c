@@ -57,7 +57,7 @@ static uint64_t n_examples_done(const struct mst_chief *chief)
 
 static struct mst_role_figures *gather_figures(struct mst_chief *chief, size_t *n_out)
 {
-    struct mst_role_figures *all = mst_alloc_array(1 + chief->config.n_ps + chief->n_figures, sizeof *all);
+    struct mst_role_figures *all = mst_alloc_array(2 + chief->config.n_ps + chief->n_figures, sizeof *all);
     size_t n = 0;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
@@ -72,6 +72,8 @@ static struct mst_role_figures *gather_figures(struct mst_chief *chief, size_t *
             all[n] = chief->figures[i];
             all[n++].n_updates = mst_coordinator_steps_of(&chief->coordinator, (uint32_t)i);
         }
+    if (chief->evaluator_figures.role)
+        all[n++] = chief->evaluator_figures;
     *n_out = n;
     return all;
 }
@@ -87,27 +89,30 @@ static json_t *make_result(struct closing *closing)
     const struct mst_training_sums *total = &chief->coordinator.total;
     size_t n_roles;
     struct mst_role_figures *roles = gather_figures(chief, &n_roles);
-    struct mst_result result = {
-        .name = chief->config.job->name,
-        .status = "finished",
-        .steps = mst_chief_steps_done(chief),
-        .epochs = chief->coordinator.leases.n_epochs_done,
-        .examples = n_examples_done(chief),
-        .seconds = seconds_of(chief->first_lease_ns, chief->trained_ns),
-        .first_step_seconds = seconds_of(chief->config.started_ns, chief->first_step_ns),
-        .train = mst_scores_of(chief->config.compile, &chief->last_epoch.sums),
-        .eval_warning = closing->has_eval ? NULL : "data.eval is not given: nothing was evaluated",
-        .roles = roles,
-        .n_roles = n_roles,
-        .checkpoint = chief->checkpoint,
-        .model_dir = closing->model_dir,
-        .blas_core = openblas_get_corename(),
-        .n_torn = chief->coordinator.leases.n_torn,
-        .staleness_mean = total->steps ? (double)total->staleness_sum / (double)total->steps : 0,
-        .staleness_max = total->staleness_max};
-    if (closing->has_eval)
-        result.eval = mst_scores_of(chief->config.compile, &closing->eval);
+    struct mst_result result = {.name = chief->config.job->name,
+                                .status = "finished",
+                                .steps = mst_chief_steps_done(chief),
+                                .epochs = chief->coordinator.leases.n_epochs_done,
+                                .examples = n_examples_done(chief),
+                                .seconds = seconds_of(chief->first_lease_ns, chief->trained_ns),
+                                .first_step_seconds = seconds_of(chief->config.started_ns, chief->first_step_ns),
+                                .train = mst_scores_of(chief->config.compile, &chief->last_epoch.sums),
+                                .eval = chief->final.scores,
+                                .eval_warning = chief->final.scores.is_known ? NULL
+                                                : chief->config.eval         ? chief->final.why
+                                                                     : "data.eval is not given: nothing was evaluated",
+                                .roles = roles,
+                                .n_roles = n_roles,
+                                .checkpoint = chief->checkpoint,
+                                .model_dir = closing->model_dir,
+                                .blas_core = openblas_get_corename(),
+                                .n_torn = chief->coordinator.leases.n_torn,
+                                .staleness_mean =
+                                    total->steps ? (double)total->staleness_sum / (double)total->steps : 0,
+                                .staleness_max = total->staleness_max};
     json_t *json = mst_result_json(&result);
+    json_object_set_new(json, "evaluations", json_incref(chief->evaluated));
+    json_object_set_new(json, "evaluations_skipped", json_integer((json_int_t)chief->evaluations.n_skipped));
     free(roles);
     return json;
 }
@@ -123,14 +128,16 @@ static mst_status write_result(struct closing *closing)
     return status;
 }
 
-// As Keras counts: the epoch that the last step is of, from 0.
 static void show_evaluation(const struct closing *closing)
 {
     struct mst_chief *chief = closing->chief;
     uint64_t n_steps = mst_chief_steps_done(chief);
+    struct mst_evaluation_task task = {.epoch = n_steps ? (n_steps - 1) / chief->coordinator.leases.n_batches : 0,
+                                       .step = n_steps,
+                                       .is_epoch_end = true,
+                                       .is_final = true};
     struct mst_scores scores = mst_scores_of(chief->config.compile, &closing->eval);
-    if (closing->has_eval && n_steps > 0)
-        mst_board_evaluation(chief->board, (n_steps - 1) / chief->coordinator.leases.n_batches, n_steps, &scores);
+    mst_chief_on_evaluation(chief, &task, &scores);
 }
 
 static void over(void *arg)
@@ -139,7 +146,8 @@ static void over(void *arg)
     struct mst_chief *chief = closing->chief;
     mst_status status = closing->status;
     if (status == MST_OK) {
-        show_evaluation(closing);
+        if (closing->has_eval)
+            show_evaluation(closing);
         status = write_result(closing);
     }
     if (status == MST_OK) {
@@ -156,7 +164,7 @@ static mst_status evaluate(struct closing *closing, const struct mst_weights *we
 {
     const struct mst_chief_config *config = &closing->chief->config;
     const struct mst_job *job = config->job;
-    if (!config->eval)
+    if (!config->eval || closing->chief->final.is_the_roles) // (settled before this began)
         return MST_OK;
     struct mst_evaluation evaluation = {.model = config->model,
                                         .compile = config->compile,

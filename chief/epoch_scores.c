@@ -15,7 +15,7 @@ void mst_epoch_ledger_fini(struct mst_epoch_ledger *ledger)
     *ledger = (struct mst_epoch_ledger){0};
 }
 
-void mst_epoch_ledger_trained(struct mst_epoch_ledger *ledger, uint64_t epoch, const struct mst_training_sums *train,
+void mst_epoch_ledger_trained(struct mst_epoch_ledger *ledger, uint64_t epoch, const struct mst_scores *train,
                               bool awaits_validation)
 {
     ledger->entries = mst_realloc_array(ledger->entries, ledger->n + 1, sizeof *ledger->entries);
@@ -23,15 +23,13 @@ void mst_epoch_ledger_trained(struct mst_epoch_ledger *ledger, uint64_t epoch, c
         (struct mst_epoch_entry){.scores = {.epoch = epoch, .train = *train}, .is_awaiting = awaits_validation};
 }
 
-void mst_epoch_ledger_validated(struct mst_epoch_ledger *ledger, uint64_t epoch,
-                                const struct mst_training_sums *validation)
+void mst_epoch_ledger_validated(struct mst_epoch_ledger *ledger, uint64_t epoch, const struct mst_scores *validation)
 {
     for (size_t i = 0; i < ledger->n; i++) {
         struct mst_epoch_entry *entry = &ledger->entries[i];
         if (entry->scores.epoch != epoch || !entry->is_awaiting)
             continue;
         entry->is_awaiting = false;
-        entry->scores.has_validation = validation != NULL;
         if (validation)
             entry->scores.validation = *validation;
     }

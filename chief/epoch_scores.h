@@ -1,24 +1,21 @@
 /** @file
  *  An epoch's training scores and its validation scores come at different times and in any order; here they meet. Pure.
  *
- *      mst_epoch_ledger_trained(&ledger, epoch, &sums, has_validation);   // all its batches are trained
- *      mst_epoch_ledger_validated(&ledger, epoch, &sums);                 // NULL: it will never be known
- *      while (mst_epoch_ledger_take(&ledger, &scores)) …                  // in the order of epochs, each once
+ *      mst_epoch_ledger_trained(&ledger, epoch, &scores, awaits_validation);  // all its batches are trained
+ *      mst_epoch_ledger_validated(&ledger, epoch, &scores);                   // NULL: it will never be known
+ *      while (mst_epoch_ledger_take(&ledger, &known)) …                       // in the order of epochs, each once
  *
  *  Thread: one at a time.
  */
 #pragma once
 
-#include "wire/training_sums.h"
-
-#include <stdbool.h>
+#include "chief/report.h"
 
 /** What is known of an epoch that is over. */
 struct mst_epoch_scores {
     uint64_t epoch; // from 0
-    struct mst_training_sums train;
-    bool has_validation;
-    struct mst_training_sums validation;
+    struct mst_scores train;
+    struct mst_scores validation; // not known: there is none
 };
 
 struct mst_epoch_entry;
@@ -32,10 +29,9 @@ struct mst_epoch_ledger {
 void mst_epoch_ledger_fini(struct mst_epoch_ledger *ledger);
 /** The epoch is trained, in the order of epochs. awaits_validation: it is told when its validation is known or given
  *  up. */
-void mst_epoch_ledger_trained(struct mst_epoch_ledger *ledger, uint64_t epoch, const struct mst_training_sums *train,
+void mst_epoch_ledger_trained(struct mst_epoch_ledger *ledger, uint64_t epoch, const struct mst_scores *train,
                               bool awaits_validation);
 /** The epoch's validation; NULL: there will be none. One that is not awaited is ignored. */
-void mst_epoch_ledger_validated(struct mst_epoch_ledger *ledger, uint64_t epoch,
-                                const struct mst_training_sums *validation);
+void mst_epoch_ledger_validated(struct mst_epoch_ledger *ledger, uint64_t epoch, const struct mst_scores *validation);
 /** Takes the oldest epoch if all that is to be known of it is; false if it is not, or there is none. */
 bool mst_epoch_ledger_take(struct mst_epoch_ledger *ledger, struct mst_epoch_scores *out);

@@ -93,7 +93,7 @@ void mst_evaluations_tick(struct mst_evaluations *e, uint64_t now_ms)
 void mst_evaluations_want(struct mst_evaluations *e, struct mst_evaluation_task *task)
 {
     task->id = ++e->n_wanted;
-    if (e->is_waiting && e->waiting.step == task->step) {
+    if (e->is_waiting && e->waiting.epoch == task->epoch && e->waiting.step == task->step) {
         task->is_final |= e->waiting.is_final;
         task->is_epoch_end |= e->waiting.is_epoch_end;
     } else if (e->is_waiting) {

@@ -79,8 +79,8 @@ void mst_evaluations_lost(struct mst_evaluations *e, enum mst_evaluator_seat sea
 void mst_evaluations_leave(struct mst_evaluations *e, enum mst_evaluator_seat seat, uint64_t number);
 /** Empties the seats of the silent; what one of them had begun waits again, or is skipped if a newer one waits. */
 void mst_evaluations_tick(struct mst_evaluations *e, uint64_t now_ms);
-/** Wants an evaluation, the id of *task being set here. One that waits already for the same step becomes this one; an
- *  older one is skipped. */
+/** Wants an evaluation, the id of *task being set here. One that waits already for the same epoch and step
+ *  becomes this one; an older one is skipped. */
 void mst_evaluations_want(struct mst_evaluations *e, struct mst_evaluation_task *task);
 /** Skips what waits. */
 void mst_evaluations_drop_waiting(struct mst_evaluations *e);

@@ -1,6 +1,7 @@
-// What workers ask: to be admitted (greeting), where variables live (MAP), what to train (LEASE), a sign of life
-// (HEARTBEAT), and that it cannot go on (FINISH). A question that has no answer yet is parked and looked at again
-// whenever something changed; none is kept longer than HOLD_MS, so that a worker's deadline never passes unanswered.
+// What workers ask (evaluators.c: what evaluators ask): to be admitted (greeting), where variables live (MAP), what to
+// train (LEASE), a sign of life (HEARTBEAT), and that it cannot go on (FINISH). A question that has no answer yet is
+// parked and looked at again whenever something changed; none is kept longer than HOLD_MS, so that a worker's deadline
+// never passes unanswered.
 #include "chief/chief_private.h"
 
 #include "base/alloc.h"
@@ -14,13 +15,12 @@
 enum { HOLD_MS = 2000, WORKERS_MAX = 65536 };
 
 static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message *message);
-static void on_map(void *arg, struct mst_conn *conn, const struct mst_message *message);
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message);
 static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
 static const struct mst_handler handlers[] = {
     {MST_METHOD_LEASE, NULL, on_lease},
-    {MST_METHOD_MAP, NULL, on_map},
+    {MST_METHOD_MAP, NULL, mst_chief_on_map},
     {MST_METHOD_HEARTBEAT, NULL, on_heartbeat},
     {MST_METHOD_FINISH, NULL, on_finish},
 };
@@ -43,8 +43,7 @@ static const struct mst_service service = {handlers, sizeof handlers / sizeof ha
 
 // ---- parked questions ----
 
-static void park(struct mst_chief *chief, struct worker_conn *from, const struct mst_message *message,
-                 const struct mst_lease_ask *ask)
+void mst_chief_park(struct worker_conn *from, const struct mst_message *message, const struct mst_lease_ask *ask)
 {
     struct parked *parked = mst_alloc(sizeof *parked);
     *parked = (struct parked){.from = from, .method = message->method, .call = message->call};
@@ -54,7 +53,7 @@ static void park(struct mst_chief *chief, struct worker_conn *from, const struct
         mst_training_sums_init(&parked->ask.sums, ask->sums.n_values);
         mst_training_sums_copy(&parked->ask.sums, &ask->sums);
     }
-    struct parked **end = &chief->parked;
+    struct parked **end = &from->chief->parked;
     while (*end)
         end = &(*end)->next;
     *end = parked;
@@ -182,8 +181,9 @@ void mst_chief_answer_parked(struct mst_chief *chief)
         struct parked *parked = *at;
         struct mst_conn *conn = parked->from->conn;
         struct mst_message message = {.method = parked->method, .call = parked->call};
-        bool answered = parked->method == MST_METHOD_MAP ? try_map(chief, conn, &message)
-                                                         : try_lease(chief, conn, &message, &parked->ask);
+        bool answered = parked->method == MST_METHOD_MAP        ? try_map(chief, conn, &message)
+                        : parked->method == MST_METHOD_EVALUATE ? mst_chief_try_evaluate(parked->from, &message)
+                                                                : try_lease(chief, conn, &message, &parked->ask);
         if (!answered && !hold_no_longer(parked, conn, &message)) {
             at = &parked->next;
             continue;
@@ -226,17 +226,17 @@ static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message 
     mst_membership_heard(&chief->coordinator.membership, ask.worker, ask.number, mst_clock_monotonic_ms());
     supersede(chief, from);
     if (!try_lease(chief, conn, message, &ask))
-        park(chief, from, message, &ask);
+        mst_chief_park(from, message, &ask);
     mst_arena_fini(&arena);
     if (chief->phase < CHIEF_TELLING)
         mst_chief_advance(chief);
 }
 
-static void on_map(void *arg, struct mst_conn *conn, const struct mst_message *message)
+void mst_chief_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct worker_conn *from = arg;
     if (!try_map(from->chief, conn, message))
-        park(from->chief, from, message, NULL);
+        mst_chief_park(from, message, NULL);
 }
 
 static struct mst_role_figures *figures_of(struct mst_chief *chief, uint32_t worker)
@@ -264,6 +264,19 @@ static void note_figures(struct mst_chief *chief, const struct mst_msg_heartbeat
     }
 }
 
+void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message)
+{
+    bool is_over = chief->phase >= CHIEF_TELLING;
+    struct mst_msg_heartbeat_reply reply = {.job_state = chief->phase < CHIEF_RUNNING  ? MST_JOB_WAITING
+                                                         : !is_over                    ? MST_JOB_RUNNING
+                                                         : chief->end_status == MST_OK ? MST_JOB_FINISHED
+                                                                                       : MST_JOB_FAILED,
+                                            .status = (uint32_t)chief->end_status,
+                                            .text = is_over ? chief->end_text : NULL,
+                                            .step = mst_chief_steps_done(chief)};
+    REPLY(conn, message, heartbeat_reply, &reply);
+}
+
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct worker_conn *from = arg;
@@ -281,15 +294,7 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
         mst_membership_heard(&chief->coordinator.membership, heartbeat.index, heartbeat.number,
                              mst_clock_monotonic_ms());
         note_figures(chief, &heartbeat);
-        bool is_over = chief->phase >= CHIEF_TELLING;
-        struct mst_msg_heartbeat_reply reply = {.job_state = chief->phase < CHIEF_RUNNING  ? MST_JOB_WAITING
-                                                             : !is_over                    ? MST_JOB_RUNNING
-                                                             : chief->end_status == MST_OK ? MST_JOB_FINISHED
-                                                                                           : MST_JOB_FAILED,
-                                                .status = (uint32_t)chief->end_status,
-                                                .text = is_over ? chief->end_text : NULL,
-                                                .step = mst_chief_steps_done(chief)};
-        REPLY(conn, message, heartbeat_reply, &reply);
+        mst_chief_answer_heartbeat(chief, conn, message);
     }
     mst_arena_fini(&arena);
 }
@@ -317,12 +322,35 @@ static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message
 
 // ---- connections ----
 
-static bool has_conn(const struct mst_chief *chief, uint32_t worker, uint64_t number)
+bool mst_chief_has_conn(const struct mst_chief *chief, const struct worker_conn *like)
 {
     for (const struct worker_conn *conn = chief->workers; conn; conn = conn->next)
-        if (conn->worker == worker && conn->number == number)
+        if (conn->is_evaluator == like->is_evaluator && conn->seat == like->seat && conn->worker == like->worker &&
+            conn->number == like->number)
             return true;
     return false;
+}
+
+struct worker_conn *mst_chief_add_conn(struct mst_chief *chief, struct mst_conn *conn, uint32_t index, uint64_t number)
+{
+    struct worker_conn *added = mst_alloc(sizeof *added);
+    *added = (struct worker_conn){.next = chief->workers, .chief = chief, .conn = conn, .worker = index};
+    added->number = number;
+    chief->workers = added;
+    return added;
+}
+
+void mst_chief_remove_conn(struct worker_conn *closed)
+{
+    struct mst_chief *chief = closed->chief;
+    drop_parked(chief, closed);
+    for (struct worker_conn **at = &chief->workers; *at; at = &(*at)->next)
+        if (*at == closed) {
+            *at = closed->next;
+            break;
+        }
+    free(closed);
+    mst_chief_check_told(chief);
 }
 
 static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
@@ -330,22 +358,16 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
     struct worker_conn *closed = arg;
     struct mst_chief *chief = closed->chief;
     (void)conn;
-    drop_parked(chief, closed);
-    for (struct worker_conn **at = &chief->workers; *at; at = &(*at)->next)
-        if (*at == closed) {
-            *at = closed->next;
-            break;
-        }
-    if (chief->phase < CHIEF_TELLING && !has_conn(chief, closed->worker, closed->number)) {
-        MST_LOG(WARN, "chief", "worker lost", "worker=%u number=%llu status=%s reason=\"%s\"", closed->worker,
-                (unsigned long long)closed->number, mst_status_name(status), text);
-        mst_membership_lost(&chief->coordinator.membership, closed->worker, closed->number, mst_clock_monotonic_ms());
+    struct worker_conn gone = *closed;
+    mst_chief_remove_conn(closed);
+    if (chief->phase < CHIEF_TELLING && !mst_chief_has_conn(chief, &gone)) {
+        MST_LOG(WARN, "chief", "worker lost", "worker=%u number=%llu status=%s reason=\"%s\"", gone.worker,
+                (unsigned long long)gone.number, mst_status_name(status), text);
+        mst_membership_lost(&chief->coordinator.membership, gone.worker, gone.number, mst_clock_monotonic_ms());
     }
-    free(closed);
-    mst_chief_check_told(chief);
 }
 
-static void refuse(struct mst_conn *conn, const struct mst_message *message, mst_status status, const char *text)
+void mst_chief_refuse(struct mst_conn *conn, const struct mst_message *message, mst_status status, const char *text)
 {
     MST_LOG(WARN, "chief", "greeting refused", "peer=%s status=%s reason=\"%s\"", mst_conn_name(conn),
             mst_status_name(status), text);
@@ -374,20 +396,16 @@ static void refuse_rival(struct mst_chief *chief, struct mst_conn *conn, const s
     mst_fail(&err, status, "another process is worker-%u and alive; stop it, or give this one another index",
              greeting->index);
     if (is_final) {
-        refuse(conn, message, status, err.text);
+        mst_chief_refuse(conn, message, status, err.text);
         return;
     }
     mst_conn_reply_error(conn, message, status, "%s", err.text);
     mst_conn_close_flushed(conn);
 }
 
-static void admit(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
-                  const struct mst_msg_greeting *greeting, uint64_t number)
+void mst_chief_answer_greeting(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
+                               uint64_t number)
 {
-    if (!has_conn(chief, greeting->index, number))
-        MST_LOG(INFO, "chief", "worker admitted", "worker=%u number=%llu peer=%s", greeting->index,
-                (unsigned long long)number, mst_conn_name(conn));
-    figures_of(chief, greeting->index)->role = "worker"; // it may train before its first heartbeat comes
     struct mst_msg_greeting_reply reply;
     mst_identity_answer(chief->config.identity, &reply);
     reply.number = number;
@@ -395,9 +413,18 @@ static void admit(struct mst_chief *chief, struct mst_conn *conn, const struct m
     reply.chief_known = true;
     reply.chief_address = chief->config.identity->address;
     REPLY(conn, message, greeting_reply, &reply);
-    struct worker_conn *worker = mst_alloc(sizeof *worker);
-    *worker = (struct worker_conn){chief->workers, chief, conn, greeting->index, number};
-    chief->workers = worker;
+}
+
+static void admit(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
+                  const struct mst_msg_greeting *greeting, uint64_t number)
+{
+    struct worker_conn like = {.worker = greeting->index, .number = number};
+    if (!mst_chief_has_conn(chief, &like))
+        MST_LOG(INFO, "chief", "worker admitted", "worker=%u number=%llu peer=%s", greeting->index,
+                (unsigned long long)number, mst_conn_name(conn));
+    figures_of(chief, greeting->index)->role = "worker"; // it may train before its first heartbeat comes
+    mst_chief_answer_greeting(chief, conn, message, number);
+    struct worker_conn *worker = mst_chief_add_conn(chief, conn, greeting->index, number);
     mst_service_attach(&service, worker, conn);
 }
 
@@ -407,13 +434,17 @@ void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_me
     struct mst_chief *chief = arg;
     struct mst_error err;
     mst_status status = mst_identity_check(chief->config.identity, greeting, &err);
+    if (status == MST_OK && greeting->role == MST_PEER_EVALUATOR) {
+        mst_chief_on_evaluator(chief, conn, message, greeting);
+        return;
+    }
     if (status == MST_OK && greeting->role != MST_PEER_WORKER)
-        status = mst_fail(&err, MST_FAILED_PRECONDITION, "%s-%u greeted the chief; only workers do",
+        status = mst_fail(&err, MST_FAILED_PRECONDITION, "%s-%u greeted the chief; only workers and evaluators do",
                           mst_peer_role_name(greeting->role), greeting->index);
     if (status == MST_OK && greeting->index >= WORKERS_MAX)
         status = mst_fail(&err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", greeting->index, WORKERS_MAX);
     if (status != MST_OK) {
-        refuse(conn, message, status, err.text);
+        mst_chief_refuse(conn, message, status, err.text);
         return;
     }
     uint64_t number = UINT64_MAX;

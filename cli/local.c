@@ -225,6 +225,9 @@ static void on_exited(struct local *local, size_t number, int wait_status)
     case MST_VERDICT_FINISHED:
         begin_leaving(local);
         break;
+    case MST_VERDICT_WITHOUT:
+        say(local, "muster: %s %s; the job goes on without it (its log: %s)", task->name, how, task->log_path);
+        break;
     case MST_VERDICT_FAILED:
         show_failure(local, task, wait_status);
         signal_all(local, SIGTERM);
@@ -457,9 +460,9 @@ mst_status mst_local(const struct mst_local_options *options, int *exit_code_out
     if (status == MST_OK)
         status = start_all(&local, err);
     if (status == MST_OK) {
-        say(&local, "%s: chief, %zu worker%s, %zu parameter server%s; logs in %s", local.context->job->name,
+        say(&local, "%s: chief, %zu worker%s, %zu parameter server%s%s; logs in %s", local.context->job->name,
             options->n_workers, options->n_workers == 1 ? "" : "s", options->n_ps, options->n_ps == 1 ? "" : "s",
-            local.logs_dir);
+            options->n_evaluators ? ", evaluator" : "", local.logs_dir);
         show(&local);
         mst_timer_start_periodic(&local.redraw, REDRAW_MS);
         mst_loop_run(local.loop);

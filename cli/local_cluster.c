@@ -80,10 +80,10 @@ static mst_status check_http_port(const struct mst_local_task *task, struct mst_
     return MST_OK;
 }
 
-// The chief, then workers, then parameter servers, whatever the order of tasks is.
+// The chief, then workers, parameter servers, the evaluator, whatever the order of tasks is.
 static mst_status number_http_ports(struct mst_local_cluster *cluster, struct mst_error *err)
 {
-    static const enum mst_task_role order[] = {MST_TASK_CHIEF, MST_TASK_WORKER, MST_TASK_PS};
+    static const enum mst_task_role order[] = {MST_TASK_CHIEF, MST_TASK_WORKER, MST_TASK_PS, MST_TASK_EVALUATOR};
     size_t port = cluster->options->http_base_port;
     if (port == 0)
         return MST_OK;
@@ -180,7 +180,8 @@ mst_status mst_local_cluster_new(const struct mst_local_options *options, const 
     cluster->options = options;
     cluster->progress_fd = -1;
     cluster->spec = json_object();
-    cluster->tasks = mst_alloc_array(1 + options->n_ps + options->n_workers, sizeof *cluster->tasks);
+    cluster->tasks =
+        mst_alloc_array(1 + options->n_ps + options->n_workers + options->n_evaluators, sizeof *cluster->tasks);
     size_t data_threads = share_of_cpus(options->n_ps);
     if (data_threads > PS_DATA_THREADS_MAX)
         data_threads = PS_DATA_THREADS_MAX;
@@ -189,6 +190,8 @@ mst_status mst_local_cluster_new(const struct mst_local_options *options, const 
     add_tasks(cluster, MST_TASK_CHIEF, 1, logs_dir);
     add_tasks(cluster, MST_TASK_PS, options->n_ps, logs_dir);
     add_tasks(cluster, MST_TASK_WORKER, options->n_workers, logs_dir);
+    if (options->n_evaluators)
+        add_tasks(cluster, MST_TASK_EVALUATOR, options->n_evaluators, logs_dir);
     make_environment(cluster, started_ns);
     mst_status status = open_ports(cluster, err);
     if (status == MST_OK)
@@ -274,6 +277,8 @@ static void make_arguments(const struct mst_local_cluster *cluster, const struct
         add_number(out, "--progress-fd", (size_t)cluster->progress_fd);
     if (task->role == MST_TASK_WORKER)
         add_number(out, "--threads", cluster->n_worker_threads);
+    if (task->role == MST_TASK_EVALUATOR) // beside the training, as little as may be
+        add_number(out, "--threads", 1);
     if (task->role == MST_TASK_PS)
         add_number(out, "--data-threads", cluster->n_ps_data_threads);
     if (task->http_port) {
@@ -310,7 +315,8 @@ mst_status mst_local_cluster_start(struct mst_local_cluster *cluster, size_t num
     free(arguments.words);
     free(variable);
     free(tf_config);
-    if (status == MST_OK && task->role != MST_TASK_WORKER)
+    bool is_started_again = task->role == MST_TASK_WORKER || task->role == MST_TASK_EVALUATOR;
+    if (status == MST_OK && !is_started_again)
         close_fd(&task->listen_fd);
     if (status == MST_OK && task->role == MST_TASK_CHIEF)
         close_fd(&cluster->progress_fd);

@@ -33,7 +33,7 @@ struct mst_local_task {
 
 struct mst_local_cluster {
     const struct mst_local_options *options;
-    struct mst_local_task *tasks; // chief, parameter servers, workers
+    struct mst_local_task *tasks; // chief, parameter servers, workers, evaluator
     size_t n_tasks;
     json_t *spec;             // TF_CONFIG's "cluster"
     int progress_fd;          // the chief's end of its progress pipe; -1: none, or handed over

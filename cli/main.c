@@ -139,12 +139,14 @@ static mst_status local_command(const struct mst_call *call, int *exit_code, str
     const struct mst_option options[] = {
         MST_OPTION_COUNT("workers", "N", &local.n_workers, 1, TASKS_MAX, "worker processes (default: 1)"),
         MST_OPTION_COUNT("ps", "N", &local.n_ps, 1, TASKS_MAX, "parameter server processes (default: 1)"),
+        MST_OPTION_COUNT("evaluators", "N", &local.n_evaluators, 0, 1,
+                         "evaluator processes, 0 or 1 (default: 0, the chief evaluates); eval.every says how often"),
         MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
         MST_OPTION_COUNT("max-restarts", "N", &local.max_restarts, 0, 1000,
-                         "how often in a minute a worker that died is started again (default: 5)"),
+                         "how often in a minute a worker or evaluator that died is started again (default: 5)"),
         MST_OPTION_COUNT("http-base-port", "PORT", &local.http_base_port, 1, 65535,
-                         "serve /metrics, /healthz and /readyz on 127.0.0.1: the chief on PORT, workers and then "
-                         "parameter servers on those that follow"),
+                         "serve /metrics, /healthz and /readyz on 127.0.0.1: the chief on PORT, workers, "
+                         "parameter servers and the evaluator on those that follow"),
         MST_OPTION_COUNT("threads", "N", &local.n_threads, 1, THREADS_MAX,
                          "compute threads of each worker (default: its share of the CPUs)"),
         MST_OPTION_COUNT("data-threads", "N", &local.n_data_threads, 1, THREADS_MAX,

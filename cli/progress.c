@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FIELD_EPOCH, FIELD_STEP, FIELD_RATE, FIELD_LOSS, FIELD_METRICS, FIELD_ETA, FIELD_TASKS, FIELDS };
+enum { FIELD_EPOCH, FIELD_STEP, FIELD_RATE, FIELD_LOSS, FIELD_METRICS, FIELD_VAL, FIELD_ETA, FIELD_TASKS, FIELDS };
 enum { FIELD_BYTES = 320, MARKS_MAX = 8 }; // more processes of a role than that are counted, not shown one by one
 
 struct field {
@@ -69,6 +69,24 @@ static void take_figures(struct mst_progress *progress, const json_t *event)
         progress->n_metrics = n;
 }
 
+// The scores of data.eval, under the names that Keras gives them in its history.
+static void take_evaluation(struct mst_progress *progress, const json_t *event)
+{
+    json_t *scores = json_object_get(event, "scores");
+    const char *name;
+    json_t *value;
+    size_t n = 0;
+    json_object_foreach(scores, name, value)
+    {
+        if (n == sizeof progress->scores / sizeof *progress->scores || !json_is_number(value))
+            continue;
+        snprintf(progress->scores[n].name, sizeof progress->scores[n].name, "val_%s", name);
+        progress->scores[n++].value = json_number_value(value);
+    }
+    if (n > 0)
+        progress->n_scores = n;
+}
+
 void mst_progress_take(struct mst_progress *progress, const json_t *event)
 {
     const char *what = json_string_value(json_object_get(event, "event"));
@@ -81,6 +99,8 @@ void mst_progress_take(struct mst_progress *progress, const json_t *event)
         progress->waiting[0] = '\0';
     } else if (strcmp(what, "epoch") == 0) {
         take_number(event, "epoch", &progress->n_epochs_done);
+    } else if (strcmp(what, "evaluation") == 0) {
+        take_evaluation(progress, event);
     } else if (strcmp(what, "waiting") == 0) {
         take_text(event, "text", progress->waiting, sizeof progress->waiting);
     } else if (strcmp(what, "finished") == 0) {
@@ -174,6 +194,23 @@ static void fill_scores(const struct mst_progress *progress, struct field *field
     }
 }
 
+// Narrow: the first metric, or else the loss.
+static void fill_evaluation(const struct mst_progress *progress, struct field *field)
+{
+    char value[32];
+    size_t wide = 0;
+    for (size_t i = 0; i < progress->n_scores; i++) {
+        print_real(progress->scores[i].value, 4, value, sizeof value);
+        wide += (size_t)snprintf(field->wide + wide, FIELD_BYTES - wide, "%s%s %s", i ? "  " : "",
+                                 progress->scores[i].name, value);
+    }
+    if (progress->n_scores == 0)
+        return;
+    size_t shown = progress->n_scores > 1;
+    print_real(progress->scores[shown].value, 3, value, sizeof value);
+    snprintf(field->narrow, FIELD_BYTES, "%.*s %s", shown ? 7 : 8, progress->scores[shown].name, value); // "val_acc"
+}
+
 static const char *mark_of(enum mst_task_state state, bool has_utf8)
 {
     switch (state) {
@@ -205,6 +242,8 @@ static void append_role(const struct mst_progress_style *style, enum mst_task_ro
         if (n++ < MARKS_MAX)
             strncat(marks, mark_of(task->state, style->has_utf8), sizeof marks - strlen(marks) - 1);
     }
+    if (n == 0)
+        return;
     size_t used = strlen(out);
     if (n <= MARKS_MAX)
         snprintf(out + used, FIELD_BYTES - used, "%s%s%s", used ? " " : "", title, marks);
@@ -260,9 +299,10 @@ static size_t total_columns(const struct field *fields, size_t gap)
 // Returns the gap between fields.
 static size_t fit(struct field *fields, size_t columns)
 {
-    static const int shorten[] = {FIELD_TASKS,   FIELD_RATE, FIELD_STEP, FIELD_ETA,
-                                  FIELD_METRICS, FIELD_LOSS, FIELD_EPOCH};
-    static const int leave_out[] = {FIELD_EPOCH, FIELD_RATE, FIELD_METRICS, FIELD_LOSS, FIELD_ETA, FIELD_STEP};
+    static const int shorten[] = {FIELD_VAL, FIELD_TASKS,   FIELD_RATE, FIELD_STEP,
+                                  FIELD_ETA, FIELD_METRICS, FIELD_LOSS, FIELD_EPOCH};
+    static const int leave_out[] = {FIELD_EPOCH, FIELD_RATE, FIELD_METRICS, FIELD_VAL,
+                                    FIELD_LOSS,  FIELD_ETA,  FIELD_STEP};
     size_t gap = 2;
     for (size_t i = 0; i < FIELDS; i++)
         fields[i].shown = fields[i].wide[0] ? fields[i].wide : NULL;
@@ -305,6 +345,7 @@ size_t mst_progress_line(const struct mst_progress *progress, const struct mst_p
     if (progress->has_figures && !progress->waiting[0]) {
         fill_figures(progress, fields);
         fill_scores(progress, fields);
+        fill_evaluation(progress, &fields[FIELD_VAL]);
     } else {
         fill_start(progress, style, &fields[FIELD_STEP]);
     }

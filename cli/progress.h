@@ -5,7 +5,8 @@
  *      struct mst_progress_style style = {.columns = 79, .has_utf8 = true};
  *      mst_progress_line(&progress, &style, line, sizeof line);
  *
- *      epoch 3/5  step 2345/4690  71300 examples/s  loss 0.3123  accuracy 0.8871  ETA 3 s  chief ✓ ps ✓✓ worker ✓✓
+ *      epoch 3/5  step 2345/4690  71300 examples/s  loss 0.3123  accuracy 0.8871  val_loss 0.3612  val_accuracy 0.8695
+ *      ETA 3 s  chief ✓ ps ✓✓ worker ✓✓ evaluator ✓                                            (one line)
  *
  *  Thread: one at a time.
  */
@@ -39,6 +40,11 @@ struct mst_progress {
         char name[48];
         double value;
     } metrics[MST_PROGRESS_METRICS];
+    size_t n_scores; // of the last evaluation; the loss comes first
+    struct {
+        char name[48]; // "val_accuracy"
+        double value;
+    } scores[MST_PROGRESS_METRICS + 1];
     char waiting[256]; // for whom the chief waits, or ""
 };
 

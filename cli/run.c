@@ -20,6 +20,7 @@
 #include "rpc/resolve.h"
 #include "rpc/server.h"
 #include "spec/tf_config.h"
+#include "worker/evaluator.h"
 #include "worker/worker.h"
 
 #include <signal.h>
@@ -45,6 +46,7 @@ struct run {
     struct mst_identity chief_identity;
     struct mst_identity ps_identity;
     struct mst_identity worker_identity;
+    struct mst_identity evaluator_identity;
     const char **ps_addresses;
     size_t n_ps;
     char *own_chief_address; // "127.0.0.1:port": of the chief in this process
@@ -53,8 +55,10 @@ struct run {
     struct mst_ps *ps;
     struct mst_worker *worker;
     struct mst_exchange *direct;
-    struct mst_server *worker_port; // a worker takes no calls; it only says so
-    int signal;                     // the one that ends us, or 0
+    struct mst_loop *eval_loop; // of the evaluator
+    struct mst_evaluator_role *evaluator;
+    struct mst_server *idle_port; // workers and evaluators take no calls; they only say so
+    int signal;                   // the one that ends us, or 0
     bool is_over;
     mst_status status;
     struct mst_error err;
@@ -74,6 +78,16 @@ static bool runs_worker(const struct run *run)
 {
     return run->cluster->role == MST_ROLE_WORKER || run->cluster->role == MST_ROLE_LOCAL ||
            (run->cluster->is_chief && run->cluster->chief_trains);
+}
+
+// Evaluations during the training that no evaluator role makes are the chief's: on a thread of its own, as if it were
+// one.
+static bool runs_evaluator(const struct run *run)
+{
+    const struct mst_job *job = run->context->job;
+    bool is_wanted = run->context->eval && (job->eval_every_epoch || job->eval_every_steps);
+    return run->cluster->role == MST_ROLE_EVALUATOR ||
+           (runs_chief(run) && is_wanted && run->cluster->jobs[MST_ROLE_EVALUATOR].n_tasks == 0);
 }
 
 // ---- the end ----
@@ -135,6 +149,13 @@ static void on_ps_end(void *arg, mst_status status, const char *text)
 static void on_worker_end(void *arg, mst_status status, const char *text)
 {
     post_ended(arg, true, status, text);
+}
+
+static void on_evaluator_end(void *arg, mst_status status, const char *text)
+{
+    struct run *run = arg;
+    if (run->cluster->role == MST_ROLE_EVALUATOR)
+        post_ended(run, false, status, text); // else the chief goes on without it
 }
 
 static void on_signal(void *arg, int number)
@@ -252,6 +273,7 @@ static mst_status start_chief(struct run *run, struct mst_error *err)
         .ps_addresses = run->ps_addresses,
         .n_ps = run->n_ps,
         .n_workers = run->cluster->jobs[MST_ROLE_WORKER].n_tasks + run->cluster->has_master,
+        .has_evaluator = run->cluster->jobs[MST_ROLE_EVALUATOR].n_tasks > 0,
         .bucket_max_bytes = is_local ? UINT64_MAX : MST_BUCKET_MAX_BYTES,
         .listen_fd = run->options->listen_fd,
         .progress_fd = run->options->progress_fd,
@@ -282,20 +304,21 @@ static void refuse_caller(void *arg, struct mst_conn *conn, const struct mst_mes
     struct run *run = arg;
     (void)greeting;
     mst_conn_reply_error(conn, message, MST_FAILED_PRECONDITION,
-                         "worker-%u takes no calls: greet a parameter server or the chief", run->cluster->index);
+                         "%s-%u takes no calls: greet a parameter server or the chief",
+                         mst_cluster_role_name(run->cluster), run->cluster->index);
     mst_conn_close_flushed(conn);
 }
 
-// The port of TF_CONFIG is taken also by a worker, so that a second one on it is noticed at once.
-static mst_status open_worker_port(struct run *run, struct mst_error *err)
+// The port of TF_CONFIG is taken also by who takes no calls, so that a second one on it is noticed at once.
+static mst_status open_idle_port(struct run *run, struct mst_error *err)
 {
     uint16_t port;
     struct mst_server_config config = {.on_greeting = refuse_caller, .arg = run};
     MST_TRY(own_port(run, &port, err));
-    MST_TRY(mst_server_new(run->control, &config, &run->worker_port));
+    MST_TRY(mst_server_new(run->control, &config, &run->idle_port));
     if (run->options->listen_fd >= 0)
-        return mst_server_listen_fd(run->worker_port, run->options->listen_fd, err);
-    return mst_server_listen(run->worker_port, port, err);
+        return mst_server_listen_fd(run->idle_port, run->options->listen_fd, err);
+    return mst_server_listen(run->idle_port, port, err);
 }
 
 // `master` trains beside the workers, under the index after theirs.
@@ -311,7 +334,7 @@ static mst_status start_worker(struct run *run, struct mst_error *err)
 {
     bool is_local = run->cluster->role == MST_ROLE_LOCAL;
     if (!runs_chief(run))
-        MST_TRY(open_worker_port(run, err));
+        MST_TRY(open_idle_port(run, err));
     run->worker_identity = identity_of(run, MST_PEER_WORKER, worker_index(run), run->cluster->address);
     struct mst_worker_config config = {
         .identity = &run->worker_identity,
@@ -336,6 +359,35 @@ static mst_status start_worker(struct run *run, struct mst_error *err)
     return MST_OK;
 }
 
+static mst_status start_evaluator(struct run *run, struct mst_error *err)
+{
+    bool is_role = run->cluster->role == MST_ROLE_EVALUATOR;
+    if (is_role && run->cluster->address)
+        MST_TRY(open_idle_port(run, err));
+    MST_TRY(mst_loop_new("evaluator", &run->eval_loop, err));
+    run->evaluator_identity =
+        identity_of(run, MST_PEER_EVALUATOR, is_role ? run->cluster->index : 0, is_role ? run->cluster->address : "");
+    size_t n_threads = run->options->n_threads ? run->options->n_threads : mst_cpus_usable();
+    struct mst_evaluator_config config = {
+        .identity = &run->evaluator_identity,
+        .job = run->context->job,
+        .eval = run->context->eval,
+        .model = run->context->model,
+        .compile = &run->context->compile,
+        .loop = run->eval_loop,
+        .control = run->control,
+        .resolver = run->resolver,
+        .chief_address = runs_chief(run) ? run->own_chief_address : run->cluster->chief_address,
+        .ps_addresses = run->ps_addresses,
+        .n_ps = run->n_ps,
+        .n_threads = is_role ? n_threads : 1, // beside the training, as little as may be
+        .on_end = on_evaluator_end,
+        .arg = run};
+    run->evaluator = mst_evaluator_new(&config);
+    mst_evaluator_start(run->evaluator);
+    return MST_OK;
+}
+
 static mst_status is_ready(void *arg, struct mst_error *err)
 {
     struct run *run = arg;
@@ -343,7 +395,10 @@ static mst_status is_ready(void *arg, struct mst_error *err)
         MST_TRY(mst_chief_ready(run->chief, err));
     if (run->ps)
         MST_TRY(mst_ps_ready(run->ps, err));
-    return run->worker ? mst_worker_ready(run->worker, err) : MST_OK;
+    if (run->worker)
+        MST_TRY(mst_worker_ready(run->worker, err));
+    return run->cluster->role == MST_ROLE_EVALUATOR && run->evaluator ? mst_evaluator_ready(run->evaluator, err)
+                                                                      : MST_OK;
 }
 
 // What a job that was cut short can go on from. Every role says it, the chief's death included: the directory knows.
@@ -372,9 +427,6 @@ static mst_status read_configuration(struct run *run, struct mst_error *err)
                                           .task_index_from = options->task_index_from};
     MST_TRY(mst_cluster_parse(&cluster, &run->cluster, err));
     MST_TRY(mst_cluster_check_runnable(run->cluster, err));
-    if (run->cluster->role == MST_ROLE_EVALUATOR)
-        return mst_fail(err, MST_UNIMPLEMENTED,
-                        "the evaluator role is not built yet; leave it out: the chief evaluates data.eval at the end");
     char role[64];
     snprintf(role, sizeof role, "%s/%u", mst_cluster_role_name(run->cluster), run->cluster->index);
     mst_log_set_role(role);
@@ -397,9 +449,11 @@ static mst_status start_roles(struct run *run, struct mst_error *err)
         MST_TRY(start_chief(run, err));
     if (runs_worker(run))
         MST_TRY(start_worker(run, err));
+    if (runs_evaluator(run))
+        MST_TRY(start_evaluator(run, err));
     for (size_t i = 0; i < run->n_data_loops; i++)
         MST_TRY(mst_loop_thread_start(run->data_loops[i], err));
-    return MST_OK;
+    return run->eval_loop ? mst_loop_thread_start(run->eval_loop, err) : MST_OK;
 }
 
 static void stop_roles(struct run *run)
@@ -408,17 +462,25 @@ static void stop_roles(struct run *run)
         mst_loop_stop(run->data_loops[i]);
         mst_loop_thread_join(run->data_loops[i]);
     }
+    if (run->evaluator)
+        mst_evaluator_cancel(run->evaluator);
+    if (run->eval_loop) {
+        mst_loop_stop(run->eval_loop);
+        mst_loop_thread_join(run->eval_loop);
+    }
+    mst_evaluator_free(run->evaluator);
     mst_exchange_direct_free(run->direct);
     mst_worker_free(run->worker);
     mst_chief_free(run->chief);
     mst_ps_free(run->ps);
-    mst_server_free(run->worker_port);
+    mst_server_free(run->idle_port);
     mst_http_free(run->http);
     mst_resolver_free(run->resolver);
     mst_signals_fini(&run->signals);
     for (size_t i = 0; i < run->n_data_loops; i++)
         mst_loop_free(run->data_loops[i]);
     free(run->data_loops);
+    mst_loop_free(run->eval_loop);
     mst_loop_free(run->control);
     mst_job_context_free(run->context);
     mst_cluster_free(run->cluster);

@@ -16,7 +16,7 @@ enum {
 
 const char *mst_task_role_name(enum mst_task_role role)
 {
-    static const char *const names[MST_TASK_ROLES] = {"chief", "ps", "worker"};
+    static const char *const names[MST_TASK_ROLES] = {"chief", "ps", "worker", "evaluator"};
     return names[role];
 }
 
@@ -84,14 +84,17 @@ enum mst_verdict mst_supervision_exited(struct mst_supervision *supervision, siz
     }
     if (is_well || supervision->signal)
         return MST_VERDICT_GO_ON;
-    if (exited_with(wait_status, 1, WORTH_A_RESTART - 1)) {
+    bool is_evaluator = ended->role == MST_TASK_EVALUATOR;
+    if (!is_evaluator && exited_with(wait_status, 1, WORTH_A_RESTART - 1)) {
         ended->state = MST_TASK_LOST;
         return fail(supervision, task, WEXITSTATUS(wait_status));
     }
     if (supervision->is_finished)
         return MST_VERDICT_GO_ON;
-    if (ended->role != MST_TASK_WORKER || !take_restart(supervision, ended, now_ms))
-        return fail(supervision, task, mst_status_exit_code(MST_UNAVAILABLE));
+    bool is_permanent = exited_with(wait_status, 1, WORTH_A_RESTART - 1);
+    bool is_replaceable = ended->role == MST_TASK_WORKER || is_evaluator;
+    if (is_permanent || !is_replaceable || !take_restart(supervision, ended, now_ms))
+        return is_evaluator ? MST_VERDICT_WITHOUT : fail(supervision, task, mst_status_exit_code(MST_UNAVAILABLE));
     ended->state = MST_TASK_WAITING;
     return MST_VERDICT_RESTART;
 }

@@ -7,10 +7,10 @@
  *      switch (mst_supervision_exited(&supervision, chief, wait_status, now_ms)) { … }
  *      return mst_supervision_exit_code(&supervision);
  *
- *  The rules (README, exit codes): a code of 1 to 127 of anybody ends the job with that code; a chief or parameter
- *  server lost otherwise ends it with 138, for nothing replaces it yet; a worker lost otherwise is started again, so
- *  often a minute; when the chief leaves with 0 the job is finished, and what others do afterwards counts only if it is
- *  a code of 1 to 127.
+ *  The rules (README, exit codes): a code of 1 to 127 of anybody but an evaluator ends the job with that code; a chief
+ *  or parameter server lost otherwise ends it with 138, for nothing replaces it yet; a worker lost otherwise is started
+ *  again, so often a minute, and so is an evaluator, whose loss never ends the job; when the chief leaves with 0 the
+ *  job is finished, and what others do afterwards counts only if it is a code of 1 to 127.
  *  Thread: one at a time.
  */
 #pragma once
@@ -19,8 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum mst_task_role { MST_TASK_CHIEF, MST_TASK_PS, MST_TASK_WORKER };
-enum { MST_TASK_ROLES = 3 };
+enum mst_task_role { MST_TASK_CHIEF, MST_TASK_PS, MST_TASK_WORKER, MST_TASK_EVALUATOR };
+enum { MST_TASK_ROLES = 4 };
 
 enum mst_task_state {
     MST_TASK_STARTING,
@@ -34,6 +34,7 @@ enum mst_verdict {
     MST_VERDICT_GO_ON,
     MST_VERDICT_RESTART,  // start this task again
     MST_VERDICT_FINISHED, // the job is done: the others leave by themselves
+    MST_VERDICT_WITHOUT,  // this task stays away, and the job goes on without it
     MST_VERDICT_FAILED,   // this task ends the job: tell the others to leave
 };
 
@@ -55,7 +56,7 @@ struct mst_supervision {
     int signal;       // the one that told us to stop, or 0
 };
 
-/** "chief", "ps", "worker". */
+/** "chief", "ps", "worker", "evaluator". */
 const char *mst_task_role_name(enum mst_task_role role);
 
 /** No tasks yet. */

@@ -104,7 +104,8 @@ MST_MUST_USE mst_status mst_bucket_new(uint32_t id, const struct mst_piece *piec
                                        struct mst_error *err);
 /** Releases it; no version may be held any more. NULL is fine. */
 void mst_bucket_free(struct mst_bucket *bucket);
-/** Applies a push once; never to a frozen bucket. Owner: borrows gradients for the call; *result.version is a reference of the caller's */
+/** Applies a push once; never to a frozen bucket.
+ *  Owner: borrows gradients for the call; *result.version is a reference of the caller's */
 void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push,
                      const struct mst_gradients *gradients, struct mst_push_result *result);
 /** A reference to the current version; notes that this worker has seen it (MST_NO_WORKER: nobody's). */

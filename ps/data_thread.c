@@ -6,6 +6,7 @@
 #include "base/metrics.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct staging {
     struct staging *next;
@@ -305,6 +306,8 @@ static mst_status check_push(const struct mst_data_thread *thread, const struct 
     if (bucket->is_frozen)
         return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u is frozen, and worker-%u pushed to it", meta->bucket,
                         meta->worker);
+    if (client->worker == MST_NO_WORKER)
+        return mst_fail(err, MST_PERMISSION_DENIED, "an evaluator pulls, it pushes nothing");
     if (meta->worker != client->worker)
         return mst_fail(err, MST_INVALID_ARGUMENT, "worker-%u pushed as worker-%u", client->worker, meta->worker);
     if (message->body_bytes != mst_bucket_bytes(bucket))
@@ -372,6 +375,32 @@ static void on_push(void *arg, struct mst_conn *conn, const struct mst_message *
     *end = push;
 }
 
+// Bytes that a reply owns.
+struct copy {
+    struct iovec part;
+    float floats[];
+};
+
+// An evaluator gets a copy: it may read as slowly as it likes, and holds no version that the next push could need.
+static void send_copy(struct mst_conn *conn, const struct mst_message *message, struct mst_buf *meta,
+                      struct mst_version *version)
+{
+    size_t n_bytes = mst_bucket_bytes(version->bucket);
+    void *memory = NULL;
+    if (mst_try_alloc(sizeof(struct copy) + n_bytes, &memory) == MST_OK) {
+        struct copy *copy = memory;
+        memcpy(copy->floats, version->floats, n_bytes);
+        copy->part = (struct iovec){copy->floats, n_bytes};
+        struct mst_body body = {.parts = &copy->part, .n_parts = 1, .release = free, .arg = copy};
+        mst_conn_reply(conn, message, mst_buf_view(meta), &body);
+    } else {
+        mst_conn_reply_error(conn, message, MST_RESOURCE_EXHAUSTED,
+                             "no memory for a copy of the %zu bytes of bucket %u", n_bytes, version->bucket->id);
+    }
+    mst_buf_fini(meta);
+    mst_version_unref(version);
+}
+
 static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct client *client = arg;
@@ -402,7 +431,10 @@ static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *
     MST_ASSERT(status == MST_OK); // a few numbers
     thread->counts.n_pulls++;
     mst_metric_add(thread->metrics.pulls, 1);
-    send_version(conn, message, &meta, version);
+    if (client->worker == MST_NO_WORKER)
+        send_copy(conn, message, &meta, version);
+    else
+        send_version(conn, message, &meta, version);
 }
 
 // What a lost worker had sent wholly or in part and is not applied is dropped: it was not acknowledged, so it comes

@@ -36,7 +36,8 @@ struct mst_data_thread_counts {
 struct mst_data_thread *mst_data_thread_new(struct mst_loop *loop, uint32_t index, uint64_t send_timeout_ms);
 /** Closes its connections and frees its buckets. NULL is fine. Thread: the loop has stopped */
 void mst_data_thread_free(struct mst_data_thread *thread);
-/** Serves a greeted connection of a worker. Owner: steals conn, which was detached from another loop */
+/** Serves a greeted connection of a worker, or of an evaluator (MST_NO_WORKER), which may only pull.
+ *  Owner: steals conn, which was detached from another loop */
 void mst_data_thread_adopt(struct mst_data_thread *thread, struct mst_conn *conn, uint32_t worker, uint64_t number);
 /** Serves these buckets from now on. Owner: steals buckets (the array and all) */
 void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_bucket **buckets, size_t n_buckets, uint64_t term,

@@ -181,13 +181,15 @@ static void hand_over(struct mst_ps *ps, struct mst_conn *conn, const struct mst
                       const struct mst_msg_greeting *greeting)
 {
     size_t index = (size_t)greeting->data_thread;
-    if (index >= ps->config.n_data_loops || greeting->index >= MST_WORKERS_MAX) {
+    bool is_evaluator = greeting->role == MST_PEER_EVALUATOR;
+    if (index >= ps->config.n_data_loops || (!is_evaluator && greeting->index >= MST_WORKERS_MAX)) {
         refuse_greeting(conn, message, MST_OUT_OF_RANGE, "no such data thread, or a worker index past the limit");
         return;
     }
     answer_greeting(ps, conn, message);
     struct arrival *arrival = mst_alloc(sizeof *arrival);
-    *arrival = (struct arrival){ps->threads[index], conn, greeting->index, greeting->number};
+    *arrival =
+        (struct arrival){ps->threads[index], conn, is_evaluator ? MST_NO_WORKER : greeting->index, greeting->number};
     mst_conn_detach(conn);
     mst_loop_post_or_drop(ps->config.data_loops[index], on_arrival, drop_arrival, arrival);
 }

@@ -28,7 +28,8 @@ struct mst_exchange_answer {
     uint64_t number; // of the push or pull it answers
     uint64_t step;   // 0: a pull
     uint64_t staleness;
-    bool is_finite; // false: the update made NaN or Inf
+    uint64_t iterations; // a pull: updates that the bucket had
+    bool is_finite;      // false: the update made NaN or Inf
 };
 
 struct mst_exchange_events {

@@ -101,6 +101,7 @@ static mst_status read_answer(const struct bucket *bucket, const struct mst_mess
     if (bucket->push.step == 0) {
         struct mst_msg_pull_reply reply;
         status = mst_msg_pull_reply_decode(message->meta, &arena, &reply, err);
+        answer->iterations = reply.iterations;
     } else {
         struct mst_msg_push_reply reply;
         status = mst_msg_push_reply_decode(message->meta, &arena, &reply, err);
@@ -362,7 +363,7 @@ static mst_status make_buckets(struct rpc_exchange *x, struct mst_error *err)
         MST_TRY(find_target(x, b, &bucket->target, err));
         for (size_t i = 0; i < place->n; i++) {
             const struct mst_layout_run *run = &layout->runs[place->first + i];
-            if (b < layout->n_pushed)
+            if (x->config.grads && b < layout->n_pushed)
                 bucket->grads[i] = part_of(run, x->config.grads);
             bucket->params[0][i] = part_of(run, x->params[0]);
             bucket->params[1][i] = part_of(run, x->params[1]);

@@ -24,7 +24,7 @@ struct mst_exchange_rpc_config {
     const struct mst_layout *layout;
     const char *const *ps_addresses; // by PS index
     size_t n_ps;
-    float *const *grads; // one whole variable each; those of frozen ones may be NULL
+    float *const *grads; // one whole variable each; those of frozen ones may be NULL; NULL: it only pulls
     uint64_t map_term;
     uint64_t map_epoch;
     uint64_t call_ms; // an answer may take this long; then the push is sent again

@@ -93,7 +93,8 @@ void mst_session_pulled(struct mst_session *s, uint64_t number, size_t bucket);
 bool mst_session_next_batch(const struct mst_session *s, struct mst_session_batch *out);
 /** The batch that is `ahead` places after the next one, as far as leases reach; for fetching input. */
 bool mst_session_batch_ahead(const struct mst_session *s, size_t ahead, struct mst_session_batch *out);
-/** Begins the step of that batch: every bucket that is pushed is outstanding; *out is the identity of all its pushes. */
+/** Begins the step of that batch: every bucket that is pushed is outstanding; *out is the identity of all its
+ *  pushes. */
 void mst_session_push_all(struct mst_session *s, struct mst_session_push *out);
 /** A bucket answered the push of this step; others are ignored. True if it was the last: the batch is done. */
 bool mst_session_pushed(struct mst_session *s, uint64_t number, uint64_t step, size_t bucket);

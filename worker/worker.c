@@ -1,6 +1,5 @@
-// Joining is a chain of questions, each answered by an event: where is the chief (the PSs know, if TF_CONFIG does not
-// say), who am I (its number, in the greeting), where do variables live (the map), what shall I train (leases). The
-// trainer does the rest.
+// Joining (worker/joining.h) says who we are and where variables live; then what to train is asked for, lease after
+// lease. The trainer does the rest.
 #include "worker/worker.h"
 
 #include "base/alloc.h"
@@ -12,7 +11,7 @@
 #include "model/input.h"
 #include "rpc/peer.h"
 #include "worker/exchange_rpc.h"
-#include "worker/heartbeat.h"
+#include "worker/joining.h"
 #include "worker/trainer.h"
 
 #include <stdatomic.h>
@@ -22,8 +21,8 @@
 
 enum {
     REMINDER_MS = 10000,
-    MAP_CALL_MS = 20000, // the chief keeps the question until it has placed the variables; then it is asked again
-    ASK_AGAIN_MS = 20,   // after WAIT: the chief has kept the question already
+    LEASE_CALL_MS = 20000, // the chief answers a question in a tenth of it
+    ASK_AGAIN_MS = 20,     // after WAIT: the chief has kept the question already
     PREFETCH_DEPTH = 4,
     EXCHANGE_LEASES = 4, // leases without an answer before a push is sent again over a new connection
 };
@@ -35,13 +34,9 @@ struct mst_worker {
     struct mst_prefetch *prefetch;
     struct mst_device *device;
     struct mst_program *program;
-    struct mst_peer **rendezvous; // to PSs, until the map has come; NULL after that
-    char *chief_address;
-    struct mst_peer *chief;
-    struct mst_heartbeat *heartbeat;
+    struct mst_joining *joining;
     struct mst_timer reminder;
     struct mst_timer ask_again;
-    uint64_t number;
     struct mst_layout *layout;
     uint64_t map_term;
     uint64_t map_epoch;
@@ -63,37 +58,8 @@ static void end(struct mst_worker *worker, mst_status status, const char *text)
     worker->is_over = true;
     mst_timer_stop(&worker->reminder);
     mst_timer_stop(&worker->ask_again);
-    // The chief waits for connections of those it has told to close.
-    if (worker->chief)
-        mst_peer_stop(worker->chief);
-    if (worker->heartbeat)
-        mst_heartbeat_stop(worker->heartbeat);
+    mst_joining_stop(worker->joining);
     worker->config.on_end(worker->config.arg, status, text);
-}
-
-// ---- events of the heartbeat, from the control loop to ours ----
-
-struct verdict {
-    struct mst_worker *worker;
-    mst_status status;
-    char text[1024];
-};
-
-static void on_verdict(void *arg)
-{
-    struct verdict *verdict = arg;
-    end(verdict->worker, verdict->status, verdict->text);
-    free(verdict);
-}
-
-static void on_heartbeat_verdict(void *arg, mst_status status, const char *text)
-{
-    struct mst_worker *worker = arg;
-    struct verdict *verdict = mst_alloc(sizeof *verdict);
-    verdict->worker = worker;
-    verdict->status = status;
-    snprintf(verdict->text, sizeof verdict->text, "%s", text);
-    mst_loop_post_or_drop(worker->config.loop, on_verdict, free, verdict);
 }
 
 // ---- events of the trainer ----
@@ -107,10 +73,10 @@ static void on_step(void *arg, uint64_t n_steps)
 {
     struct mst_worker *worker = arg;
     mst_metric_add(worker->steps_metric, 1);
-    if (worker->heartbeat)
-        mst_heartbeat_set_progress(worker->heartbeat, n_steps);
+    mst_joining_set_progress(worker->joining, n_steps);
     if (n_steps == 1) {
-        MST_LOG(INFO, "worker", "first step done", "number=%llu", (unsigned long long)worker->number);
+        MST_LOG(INFO, "worker", "first step done", "number=%llu",
+                (unsigned long long)mst_joining_number(worker->joining));
         atomic_store_explicit(&worker->is_ready, true, memory_order_relaxed);
     }
 }
@@ -118,10 +84,10 @@ static void on_step(void *arg, uint64_t n_steps)
 static void on_fenced(void *arg)
 {
     struct mst_worker *worker = arg;
-    MST_LOG(WARN, "worker", "fenced", "number=%llu", (unsigned long long)worker->number);
+    MST_LOG(WARN, "worker", "fenced", "number=%llu", (unsigned long long)mst_joining_number(worker->joining));
     worker->n_questions = 0;
     mst_trainer_fenced(worker->trainer);
-    mst_peer_retry(worker->chief, "greeting again for a new number");
+    mst_joining_again(worker->joining);
 }
 
 struct failure {
@@ -155,7 +121,7 @@ static void on_failed(void *arg, mst_status status, const char *text)
                             .deadline_ms = worker->config.job->lease_ms,
                             .on_reply = on_failure_told,
                             .arg = failure};
-    mst_peer_call(worker->chief, &call);
+    mst_peer_call(mst_joining_chief(worker->joining), &call);
     mst_buf_fini(&meta);
 }
 
@@ -173,7 +139,7 @@ static void take_lease(struct mst_worker *worker, const struct mst_msg_lease_rep
         end(worker, MST_INTERNAL, "the chief gave a lease outside the data: do all processes read the same files?");
         return;
     }
-    mst_trainer_lease(worker->trainer, worker->number, &lease);
+    mst_trainer_lease(worker->trainer, mst_joining_number(worker->joining), &lease);
 }
 
 // Unless a newer question is under way: then that one's answer counts.
@@ -234,7 +200,7 @@ static void ask(struct mst_worker *worker)
 {
     struct mst_session_request request;
     struct mst_training_sums sums;
-    if (worker->is_over || !worker->trainer || !mst_peer_is_up(worker->chief) ||
+    if (worker->is_over || !worker->trainer || !mst_peer_is_up(mst_joining_chief(worker->joining)) ||
         !mst_trainer_question(worker->trainer, &request, &sums))
         return;
     struct mst_msg_lease message = {.index = worker->config.identity->index,
@@ -249,11 +215,11 @@ static void ask(struct mst_worker *worker)
     MST_ASSERT(status == MST_OK); // numbers, at most MST_SUMS_MAX of them
     struct mst_call call = {.method = MST_METHOD_LEASE,
                             .meta = mst_buf_view(&meta),
-                            .deadline_ms = MAP_CALL_MS,
+                            .deadline_ms = LEASE_CALL_MS,
                             .on_reply = on_answer,
                             .arg = worker};
     worker->n_questions++;
-    mst_peer_call(worker->chief, &call);
+    mst_peer_call(mst_joining_chief(worker->joining), &call);
     mst_buf_fini(&meta);
 }
 
@@ -305,8 +271,6 @@ static mst_status make_exchange(struct mst_worker *worker, struct mst_error *err
     return mst_exchange_rpc_new(&config, &worker->exchange, err);
 }
 
-static void end_rendezvous(struct mst_worker *worker);
-
 static mst_status take_map(struct mst_worker *worker, const struct mst_msg_map *map, struct mst_error *err)
 {
     worker->map_term = map->term;
@@ -326,164 +290,38 @@ static mst_status take_map(struct mst_worker *worker, const struct mst_msg_map *
     MST_TRY(mst_trainer_new(&config, &worker->trainer, err));
     MST_TRY(make_exchange(worker, err));
     mst_trainer_set_exchange(worker->trainer, worker->exchange);
-    end_rendezvous(worker); // from here on the exchange's links say who is there
-    MST_LOG(INFO, "worker", "joined", "number=%llu epoch=%llu.%llu buckets=%zu", (unsigned long long)worker->number,
-            (unsigned long long)map->term, (unsigned long long)map->epoch, worker->layout->n_buckets);
-    mst_trainer_admitted(worker->trainer, worker->number);
+    MST_LOG(INFO, "worker", "joined", "number=%llu epoch=%llu.%llu buckets=%zu",
+            (unsigned long long)mst_joining_number(worker->joining), (unsigned long long)map->term,
+            (unsigned long long)map->epoch, worker->layout->n_buckets);
+    mst_trainer_admitted(worker->trainer, mst_joining_number(worker->joining));
     return MST_OK;
 }
 
-static void ask_map(struct mst_worker *worker);
-
-static void on_map(void *arg, const struct mst_reply *reply)
+static mst_status on_map(void *arg, const struct mst_msg_map *map, struct mst_error *err)
 {
-    struct mst_worker *worker = arg;
-    if (worker->is_over || worker->layout)
-        return;
-    if (reply->status == MST_DEADLINE_EXCEEDED) {
-        ask_map(worker);
-        return;
-    }
-    if (reply->status != MST_OK) {
-        if (!mst_status_is_retryable(reply->status))
-            end(worker, reply->status, reply->text);
-        return; // else the link is made again, and on_chief_up asks
-    }
-    struct mst_arena arena;
-    struct mst_msg_map map;
-    struct mst_error err;
-    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    mst_status status = mst_msg_map_decode(reply->message->meta, &arena, &map, &err);
-    if (status == MST_OK)
-        status = take_map(worker, &map, &err);
-    if (status != MST_OK)
-        end(worker, status, err.text);
-    mst_arena_fini(&arena);
+    return take_map(arg, map, err);
 }
 
-static void ask_map(struct mst_worker *worker)
-{
-    struct mst_call call = {.method = MST_METHOD_MAP, .deadline_ms = MAP_CALL_MS, .on_reply = on_map, .arg = worker};
-    mst_peer_call(worker->chief, &call);
-}
-
-// ---- the chief ----
-
-static void on_chief_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *greeting)
+static void on_admitted(void *arg, uint64_t number)
 {
     struct mst_worker *worker = arg;
-    (void)peer;
-    mst_identity_greet(worker->config.identity, greeting);
-}
-
-static void on_chief_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
-{
-    struct mst_worker *worker = arg;
-    (void)peer;
-    worker->number = reply->number;
     worker->n_questions = 0; // those of the old link are forgotten or have failed
-    if (!worker->trainer) {
-        ask_map(worker);
-        return;
-    }
     mst_trainer_ask_again(worker->trainer);
-    mst_trainer_admitted(worker->trainer, reply->number);
+    mst_trainer_admitted(worker->trainer, number);
     ask(worker);
 }
 
-static void on_chief_refused(void *arg, struct mst_peer *peer, mst_status status, const char *text)
+static void on_over(void *arg, mst_status status, const char *text)
 {
-    (void)peer;
     end(arg, status, text);
-}
-
-static const struct mst_peer_events chief_events = {on_chief_greet, on_chief_up, NULL, on_chief_refused};
-
-static mst_status join_chief(struct mst_worker *worker, const char *address, struct mst_error *err)
-{
-    worker->chief_address = mst_strdup(address);
-    struct mst_peer_config peer = {
-        .name = "chief", .address = worker->chief_address, .events = &chief_events, .arg = worker};
-    MST_TRY(mst_peer_new(worker->config.loop, worker->config.resolver, &peer, &worker->chief, err));
-    struct mst_heartbeat_config heartbeat = {.loop = worker->config.control,
-                                             .resolver = worker->config.resolver,
-                                             .identity = worker->config.identity,
-                                             .chief_address = worker->chief_address,
-                                             .period_ms = worker->config.job->heartbeat_ms,
-                                             .lease_ms = worker->config.job->lease_ms,
-                                             .events = {on_heartbeat_verdict, on_heartbeat_verdict, worker}};
-    MST_TRY(mst_heartbeat_new(&heartbeat, &worker->heartbeat, err));
-    mst_peer_start(worker->chief);
-    mst_heartbeat_start(worker->heartbeat);
-    return MST_OK;
-}
-
-// ---- the rendezvous at the PSs: where the chief is if TF_CONFIG does not say, and who is there ----
-
-static void on_rendezvous_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
-{
-    struct mst_worker *worker = arg;
-    if (worker->chief)
-        return;
-    if (!reply->chief_known) {
-        mst_peer_retry(peer, "it has not heard of the chief");
-        return;
-    }
-    struct mst_error err;
-    mst_status status = join_chief(worker, reply->chief_address, &err);
-    if (status != MST_OK)
-        end(worker, status, err.text);
-}
-
-static const struct mst_peer_events rendezvous_events = {on_chief_greet, on_rendezvous_up, NULL, on_chief_refused};
-
-static mst_status start_rendezvous(struct mst_worker *worker, struct mst_error *err)
-{
-    worker->rendezvous = mst_alloc_array(worker->config.n_ps, sizeof(struct mst_peer *));
-    for (size_t i = 0; i < worker->config.n_ps; i++) {
-        if (!worker->config.ps_addresses[i])
-            continue;
-        char name[32];
-        snprintf(name, sizeof name, "ps-%zu", i);
-        struct mst_peer_config peer = {
-            .name = name, .address = worker->config.ps_addresses[i], .events = &rendezvous_events, .arg = worker};
-        MST_TRY(mst_peer_new(worker->config.loop, worker->config.resolver, &peer, &worker->rendezvous[i], err));
-        mst_peer_start(worker->rendezvous[i]);
-    }
-    return MST_OK;
-}
-
-static void end_rendezvous(struct mst_worker *worker)
-{
-    for (size_t i = 0; worker->rendezvous && i < worker->config.n_ps; i++)
-        mst_peer_free(worker->rendezvous[i]);
-    free(worker->rendezvous);
-    worker->rendezvous = NULL;
 }
 
 // ---- waiting, said aloud ----
 
-static void add_waiting(const struct mst_peer *peer, char *out, size_t out_bytes)
-{
-    if (!peer || mst_peer_is_up(peer))
-        return;
-    char state[256];
-    mst_peer_state(peer, state, sizeof state);
-    size_t used = strlen(out);
-    snprintf(out + used, out_bytes - used, "%s%s (%s)", used ? ", " : "", mst_peer_name(peer), state);
-}
-
 static void describe_wait(const struct mst_worker *worker, char *out, size_t out_bytes)
 {
-    out[0] = '\0';
-    add_waiting(worker->chief, out, out_bytes);
-    for (size_t i = 0; worker->rendezvous && i < worker->config.n_ps; i++)
-        add_waiting(worker->rendezvous[i], out, out_bytes);
-    if (out[0])
-        return;
-    if (!worker->trainer)
-        snprintf(out, out_bytes, "the chief to place the variables: it waits for parameter servers");
-    else if (!worker->config.make_exchange)
+    mst_joining_state(worker->joining, out, out_bytes);
+    if (!out[0] && worker->trainer && !worker->config.make_exchange)
         mst_exchange_rpc_state(worker->exchange, out, out_bytes);
 }
 
@@ -541,6 +379,17 @@ mst_status mst_worker_new(const struct mst_worker_config *config, struct mst_wor
     worker->config = *config;
     mst_timer_init(&worker->reminder, config->loop, on_reminder, worker);
     mst_timer_init(&worker->ask_again, config->loop, on_ask_again, worker);
+    struct mst_joining_config joining = {.identity = config->identity,
+                                         .loop = config->loop,
+                                         .control = config->control,
+                                         .resolver = config->resolver,
+                                         .chief_address = config->chief_address,
+                                         .ps_addresses = config->ps_addresses,
+                                         .n_ps = config->make_exchange ? 0 : config->n_ps,
+                                         .heartbeat_ms = config->job->heartbeat_ms,
+                                         .lease_ms = config->job->lease_ms,
+                                         .events = {on_map, on_admitted, on_over, worker}};
+    worker->joining = mst_joining_new(&joining);
     worker->steps_metric = mst_metric_counter("muster_worker_steps_total", "Steps trained by this process", NULL);
     mst_status status = open_data(worker, err);
     if (status == MST_OK)
@@ -555,15 +404,8 @@ mst_status mst_worker_new(const struct mst_worker_config *config, struct mst_wor
 
 void mst_worker_start(struct mst_worker *worker)
 {
-    struct mst_error err;
     mst_timer_start_periodic(&worker->reminder, REMINDER_MS);
-    mst_status status = MST_OK;
-    if (worker->config.chief_address)
-        status = join_chief(worker, worker->config.chief_address, &err);
-    if (status == MST_OK && !worker->config.make_exchange)
-        status = start_rendezvous(worker, &err);
-    if (status != MST_OK)
-        end(worker, status, err.text);
+    mst_joining_start(worker->joining);
 }
 
 void mst_worker_free(struct mst_worker *worker)
@@ -572,9 +414,7 @@ void mst_worker_free(struct mst_worker *worker)
         return;
     mst_timer_fini(&worker->reminder);
     mst_timer_fini(&worker->ask_again);
-    mst_heartbeat_free(worker->heartbeat);
-    mst_peer_free(worker->chief);
-    end_rendezvous(worker);
+    mst_joining_free(worker->joining);
     if (!worker->config.make_exchange)
         mst_exchange_rpc_free(worker->exchange);
     mst_trainer_free(worker->trainer);
@@ -587,6 +427,5 @@ void mst_worker_free(struct mst_worker *worker)
     mst_prefetch_free(worker->prefetch);
     mst_batches_free(worker->batches);
     mst_dataset_free(worker->dataset);
-    free(worker->chief_address);
     free(worker);
 }

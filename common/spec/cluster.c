@@ -60,8 +60,8 @@ mst_status mst_cluster_task(const struct mst_cluster *cluster, enum mst_role rol
 
 mst_status mst_cluster_check_runnable(const struct mst_cluster *cluster, struct mst_error *err)
 {
-    bool needs_ps = cluster->role == MST_ROLE_CHIEF || cluster->role == MST_ROLE_WORKER || cluster->is_chief;
-    if (cluster->role == MST_ROLE_LOCAL || !needs_ps || cluster->n_ps > 0)
+    bool needs_ps = cluster->role != MST_ROLE_LOCAL && cluster->role != MST_ROLE_PS;
+    if (!needs_ps || cluster->n_ps > 0)
         return MST_OK;
     if (cluster->is_chief)
         return mst_fail(
@@ -69,5 +69,10 @@ mst_status mst_cluster_check_runnable(const struct mst_cluster *cluster, struct 
             "TF_CONFIG: the cluster that %s sees is empty, as TFJob's enableDynamicWorker makes it; a chief must "
             "see every ps: turn enableDynamicWorker off, or leave the chief out so that worker 0 is it",
             mst_cluster_role_name(cluster));
+    if (cluster->role == MST_ROLE_EVALUATOR)
+        return mst_fail(
+            err, MST_INVALID_ARGUMENT,
+            "TF_CONFIG: the evaluator sees no ps, as TFJob's enableDynamicWorker makes it; it must see every ps: turn "
+            "enableDynamicWorker off, or leave the evaluator out: the chief evaluates then");
     return mst_fail(err, MST_INVALID_ARGUMENT, "TF_CONFIG: There must be at least one ps.");
 }

@@ -70,5 +70,6 @@ MST_MUST_USE mst_status mst_cluster_task(const struct mst_cluster *cluster, enum
                                          const struct mst_task **out, struct mst_error *err);
 
 /** Whether a job can run from this view; `muster config` prints clusters that cannot.
- *  Errors: INVALID_ARGUMENT a chief whose cluster is empty (enableDynamicWorker), a worker that sees no PS */
+ *  Errors: INVALID_ARGUMENT a chief whose cluster is empty (enableDynamicWorker), a worker or an
+ *  evaluator that sees no PS */
 MST_MUST_USE mst_status mst_cluster_check_runnable(const struct mst_cluster *cluster, struct mst_error *err);

@@ -87,6 +87,8 @@ static struct mst_job *job_of(const char *file, json_t *json)
         .checkpoint_every_seconds = number_at(json, "checkpoint.every_seconds"),
         .checkpoint_keep = integer_at(json, "checkpoint.keep"),
         .checkpoint_resume = bool_at(json, "checkpoint.resume"),
+        .eval_every_epoch = json_is_string(mst_json_at(json, "eval.every")),
+        .eval_every_steps = integer_at(json, "eval.every"),
         .eval_final_timeout_seconds = number_at(json, "eval.final_timeout"),
         .heartbeat_ms = integer_at(json, "cluster.heartbeat_ms"),
         .lease_ms = integer_at(json, "cluster.lease_ms"),

@@ -48,6 +48,8 @@ struct mst_job {
     double checkpoint_every_seconds; // 0: not by time
     uint64_t checkpoint_keep;
     bool checkpoint_resume;
+    bool eval_every_epoch;
+    uint64_t eval_every_steps; // 0: not by steps
     double eval_final_timeout_seconds;
 
     uint64_t heartbeat_ms;

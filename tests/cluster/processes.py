@@ -159,6 +159,13 @@ class Cluster:
         self.progress_path = self.folder / "progress.jsonl"
         self.progress_path.touch()
         self.n_extra = 0
+        self.named_evaluators = []
+
+    def add_evaluator(self, is_named):
+        """An evaluator that TF_CONFIG names, or that only its own does not either; a test starts it, and it is none of the
+        roles that expect_all() asks."""
+        self.ports["evaluator-0"], self.http_ports["evaluator-0"] = Port(), Port()
+        self.named_evaluators = ["evaluator-0"] if is_named else []
 
     def address(self, reader, role):
         return self.addresses.get((reader, role), self.ports[role].address)
@@ -166,7 +173,7 @@ class Cluster:
     def tf_config(self, role, index=None):
         """TF_CONFIG as this role reads it: links stand in it in place of addresses."""
         cluster = {}
-        for other in self.roles:
+        for other in self.roles + self.named_evaluators:
             cluster.setdefault(other.rpartition("-")[0], []).append(self.address(role, other))
         kind, _, number = role.rpartition("-")
         return json.dumps({"cluster": cluster, "task": {"type": kind, "index": int(number) if index is None else index}})

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-static const struct mst_training_sums train = {.steps = 5, .loss_sum = 2, .loss_weight = 4};
-static const struct mst_training_sums validation = {.steps = 3, .loss_sum = 1, .loss_weight = 4};
+static const struct mst_scores train = {.is_known = true, .n = 1, .values = {5}};
+static const struct mst_scores validation = {.is_known = true, .n = 1, .values = {3}};
 
 static void test_told_in_order_when_all_is_known(void **state)
 {
@@ -25,11 +25,11 @@ static void test_told_in_order_when_all_is_known(void **state)
     assert_false(mst_epoch_ledger_take(&ledger, &scores)); // epoch 0 comes first
     mst_epoch_ledger_validated(&ledger, 0, NULL);
     assert_true(mst_epoch_ledger_take(&ledger, &scores));
-    assert_true(scores.epoch == 0 && !scores.has_validation && scores.train.steps == 5);
+    assert_true(scores.epoch == 0 && !scores.validation.is_known && scores.train.values[0] == 5);
     assert_true(mst_epoch_ledger_take(&ledger, &scores));
-    assert_true(scores.epoch == 1 && scores.has_validation && scores.validation.steps == 3);
+    assert_true(scores.epoch == 1 && scores.validation.is_known && scores.validation.values[0] == 3);
     assert_true(mst_epoch_ledger_take(&ledger, &scores));
-    assert_true(scores.epoch == 2 && !scores.has_validation);
+    assert_true(scores.epoch == 2 && !scores.validation.is_known);
     assert_false(mst_epoch_ledger_take(&ledger, &scores));
     mst_epoch_ledger_fini(&ledger);
 }
@@ -44,12 +44,12 @@ static void test_a_validation_that_nobody_awaits_is_ignored(void **state)
     mst_epoch_ledger_validated(&ledger, 0, &validation);
     mst_epoch_ledger_validated(&ledger, 7, &validation);
     assert_true(mst_epoch_ledger_take(&ledger, &scores));
-    assert_false(scores.has_validation);
+    assert_false(scores.validation.is_known);
     mst_epoch_ledger_trained(&ledger, 1, &train, true);
     mst_epoch_ledger_validated(&ledger, 1, NULL);
     mst_epoch_ledger_validated(&ledger, 1, &validation); // given up already
     assert_true(mst_epoch_ledger_take(&ledger, &scores));
-    assert_true(scores.epoch == 1 && !scores.has_validation);
+    assert_true(scores.epoch == 1 && !scores.validation.is_known);
     mst_epoch_ledger_fini(&ledger);
 }
 

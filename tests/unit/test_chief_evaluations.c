@@ -117,6 +117,8 @@ static void test_two_wants_for_one_step_are_one(void **state)
     mst_evaluations_want(&e, &final);
     expect_none_skipped();
     assert_true(e.waiting.is_final && e.waiting.is_epoch_end && e.waiting.id == final.id);
+    want(4, 400); // of another epoch that ended with the same step: not the same
+    expect_skipped(final.id);
 }
 
 static void test_another_process_is_busy_until_the_first_is_silent(void **state)

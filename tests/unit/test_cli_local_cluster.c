@@ -88,9 +88,10 @@ static void test_every_port_listens_before_anybody_runs(void **state)
 static void test_tf_config(void **state)
 {
     (void)state;
-    const struct mst_local_options options = {.n_workers = 2, .n_ps = 1};
+    const struct mst_local_options options = {.n_workers = 2, .n_ps = 1, .n_evaluators = 1};
     struct mst_error err = {0};
     assert_int_equal(mst_local_cluster_new(&options, folder, 1, &cluster, &err), MST_OK);
+    assert_int_equal(cluster->n_tasks, 5);
     for (size_t i = 0; i < cluster->n_tasks; i++) {
         char *text = mst_local_cluster_tf_config(cluster, i);
         struct mst_cluster_request request = {.tf_config = text};

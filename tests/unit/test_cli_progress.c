@@ -44,6 +44,26 @@ static void check_line(const struct mst_progress *progress, struct mst_progress_
     assert_true(used <= columns);
 }
 
+static void test_evaluations(void **state)
+{
+    (void)state;
+    struct mst_progress progress = {0};
+    struct mst_progress_style style = {0};
+    take(&progress, figures);
+    take(&progress, "{\"event\": \"evaluation\", \"epoch\": 2, \"step\": 1876, \"final\": false, "
+                    "\"scores\": {\"loss\": 0.36123, \"accuracy\": 0.86954, \"auc\": null}}");
+    check_line(&progress, style, SIZE_MAX,
+               "epoch 3/5  step 2345/4690  71300 examples/s  loss 0.3123  accuracy 0.8871  val_loss 0.3612  "
+               "val_accuracy 0.8695  ETA 3 s");
+    check_line(&progress, style, 100,
+               "epoch 3/5  step 2345/4690  71300 examples/s  loss 0.3123  accuracy 0.8871  val_acc 0.870  ETA 3 s");
+    take(&progress, "{\"event\": \"evaluation\", \"scores\": {\"loss\": 0.3}}");
+    check_line(&progress, style, SIZE_MAX,
+               "epoch 3/5  step 2345/4690  71300 examples/s  loss 0.3123  accuracy 0.8871  val_loss 0.3000  ETA 3 s");
+    take(&progress, "{\"event\": \"evaluation\", \"scores\": null}"); // changes nothing
+    assert_int_equal(progress.n_scores, 1);
+}
+
 static void test_figures_at_every_width(void **state)
 {
     (void)state;
@@ -194,10 +214,16 @@ static void test_too_many_metrics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_figures_at_every_width),     cmocka_unit_test(test_ascii_and_every_state),
-        cmocka_unit_test(test_many_processes_are_counted), cmocka_unit_test(test_waiting),
-        cmocka_unit_test(test_ends_of_training),           cmocka_unit_test(test_figures_of_every_size),
-        cmocka_unit_test(test_nonsense_changes_nothing),   cmocka_unit_test(test_what_else_the_chief_says),
+        cmocka_unit_test(test_evaluations),
+        cmocka_unit_test(test_ascii_and_every_state),
+        cmocka_unit_test(test_figures_at_every_width),
+        cmocka_unit_test(test_ascii_and_every_state),
+        cmocka_unit_test(test_many_processes_are_counted),
+        cmocka_unit_test(test_waiting),
+        cmocka_unit_test(test_ends_of_training),
+        cmocka_unit_test(test_figures_of_every_size),
+        cmocka_unit_test(test_nonsense_changes_nothing),
+        cmocka_unit_test(test_what_else_the_chief_says),
         cmocka_unit_test(test_too_many_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,7 +59,7 @@ static int set_up(void **state)
 {
     (void)state;
     mst_supervision_init(&supervision, 0);
-    for (int role = 0; role < MST_TASK_ROLES; role++) {
+    for (int role = 0; role <= MST_TASK_WORKER; role++) {
         size_t task = mst_supervision_add(&supervision, (enum mst_task_role)role);
         supervision.tasks[task].state = MST_TASK_UP;
     }

@@ -115,6 +115,22 @@ static void test_permanent_codes_end_the_job(void **state)
         }
 }
 
+static void test_an_evaluator_never_ends_the_job(void **state)
+{
+    (void)state;
+    size_t evaluator = mst_supervision_add(&supervision, MST_TASK_EVALUATOR);
+    for (uint64_t i = 0; i < MAX_RESTARTS; i++)
+        assert_int_equal(ends(evaluator, i ? killed(SIGKILL) : exited(138), 1000 + i), MST_VERDICT_RESTART);
+    assert_int_equal(ends(evaluator, killed(SIGKILL), 2000), MST_VERDICT_WITHOUT);
+    assert_int_equal(supervision.tasks[evaluator].state, MST_TASK_LOST);
+    size_t other = mst_supervision_add(&supervision, MST_TASK_EVALUATOR);
+    assert_int_equal(ends(other, exited(2), 2000), MST_VERDICT_WITHOUT);
+    assert_false(mst_supervision_is_ending(&supervision));
+    assert_int_equal(ends(CHIEF, exited(0), 3000), MST_VERDICT_FINISHED);
+    assert_int_equal(ends(evaluator, killed(SIGKILL), 4000), MST_VERDICT_GO_ON);
+    assert_int_equal(mst_supervision_exit_code(&supervision), 0);
+}
+
 static void test_lost_chief_or_ps_ends_the_job(void **state)
 {
     (void)state;
@@ -208,6 +224,7 @@ int main(void)
         RULE(test_restarts_of_an_hour_ago_do_not_count),
         RULE(test_no_restarts_allowed),
         RULE(test_permanent_codes_end_the_job),
+        RULE(test_an_evaluator_never_ends_the_job),
         RULE(test_lost_chief_or_ps_ends_the_job),
         RULE(test_the_first_failure_decides),
         RULE(test_signals),

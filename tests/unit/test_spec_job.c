@@ -128,6 +128,7 @@ static void test_everything_given(void **state)
     assert_int_equal(job->checkpoint_keep, 3);
     assert_true(job->checkpoint_resume);
     assert_true(job->eval_final_timeout_seconds == 1.5);
+    assert_true(!job->eval_every_epoch && job->eval_every_steps == 0);
     assert_int_equal(job->partitioner.kind, MST_PARTITIONER_MIN_SIZE);
     assert_int_equal(job->partitioner.min_shard_bytes, 262144);
     assert_int_equal(job->partitioner.max_shards, 2);
@@ -353,6 +354,8 @@ static void test_wrong_values(void **state)
         {"cluster.lease_ms", "1500",
          "cluster.lease_ms is 1500, must be at least two heartbeats (cluster.heartbeat_ms is 1000)"},
         {"cluster.heartbeat_ms", "9", "cluster.heartbeat_ms is 9, must be from 10 to 60000"},
+        {"eval.every", "\"batch\"", "eval.every is \"batch\", must be this one of: epoch"},
+        {"eval.every", "0", "eval.every is 0, must be from 1 to 1000000000000"},
         {"eval.final_timeout", "-1", "eval.final_timeout is -1, must be from 0 to 604800"},
         {"eval", "null", "eval is null (null), must be an object"},
     };
@@ -394,11 +397,6 @@ static void test_not_built_yet(void **state)
          "set it to "
          "false"},
         {"checkpoint.max_bytes_per_second", "1", "checkpoint.max_bytes_per_second is not built yet: leave it out"},
-        {"eval.every", "\"epoch\"",
-         "eval.every is \"epoch\", but evaluation during the training is not built yet: leave it out or set it to "
-         "null"},
-        {"eval.every", "100",
-         "eval.every is 100, but evaluation during the training is not built yet: leave it out or set it to null"},
         {"init_from", "\"ckpt\"", "init_from is not built yet: leave it out"},
         {"callbacks", "[]", "callbacks is not built yet: leave it out"},
         {"class_weight", "null", "class_weight is not built yet: leave it out"},

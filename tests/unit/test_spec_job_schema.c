@@ -96,8 +96,13 @@ static json_t *schema_of_key(const struct mst_schema *schema, const struct mst_s
         put(object, "minLength", json_integer(1));
     if (key->max_characters > 0)
         put(object, "maxLength", json_integer((json_int_t)key->max_characters));
-    if (key->choices)
+    if (key->choices && key->types & ~(unsigned)MST_TYPE_TEXT) { // "enum" would be for numbers and null too
+        char pattern[200];
+        snprintf(pattern, sizeof pattern, "^(%s)$", key->choices);
+        put(object, "pattern", json_string(pattern));
+    } else if (key->choices) {
         put_choices(object, key->choices);
+    }
     if (key->min != 0 || key->max != 0) {
         put(object, "minimum", json_integer(key->min));
         put(object, "maximum", json_integer(key->max));

@@ -178,7 +178,9 @@ static void test_runnable(void **state)
         {"{\"cluster\": {\"worker\": {\"1\": \"w:1\"}, \"ps\": [\"p:1\"]}, \"task\": {\"type\": \"worker\", \"index\": "
          "1}}",
          NULL},
-        {"{\"cluster\": {\"worker\": {}, \"ps\": []}, \"task\": {\"type\": \"evaluator\", \"index\": 0}}", NULL},
+        {"{\"cluster\": {\"worker\": {}, \"ps\": []}, \"task\": {\"type\": \"evaluator\", \"index\": 0}}",
+         "TF_CONFIG: the evaluator sees no ps, as TFJob's enableDynamicWorker makes it; it must see every ps: turn "
+         "enableDynamicWorker off, or leave the evaluator out: the chief evaluates then"},
         {"{\"cluster\": {\"worker\": {}, \"ps\": []}, \"task\": {\"type\": \"chief\", \"index\": 0}}",
          "TF_CONFIG: the cluster that chief sees is empty, as TFJob's enableDynamicWorker makes it; a chief must see "
          "every "
