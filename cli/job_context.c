@@ -17,6 +17,19 @@ static mst_status read_model(struct mst_job_context *context, struct mst_error *
     return mst_model_parse(mst_buf_view(&context->model_text), path, &context->model, err);
 }
 
+static mst_status read_sources(struct mst_job_context *context, const char *file, struct mst_error *err)
+{
+    char *where = mst_text("%s: data.train", file);
+    mst_status status =
+        mst_job_source_new(&context->job->train, context->model, &context->compile, where, &context->train, err);
+    free(where);
+    where = mst_text("%s: data.eval", file);
+    if (status == MST_OK)
+        status = mst_job_source_new(&context->job->eval, context->model, &context->compile, where, &context->eval, err);
+    free(where);
+    return status;
+}
+
 static mst_status read_all(struct mst_job_context *context, const struct mst_job_request *request,
                            struct mst_error *err)
 {
@@ -32,8 +45,7 @@ static mst_status read_all(struct mst_job_context *context, const struct mst_job
     free(path);
     if (status != MST_OK)
         return status;
-    context->train = mst_job_source_new(&context->job->train);
-    context->eval = mst_job_source_new(&context->job->eval);
+    MST_TRY(read_sources(context, request->path, err));
     return mst_job_hash(context->job, (const char *)context->model_text.data, context->model_text.len, &context->hash,
                         err);
 }

@@ -184,6 +184,7 @@ static void find_examples(const struct mst_predict_options *options, const struc
     out->source.file = options->input;
     if (is_as_train) {
         out->source.csv = train->csv;
+        out->input = train->inputs[0];
         out->output = train->outputs[0];
     }
     out->source.csv.is_headless = out->source.csv.is_headless || options->is_headless;

@@ -31,28 +31,6 @@ static bool bool_at(const json_t *json, const char *path)
     return json_is_true(mst_json_at(json, path));
 }
 
-// An integer is the column's number.
-static char *label_at(const json_t *data)
-{
-    const json_t *label = json_object_get(data, "label");
-    return json_is_integer(label) ? mst_text("%lld", (long long)json_integer_value(label)) : text_at(data, "label");
-}
-
-static struct mst_job_data data_of(const json_t *data)
-{
-    const json_t *missing = json_object_get(data, "missing");
-    return (struct mst_job_data){
-        .format = text_at(data, "format"),
-        .features = text_at(data, "features"),
-        .labels = text_at(data, "labels"),
-        .label = label_at(data),
-        .is_headless = json_is_false(json_object_get(data, "header")),
-        .fills_missing = json_is_number(missing),
-        .missing = (float)json_number_value(missing),
-        .shuffle = bool_at(data, "shuffle"),
-    };
-}
-
 static struct mst_partitioner partitioner_of(const json_t *json)
 {
     if (!json_is_object(json))
@@ -75,8 +53,8 @@ static struct mst_job *job_of(const char *file, json_t *json)
         .name = text_at(json, "name"),
         .model_path = text_at(json, "model"),
         .compile = json_incref(json_object_get(json, "compile")),
-        .train = data_of(mst_json_at(json, "data.train")),
-        .eval = data_of(mst_json_at(json, "data.eval")),
+        .train = mst_job_data_of(mst_json_at(json, "data.train")),
+        .eval = mst_job_data_of(mst_json_at(json, "data.eval")),
         .batch_size = integer_at(json, "batch_size"),
         .epochs = integer_at(json, "epochs"),
         .steps = integer_at(json, "steps"),
@@ -124,20 +102,12 @@ mst_status mst_job_parse(const struct mst_job_request *request, const char *text
     return job_of_json(request, json, out, err);
 }
 
-static void free_data(struct mst_job_data *data)
-{
-    free(data->format);
-    free(data->features);
-    free(data->labels);
-    free(data->label);
-}
-
 void mst_job_free(struct mst_job *job)
 {
     if (!job)
         return;
-    free_data(&job->train);
-    free_data(&job->eval);
+    mst_job_data_fini(&job->train);
+    mst_job_data_fini(&job->eval);
     free(job->file);
     free(job->name);
     free(job->model_path);
@@ -169,13 +139,8 @@ mst_status mst_job_hash(const struct mst_job *job, const char *model_text, size_
     json_t *json = json_deep_copy(job->resolved);
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
         json_object_del(json, places[i]);
-    for (size_t i = 0; i < sizeof data_sets / sizeof data_sets[0]; i++) {
-        json_t *data = mst_json_at(json, data_sets[i]);
-        if (json_is_object(data)) {
-            json_object_del(data, "features");
-            json_object_del(data, "labels");
-        }
-    }
+    for (size_t i = 0; i < sizeof data_sets / sizeof data_sets[0]; i++)
+        mst_job_data_strip(mst_json_at(json, data_sets[i]));
     *out = hash_json(model, hash_json(json, 0));
     json_decref(json);
     json_decref(model);

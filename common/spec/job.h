@@ -3,7 +3,7 @@
  *
  *      struct mst_job_request request = {.path = "job.json", .sets = sets, .n_sets = n_sets};
  *      MST_TRY(mst_job_load(&request, &job, err));
- *      … job->batch_size, job->train.features …
+ *      … job->batch_size, job->train.inputs …
  *      mst_job_free(job);
  *
  *  Paths are relative to the file; those that --set gives are relative to the current directory. A key whose feature is
@@ -15,12 +15,24 @@
 #include "spec/partitioner.h"
 #include "spec/schema.h"
 
+/** One input or output of a data set. */
+struct mst_job_part {
+    char *name; // NULL: the only one, whatever the model calls it
+    char *path; // idx: absolute path
+    char **columns;
+    size_t n_columns; // csv; 0, of an input: all that nobody else names
+};
+
 /** One data set; `format` is "idx" or "csv". */
 struct mst_job_data {
     char *format;
-    char *features;     // absolute path
-    char *labels;       // idx: absolute path
-    char *label;        // csv: the label's column, a name or a number from 0
+    char *file; // csv: absolute path
+    struct mst_job_part *inputs;
+    size_t n_inputs;
+    struct mst_job_part *outputs;
+    size_t n_outputs;
+    char *weights;      // idx: absolute path; csv: a column; NULL: none
+    char separator;     // csv
     bool is_headless;   // csv: the first line is an example too
     bool fills_missing; // csv: an empty field means `missing`
     float missing;

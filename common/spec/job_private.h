@@ -6,11 +6,25 @@
 
 #include "spec/job.h"
 
+/** How many inputs or outputs a data set may have. */
+enum { MST_JOB_PARTS_MAX = 256 };
+
 /** Takes a job's JSON to its resolved form: --set applied, checked, defaults filled in, paths absolute.
  *  Owner: steals json; *out is the caller's
  *  Errors: INVALID_ARGUMENT one sentence with file or --set, and key path (*out NULL) */
 MST_MUST_USE mst_status mst_job_resolve(const struct mst_job_request *request, json_t *json, json_t **out,
                                         struct mst_error *err);
+
+/** Checks what the table cannot say of a data set's keys, and fills in the defaults that its format has.
+ *  key: "data.train" or "data.eval"; source: the file or "--set", for errors
+ *  Errors: INVALID_ARGUMENT source, key and the remedy */
+MST_MUST_USE mst_status mst_job_data_check(json_t *data, const char *key, const char *source, struct mst_error *err);
+/** The struct of a resolved data set; zeros for null. Owner: the caller, until mst_job_data_fini */
+struct mst_job_data mst_job_data_of(const json_t *data);
+/** Releases it. */
+void mst_job_data_fini(struct mst_job_data *data);
+/** Takes the places of the files out of a resolved data set, but leaves the names of what they hold. */
+void mst_job_data_strip(json_t *data);
 
 /** The kind of a partitioner's class name; NONE if it is none. */
 enum mst_partitioner_kind mst_partitioner_kind_of(const char *class_name);

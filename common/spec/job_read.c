@@ -87,33 +87,10 @@ enum mst_partitioner_kind mst_partitioner_kind_of(const char *class_name)
     return MST_PARTITIONER_NONE;
 }
 
-// Which keys there are, and their defaults, depends on the format.
 static mst_status check_data(json_t *json, const char *key, struct sets *sets, struct mst_error *err)
 {
     json_t *data = mst_json_at(json, key);
-    if (!json_is_object(data))
-        return MST_OK;
-    const char *format = json_string_value(json_object_get(data, "format"));
-    bool is_csv = strcmp(format, "csv") == 0;
-    const char *needed = is_csv ? "label" : "labels";
-    static const char *const of_csv[] = {"label", "header", "missing"};
-    static const char *const of_idx[] = {"labels"};
-    const char *const *others = is_csv ? of_idx : of_csv;
-    size_t n_others = is_csv ? 1 : 3;
-    for (size_t i = 0; i < n_others; i++) {
-        if (json_object_get(data, others[i]))
-            return mst_fail(err, MST_INVALID_ARGUMENT,
-                            "%s: %s.%s does not belong to format \"%s\": leave it out; %s says where the labels are",
-                            source_of(key, sets), key, others[i], format, needed);
-    }
-    if (!json_object_get(data, needed))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s: %s.%s is missing: say which %s holds the labels",
-                        source_of(key, sets), key, needed, is_csv ? "column of the csv file" : "file");
-    if (is_csv && !json_object_get(data, "header"))
-        json_object_set_new(data, "header", json_true());
-    if (is_csv && !json_object_get(data, "missing"))
-        json_object_set_new(data, "missing", json_null());
-    return MST_OK;
+    return json_is_object(data) ? mst_job_data_check(data, key, source_of(key, sets), err) : MST_OK;
 }
 
 // What one table cannot say: a partitioner's arguments by its class, the parts of compile, and how two keys go
@@ -167,20 +144,49 @@ static char *dir_of(const char *file, const char *current_dir)
     return whole;
 }
 
-static mst_status resolve_path(json_t *json, const char *path, const char *dir, const char *source,
+// One path, or one of several under names.
+static mst_status resolve_path(json_t *object, const char *leaf, const char *path, const char *dir, const char *source,
                                struct mst_error *err)
 {
-    const char *given = json_string_value(mst_json_at(json, path));
-    if (!given)
-        return MST_OK;
-    char *whole = absolute(given, dir);
+    char *whole = absolute(json_string_value(json_object_get(object, leaf)), dir);
     mst_status status = MST_OK;
     if (strlen(whole) >= PATH_MAX)
-        status = mst_fail(err, MST_INVALID_ARGUMENT, "%s: %s has %zu characters, the limit is %d", source, path,
+        status = mst_fail(err, MST_INVALID_ARGUMENT, "%s: %.200s has %zu characters, the limit is %d", source, path,
                           strlen(whole), PATH_MAX - 1);
     else
-        status = mst_json_put(json, path, json_string(whole), err);
+        json_object_set_new(object, leaf, json_string(whole));
     free(whole);
+    return status;
+}
+
+struct folders {
+    const char *of_file;
+    const char *current;
+};
+
+static mst_status resolve_key(json_t *json, const char *path, const struct sets *sets, const struct folders *folders,
+                              struct mst_error *err)
+{
+    const char *dot = strrchr(path, '.');
+    char *parent = mst_text("%.*s", (int)(dot ? dot - path : 0), path);
+    json_t *object = mst_json_at(json, parent);
+    free(parent);
+    const char *leaf = dot ? dot + 1 : path;
+    json_t *value = json_object_get(object, leaf);
+    if (json_is_string(value))
+        return resolve_path(object, leaf, path, is_set(sets, path) ? folders->current : folders->of_file,
+                            source_of(path, (void *)sets), err);
+    const char *name;
+    json_t *member;
+    mst_status status = MST_OK;
+    json_object_foreach(value, name, member)
+    {
+        char *whole = mst_text("%s.%s", path, name);
+        if (status == MST_OK)
+            status = resolve_path(value, name, whole, is_set(sets, whole) ? folders->current : folders->of_file,
+                                  source_of(whole, (void *)sets), err);
+        free(whole);
+    }
     return status;
 }
 
@@ -188,11 +194,10 @@ static mst_status resolve_paths(json_t *json, const struct sets *sets, const cha
                                 struct mst_error *err)
 {
     const struct mst_schema *schema = mst_job_schema();
+    const struct folders folders = {file_dir, current_dir};
     for (size_t i = 0; i < schema->n_keys; i++) {
-        const char *path = schema->keys[i].path;
         if (schema->keys[i].types & MST_TYPE_PATH)
-            MST_TRY(resolve_path(json, path, is_set(sets, path) ? current_dir : file_dir, source_of(path, (void *)sets),
-                                 err));
+            MST_TRY(resolve_key(json, schema->keys[i].path, sets, &folders, err));
     }
     if (json_is_string(mst_json_at(json, "checkpoint.dir")))
         return MST_OK;

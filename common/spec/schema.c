@@ -141,7 +141,7 @@ static unsigned types_of(const json_t *value)
     case JSON_NULL:
         return MST_TYPE_NULL;
     case JSON_ARRAY:
-        break;
+        return MST_TYPE_LIST;
     }
     return 0;
 }
@@ -153,6 +153,7 @@ static void name_types(unsigned types, char *out, size_t out_bytes)
         const char *name;
     } names[] = {
         {MST_TYPE_OBJECT | MST_TYPE_FREE, "an object"},
+        {MST_TYPE_LIST, "a list"},
         {MST_TYPE_TEXT, "a text"},
         {MST_TYPE_PATH, "a path"},
         {MST_TYPE_INTEGER, "an integer"},

@@ -31,6 +31,7 @@ enum mst_schema_type {
     MST_TYPE_BOOL = 1 << 5,
     MST_TYPE_NULL = 1 << 6, // as if the key were not there
     MST_TYPE_FREE = 1 << 7, // an object whose keys somebody else knows (compile)
+    MST_TYPE_LIST = 1 << 8, // whose elements somebody else knows
 };
 
 /** One key. */

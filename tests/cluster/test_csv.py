@@ -98,6 +98,44 @@ def test_predict_of_csv(csv_job, muster, run, tmp_path):
     expect_sentence(run("predict", "out/model", "--input", "bare.csv", "--label", "kind"), 2, '"kind"', "w, l, h")
 
 
+def test_columns_by_name(csv_job, muster, tmp_path):
+    """Semicolons, a column of text that nobody names, the features in another order than in the file."""
+    for name, n, seed in (("train.csv", 1500, 1), ("eval.csv", 300, 2)):
+        text = "name;height;width;kind;length\n"
+        text += "".join(f'"no {i}; {a}";{c};{a};{label};{b}\n' for i, (label, a, b, c) in enumerate(rows(n, seed)))
+        (tmp_path / name).write_text(text)
+    keys = {"format": "csv", "label": "kind", "columns": ["width", 4, "height"], "separator": ";"}
+    path = csv_job()
+    job = json.loads(path.read_text())
+    job["data"] = {"train": {"features": "train.csv", **keys}, "eval": {"features": "eval.csv", **keys}}
+    path.write_text(json.dumps(job))
+    muster("local", path, "--workers", "2", "--ps", "1").expect(0)
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["eval"]["accuracy"] > 0.95
+
+
+def test_values_as_labels(csv_job, muster, tmp_path):
+    """Two columns of fractions are the targets of two outputs: a regression that a linear model solves."""
+    noise = random.Random(3)
+    text = "a,b,c,sum,difference\n"
+    for _ in range(1500):
+        a, b, c = (round(noise.uniform(-1, 1), 3) for _ in range(3))
+        text += f"{a},{b},{c},{a + b + c:.3f},{a - b:.3f}\n"
+    (tmp_path / "train.csv").write_text(text)
+    path = csv_job()
+    job = json.loads(path.read_text())
+    keys = {"format": "csv", "features": "train.csv", "label": ["sum", "difference"]}
+    job["data"] = {"train": keys, "eval": keys}
+    job["compile"].update(loss="mse", metrics=[])
+    job["epochs"] = 8
+    path.write_text(json.dumps(job))
+    document = model()
+    document["config"]["layers"][1:] = [tiny_job.dense("dense", 2, "linear", 3)]
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    muster("local", path, "--workers", "2", "--ps", "1").expect(0)
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["eval"]["loss"] < 0.02, result
+
+
 def test_missing_values(csv_job, run, tmp_path):
     lines = (tmp_path / "train.csv").read_text().splitlines()
     lines[7] = "," + lines[7].split(",", 1)[1]
@@ -116,6 +154,12 @@ def test_missing_values(csv_job, run, tmp_path):
     ({"labels": "train.csv"}, 2, ["data.train.labels", "csv"]),
     ({"features": "eval.csv"}, 1, ["eval.csv"]),
     ({"format": "idx"}, 2, ["data.train.label", "idx"]),
+    ({"columns": ["width", "colour"]}, 2, ["train.csv", '"colour"', "a feature", "width, kind"]),
+    ({"columns": ["width"]}, 2, ["train.csv", "(1,)", "(3,)"]),
+    ({"inputs": {"flower": ["width", "height"]}}, 2, ["data.train", "inputs flower", "the model's are input"]),
+    ({"label": {"sort": "kind"}}, 2, ["data.train", "outputs sort", "the model's are dense_1"]),
+    ({"label": ["kind", "width"], "columns": [0, 2, 3]}, 2, ["train.csv", "2 values", "one class of 3"]),
+    ({"separator": ";"}, 1, ["train.csv:1:1", "a quote within a field"]),
 ], ids=str)
 def test_refusals(csv_job, run, changes, code, words):
     expect_sentence(run("local", csv_job(**changes)), code, *words)

@@ -196,6 +196,8 @@ static void test_bad_labels_columns(void **state)
     const struct way options = {.label = "kind"};
     expect_failure(TEXT_AND_LEN("a,b\n1,0\n"), &options, MST_INVALID_ARGUMENT,
                    "there is no column \"kind\" for a label among its 2; they are a, b");
+    expect_failure(TEXT_AND_LEN("a;kind\n1;0\n"), &options, MST_INVALID_ARGUMENT,
+                   "among its 1; they are a;kind: give the file's \"separator\"");
     expect_failure(TEXT_AND_LEN("kind,a,kind\n1,0,1\n"), &options, MST_INVALID_ARGUMENT,
                    "columns 1 and 3 are both called");
     const struct way number = {.label = "2", .is_headless = true};

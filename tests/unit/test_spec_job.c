@@ -83,7 +83,7 @@ static void test_defaults(void **state)
     assert_string_equal(job->train.format, "idx");
     assert_true(job->train.shuffle);
     assert_null(job->eval.format);
-    assert_null(job->eval.features);
+    assert_null(job->eval.inputs);
     assert_int_equal(job->batch_size, 32);
     assert_int_equal(job->epochs, 1);
     assert_int_equal(job->steps, 0);
@@ -114,7 +114,7 @@ static void test_everything_given(void **state)
     assert_string_equal(job->model_path, "/m.json");
     assert_string_equal(job->output_dir, "/here/a/out");
     assert_string_equal(job->checkpoint_dir, "/here/a/../ckpt");
-    assert_string_equal(job->eval.features, "/here/a/f");
+    assert_string_equal(job->eval.inputs[0].path, "/here/a/f");
     assert_string_equal(job->eval.format, "idx");
     assert_false(job->train.shuffle);
     assert_int_equal(job->batch_size, 64);
@@ -162,9 +162,9 @@ static void test_sets(void **state)
     assert_int_equal(job->seed, 2);
     assert_string_equal(job->output_dir, "/here/out");
     assert_string_equal(job->checkpoint_dir, "/here/out/ckpt");
-    assert_string_equal(job->train.features, "/here/f.idx");
-    assert_string_equal(job->train.labels, "/data/y.idx");
-    assert_string_equal(job->eval.features, "/here/e.idx");
+    assert_string_equal(job->train.inputs[0].path, "/here/f.idx");
+    assert_string_equal(job->train.outputs[0].path, "/data/y.idx");
+    assert_string_equal(job->eval.inputs[0].path, "/here/e.idx");
     assert_string_equal(job->model_path, "/here/a/model.json");
     assert_int_equal(job->checkpoint_every_steps, 10);
     assert_int_equal(job->partitioner.kind, MST_PARTITIONER_FIXED_SHARDS);
@@ -210,8 +210,13 @@ static void test_csv(void **state)
     char *text = with_key("data.train", "{\"format\": \"csv\", \"features\": \"f.csv.gz\", \"label\": 4}");
     struct mst_job *job = parse_right(text, NULL);
     assert_string_equal(job->train.format, "csv");
-    assert_string_equal(job->train.label, "4");
-    assert_null(job->train.labels);
+    assert_string_equal(job->train.file, "/here/a/f.csv.gz");
+    assert_int_equal(job->train.n_outputs, 1);
+    assert_string_equal(job->train.outputs[0].columns[0], "4");
+    assert_null(job->train.outputs[0].path);
+    assert_int_equal(job->train.n_inputs, 1);
+    assert_int_equal(job->train.inputs[0].n_columns, 0);
+    assert_int_equal(job->train.separator, ',');
     assert_false(job->train.is_headless || job->train.fills_missing);
     assert_true(json_is_true(mst_json_at(job->resolved, "data.train.header")));
     assert_true(json_is_null(mst_json_at(job->resolved, "data.train.missing")));
@@ -220,11 +225,83 @@ static void test_csv(void **state)
     text = with_key("data.eval", "{\"format\": \"csv\", \"features\": \"f.csv\", \"label\": \"y\", "
                                  "\"header\": false, \"missing\": -1.5}");
     job = parse_right(text, NULL);
-    assert_string_equal(job->eval.label, "y");
+    assert_string_equal(job->eval.outputs[0].columns[0], "y");
     assert_true(job->eval.is_headless && job->eval.fills_missing);
     assert_true(job->eval.missing == -1.5f);
     mst_job_free(job);
     free(text);
+}
+
+static void test_several_parts(void **state)
+{
+    (void)state;
+    const char *const sets[] = {"data.train.features.meta=m.idx", NULL};
+    char *text = with_key("data.train", "{\"features\": {\"image\": \"i.idx\", \"meta\": \"x\"}, "
+                                        "\"labels\": {\"digit\": \"/d.idx\"}, \"sample_weights\": \"w.idx\"}");
+    struct mst_job *job = parse_right(text, sets);
+    assert_int_equal(job->train.n_inputs, 2);
+    assert_string_equal(job->train.inputs[0].name, "image");
+    assert_string_equal(job->train.inputs[0].path, "/here/a/i.idx");
+    assert_string_equal(job->train.inputs[1].path, "/here/m.idx");
+    assert_string_equal(job->train.outputs[0].name, "digit");
+    assert_string_equal(job->train.outputs[0].path, "/d.idx");
+    assert_string_equal(job->train.weights, "/here/a/w.idx");
+    assert_null(job->train.file);
+    mst_job_free(job);
+    free(text);
+    text = with_key("data.train", "{\"format\": \"csv\", \"features\": \"f.csv\", \"separator\": \"tab\", "
+                                  "\"inputs\": {\"wide\": [\"a\", 3], \"deep\": \"c\"}, "
+                                  "\"label\": {\"p\": \"y\", \"q\": [\"z\", 1]}, \"sample_weight\": 7}");
+    job = parse_right(text, NULL);
+    assert_int_equal(job->train.n_inputs, 2);
+    assert_string_equal(job->train.inputs[0].name, "wide");
+    assert_int_equal(job->train.inputs[0].n_columns, 2);
+    assert_string_equal(job->train.inputs[0].columns[1], "3");
+    assert_string_equal(job->train.inputs[1].columns[0], "c");
+    assert_int_equal(job->train.n_outputs, 2);
+    assert_string_equal(job->train.outputs[1].columns[1], "1");
+    assert_string_equal(job->train.weights, "7");
+    assert_int_equal(job->train.separator, '\t');
+    mst_job_free(job);
+    free(text);
+    text = with_key("data.train", "{\"format\": \"csv\", \"features\": \"f.csv\", \"columns\": [\"b\", \"a\"], "
+                                  "\"label\": [\"y\", \"z\"]}");
+    job = parse_right(text, NULL);
+    assert_null(job->train.inputs[0].name);
+    assert_string_equal(job->train.inputs[0].columns[1], "a");
+    assert_int_equal(job->train.outputs[0].n_columns, 2);
+    mst_job_free(job);
+    free(text);
+}
+
+static void test_wrong_parts(void **state)
+{
+    (void)state;
+#define CSV "{\"format\": \"csv\", \"features\": \"f\", \"label\": "
+    static const char *const rows[][2] = {
+        {"{\"features\": {\"a\": 5}, \"labels\": \"l\"}", "data.train.features.a must be the path of a file"},
+        {"{\"features\": {}, \"labels\": \"l\"}", "data.train.features has 0 names, must have 1 to 256"},
+        {"{\"features\": \"f\", \"labels\": {\"a\": \"\"}}", "data.train.labels.a must be the path of a file"},
+        {"{\"format\": \"csv\", \"features\": {\"a\": \"f\"}, \"label\": 1}",
+         "data.train.features must be the path of the csv file: say in inputs which columns make which input"},
+        {CSV "[]}", "data.train.label must be a column or a list of columns, by name or by number from 0 to 65535"},
+        {CSV "{\"a\": [1, -1]}}",
+         "data.train.label.a must be a column or a list of columns, by name or by number from 0 to 65535"},
+        {CSV "1, \"columns\": [1.5]}",
+         "data.train.columns must be a column or a list of columns, by name or by number from 0 to 65535"},
+        {CSV "1, \"columns\": [1], \"inputs\": {\"a\": 1}}",
+         "data.train.columns and data.train.inputs are both given: give one of them"},
+        {CSV "1, \"columns\": \"a\"}", "data.train.columns is a text (\"a\"), must be a list"},
+        {CSV "1, \"separator\": \":\"}", "data.train.separator is \":\", must be one of: ,|;|tab"},
+        {CSV "1, \"sample_weights\": \"w\"}",
+         "data.train.sample_weights does not belong to format \"csv\": leave it out; label says where the labels are"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char *text = with_key("data.train", rows[i][0]), wanted[600];
+        snprintf(wanted, sizeof wanted, "a/job.json: %s", rows[i][1]);
+        check_refused(text, NULL, wanted);
+        free(text);
+    }
 }
 
 static void test_wrong_sets(void **state)
@@ -561,6 +638,8 @@ int main(void)
                                        cmocka_unit_test(test_everything_given),
                                        cmocka_unit_test(test_sets),
                                        cmocka_unit_test(test_csv),
+                                       cmocka_unit_test(test_several_parts),
+                                       cmocka_unit_test(test_wrong_parts),
                                        cmocka_unit_test(test_wrong_csv),
                                        cmocka_unit_test(test_wrong_sets),
                                        cmocka_unit_test(test_epochs_or_steps),

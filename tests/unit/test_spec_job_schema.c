@@ -42,6 +42,7 @@ static void put_types(json_t *object, unsigned types)
         unsigned type;
         const char *name;
     } names[] = {{MST_TYPE_OBJECT | MST_TYPE_FREE, "object"},
+                 {MST_TYPE_LIST, "array"},
                  {MST_TYPE_TEXT | MST_TYPE_PATH, "string"},
                  {MST_TYPE_INTEGER, "integer"},
                  {MST_TYPE_NUMBER, "number"},
@@ -142,10 +143,12 @@ static void put_data_rules(json_t *job)
         json_t *data = mst_json_at(job, sets[i]);
         put(data, "if",
             json_pack("{s:{s:{s:s}}, s:[s]}", "properties", "format", "const", "csv", "required", "format"));
-        put(data, "then", json_pack("{s:[s], s:{s:b}}", "required", "label", "properties", "labels", 0));
+        put(data, "then",
+            json_pack("{s:[s], s:{s:b, s:b, s:{s:s}}, s:{s:[ss]}}", "required", "label", "properties", "labels", 0,
+                      "sample_weights", 0, "features", "type", "string", "not", "required", "columns", "inputs"));
         put(data, "else",
-            json_pack("{s:[s], s:{s:b, s:b, s:b}}", "required", "labels", "properties", "label", 0, "header", 0,
-                      "missing", 0));
+            json_pack("{s:[s], s:{s:b, s:b, s:b, s:b, s:b, s:b, s:b}}", "required", "labels", "properties", "label", 0,
+                      "header", 0, "missing", 0, "columns", 0, "inputs", 0, "separator", 0, "sample_weight", 0));
     }
 }
 
