@@ -55,13 +55,16 @@ static json_t *layer_json(const struct mst_layer *layer)
 {
     json_t *object = json_object();
     put(object, "class_name", json_string(layer->class_name));
-    put(object, "name", json_string(layer->name));
+    put(object, "name", json_string(layer->path));
+    if (!layer->trainable)
+        put(object, "trainable", json_false());
     switch (layer->kind) {
     case MST_LAYER_DENSE:
         put(object, "units", json_integer((json_int_t)layer->units));
         put(object, "activation", activation_json(&layer->activation));
-        put(object, "kernel_initializer", initializer_json(&layer->kernel_initializer));
-        put(object, "bias_initializer", layer->use_bias ? initializer_json(&layer->bias_initializer) : json_null());
+        put(object, "kernel_initializer", initializer_json(&layer->weights[MST_WEIGHT_KERNEL].initializer));
+        put(object, "bias_initializer",
+            layer->use_bias ? initializer_json(&layer->weights[MST_WEIGHT_BIAS].initializer) : json_null());
         break;
     case MST_LAYER_ACTIVATION:
         put(object, "activation", activation_json(&layer->activation));
@@ -76,9 +79,62 @@ static json_t *layer_json(const struct mst_layer *layer)
         break;
     case MST_LAYER_INPUT:
     case MST_LAYER_VIEW:
+    case MST_N_LAYER_KINDS:
         break;
     }
     return object;
+}
+
+// One after the other, each layer called once: what a Sequential is, whatever the file calls it.
+static bool is_chain(const struct mst_model *model)
+{
+    bool is = model->n_inputs == 1 && model->n_outputs == 1 && model->n_nodes == model->n_layers + 1 &&
+              model->outputs[0] == model->n_nodes - 1 && model->inputs[0].dtype == MST_DTYPE_F32;
+    for (size_t i = 1; i < model->n_nodes && is; i++) {
+        const struct mst_node *node = &model->nodes[i];
+        is = node->layer == i - 1 && node->n_inputs == 1 && node->inputs[0] == i - 1 &&
+             node->operand.side == MST_OPERAND_NONE;
+    }
+    return is;
+}
+
+static json_t *inputs_json(const struct mst_model *model)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < model->n_inputs; i++) {
+        json_t *object = json_object();
+        put(object, "name", json_string(model->inputs[i].name));
+        put(object, "shape", shape_json(&model->nodes[i].out));
+        put(object, "dtype", json_string(mst_dtype_name(model->inputs[i].dtype)));
+        MST_ASSERT(json_array_append_new(list, object) == 0);
+    }
+    return list;
+}
+
+static json_t *numbers_json(const size_t *numbers, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        MST_ASSERT(json_array_append_new(list, json_integer((json_int_t)numbers[i])) == 0);
+    return list;
+}
+
+// Each call: its layer, the tensors that it reads, and the number in a tensor's place if there is one.
+static json_t *calls_json(const struct mst_model *model)
+{
+    json_t *list = json_array();
+    for (size_t i = model->n_inputs; i < model->n_nodes; i++) {
+        const struct mst_node *node = &model->nodes[i];
+        json_t *call = json_array();
+        MST_ASSERT(json_array_append_new(call, json_integer((json_int_t)node->layer)) == 0);
+        MST_ASSERT(json_array_append_new(call, numbers_json(node->inputs, node->n_inputs)) == 0);
+        if (node->operand.side != MST_OPERAND_NONE) {
+            MST_ASSERT(json_array_append_new(call, json_integer(node->operand.side)) == 0);
+            MST_ASSERT(json_array_append_new(call, number(node->operand.value)) == 0);
+        }
+        MST_ASSERT(json_array_append_new(list, call) == 0);
+    }
+    return list;
 }
 
 char *mst_model_canonical_json(const struct mst_model *model)
@@ -87,10 +143,17 @@ char *mst_model_canonical_json(const struct mst_model *model)
     json_t *layers = json_array();
     for (size_t i = 0; i < model->n_layers; i++)
         MST_ASSERT(json_array_append_new(layers, layer_json(&model->layers[i])) == 0);
-    put(object, "class_name", json_string("Sequential"));
     put(object, "name", json_string(model->name));
-    put(object, "input_shape", shape_json(&model->input_shape));
     put(object, "layers", layers);
+    if (is_chain(model)) {
+        put(object, "class_name", json_string("Sequential"));
+        put(object, "input_shape", shape_json(&model->nodes[0].out));
+    } else {
+        put(object, "class_name", json_string("Functional"));
+        put(object, "inputs", inputs_json(model));
+        put(object, "calls", calls_json(model));
+        put(object, "outputs", numbers_json(model->outputs, model->n_outputs));
+    }
     char *dumped = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
     MST_ASSERT(dumped != NULL);
     char *text = mst_strdup(dumped);

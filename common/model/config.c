@@ -142,7 +142,8 @@ static mst_status text_or_null(const json_t *value, const char *path, void *out,
 // A class of the user's own is named by its module or by "Package>Name"; its config may look like one of Keras's.
 static mst_status refuse_custom(const struct envelope *e, const char *path, struct mst_error *err)
 {
-    bool is_keras = e->module == NULL || strncmp(e->module, "keras", 5) == 0 || strcmp(e->module, "builtins") == 0;
+    bool is_keras = e->module == NULL || strncmp(e->module, "keras", 5) == 0 ||
+                    strncmp(e->module, "tf_keras.", 9) == 0 || strcmp(e->module, "builtins") == 0;
     bool is_registered = e->registered_name != NULL && strcmp(e->registered_name, "function") != 0 &&
                          strcmp(e->registered_name, e->class_name) != 0;
     if (is_keras && !is_registered)
@@ -159,7 +160,8 @@ mst_status mst_config_object(const json_t *json, const char *path, struct mst_co
         {"class_name", mst_config_text, offsetof(struct envelope, class_name)},
         {"config", read_json, offsetof(struct envelope, config)},
         {"registered_name", text_or_null, offsetof(struct envelope, registered_name)},
-        {"name", NULL, 0},           // Keras 2 repeats the layer's name here
+        {"name", NULL, 0},           // a Functional repeats the layer's name here
+        {"inbound_nodes", NULL, 0},  // read by the Functional that it is in
         {"build_config", NULL, 0},   // shapes, which are inferred again
         {"compile_config", NULL, 0}, // the job says what to compile
         {"shared_object_id", NULL, 0},
@@ -183,6 +185,7 @@ mst_status mst_config_object(const json_t *json, const char *path, struct mst_co
     MST_TRY(refuse_custom(&e, path, err));
     out->has_envelope = true;
     out->class_name = e.class_name;
+    out->module = e.module;
     if (strcmp(e.class_name, "function") == 0) {
         if (!json_is_string(e.config))
             return mst_fail(err, MST_INVALID_ARGUMENT, "%s.config should be the name of a function", path);

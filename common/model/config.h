@@ -29,6 +29,7 @@ struct mst_config_field {
 /** A serialised object; both borrowed from its JSON. */
 struct mst_config_class {
     const char *class_name; // or the name of a function: "relu"
+    const char *module;     // where Keras has it, or NULL
     const json_t *config;   // an object, or NULL for a bare name
     bool has_envelope;      // it was an object with class_name, not a bare name
 };

@@ -1,28 +1,14 @@
-// The table of layers: which keys their config may have, what must hold between them, and which shape they make. The
-// readers of single values stand in config.c; here are those that only layers have (activations, initializers,
-// shapes).
+// Reading a layer: its class from the tables, its config by the keys of the class, and the shape that a call of it
+// makes. What is particular to a layer stands with its table, in a layers_*.c.
 #include "layer.h"
 
 #include "base/error.h"
-#include "model/model.h"
+#include "layer_read.h"
+#include "model_private.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-typedef mst_status check_fn(struct mst_layer *layer, const char *path, struct mst_error *err);
-typedef mst_status infer_fn(struct mst_layer *layer, const char *before, const char *path, struct mst_error *err);
-
-struct mst_layer_class {
-    const char *class_name;
-    enum mst_layer_kind kind;
-    const struct mst_config_field *fields;
-    size_t n_fields;
-    check_fn *check; // after the keys are read; NULL: nothing to check
-    infer_fn *infer; // from layer->in to layer->out; NULL: the same shape
-};
-
-#define FIELD(key, read) {#key, read, offsetof(struct mst_layer, key)}
 
 // Readers of values
 
@@ -50,7 +36,7 @@ mst_status mst_layer_batch_shape(const json_t *json, const char *path, struct ms
     return MST_OK;
 }
 
-static mst_status read_input_shape(const json_t *value, const char *path, void *out, struct mst_error *err)
+mst_status mst_layer_read_input_shape(const json_t *value, const char *path, void *out, struct mst_error *err)
 {
     struct mst_layer *layer = out;
     MST_TRY(mst_layer_batch_shape(value, path, &layer->input_shape, err));
@@ -58,7 +44,7 @@ static mst_status read_input_shape(const json_t *value, const char *path, void *
     return MST_OK;
 }
 
-static mst_status read_activation(const json_t *value, const char *path, void *out, struct mst_error *err)
+mst_status mst_layer_read_activation(const json_t *value, const char *path, void *out, struct mst_error *err)
 {
     struct mst_activation *activation = out;
     struct mst_config_class object;
@@ -77,12 +63,13 @@ static mst_status read_activation(const json_t *value, const char *path, void *o
     return MST_OK;
 }
 
-static mst_status read_initializer(const json_t *value, const char *path, void *out, struct mst_error *err)
+mst_status mst_layer_read_initializer(const json_t *value, const char *path, void *out, struct mst_error *err)
 {
-    return mst_initializer_parse(value, path, out, err);
+    struct mst_weight *weight = out;
+    return mst_initializer_parse(value, path, &weight->initializer, err);
 }
 
-static mst_status read_axis(const json_t *value, const char *path, void *out, struct mst_error *err)
+mst_status mst_layer_read_axis(const json_t *value, const char *path, void *out, struct mst_error *err)
 {
     if (!json_is_integer(value))
         return mst_config_number(value, path, out, err); // a list of axes is refused as no number
@@ -90,252 +77,122 @@ static mst_status read_axis(const json_t *value, const char *path, void *out, st
     return MST_OK;
 }
 
-// What must hold between the keys
-
-static mst_status check_flatten(struct mst_layer *layer, const char *path, struct mst_error *err)
+// What an InputLayer declares; the data may come as other numbers, which are cast.
+static mst_status read_input_dtype(const json_t *value, const char *path, enum mst_dtype *out, struct mst_error *err)
 {
-    if (layer->data_format != NULL && strcmp(layer->data_format, "channels_last") != 0)
-        return mst_fail(err, MST_UNIMPLEMENTED,
-                        "%s.config.data_format is '%.64s', which is not built yet; channels_last is", path,
-                        layer->data_format);
-    return MST_OK;
+    static const char *const integers[] = {"int8", "int16", "int32", "int64", "uint16", "uint32", "bool"};
+    const char *name = json_string_value(value);
+    *out = MST_DTYPE_F32;
+    if (name == NULL)
+        return mst_config_float32(value, path, NULL, err);
+    if (strcmp(name, "uint8") == 0)
+        *out = MST_DTYPE_U8;
+    for (size_t i = 0; i < sizeof integers / sizeof integers[0]; i++)
+        *out = strcmp(name, integers[i]) == 0 ? MST_DTYPE_I32 : *out;
+    return *out != MST_DTYPE_F32 ? MST_OK : mst_config_float32(value, path, NULL, err);
 }
 
-static mst_status check_dense(struct mst_layer *layer, const char *path, struct mst_error *err)
+static mst_status read_dtype(const json_t *value, const char *path, void *out, struct mst_error *err)
 {
-    if (layer->units == 0)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s.config has no units", path);
-    return MST_OK;
+    struct mst_layer *layer = out;
+    if (layer->kind == MST_LAYER_INPUT)
+        return read_input_dtype(value, path, &layer->input_dtype, err);
+    return mst_config_float32(value, path, NULL, err);
 }
-
-static mst_status check_relu(struct mst_layer *layer, const char *path, struct mst_error *err)
-{
-    if (!(layer->max_value >= 0) || !(layer->negative_slope >= 0) || !(layer->threshold >= 0))
-        return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "%s.config: max_value %g, negative_slope %g and threshold %g should not be negative", path,
-                        layer->max_value, layer->negative_slope, layer->threshold);
-    layer->activation = mst_activation_default(MST_ACTIVATION_RELU);
-    layer->activation.alpha = (float)layer->negative_slope;
-    layer->activation.max_value = (float)layer->max_value;
-    layer->activation.threshold = (float)layer->threshold;
-    return MST_OK;
-}
-
-static mst_status check_leaky_relu(struct mst_layer *layer, const char *path, struct mst_error *err)
-{
-    (void)path;
-    (void)err;
-    layer->activation = mst_activation_default(MST_ACTIVATION_LEAKY_RELU);
-    layer->activation.alpha =
-        isnan(layer->alpha) ? 0.3f : (float)layer->alpha; // the layer's default, not the function's
-    return MST_OK;
-}
-
-static mst_status check_elu(struct mst_layer *layer, const char *path, struct mst_error *err)
-{
-    (void)path;
-    (void)err;
-    layer->activation = mst_activation_default(MST_ACTIVATION_ELU);
-    if (!isnan(layer->alpha))
-        layer->activation.alpha = (float)layer->alpha;
-    return MST_OK;
-}
-
-static mst_status check_softmax(struct mst_layer *layer, const char *path, struct mst_error *err)
-{
-    (void)path;
-    (void)err;
-    layer->activation = mst_activation_default(MST_ACTIVATION_SOFTMAX);
-    return MST_OK;
-}
-
-static mst_status check_dropout(struct mst_layer *layer, const char *path, struct mst_error *err)
-{
-    if (!(layer->rate >= 0) || !(layer->rate < 1))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s.config.rate is %g; it should be at least 0 and below 1", path,
-                        layer->rate);
-    return MST_OK;
-}
-
-// Shapes
-
-static mst_status infer_flatten(struct mst_layer *layer, const char *before, const char *path, struct mst_error *err)
-{
-    (void)before;
-    (void)path;
-    (void)err;
-    layer->out = (struct mst_shape){.rank = 1, .dims = {layer->n_in}};
-    return MST_OK;
-}
-
-static mst_status needs_an_axis(const struct mst_layer *layer, const char *before, const char *path,
-                                struct mst_error *err)
-{
-    if (layer->in.rank > 0)
-        return MST_OK;
-    return mst_fail(err, MST_INVALID_ARGUMENT,
-                    "%s works on the last axis of its input, but '%s' gives (None,), which has none", path, before);
-}
-
-static mst_status infer_dense(struct mst_layer *layer, const char *before, const char *path, struct mst_error *err)
-{
-    MST_TRY(needs_an_axis(layer, before, path, err));
-    layer->out = layer->in;
-    layer->out.dims[layer->in.rank - 1] = layer->units;
-    return MST_OK;
-}
-
-static mst_status infer_softmax(struct mst_layer *layer, const char *before, const char *path, struct mst_error *err)
-{
-    MST_TRY(needs_an_axis(layer, before, path, err));
-    layer->out = layer->in;
-    if (layer->axis != -1.0 && layer->axis != (double)layer->in.rank)
-        return mst_fail(err, MST_UNIMPLEMENTED, "%s.config.axis is %g, which is not built yet; -1, the last axis, is",
-                        path, layer->axis);
-    return MST_OK;
-}
-
-static mst_status infer_activation(struct mst_layer *layer, const char *before, const char *path, struct mst_error *err)
-{
-    layer->out = layer->in;
-    if (layer->activation.kind == MST_ACTIVATION_SOFTMAX || layer->activation.kind == MST_ACTIVATION_LOG_SOFTMAX)
-        return needs_an_axis(layer, before, path, err);
-    return MST_OK;
-}
-
-// The table
 
 // What every layer's config may have.
 static const struct mst_config_field common_fields[] = {
-    FIELD(name, mst_config_text),
-    FIELD(trainable, mst_config_bool),
-    {"dtype", mst_config_float32, 0},
-    {"batch_input_shape", read_input_shape, 0}, // Keras 2, on the first layer
+    {"name", mst_config_text, offsetof(struct mst_layer, name)},
+    {"trainable", mst_config_bool, offsetof(struct mst_layer, trainable)},
+    {"dtype", read_dtype, 0},
+    {"batch_input_shape", mst_layer_read_input_shape, 0}, // Keras 2, on the first layer
     {"activity_regularizer", mst_config_refuse, 0},
 };
-static const struct mst_config_field input_fields[] = {
-    {"batch_shape", read_input_shape, 0},
-    {"sparse", mst_config_refuse, 0},
-    {"ragged", mst_config_refuse, 0},
-    {"optional", mst_config_refuse, 0},
-};
-static const struct mst_config_field flatten_fields[] = {FIELD(data_format, mst_config_text)};
-static const struct mst_config_field rescaling_fields[] = {FIELD(scale, mst_config_number),
-                                                           FIELD(offset, mst_config_number)};
-static const struct mst_config_field dense_fields[] = {
-    FIELD(units, mst_config_size),
-    FIELD(activation, read_activation),
-    FIELD(use_bias, mst_config_bool),
-    FIELD(kernel_initializer, read_initializer),
-    FIELD(bias_initializer, read_initializer),
-    {"kernel_regularizer", mst_config_refuse, 0},
-    {"bias_regularizer", mst_config_refuse, 0},
-    {"kernel_constraint", mst_config_refuse, 0},
-    {"bias_constraint", mst_config_refuse, 0},
-    {"lora_rank", mst_config_refuse, 0},
-    {"lora_alpha", mst_config_refuse, 0},
-    {"quantization_config", mst_config_refuse, 0},
-};
-static const struct mst_config_field activation_fields[] = {FIELD(activation, read_activation)};
-static const struct mst_config_field relu_fields[] = {FIELD(max_value, mst_config_number_or_null),
-                                                      FIELD(negative_slope, mst_config_number_or_null),
-                                                      FIELD(threshold, mst_config_number_or_null)};
-static const struct mst_config_field leaky_relu_fields[] = {
-    {"negative_slope", mst_config_number, offsetof(struct mst_layer, alpha)},
-    {"alpha", mst_config_number, offsetof(struct mst_layer, alpha)}, // Keras 2
-};
-static const struct mst_config_field elu_fields[] = {FIELD(alpha, mst_config_number)};
-static const struct mst_config_field softmax_fields[] = {FIELD(axis, read_axis)};
-static const struct mst_config_field dropout_fields[] = {
-    FIELD(rate, mst_config_number),
-    FIELD(seed, mst_config_seed),
-    {"noise_shape", mst_config_refuse, 0},
-};
+enum { N_COMMON = sizeof common_fields / sizeof common_fields[0] };
 
-#define FIELDS(fields) fields, sizeof fields / sizeof fields[0]
+static const struct mst_layer_table *const tables[] = {&mst_layers_core};
+enum { N_TABLES = sizeof tables / sizeof tables[0] };
 
-static const struct mst_layer_class classes[] = {
-    {"InputLayer", MST_LAYER_INPUT, FIELDS(input_fields), NULL, NULL},
-    {"Flatten", MST_LAYER_VIEW, FIELDS(flatten_fields), check_flatten, infer_flatten},
-    {"Rescaling", MST_LAYER_RESCALING, FIELDS(rescaling_fields), NULL, NULL},
-    {"Dense", MST_LAYER_DENSE, FIELDS(dense_fields), check_dense, infer_dense},
-    {"Activation", MST_LAYER_ACTIVATION, FIELDS(activation_fields), NULL, infer_activation},
-    {"ReLU", MST_LAYER_ACTIVATION, FIELDS(relu_fields), check_relu, NULL},
-    {"LeakyReLU", MST_LAYER_ACTIVATION, FIELDS(leaky_relu_fields), check_leaky_relu, NULL},
-    {"ELU", MST_LAYER_ACTIVATION, FIELDS(elu_fields), check_elu, NULL},
-    {"Softmax", MST_LAYER_ACTIVATION, FIELDS(softmax_fields), check_softmax, infer_softmax},
-    {"Dropout", MST_LAYER_DROPOUT, FIELDS(dropout_fields), check_dropout, NULL},
-};
-enum { N_CLASSES = sizeof classes / sizeof classes[0], N_COMMON = sizeof common_fields / sizeof common_fields[0] };
-
-static mst_status find_class(const struct mst_config_class *object, const char *path,
+static mst_status find_class(const struct mst_config_class *object, const char *where,
                              const struct mst_layer_class **out, struct mst_error *err)
 {
-    const char *names[N_CLASSES];
-    char list[512];
     *out = NULL;
-    for (size_t i = 0; i < N_CLASSES; i++) {
-        names[i] = classes[i].class_name;
-        if (strcmp(object->class_name, names[i]) == 0) {
-            *out = &classes[i];
-            return MST_OK;
+    for (size_t t = 0; t < N_TABLES; t++) {
+        for (size_t i = 0; i < tables[t]->n_classes; i++) {
+            if (strcmp(object->class_name, tables[t]->classes[i].class_name) == 0) {
+                *out = &tables[t]->classes[i];
+                return MST_OK;
+            }
         }
     }
-    return mst_fail(err, MST_UNIMPLEMENTED, "%s: this layer is not built yet; the layers built are %s", path,
-                    mst_config_list(names, N_CLASSES, list, sizeof list));
+    return mst_fail(err, MST_UNIMPLEMENTED, "%s: this layer is not built yet; docs/keras.md lists those that are",
+                    where);
 }
 
-static mst_status check_name(const struct mst_layer *layer, const char *path, struct mst_error *err)
+static mst_status check_name(const struct mst_layer *layer, const char *place, struct mst_error *err)
 {
     size_t len = layer->name != NULL ? strlen(layer->name) : 0;
     if (len == 0 || len > MST_MODEL_MAX_NAME_BYTES || strchr(layer->name, '/') != NULL)
         return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "%s.config.name is '%.64s'; a layer needs a name of 1 to %d bytes without '/'", path,
+                        "%s.config.name is '%.64s'; a layer needs a name of 1 to %d bytes without '/'", place,
                         layer->name != NULL ? layer->name : "", MST_MODEL_MAX_NAME_BYTES);
     return MST_OK;
 }
 
 // Reads what the layer was built for, if Keras printed it; other forms of build_config say nothing that we need.
-static mst_status read_built_shape(const json_t *json, const char *path, struct mst_layer *layer, struct mst_error *err)
+static mst_status read_built_shape(const json_t *json, const char *where, struct mst_layer *layer,
+                                   struct mst_error *err)
 {
     const json_t *shape = json_object_get(json_object_get(json, "build_config"), "input_shape");
-    if (!json_is_array(shape) || layer->kind == MST_LAYER_INPUT)
+    if (!json_is_array(shape) || json_is_array(json_array_get(shape, 0)) || layer->kind == MST_LAYER_INPUT ||
+        layer->class->n_inputs != 1)
         return MST_OK;
+    // A layer of a nested model may have been built for any length.
+    for (size_t i = 1; i < json_array_size(shape); i++)
+        if (json_is_null(json_array_get(shape, i)))
+            return MST_OK;
     char at[MST_CONFIG_PATH_BYTES];
-    snprintf(at, sizeof at, "%s.build_config.input_shape", path);
+    snprintf(at, sizeof at, "%s.build_config.input_shape", where);
     MST_TRY(mst_layer_batch_shape(shape, at, &layer->built_shape, err));
     layer->built_known = true;
     return MST_OK;
 }
 
-mst_status mst_layer_parse(const json_t *json, const char *path, struct mst_layer *out, struct mst_error *err)
+// Keras's defaults; those of the activation layers are set by their checks.
+static void set_defaults(struct mst_layer *layer)
+{
+    *layer = (struct mst_layer){.trainable = true,
+                                .use_bias = true,
+                                .max_value = INFINITY,
+                                .alpha = NAN,
+                                .axis = -1.0,
+                                .scale = 1.0,
+                                .input_dtype = MST_DTYPE_F32};
+    layer->activation = mst_activation_default(MST_ACTIVATION_LINEAR);
+    for (size_t w = 0; w < MST_LAYER_MAX_WEIGHTS; w++) {
+        layer->variables[w] = SIZE_MAX;
+        layer->weights[w].initializer = (struct mst_initializer){.kind = MST_INIT_ZEROS, .class_name = "Zeros"};
+    }
+    layer->weights[MST_WEIGHT_KERNEL].initializer = (struct mst_initializer){.kind = MST_INIT_VARIANCE_SCALING,
+                                                                             .a = 1.0,
+                                                                             .mode = MST_FAN_AVG,
+                                                                             .distribution = MST_DIST_UNIFORM,
+                                                                             .class_name = "GlorotUniform"};
+}
+
+mst_status mst_layer_parse(const json_t *json, const char *place, struct mst_layer *out, struct mst_error *err)
 {
     struct mst_config_class object;
-    const struct mst_layer_class *class;
-    struct mst_config_field fields[32];
-    // Keras's defaults; those of the activation layers are set by their checks.
-    *out = (struct mst_layer){.trainable = true,
-                              .use_bias = true,
-                              .max_value = INFINITY,
-                              .alpha = NAN,
-                              .axis = -1.0,
-                              .scale = 1.0,
-                              .kernel = SIZE_MAX,
-                              .bias = SIZE_MAX};
-    out->activation = mst_activation_default(MST_ACTIVATION_LINEAR);
-    out->kernel_initializer = (struct mst_initializer){.kind = MST_INIT_VARIANCE_SCALING,
-                                                       .a = 1.0,
-                                                       .mode = MST_FAN_AVG,
-                                                       .distribution = MST_DIST_UNIFORM,
-                                                       .class_name = "GlorotUniform"};
-    out->bias_initializer = (struct mst_initializer){.kind = MST_INIT_ZEROS, .class_name = "Zeros"};
-    MST_TRY(mst_config_object(json, path, &object, err));
+    struct mst_config_field fields[40];
+    set_defaults(out);
+    MST_TRY(mst_config_object(json, place, &object, err));
     // Whatever is wrong with it, people look for its name.
     const char *name = json_string_value(json_object_get(object.config, "name"));
     char where[MST_CONFIG_PATH_BYTES];
-    snprintf(where, sizeof where, "%s '%.64s' (%.64s)", path, name != NULL ? name : "", object.class_name);
-    MST_TRY(find_class(&object, where, &class, err));
-    out->class = class;
+    snprintf(where, sizeof where, "%s '%.64s' (%.64s)", place, name != NULL ? name : "", object.class_name);
+    MST_TRY(find_class(&object, where, &out->class, err));
+    const struct mst_layer_class *class = out->class;
+    MST_ASSERT(class != NULL);
     out->class_name = class->class_name;
     out->kind = class->kind;
     MST_ASSERT(N_COMMON + class->n_fields <= sizeof fields / sizeof fields[0]);
@@ -344,7 +201,7 @@ mst_status mst_layer_parse(const json_t *json, const char *path, struct mst_laye
     char at[MST_CONFIG_PATH_BYTES];
     snprintf(at, sizeof at, "%s.config", where);
     MST_TRY(mst_config_fields(object.config, at, fields, N_COMMON + class->n_fields, out, err));
-    MST_TRY(check_name(out, path, err));
+    MST_TRY(check_name(out, place, err));
     if (class->check != NULL)
         MST_TRY(class->check(out, where, err));
     return read_built_shape(json, where, out, err);
@@ -359,8 +216,8 @@ const char *mst_layer_show_shape(const struct mst_shape *shape, char out[MST_SHA
     return out;
 }
 
-static mst_status count_example(const struct mst_shape *shape, const char *path, const char *what, size_t *out,
-                                struct mst_error *err)
+mst_status mst_layer_count_example(const struct mst_shape *shape, const char *where, const char *what, size_t *out,
+                                   struct mst_error *err)
 {
     char text[MST_SHAPE_TEXT_BYTES];
     const size_t limit = MST_MODEL_MAX_EXAMPLE_BYTES / sizeof(float);
@@ -371,24 +228,80 @@ static mst_status count_example(const struct mst_shape *shape, const char *path,
         bytes *= (double)shape->dims[i];
     *out = 0;
     return mst_fail(err, MST_INVALID_ARGUMENT,
-                    "%s: the %s of one example has shape %s, %.12g bytes; the limit is %zu bytes", path, what,
+                    "%s: the %s of one example has shape %s, %.12g bytes; the limit is %zu bytes", where, what,
                     mst_layer_show_shape(shape, text), bytes, (size_t)MST_MODEL_MAX_EXAMPLE_BYTES);
 }
 
-mst_status mst_layer_infer(struct mst_layer *layer, const struct mst_shape *in, const char *before, const char *path,
-                           struct mst_error *err)
+const struct mst_shape *mst_infer_in(const struct mst_infer *infer, size_t input)
 {
-    char where[MST_CONFIG_PATH_BYTES];
+    MST_ASSERT(input < infer->node->n_inputs);
+    return &infer->model->nodes[infer->node->inputs[input]].out;
+}
+
+const char *mst_infer_in_name(const struct mst_infer *infer, size_t input)
+{
+    MST_ASSERT(input < infer->node->n_inputs);
+    return mst_model_node_name(infer->model, infer->node->inputs[input]);
+}
+
+mst_status mst_infer_needs_axis(const struct mst_infer *infer, struct mst_error *err)
+{
+    if (infer->node->in.rank > 0)
+        return MST_OK;
+    return mst_fail(err, MST_INVALID_ARGUMENT,
+                    "%s works on the last axis of its input, but '%s' gives (None,), which has none", infer->where,
+                    mst_infer_in_name(infer, 0));
+}
+
+static mst_status check_arity(const struct mst_infer *infer, struct mst_error *err)
+{
+    size_t wanted = infer->layer->class->n_inputs;
+    size_t got = infer->node->n_inputs;
+    if (wanted == SIZE_MAX ? got > 0 : got == wanted)
+        return MST_OK;
+    return mst_fail(err, MST_INVALID_ARGUMENT, "%s is called with %zu inputs; it takes %s", infer->where, got,
+                    wanted == SIZE_MAX ? "one or more"
+                    : wanted == 1      ? "one"
+                                       : "two");
+}
+
+// A later call of a layer must suit the weights that its first one made.
+static mst_status check_weights(const struct mst_infer *infer, const struct mst_weight *first, struct mst_error *err)
+{
+    char before[MST_SHAPE_TEXT_BYTES];
+    char now[MST_SHAPE_TEXT_BYTES];
+    for (size_t w = 0; w < MST_LAYER_MAX_WEIGHTS; w++) {
+        if (!mst_shape_equal(&first[w].shape, &infer->layer->weights[w].shape))
+            return mst_fail(err, MST_INVALID_ARGUMENT,
+                            "%s was first called with an input of shape %s, but call %zu gets %s from '%s', which "
+                            "does not suit its %s",
+                            infer->where, mst_layer_show_shape(&infer->layer->first_in, before), infer->node->call + 1,
+                            mst_layer_show_shape(&infer->node->in, now), mst_infer_in_name(infer, 0), first[w].suffix);
+    }
+    return MST_OK;
+}
+
+mst_status mst_layer_infer(const struct mst_infer *infer, struct mst_error *err)
+{
     char built[MST_SHAPE_TEXT_BYTES];
     char given[MST_SHAPE_TEXT_BYTES];
-    snprintf(where, sizeof where, "%s '%.64s' (%s)", path, layer->name, layer->class_name);
-    layer->in = *in;
-    layer->out = *in;
-    if (layer->built_known && !mst_shape_equal(&layer->built_shape, in))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "%s was built for inputs of shape %s, but '%s' gives %s", where,
-                        mst_layer_show_shape(&layer->built_shape, built), before, mst_layer_show_shape(in, given));
-    MST_TRY(count_example(&layer->in, where, "input", &layer->n_in, err));
+    struct mst_layer *layer = infer->layer;
+    struct mst_node *node = infer->node;
+    struct mst_weight first[MST_LAYER_MAX_WEIGHTS];
+    MST_TRY(check_arity(infer, err));
+    node->in = *mst_infer_in(infer, 0);
+    node->out = node->in;
+    if (layer->built_known && node->call == 0 && !mst_shape_equal(&layer->built_shape, &node->in))
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s was built for inputs of shape %s, but '%s' gives %s",
+                        infer->where, mst_layer_show_shape(&layer->built_shape, built), mst_infer_in_name(infer, 0),
+                        mst_layer_show_shape(&node->in, given));
+    MST_TRY(mst_layer_count_example(&node->in, infer->where, "input", &node->n_in, err));
+    memcpy(first, layer->weights, sizeof first);
     if (layer->class->infer != NULL)
-        MST_TRY(layer->class->infer(layer, before, where, err));
-    return count_example(&layer->out, where, "output", &layer->n_out, err);
+        MST_TRY(layer->class->infer(infer, err));
+    if (node->call > 0)
+        MST_TRY(check_weights(infer, first, err));
+    else
+        layer->first_in = node->in;
+    return mst_layer_count_example(&node->out, infer->where, "output", &node->n_out, err);
 }

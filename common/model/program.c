@@ -1,6 +1,6 @@
-// Running a planned program: cast, forward, loss and metrics (program_measure.c), and from the last operation back to
-// the first that has variables. Whether values are finite is looked at only when the loss is not: one layer after the
-// other, to name the first.
+// Running a planned program: casts, forward, loss and metrics (program_measure.c), and from the last operation back to
+// the first that has variables. Whether values are finite is looked at only when the loss is not: forward runs once
+// more, for buffers are used again, and the first layer whose value is not finite is named.
 #include "model/program.h"
 
 #include "base/alloc.h"
@@ -8,33 +8,33 @@
 #include "program_private.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 mst_status mst_program_new(const struct mst_model *model, const struct mst_compile *compile, struct mst_device *device,
                            const struct mst_program_options *options, struct mst_program **out, struct mst_error *err)
 {
     *out = NULL;
-    enum mst_dtype dtype = options->input_dtypes[0];
     // 2^30: below, no product of sizes with the 2^28 floats of an example overflows.
     if (options->max_batch == 0 || options->max_batch > (size_t)1 << 30)
         return mst_fail(err, MST_INVALID_ARGUMENT, "a batch of %zu examples; it should be 1 to %d", options->max_batch,
                         1 << 30);
-    if (dtype != MST_DTYPE_F32 && dtype != MST_DTYPE_U8 && dtype != MST_DTYPE_I32)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "features are %s; a program takes uint8, int32 or float32",
-                        mst_dtype_name(dtype));
+    for (size_t i = 0; i < model->n_inputs; i++) {
+        enum mst_dtype dtype = options->input_dtypes[i];
+        if (dtype != MST_DTYPE_F32 && dtype != MST_DTYPE_U8 && dtype != MST_DTYPE_I32)
+            return mst_fail(err, MST_INVALID_ARGUMENT, "features are %s; a program takes uint8, int32 or float32",
+                            mst_dtype_name(dtype));
+    }
     if (compile == NULL && options->mode != MST_PROGRAM_PREDICT)
         return mst_fail(err, MST_INVALID_ARGUMENT, "training and evaluation need a loss");
     struct mst_program *program = mst_alloc(sizeof *program);
     program->model = model;
     program->device = device;
     program->options = *options;
-    program->options.input_dtypes = NULL; // the caller's
-    program->input_dtype = dtype;
     program->has_loss = options->mode != MST_PROGRAM_PREDICT;
     if (program->has_loss)
         program->compile = *compile;
-    program->n_outputs = 1;
-    program->outputs[0].n_values = model->layers[model->n_layers - 1].n_out;
     mst_status status = mst_program_plan(program, err);
+    program->options.input_dtypes = NULL; // the caller's
     if (status != MST_OK) {
         mst_program_free(program);
         return status;
@@ -49,16 +49,20 @@ void mst_program_free(struct mst_program *program)
         return;
     free(program->memory);
     free(program->names);
+    free(program->untrained);
     free((void *)program->values);
+    free(program->op_inputs);
     free(program->ops);
+    free(program->outputs);
+    free(program->inputs);
     free(program);
 }
 
-static mst_status check_labels(const struct mst_program *program, const struct mst_program_step *step,
+static mst_status check_labels(const struct mst_program *program, const struct mst_program_step *step, size_t output,
                                struct mst_error *err)
 {
-    const int32_t *labels = step->targets[0].labels;
-    size_t n_classes = mst_compile_n_classes(&program->compile, program->model, 0);
+    const int32_t *labels = step->targets[output].labels;
+    size_t n_classes = mst_compile_n_classes(&program->compile, program->model, output);
     for (size_t i = 0; i < step->n_examples && n_classes > 0; i++) {
         // A negative label becomes a huge one.
         if ((size_t)labels[i] >= n_classes)
@@ -69,10 +73,25 @@ static mst_status check_labels(const struct mst_program *program, const struct m
     return MST_OK;
 }
 
+static mst_status check_target(const struct mst_program *program, const struct mst_program_step *step, size_t output,
+                               struct mst_error *err)
+{
+    const struct mst_output_loss *loss = &program->compile.losses[output];
+    bool is_sparse = loss->kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;
+    if (!loss->is_given || (step->targets[output].values != NULL && !is_sparse))
+        return MST_OK;
+    if (step->targets[output].labels == NULL)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "the data has no labels, which the loss needs");
+    if (mst_compile_label_use(&program->compile, program->model, output) == MST_LABEL_NONE)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s against one label an example needs a model of 1 output, this one has %zu",
+                        mst_loss_name(loss->kind), program->outputs[output].n_values);
+    return check_labels(program, step, output, err);
+}
+
 static mst_status check_step(const struct mst_program *program, const struct mst_program_step *step,
                              struct mst_error *err)
 {
-    bool is_sparse = program->compile.losses[0].kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY;
     if (step->n_examples == 0 || step->n_examples > program->options.max_batch)
         return mst_fail(err, MST_INVALID_ARGUMENT, "a batch of %zu examples for a program planned for 1 to %zu",
                         step->n_examples, program->options.max_batch);
@@ -80,75 +99,63 @@ static mst_status check_step(const struct mst_program *program, const struct mst
         return MST_OK;
     if (step->weights != NULL)
         return mst_fail(err, MST_UNIMPLEMENTED, "sample weights are not built yet; leave them out");
-    if (step->targets[0].values != NULL && !is_sparse)
-        return MST_OK;
-    if (step->targets[0].labels == NULL)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "the data has no labels, which the loss needs");
-    if (mst_compile_label_use(&program->compile, program->model, 0) == MST_LABEL_NONE)
-        return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "%s against one label an example needs a model of 1 output, this one has %zu",
-                        mst_loss_name(program->compile.losses[0].kind), program->outputs[0].n_values);
-    return check_labels(program, step, err);
+    for (size_t i = 0; i < program->n_outputs; i++)
+        MST_TRY(check_target(program, step, i, err));
+    return MST_OK;
 }
 
-static const float *cast_features(struct mst_program *program, const struct mst_program_step *step)
+static const float *cast_input(struct mst_program *program, const struct mst_program_step *step, size_t index)
 {
-    struct mst_convert convert = {.n = step->n_examples * program->model->layers[0].n_in,
-                                  .scale = program->cast_scale,
-                                  .offset = program->cast_offset,
-                                  .y = program->cast};
-    if (!program->casts)
-        return step->inputs[0];
-    if (program->input_dtype == MST_DTYPE_U8)
-        program->device->ops->convert_u8(program->device, &convert, step->inputs[0]);
-    else if (program->input_dtype == MST_DTYPE_I32)
-        program->device->ops->convert_i32(program->device, &convert, step->inputs[0]);
+    const struct program_input *input = &program->inputs[index];
+    struct mst_convert convert = {.n = step->n_examples * program->ops[index].node->n_out,
+                                  .scale = input->scale,
+                                  .offset = input->offset,
+                                  .y = program->ops[index].out};
+    if (!input->casts)
+        return step->inputs[index];
+    if (input->dtype == MST_DTYPE_U8)
+        program->device->ops->convert_u8(program->device, &convert, step->inputs[index]);
+    else if (input->dtype == MST_DTYPE_I32)
+        program->device->ops->convert_i32(program->device, &convert, step->inputs[index]);
     else
-        program->device->ops->convert_f32(program->device, &convert, step->inputs[0]);
-    return program->cast;
+        program->device->ops->convert_f32(program->device, &convert, step->inputs[index]);
+    return program->ops[index].out;
 }
 
-static void finish_output(struct mst_program *program, const struct mst_program_step *step,
-                          struct program_output *output)
+static void run_op(struct mst_program *program, const struct op *op, const struct mst_program_step *step)
 {
-    output->raw = output->values = program->values[program->n_ops];
-    output->gradient = program->gradient;
-    output->logits = NULL;
-    if (output->loss_takes_logits) {
-        output->logits = output->raw;
-    } else if (program->logits_op != SIZE_MAX) {
-        const struct op *op = &program->ops[program->logits_op];
-        output->logits = op->keeps_before ? op->before : program->values[program->logits_op];
-    }
-    if (output->probabilities != NULL) {
-        struct mst_activate last = {.activation = output->activation,
-                                    .rows = step->n_examples,
-                                    .columns = output->n_values,
-                                    .x = output->raw,
-                                    .y = output->probabilities};
-        program->device->ops->activate(program->device, &last);
-        output->values = output->probabilities;
+    if (op->layer == NULL) {
+        program->values[op->index] = cast_input(program, step, op->index);
+    } else if (op->class->forward == NULL) {
+        program->values[op->index] = program->values[op->inputs[0].value];
+    } else {
+        program->values[op->index] = op->out;
+        op->class->forward(program, op, step);
     }
 }
 
 static void run_forward(struct mst_program *program, const struct mst_program_step *step)
 {
-    program->values[0] = cast_features(program, step);
-    for (size_t i = 0; i < program->n_ops; i++) {
-        const struct op *op = &program->ops[i];
-        const float *in = program->values[i];
-        if (op->class->forward != NULL)
-            op->class->forward(program, op, step, in);
-        program->values[i + 1] = op->out != NULL ? op->out : in;
+    for (size_t i = 0; i < program->n_ops; i++)
+        if (program->ops[i].runs)
+            run_op(program, &program->ops[i], step);
+    for (size_t i = 0; i < program->n_outputs; i++) {
+        struct program_output *output = &program->outputs[i];
+        output->raw = program->values[output->loss_value];
+        output->values = program->values[output->result_value];
+        output->logits = output->logits_value != SIZE_MAX ? program->values[output->logits_value] : NULL;
     }
-    finish_output(program, step, &program->outputs[0]);
 }
 
-static bool features_are_finite(const struct mst_program *program, const struct mst_program_step *step)
+static bool inputs_are_finite(const struct mst_program *program, const struct mst_program_step *step)
 {
-    size_t n = step->n_examples * program->model->layers[0].n_in;
-    return program->input_dtype != MST_DTYPE_F32 ||
-           program->device->ops->all_finite(program->device, n, step->inputs[0]);
+    bool finite = true;
+    for (size_t i = 0; i < program->model->n_inputs; i++) {
+        size_t n = step->n_examples * program->ops[i].node->n_out;
+        finite = finite && (program->inputs[i].dtype != MST_DTYPE_F32 ||
+                            program->device->ops->all_finite(program->device, n, step->inputs[i]));
+    }
+    return finite;
 }
 
 static void find_bad_layer(struct mst_program *program, const struct mst_program_step *step,
@@ -156,31 +163,89 @@ static void find_bad_layer(struct mst_program *program, const struct mst_program
 {
     struct mst_device *device = program->device;
     result->bad_layer_name = "the features";
-    if (!features_are_finite(program, step))
-        return;
-    result->bad_layer = program->cast_layer;
-    result->bad_layer_name = program->model->layers[program->cast_layer].name;
-    if (!device->ops->all_finite(device, step->n_examples * program->model->layers[0].n_in, program->values[0]))
+    if (!inputs_are_finite(program, step))
         return;
     for (size_t i = 0; i < program->n_ops; i++) {
-        const struct mst_layer *layer = program->ops[i].layer;
-        result->bad_layer = program->ops[i].index;
-        result->bad_layer_name = layer->name;
-        if (!device->ops->all_finite(device, step->n_examples * layer->n_out, program->values[i + 1]))
-            return;
+        const struct op *op = &program->ops[i];
+        size_t layer = op->layer != NULL ? op->node->layer : program->inputs[i].layer;
+        if (!op->runs)
+            continue;
+        run_op(program, op, step);
+        if (layer == SIZE_MAX ||
+            device->ops->all_finite(device, step->n_examples * op->node->n_out, program->values[i]))
+            continue;
+        result->bad_layer = layer;
+        result->bad_layer_name = program->model->layers[layer].path;
+        return;
     }
     result->bad_layer = program->model->n_layers;
     result->bad_layer_name = "the loss";
 }
 
+static void tell(const struct mst_program_step *step, size_t variable)
+{
+    if (step->on_gradient != NULL)
+        step->on_gradient(step->context, variable);
+}
+
+// y += x
+static void add_to(const struct mst_program *program, size_t n, const float *x, float *y, enum mst_copy_write write)
+{
+    struct mst_copy copy = {.write = write, .n_axes = 1, .shape = {n}, .from = {1}, .to = {1}, .x = x, .y = y};
+    program->device->ops->copy(program->device, &copy);
+}
+
+void mst_op_finish_dw(const struct mst_program *program, const struct op *op, const struct mst_program_step *step,
+                      size_t weight)
+{
+    const struct op_gradient *gradient = &op->gradients[weight];
+    size_t variable = op->layer->variables[weight];
+    if (gradient->adds)
+        add_to(program, program->model->variables[variable].n_elements, gradient->spare, step->grads[variable],
+               MST_COPY_ADD);
+    if (gradient->is_last)
+        tell(step, variable);
+}
+
+// Adds what was written apart to the gradients that had been written before. A view has only its own to hand on.
+static void finish_op(struct mst_program *program, const struct op *op, const struct mst_program_step *step)
+{
+    for (size_t k = 0; k < op->n_inputs; k++) {
+        const struct op_input *in = &op->inputs[k];
+        const struct op *from = &program->ops[in->value];
+        size_t n = step->n_examples * from->node->n_out;
+        if (!in->wants_gradient)
+            continue;
+        if (op->class->backward == NULL && from->gradient != op->gradient)
+            add_to(program, n, op->gradient, from->gradient, in->adds ? MST_COPY_ADD : MST_COPY_SET);
+        else if (op->class->backward != NULL && in->adds)
+            add_to(program, n, in->spare, from->gradient, MST_COPY_ADD);
+    }
+}
+
 static void run_backward(struct mst_program *program, const struct mst_program_step *step)
 {
+    for (size_t v = 0; v < program->model->n_variables; v++) {
+        if (!program->untrained[v])
+            continue;
+        memset(step->grads[v], 0, program->model->variables[v].n_elements * sizeof(float));
+        tell(step, v);
+    }
+    for (size_t i = 0; i < program->model->n_outputs; i++) {
+        const struct program_output *output = &program->outputs[i];
+        if (output->adds)
+            add_to(program, step->n_examples * output->n_values, output->spare,
+                   program->ops[output->loss_value].gradient, MST_COPY_ADD);
+    }
     for (size_t i = program->n_ops; i-- > 0;) {
         const struct op *op = &program->ops[i];
+        if (op->class->update != NULL && op->runs)
+            op->class->update(program, op, step);
+        if (!op->gets_gradient)
+            continue;
         if (op->class->backward != NULL)
-            op->class->backward(program, op, step, program->values[i]);
-        if (!op->wants_input_gradient)
-            return;
+            op->class->backward(program, op, step);
+        finish_op(program, op, step);
     }
 }
 

@@ -1,6 +1,6 @@
-// Laying a program out. Every buffer is sized for the largest batch and placed in one arena, in two passes of the
-// same code: the first counts bytes, the second hands out pointers. Leading views and the first Rescaling join the
-// cast of the raw features; a softmax that ends the model is left to a cross-entropy that takes logits.
+// Laying a program out: which operations there are, who reads whom, where gradients go. Leading views and the first
+// Rescaling join the cast of an input's raw numbers. A softmax or sigmoid that ends an output becomes an operation of
+// its own where a cross-entropy takes the logits in its place; it runs only if somebody wants its value.
 #include "base/alloc.h"
 #include "base/error.h"
 #include "program_private.h"
@@ -8,20 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-// Hands out slices of the arena, or only counts while there is none.
-struct layout {
-    char *memory;
-    uint64_t used_bytes;
-};
-
-static float *place(struct layout *layout, uint64_t n_floats)
-{
-    const uint64_t align = MST_ALIGNMENT;
-    float *at = layout->memory != NULL ? (float *)(void *)(layout->memory + layout->used_bytes) : NULL;
-    layout->used_bytes += (n_floats * sizeof(float) + align - 1) / align * align;
-    return at;
-}
 
 // Keras remembers the logits of a softmax or sigmoid, and a cross-entropy takes them in its place, also for a
 // sigmoid, whose probabilities it would have divided by their sum.
@@ -39,129 +25,296 @@ static bool passes_on(const struct mst_program *program, const struct mst_layer 
     return layer->kind == MST_LAYER_ACTIVATION && layer->activation.kind == MST_ACTIVATION_LINEAR;
 }
 
-// How many layers the cast of the features does: views, and one Rescaling among them.
-static size_t plan_cast(struct mst_program *program)
+// The node of the softmax or sigmoid that ends an output, or SIZE_MAX.
+static size_t logits_node(const struct mst_program *program, size_t output)
 {
     const struct mst_model *model = program->model;
-    bool rescales = false;
-    size_t i = 0;
-    program->cast_scale = 1.0f;
-    program->cast_offset = 0.0f;
-    for (; i + 1 < model->n_layers; i++) {
-        const struct mst_layer *layer = &model->layers[i];
-        if (layer->kind == MST_LAYER_VIEW)
-            continue;
-        if (layer->kind != MST_LAYER_RESCALING || rescales)
-            break;
-        rescales = true;
-        program->cast_layer = i;
-        program->cast_scale = (float)layer->scale;
-        program->cast_offset = (float)layer->offset;
-    }
-    program->casts = rescales || program->input_dtype != MST_DTYPE_F32;
-    return i;
+    size_t i = model->outputs[output];
+    while (i >= model->n_inputs && passes_on(program, &model->layers[model->nodes[i].layer]))
+        i = model->nodes[i].inputs[0];
+    return i >= model->n_inputs && keeps_logits(&model->layers[model->nodes[i].layer]) ? i : SIZE_MAX;
 }
 
-// The softmax or sigmoid that ends the model, or SIZE_MAX.
-static size_t logits_layer(const struct mst_program *program)
+// The operations of a node while they are made.
+struct making {
+    size_t *of_node;   // the operation whose value is the node's
+    size_t *logits_of; // the one that makes its logits, or SIZE_MAX
+    bool *splits;      // its activation is an operation of its own
+    size_t n_op_inputs;
+};
+
+static struct op *new_op(struct mst_program *program, struct making *making, const struct mst_node *node,
+                         size_t n_inputs)
 {
-    size_t i = program->model->n_layers - 1;
-    while (i > 0 && passes_on(program, &program->model->layers[i]))
-        i--;
-    return keeps_logits(&program->model->layers[i]) ? i : SIZE_MAX;
+    struct op *op = &program->ops[program->n_ops];
+    op->index = program->n_ops++;
+    op->node = node;
+    op->layer = node->layer != SIZE_MAX ? &program->model->layers[node->layer] : NULL;
+    op->inputs = program->op_inputs + making->n_op_inputs;
+    op->n_inputs = n_inputs;
+    op->columns = node->out.rank > 0 ? node->out.dims[node->out.rank - 1] : 1;
+    op->activation = mst_activation_default(MST_ACTIVATION_LINEAR);
+    making->n_op_inputs += n_inputs;
+    return op;
 }
 
-static void plan_op(struct mst_program *program, struct op *op, size_t layer_index)
+static void make_layer_op(struct mst_program *program, struct making *making, size_t index)
 {
-    const struct mst_layer *layer = &program->model->layers[layer_index];
-    op->layer = layer;
-    op->index = layer_index;
-    op->class = mst_op_class_of(layer->kind, program->options.mode);
-    op->columns = layer->out.rank > 0 ? layer->out.dims[layer->out.rank - 1] : 1;
-    op->activation = layer->activation;
-    if (layer_index != logits_layer(program) || !program->has_loss)
+    const struct mst_node *node = &program->model->nodes[index];
+    struct op *op = new_op(program, making, node, node->n_inputs);
+    enum mst_program_mode mode = program->options.mode;
+    MST_ASSERT(op->layer != NULL);
+    for (size_t k = 0; k < node->n_inputs; k++)
+        op->inputs[k].value = making->of_node[node->inputs[k]];
+    op->class = mst_op_class_of(op->layer->kind, mode);
+    op->activation = op->layer->activation;
+    making->of_node[index] = op->index;
+    making->logits_of[index] = SIZE_MAX;
+    if (!making->splits[index])
         return;
-    struct program_output *output = &program->outputs[0];
-    struct output_needs needs = mst_program_output_needs(&program->compile, 0, output->n_values);
-    if (needs.logits) {
-        output->loss_takes_logits = true;
-        output->activation = layer->activation;
-        op->activation = mst_activation_default(MST_ACTIVATION_LINEAR);
-        if (layer->kind == MST_LAYER_ACTIVATION)
-            op->class = mst_op_class_of(MST_LAYER_VIEW, program->options.mode);
-    } else if (needs.metric_logits) {
-        program->logits_op = (size_t)(op - program->ops);
-        op->keeps_before = layer->kind == MST_LAYER_DENSE;
+    op->activation = mst_activation_default(MST_ACTIVATION_LINEAR);
+    if (op->layer->kind == MST_LAYER_ACTIVATION)
+        op->class = &mst_op_view;
+    struct op *last = new_op(program, making, node, 1);
+    last->inputs[0].value = op->index;
+    last->class = mst_op_class_of(MST_LAYER_ACTIVATION, mode);
+    last->activation = last->layer->activation;
+    last->is_activation = true;
+    making->logits_of[index] = op->index;
+    making->of_node[index] = last->index;
+}
+
+static void plan_outputs(struct mst_program *program, struct making *making)
+{
+    const struct mst_model *model = program->model;
+    for (size_t i = 0; i < model->n_outputs; i++) {
+        struct program_output *output = &program->outputs[i];
+        output->n_values = model->nodes[model->outputs[i]].n_out;
+        if (program->has_loss) {
+            output->needs = mst_program_output_needs(&program->compile, i, output->n_values);
+            output->has_loss = program->compile.losses[i].is_given;
+        }
+        size_t logits = logits_node(program, i);
+        if (logits != SIZE_MAX && (output->needs.logits || output->needs.metric_logits))
+            making->splits[logits] = true;
     }
 }
 
-// Nothing before the first variable needs a gradient.
-static void plan_gradients(struct mst_program *program)
+static void find_outputs(struct mst_program *program, const struct making *making)
 {
-    bool has_variables = false;
-    for (size_t i = 0; i < program->n_ops; i++) {
-        program->ops[i].wants_input_gradient = has_variables;
-        has_variables = has_variables || program->ops[i].layer->kind == MST_LAYER_DENSE;
-    }
-}
-
-// What only loss and metrics need.
-static void place_measured(struct mst_program *program, struct layout *layout, bool trains)
-{
-    for (size_t o = 0; o < program->n_outputs; o++) {
-        struct program_output *output = &program->outputs[o];
-        uint64_t n = (uint64_t)program->options.max_batch * output->n_values;
-        struct output_needs needs = {0};
-        if (program->has_loss)
-            needs = mst_program_output_needs(&program->compile, o, output->n_values);
-        // In training only metrics look at the output, and the largest of a softmax is that of its logits; sigmoids may
-        // be equal.
-        if (output->loss_takes_logits &&
-            (!trains || output->activation.kind == MST_ACTIVATION_SIGMOID || needs.probabilities))
-            output->probabilities = place(layout, n);
-        if (needs.rows)
-            output->label_values = place(layout, n);
-        if (needs.soft_targets)
-            output->soft_targets = place(layout, n);
-    }
-}
-
-static void lay_out(struct mst_program *program, struct layout *layout)
-{
-    uint64_t batch = program->options.max_batch;
-    uint64_t widest = program->outputs[0].n_values;
+    const struct mst_model *model = program->model;
     bool trains = program->options.mode == MST_PROGRAM_TRAIN;
-    layout->used_bytes = 0;
-    if (program->casts)
-        program->cast = place(layout, batch * program->model->layers[0].n_in);
+    for (size_t i = 0; i < model->n_outputs; i++) {
+        struct program_output *output = &program->outputs[i];
+        size_t node = logits_node(program, i);
+        size_t logits = node != SIZE_MAX ? making->logits_of[node] : SIZE_MAX;
+        output->result_value = making->of_node[model->outputs[i]];
+        output->loss_value = output->result_value;
+        output->logits_value = output->needs.logits || output->needs.metric_logits ? logits : SIZE_MAX;
+        if (logits == SIZE_MAX || !output->needs.logits)
+            continue;
+        output->loss_value = logits;
+        output->loss_takes_logits = true;
+        // In training only metrics look at the result, and the largest of a softmax is that of its logits; sigmoids
+        // may be equal.
+        if (trains && !output->needs.probabilities &&
+            program->ops[making->of_node[node]].activation.kind != MST_ACTIVATION_SIGMOID)
+            output->result_value = output->loss_value;
+    }
+}
+
+static void make_ops(struct mst_program *program)
+{
+    const struct mst_model *model = program->model;
+    struct making making = {.of_node = mst_alloc_array(model->n_nodes, sizeof(size_t)),
+                            .logits_of = mst_alloc_array(model->n_nodes, sizeof(size_t)),
+                            .splits = mst_alloc_array(model->n_nodes, sizeof(bool))};
+    size_t n_inputs = model->n_nodes;
+    for (size_t i = 0; i < model->n_nodes; i++)
+        n_inputs += model->nodes[i].n_inputs;
+    program->ops = mst_alloc_array(2 * model->n_nodes, sizeof *program->ops);
+    program->op_inputs = mst_alloc_array(n_inputs, sizeof *program->op_inputs);
+    plan_outputs(program, &making);
+    for (size_t i = 0; i < model->n_nodes; i++) {
+        if (i >= model->n_inputs) {
+            make_layer_op(program, &making, i);
+            continue;
+        }
+        making.of_node[i] = new_op(program, &making, &model->nodes[i], 0)->index;
+        making.logits_of[i] = SIZE_MAX;
+        program->ops[i].class = &mst_op_view;
+    }
+    find_outputs(program, &making);
+    program->values = mst_alloc_array(program->n_ops, sizeof *program->values);
+    free(making.of_node);
+    free(making.logits_of);
+    free(making.splits);
+}
+
+// Only what loss, metrics and results depend on runs.
+static void find_readers(struct mst_program *program)
+{
+    for (size_t i = 0; i < program->model->n_inputs; i++)
+        program->ops[i].runs = true;
+    for (size_t i = 0; i < program->model->n_outputs; i++) {
+        const struct program_output *output = &program->outputs[i];
+        struct op *loss = &program->ops[output->loss_value];
+        struct op *result = &program->ops[output->result_value];
+        loss->runs = result->runs = true;
+        loss->n_readers++;
+        if (result != loss)
+            result->n_readers++;
+        if (output->logits_value != SIZE_MAX && output->logits_value != output->loss_value) {
+            program->ops[output->logits_value].runs = true;
+            program->ops[output->logits_value].n_readers++;
+        }
+    }
+    for (size_t i = program->n_ops; i-- > 0;) {
+        const struct op *op = &program->ops[i];
+        for (size_t k = 0; k < op->n_inputs && op->runs; k++) {
+            program->ops[op->inputs[k].value].runs = true;
+            program->ops[op->inputs[k].value].n_readers++;
+        }
+    }
+}
+
+// The operation that alone reads a value, or NULL.
+static struct op *only_reader(struct mst_program *program, size_t value)
+{
+    if (program->ops[value].n_readers != 1)
+        return NULL;
+    for (size_t i = value + 1; i < program->n_ops; i++) {
+        struct op *op = &program->ops[i];
+        for (size_t k = 0; k < op->n_inputs && op->runs; k++)
+            if (op->inputs[k].value == value)
+                return op;
+    }
+    return NULL;
+}
+
+static bool is_output(const struct mst_program *program, size_t value)
+{
+    bool is = false;
+    for (size_t i = 0; i < program->model->n_outputs; i++)
+        is = is || program->outputs[i].loss_value == value || program->outputs[i].result_value == value;
+    return is;
+}
+
+// What the cast of an input does besides: views, and one Rescaling among them.
+static void plan_cast(struct mst_program *program, size_t index)
+{
+    struct program_input *input = &program->inputs[index];
+    size_t value = index;
+    input->dtype = program->options.input_dtypes[index];
+    input->scale = 1.0f;
+    input->layer = SIZE_MAX;
+    for (;;) {
+        struct op *op = only_reader(program, value);
+        if (op == NULL || op->n_inputs != 1 || is_output(program, op->index))
+            break;
+        value = op->index;
+        if (op->layer->kind == MST_LAYER_VIEW)
+            continue;
+        if (op->layer->kind != MST_LAYER_RESCALING || input->layer != SIZE_MAX)
+            break;
+        input->layer = op->node->layer;
+        input->scale = (float)op->node->scale;
+        input->offset = (float)op->node->offset;
+        op->class = &mst_op_view;
+    }
+    input->casts = input->layer != SIZE_MAX || input->dtype != MST_DTYPE_F32;
+}
+
+static bool trains_weight(const struct mst_program *program, const struct op *op, size_t weight)
+{
+    size_t variable = op->layer != NULL ? op->layer->variables[weight] : SIZE_MAX;
+    return variable != SIZE_MAX && program->model->variables[variable].update == MST_UPDATE_OPTIMIZER;
+}
+
+static void find_wanted(struct mst_program *program)
+{
     for (size_t i = 0; i < program->n_ops; i++) {
         struct op *op = &program->ops[i];
-        const struct mst_layer *layer = op->layer;
-        if (op->class->forward != NULL)
-            op->out = place(layout, batch * layer->n_out);
-        if (op->keeps_before ||
-            (trains && layer->kind == MST_LAYER_DENSE && mst_activation_keeps(&op->activation) == MST_KEEPS_INPUT))
-            op->before = place(layout, batch * layer->n_out);
-        if (layer->n_out > widest)
-            widest = layer->n_out;
-        if (op->wants_input_gradient && layer->n_in > widest)
-            widest = layer->n_in;
+        for (size_t w = 0; w < MST_LAYER_MAX_WEIGHTS; w++)
+            op->wants_gradient = op->wants_gradient || (trains_weight(program, op, w) && !op->is_activation);
+        for (size_t k = 0; k < op->n_inputs && !op->class->cuts_gradient; k++) {
+            op->inputs[k].wants_gradient = program->ops[op->inputs[k].value].wants_gradient;
+            op->wants_gradient = op->wants_gradient || op->inputs[k].wants_gradient;
+        }
     }
-    if (trains) {
-        program->gradient = place(layout, batch * widest);
-        program->gradient_spare = place(layout, batch * widest);
+}
+
+// Who is the first to write a gradient, and who adds to it.
+static void plan_inputs(struct mst_program *program, struct op *op)
+{
+    for (size_t k = 0; k < op->n_inputs; k++) {
+        struct op_input *in = &op->inputs[k];
+        struct op *from = &program->ops[in->value];
+        in->wants_gradient = in->wants_gradient && op->gets_gradient;
+        if (!in->wants_gradient)
+            continue;
+        in->adds = from->gets_gradient;
+        if (!from->gets_gradient)
+            from->gradient_born = 2 * program->n_ops - op->index;
+        from->gets_gradient = true;
     }
-    place_measured(program, layout, trains);
+}
+
+// Of a layer called several times: who writes its grads first, and who completes them. last: of each variable.
+static void plan_weights(const struct mst_program *program, struct op *op, struct op_gradient **last)
+{
+    for (size_t w = 0; w < MST_LAYER_MAX_WEIGHTS; w++) {
+        if (!op->gets_gradient || op->is_activation || !trains_weight(program, op, w))
+            continue;
+        size_t variable = op->layer->variables[w];
+        op->gradients[w] = (struct op_gradient){.is_trained = true, .adds = last[variable] != NULL, .is_last = true};
+        if (last[variable] != NULL)
+            last[variable]->is_last = false;
+        last[variable] = &op->gradients[w];
+    }
+}
+
+static void plan_gradients(struct mst_program *program)
+{
+    const struct mst_model *model = program->model;
+    struct op_gradient **last = mst_alloc_array(model->n_variables, sizeof(struct op_gradient *));
+    find_wanted(program);
+    for (size_t i = 0; i < model->n_outputs; i++) {
+        struct program_output *output = &program->outputs[i];
+        struct op *op = &program->ops[output->loss_value];
+        if (!output->has_loss || !op->wants_gradient)
+            continue;
+        output->adds = op->gets_gradient;
+        op->gets_gradient = true;
+        op->gradient_born = program->n_ops;
+    }
+    for (size_t i = program->n_ops; i-- > 0;) {
+        plan_inputs(program, &program->ops[i]);
+        plan_weights(program, &program->ops[i], last);
+    }
+    for (size_t v = 0; v < model->n_variables; v++)
+        program->untrained[v] = last[v] == NULL && model->variables[v].update == MST_UPDATE_OPTIMIZER;
+    free((void *)last);
 }
 
 static void name_streams(struct mst_program *program)
 {
-    enum { NAME_BYTES = MST_MODEL_MAX_NAME_BYTES + 16 };
-    program->names = mst_alloc_array(program->n_ops, NAME_BYTES);
+    size_t bytes = 0;
+    for (size_t i = 0; i < program->n_ops; i++)
+        bytes += program->ops[i].layer != NULL ? strlen(program->ops[i].layer->path) + 48 : 0;
+    program->names = mst_alloc_array(bytes + 1, 1);
+    char *at = program->names;
     for (size_t i = 0; i < program->n_ops; i++) {
-        char *name = program->names + i * NAME_BYTES;
-        snprintf(name, NAME_BYTES, "dropout/%s", program->ops[i].layer->name);
-        program->ops[i].random_name = name;
+        struct op *op = &program->ops[i];
+        if (op->layer == NULL)
+            continue;
+        op->random_name = at;
+        size_t room = strlen(op->layer->path) + 48;
+        if (op->node->call == 0)
+            snprintf(at, room, "dropout/%s", op->layer->path);
+        else
+            snprintf(at, room, "dropout/%s/call_%zu", op->layer->path, op->node->call);
+        at += strlen(at) + 1;
     }
 }
 
@@ -170,7 +323,7 @@ static mst_status check_device(const struct mst_program *program, struct mst_err
     for (size_t i = 0; i < program->n_ops; i++) {
         const struct op *op = &program->ops[i];
         if (!program->device->ops->supports_activation(program->device, op->activation.kind))
-            return mst_fail(err, MST_UNIMPLEMENTED, "layer '%.64s': device %s has no activation '%s'", op->layer->name,
+            return mst_fail(err, MST_UNIMPLEMENTED, "layer '%.64s': device %s has no activation '%s'", op->layer->path,
                             program->device->name, mst_activation_name(op->activation.kind));
     }
     return MST_OK;
@@ -178,30 +331,21 @@ static mst_status check_device(const struct mst_program *program, struct mst_err
 
 mst_status mst_program_plan(struct mst_program *program, struct mst_error *err)
 {
-    struct layout layout = {0};
-    void *memory;
-    size_t first = plan_cast(program);
-    program->n_ops = program->model->n_layers - first;
-    program->logits_op = SIZE_MAX;
-    program->ops = mst_alloc_array(program->n_ops, sizeof *program->ops);
-    program->values = mst_alloc_array(program->n_ops + 1, sizeof *program->values);
-    for (size_t i = 0; i < program->n_ops; i++)
-        plan_op(program, &program->ops[i], first + i);
+    const struct mst_model *model = program->model;
+    program->inputs = mst_alloc_array(model->n_inputs, sizeof *program->inputs);
+    program->outputs = mst_alloc_array(model->n_outputs, sizeof *program->outputs);
+    program->n_outputs = model->n_outputs;
+    program->untrained = mst_alloc_array(model->n_variables + 1, sizeof *program->untrained);
+    make_ops(program);
+    find_readers(program);
+    for (size_t i = 0; i < model->n_inputs; i++)
+        plan_cast(program, i);
     MST_TRY(check_device(program, err));
-    plan_gradients(program);
+    if (program->options.mode == MST_PROGRAM_TRAIN)
+        plan_gradients(program);
+    for (size_t i = 0; i < program->n_ops; i++)
+        if (program->ops[i].class->plan != NULL)
+            program->ops[i].class->plan(program, &program->ops[i]);
     name_streams(program);
-    lay_out(program, &layout);
-    if (layout.used_bytes > MST_PROGRAM_MAX_ARENA_BYTES)
-        return mst_fail(err, MST_RESOURCE_EXHAUSTED,
-                        "a batch of %zu examples needs %llu bytes for this model; the limit is %llu; lower batch_size",
-                        program->options.max_batch, (unsigned long long)layout.used_bytes,
-                        (unsigned long long)MST_PROGRAM_MAX_ARENA_BYTES);
-    program->arena_bytes = (size_t)layout.used_bytes;
-    if (mst_try_alloc(program->arena_bytes + MST_ALIGNMENT, &memory) != MST_OK)
-        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for the %zu bytes of a batch of %zu examples",
-                        program->arena_bytes, program->options.max_batch);
-    program->memory = memory;
-    layout.memory = memory;
-    lay_out(program, &layout);
-    return MST_OK;
+    return mst_program_place(program, err);
 }

@@ -16,8 +16,7 @@
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define LAYERS_BUILT                                                                                                   \
-    "the layers built are InputLayer, Flatten, Rescaling, Dense, Activation, ReLU, LeakyReLU, ELU, Softmax, Dropout"
+#define LAYERS_BUILT "docs/keras.md lists those that are"
 #define ENOUGH_BYTES 100000
 
 static const char *models_folder;
@@ -107,8 +106,6 @@ static void test_not_built_yet(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
-        {"functional", "class_name 'Functional' is not built yet; Sequential is"},
-        {"nested", "layers[1] 'inner' (Sequential): this layer is not built yet; " LAYERS_BUILT},
         {"convolution", "layers[1] 'conv' (Conv1D): this layer is not built yet; " LAYERS_BUILT},
         {"normalization", "layers[2] 'norm' (BatchNormalization): this layer is not built yet; " LAYERS_BUILT},
         {"recurrent", "layers[1] 'lstm' (LSTM): this layer is not built yet; " LAYERS_BUILT},
@@ -136,8 +133,6 @@ static void test_not_built_yet(void **state)
         {"any-length",
          "layers[0] 'input' (InputLayer).config.batch_shape[1] is null: inputs of unknown size are not built yet"},
         {"half", "layers[2] 'dense' (Dense).config.dtype is 'mixed_float16', which is not built yet; float32 is"},
-        {"bytes", "layers[0] 'input' (InputLayer).config.dtype is 'uint8', which is not built yet; float32 is"},
-        {"frozen", "layer 'frozen' (Dense) has trainable false: frozen layers are not built yet"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         char *text = golden(rows[i][0]);

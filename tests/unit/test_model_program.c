@@ -557,8 +557,8 @@ static void test_limits(void **state)
     options.max_batch = SIZE_MAX;
     check_no_program(model, &compile, &options, MST_INVALID_ARGUMENT, "it should be 1 to 1073741824");
     options.max_batch = 1 << 30;
-    check_no_program(model, &compile, &options, MST_RESOURCE_EXHAUSTED, "a batch of 1073741824 examples needs 1288");
-    options.max_batch = 20000; // 20000 rows of three times 100000 floats: 24 GB
+    check_no_program(model, &compile, &options, MST_RESOURCE_EXHAUSTED, "a batch of 1073741824 examples needs 859");
+    options.max_batch = 30000; // 30000 rows of twice 100000 floats: 24 GB
     check_no_program(model, &compile, &options, MST_RESOURCE_EXHAUSTED, "the limit is 17179869184; lower batch_size");
     options = training;
     const enum mst_dtype float64 = MST_DTYPE_F64;
