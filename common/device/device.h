@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 // Grows by one with every change of struct mst_device_ops; a plugin of another version is refused.
-enum { MST_DEVICE_ABI = 5 };
+enum { MST_DEVICE_ABI = 6 };
 
 enum { MST_DEVICE_MAX_THREADS = 256, MST_DEVICE_MAX_AXES = 8, MST_MERGE_MAX_INPUTS = 64 };
 
@@ -47,7 +47,8 @@ struct mst_copy {
     float *y;
 };
 
-/** Keras's merge layers. Maximum and minimum give the gradient of an element to the first input that has it. */
+/** Keras's merge layers, and PReLU, whose second input is a variable. Maximum and minimum give the gradient of an
+ *  element to the first input that has it. */
 enum mst_merge_kind {
     MST_MERGE_ADD,
     MST_MERGE_SUBTRACT, // of exactly two
@@ -55,12 +56,13 @@ enum mst_merge_kind {
     MST_MERGE_AVERAGE,
     MST_MERGE_MAXIMUM,
     MST_MERGE_MINIMUM,
+    MST_MERGE_PRELU, // of exactly two, x not repeated and alpha: max(x, 0) + alpha min(x, 0)
     MST_N_MERGES,
 };
 
 struct mst_merge_input {
     size_t shape[MST_DEVICE_MAX_AXES]; // that of the merge, or 1 where the input is repeated
-    const float *x;                    // backward needs it for multiply, maximum and minimum; else it may be NULL
+    const float *x;                    // add, subtract and average need it forward only: then it may be NULL
     float *dx;                         // backward: its gradient, summed where the input is repeated; NULL: not wanted
 };
 
@@ -202,7 +204,8 @@ struct mst_activate {
     size_t rows;
     size_t columns; // softmax works on a row; the others on rows * columns elements
     const float *x;
-    float *y; // may be x
+    float *y;     // may be x
+    size_t inner; // softmax and log_softmax over another axis than the last: x is (rows, columns, inner); else 0 or 1
 };
 
 struct mst_activate_backward {
@@ -212,7 +215,8 @@ struct mst_activate_backward {
     const float *x; // input of forward: needed if MST_KEEPS_INPUT, else may be NULL
     const float *y; // output of forward: needed if MST_KEEPS_OUTPUT, else may be NULL
     const float *dy;
-    float *dx; // may be dy
+    float *dx;    // may be dy
+    size_t inner; // as forward's
 };
 
 /** y[i] = x[i] * scale + offset, x converted to float first. */

@@ -86,7 +86,7 @@ static void run_activation(const struct mst_kernels *kernels, size_t which, size
     size_t columns = columns_of(n);
     size_t rows = columns > 0 ? n / columns : 0;
     struct mst_activation activation = mst_activation_default((enum mst_activation_kind)which);
-    struct mst_activate forward = {activation, rows, columns, at(x, n), at(result->out, n)};
+    struct mst_activate forward = {activation, rows, columns, at(x, n), at(result->out, n), 1};
     kernels->forward[which](&forward);
     struct mst_activate_backward backward = {.activation = activation,
                                              .rows = rows,
@@ -139,10 +139,34 @@ static void run_relu(const struct mst_kernels *kernels, size_t which, size_t n, 
                                                   {MST_ACTIVATION_ELU, -0.5f, INFINITY, 0.0f},
                                                   {MST_ACTIVATION_LEAKY_RELU, -0.5f, INFINITY, 0.0f}};
     const struct mst_activation *relu = &relus[which];
-    struct mst_activate forward = {*relu, 1, n, at(x, n), at(result->out, n)};
-    struct mst_activate_backward backward = {*relu, 1, n, at(x, n), at(result->out, n), at(y, n), at(result->more, n)};
+    struct mst_activate forward = {*relu, 1, n, at(x, n), at(result->out, n), 1};
+    struct mst_activate_backward backward = {*relu, 1, n, at(x, n), at(result->out, n), at(y, n), at(result->more, n),
+                                             1};
     kernels->forward[relu->kind](&forward);
     kernels->backward[relu->kind](&backward);
+}
+
+// Of 7 elements each, side by side; and of both kinds.
+static void run_across(const struct mst_kernels *kernels, size_t which, size_t n, struct result *result)
+{
+    struct mst_activation activation =
+        mst_activation_default(which == 0 ? MST_ACTIVATION_SOFTMAX : MST_ACTIVATION_LOG_SOFTMAX);
+    struct mst_activate forward = {activation, 1, 7, at(x, n), at(result->out, n), n / 7};
+    struct mst_activate_backward backward = {activation,          1,    7, NULL, at(result->out, n), at(y, n),
+                                             at(result->more, n), n / 7};
+    kernels->softmax_across(&forward);
+    kernels->softmax_across_backward(&backward);
+}
+
+static void test_across(void **state)
+{
+    (void)state;
+    for (size_t which = 0; which < 2; which++) {
+        fill_moderate();
+        compare("softmax across", run_across, which);
+        fill_any_bits(which);
+        compare("softmax across", run_across, which);
+    }
 }
 
 static void test_parameters(void **state)
@@ -300,6 +324,11 @@ static void run_merge(const struct mst_kernels *kernels, size_t which, size_t n,
         kernels->divide(n, 3.0f, out, out);
         return;
     }
+    if (which % MST_N_MERGES == MST_MERGE_PRELU && step < 2) {
+        struct mst_prelu_block block = {n, at(x, n), at(z, n), step, at(y, n), out, more};
+        kernels->prelu_slopes(&block);
+        return;
+    }
     kernels->merge[which % MST_N_MERGES](n, at(x, n), step & 1, at(y, n), step >> 1, out);
 }
 
@@ -436,13 +465,10 @@ int main(void)
 {
     device_seed("test_device_kernels");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_activations),
-        cmocka_unit_test(test_parameters),
-        cmocka_unit_test(test_losses),
-        cmocka_unit_test(test_others),
-        cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_norms),
-        cmocka_unit_test(test_copies_and_merges),
+        cmocka_unit_test(test_activations), cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_across),      cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_others),      cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_norms),       cmocka_unit_test(test_copies_and_merges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,8 @@ enum { N_DEVICES = 3, MAX_INPUTS = 4 };
 
 static struct mst_device *devices[N_DEVICES]; // of 1, 2 and 3 threads
 
-static const char *const names[MST_N_MERGES] = {"add", "subtract", "multiply", "average", "maximum", "minimum"};
+static const char *const names[MST_N_MERGES] = {"add",     "subtract", "multiply", "average",
+                                                "maximum", "minimum",  "prelu"};
 
 static int set_up(void **state)
 {
@@ -92,16 +93,32 @@ static void batch_fini(struct batch *b)
     free(b->dy);
 }
 
+static double of_two(enum mst_merge_kind kind, double a, double b)
+{
+    switch (kind) {
+    case MST_MERGE_SUBTRACT:
+        return a - b;
+    case MST_MERGE_MULTIPLY:
+        return a * b;
+    case MST_MERGE_MAXIMUM:
+        return fmax(a, b);
+    case MST_MERGE_MINIMUM:
+        return fmin(a, b);
+    case MST_MERGE_PRELU:
+        return fmax(a, 0) - b * fmax(-a, 0);
+    case MST_MERGE_ADD:
+    case MST_MERGE_AVERAGE:
+    case MST_N_MERGES:
+        break;
+    }
+    return a + b;
+}
+
 static double value(enum mst_merge_kind kind, size_t n, const double *x)
 {
     double y = x[0];
-    for (size_t i = 1; i < n; i++) {
-        y = kind == MST_MERGE_SUBTRACT   ? y - x[i]
-            : kind == MST_MERGE_MULTIPLY ? y * x[i]
-            : kind == MST_MERGE_MAXIMUM  ? fmax(y, x[i])
-            : kind == MST_MERGE_MINIMUM  ? fmin(y, x[i])
-                                         : y + x[i];
-    }
+    for (size_t i = 1; i < n; i++)
+        y = of_two(kind, y, x[i]);
     return kind == MST_MERGE_AVERAGE ? y / (double)n : y;
 }
 
@@ -109,6 +126,10 @@ static double value(enum mst_merge_kind kind, size_t n, const double *x)
 static double slope(enum mst_merge_kind kind, size_t n, const double *x, size_t input)
 {
     double moved[MAX_INPUTS];
+    if (kind == MST_MERGE_PRELU && x[0] >= 0) // at 0 both branches are flat
+        return input == 0 && x[0] > 0 ? 1.0 : 0.0;
+    if (kind == MST_MERGE_PRELU)
+        return input == 0 ? x[1] : x[0];
     if (kind >= MST_MERGE_MAXIMUM) {
         size_t first = 0;
         while (first + 1 < n && x[first] != value(kind, n, x))
@@ -178,7 +199,7 @@ static void check(struct batch *b)
 
 static size_t n_inputs_of(enum mst_merge_kind kind, size_t wanted)
 {
-    return kind == MST_MERGE_SUBTRACT ? 2 : wanted;
+    return kind == MST_MERGE_SUBTRACT || kind == MST_MERGE_PRELU ? 2 : wanted;
 }
 
 static void test_same_shapes(void **state)
@@ -209,7 +230,7 @@ static void test_repeated(void **state)
         for (unsigned pair = 0; pair < 256; pair++) {
             for (size_t kind = 0; kind < MST_N_MERGES; kind++) {
                 struct batch b;
-                const unsigned repeated[MAX_INPUTS] = {pair & 15, pair >> 4, 0};
+                const unsigned repeated[MAX_INPUTS] = {kind == MST_MERGE_PRELU ? 0 : pair & 15, pair >> 4, 0};
                 // Without a third some axes are 1 in both: those of y are too.
                 size_t shape[4];
                 size_t n_inputs = n_inputs_of((enum mst_merge_kind)kind, 3);

@@ -64,7 +64,7 @@ static struct softmax_batch softmax_batch_new(enum mst_activation_kind kind, siz
     b.y = device_floats(b.n, 1.0f);
     b.dy = device_floats(b.n, 1.0f);
     b.dx = device_floats(b.n, 1.0f);
-    b.forward = (struct mst_activate){mst_activation_default(kind), rows, columns, b.x, b.y};
+    b.forward = (struct mst_activate){mst_activation_default(kind), rows, columns, b.x, b.y, 0};
     b.backward = (struct mst_activate_backward){
         .activation = b.forward.activation, .rows = rows, .columns = columns, .y = b.y, .dy = b.dy, .dx = b.dx};
     return b;
@@ -125,6 +125,41 @@ static void test_softmax(void **state)
 }
 
 // Σ dy y moves by dx when x moves.
+// Over the middle of three axes: what rows give when that axis is brought to the end.
+static void test_softmax_across(void **state)
+{
+    (void)state;
+    static const size_t across[][3] = {{1, 1, 2}, {3, 7, 5}, {2, 30, 64}, {5, 3, 129}, {700, 10, 50}};
+    struct mst_device *devices[] = {device_new(1), device_new(3)};
+    for (size_t i = 0; i < 4 * sizeof across / sizeof *across; i++) {
+        const size_t *shape = across[i / 4];
+        size_t columns = shape[1];
+        size_t inner = shape[2];
+        enum mst_activation_kind kind = i % 2 == 0 ? MST_ACTIVATION_SOFTMAX : MST_ACTIVATION_LOG_SOFTMAX;
+        struct softmax_batch b = softmax_batch_new(kind, shape[0] * columns, inner);
+        b.forward.rows = b.backward.rows = shape[0];
+        b.forward.columns = b.backward.columns = columns;
+        b.forward.inner = b.backward.inner = inner;
+        devices[i / 2 % 2]->ops->activate(devices[i / 2 % 2], &b.forward);
+        devices[i / 2 % 2]->ops->activate_backward(devices[i / 2 % 2], &b.backward);
+        struct softmax_batch one = softmax_batch_new(kind, 1, columns);
+        for (size_t s = 0; s < shape[0] * inner; s++) {
+            size_t at = s / inner * columns * inner + s % inner;
+            for (size_t c = 0; c < columns; c++) {
+                one.x[c] = b.x[at + c * inner];
+                one.y[c] = b.y[at + c * inner];
+                one.dy[c] = b.dy[at + c * inner];
+                one.dx[c] = b.dx[at + c * inner];
+            }
+            check_softmax(kind, &one);
+        }
+        softmax_batch_free(&one);
+        softmax_batch_free(&b);
+    }
+    mst_device_free(devices[0]);
+    mst_device_free(devices[1]);
+}
+
 static void test_softmax_by_differences(void **state)
 {
     (void)state;
@@ -162,7 +197,7 @@ static void test_softmax_saturated(void **state)
     struct mst_device *device = device_new(1);
     float x[4] = {1000.0f, -1000.0f, 3e38f, -3e38f};
     float y[4];
-    struct mst_activate forward = {mst_activation_default(MST_ACTIVATION_SOFTMAX), 2, 2, x, y};
+    struct mst_activate forward = {mst_activation_default(MST_ACTIVATION_SOFTMAX), 2, 2, x, y, 1};
     device->ops->activate(device, &forward);
     assert_true(y[0] == 1.0f && y[1] == 0.0f && y[2] == 1.0f && y[3] == 0.0f);
     forward.activation = mst_activation_default(MST_ACTIVATION_LOG_SOFTMAX);
@@ -484,6 +519,7 @@ int main(void)
     device_seed("test_device_rows");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_softmax),
+        cmocka_unit_test(test_softmax_across),
         cmocka_unit_test(test_softmax_by_differences),
         cmocka_unit_test(test_softmax_saturated),
         cmocka_unit_test(test_losses),

@@ -61,6 +61,11 @@ static bool works_on_rows(enum mst_activation_kind kind)
     return kind == MST_ACTIVATION_SOFTMAX || kind == MST_ACTIVATION_LOG_SOFTMAX;
 }
 
+static size_t inner_of(size_t inner)
+{
+    return inner > 1 ? inner : 1;
+}
+
 struct activate_job {
     const struct mst_kernels *kernels;
     const struct mst_activate *activate;
@@ -71,11 +76,12 @@ static void activate_slice(void *context, size_t slice, size_t n_slices)
     const struct activate_job *job = context;
     struct mst_activate part = *job->activate;
     enum mst_activation_kind kind = part.activation.kind;
+    size_t inner = inner_of(part.inner);
     if (works_on_rows(kind)) {
         struct piece rows = piece_of(part.rows, 1, slice, n_slices);
         part.rows = rows.n;
-        part.x += rows.begin * part.columns;
-        part.y += rows.begin * part.columns;
+        part.x += rows.begin * part.columns * inner;
+        part.y += rows.begin * part.columns * inner;
     } else {
         struct piece elements = piece_of(part.rows * part.columns, ELEMENT_GRANULE, slice, n_slices);
         part.rows = 1;
@@ -83,14 +89,18 @@ static void activate_slice(void *context, size_t slice, size_t n_slices)
         part.x += elements.begin;
         part.y += elements.begin;
     }
-    job->kernels->forward[kind](&part);
+    if (inner > 1)
+        job->kernels->softmax_across(&part);
+    else
+        job->kernels->forward[kind](&part);
 }
 
 static void activate(struct mst_device *device, const struct mst_activate *activate)
 {
     struct mst_cpu *cpu = (struct mst_cpu *)device;
     struct activate_job job = {cpu->kernels, activate};
-    size_t n = activate->rows * activate->columns;
+    size_t n = activate->rows * activate->columns * inner_of(activate->inner);
+    MST_ASSERT(activate->inner <= 1 || works_on_rows(activate->activation.kind));
     if (n > 0)
         mst_pool_run(cpu->pool, mst_cpu_slices(cpu, n, min_slice_of(activate->activation.kind)), activate_slice, &job);
 }
@@ -110,11 +120,12 @@ static void backward_slice(void *context, size_t slice, size_t n_slices)
     const struct backward_job *job = context;
     struct mst_activate_backward part = *job->backward;
     enum mst_activation_kind kind = part.activation.kind;
+    size_t inner = inner_of(part.inner);
     size_t begin;
     if (works_on_rows(kind)) {
         struct piece rows = piece_of(part.rows, 1, slice, n_slices);
         part.rows = rows.n;
-        begin = rows.begin * part.columns;
+        begin = rows.begin * part.columns * inner;
     } else {
         struct piece elements = piece_of(part.rows * part.columns, ELEMENT_GRANULE, slice, n_slices);
         part.rows = 1;
@@ -125,14 +136,18 @@ static void backward_slice(void *context, size_t slice, size_t n_slices)
     part.y = moved(part.y, begin);
     part.dy += begin;
     part.dx += begin;
-    job->kernels->backward[kind](&part);
+    if (inner > 1)
+        job->kernels->softmax_across_backward(&part);
+    else
+        job->kernels->backward[kind](&part);
 }
 
 static void activate_backward(struct mst_device *device, const struct mst_activate_backward *activate)
 {
     struct mst_cpu *cpu = (struct mst_cpu *)device;
     struct backward_job job = {cpu->kernels, activate};
-    size_t n = activate->rows * activate->columns;
+    size_t n = activate->rows * activate->columns * inner_of(activate->inner);
+    MST_ASSERT(activate->inner <= 1 || works_on_rows(activate->activation.kind));
     if (n > 0)
         mst_pool_run(cpu->pool, mst_cpu_slices(cpu, n, min_slice_of(activate->activation.kind)), backward_slice, &job);
 }

@@ -43,11 +43,24 @@ struct mst_norm_parts {
 };
 
 typedef void mst_norm_fn(const struct mst_norm_lines *lines);
+struct mst_prelu_block {
+    size_t n;
+    const float *x;
+    const float *alpha;
+    size_t alpha_step; // 0 or 1
+    const float *dy;
+    float *dx;
+    float *dalpha;
+};
+
 typedef void mst_merge_fn(size_t n, const float *a, size_t a_step, const float *b, size_t b_step, float *y);
 
 struct mst_kernels {
     mst_forward_fn *forward[MST_N_ACTIVATIONS];
     mst_backward_fn *backward[MST_N_ACTIVATIONS];
+    // softmax or log_softmax with slice->inner
+    mst_forward_fn *softmax_across;
+    mst_backward_fn *softmax_across_backward;
     void (*bias_add)(size_t rows, size_t columns, const float *bias, const float *x, float *y);
     // bias and relu in one pass, for gemm's epilogue
     void (*bias_relu)(size_t rows, size_t columns, const float *bias, float *y);
@@ -68,6 +81,8 @@ struct mst_kernels {
     void (*copy_block)(const struct mst_copy *block);
     // y = a ? b; a step is 0 (one number for all) or 1. y may be a. Not for MST_MERGE_AVERAGE
     mst_merge_fn *merge[MST_N_MERGES];
+    // blocks of both gradients of MST_MERGE_PRELU
+    void (*prelu_slopes)(const struct mst_prelu_block *block);
     // y = x / divisor; y may be x
     void (*divide)(size_t n, float divisor, const float *x, float *y);
     // where x is y, what is left goes to out; elsewhere out = 0

@@ -9,6 +9,7 @@
 #include "kernels_activation.h"
 #include "kernels_rows.h"
 
+#include "kernels_across.h"
 #include "kernels_losses.h"
 #include "kernels_merge.h"
 #include "kernels_normalize.h"
@@ -177,6 +178,8 @@ const struct mst_kernels KERNEL_TABLE = {
     BOTH(SQUAREPLUS, squareplus),
     BOTH(SPARSE_PLUS, sparse_plus),
     BOTH(SPARSE_SIGMOID, sparse_sigmoid),
+    .softmax_across = softmax_across,
+    .softmax_across_backward = softmax_across_backward,
     .bias_add = bias_add,
     .bias_relu = bias_relu,
     .column_sum = column_sum,
@@ -205,7 +208,9 @@ const struct mst_kernels KERNEL_TABLE = {
               [MST_MERGE_SUBTRACT] = merge_subtract,
               [MST_MERGE_MULTIPLY] = merge_multiply,
               [MST_MERGE_MAXIMUM] = merge_maximum,
-              [MST_MERGE_MINIMUM] = merge_minimum},
+              [MST_MERGE_MINIMUM] = merge_minimum,
+              [MST_MERGE_PRELU] = merge_prelu},
+    .prelu_slopes = prelu_slopes,
     .divide = divide,
     .take_where_equal = take_where_equal,
     .column_moments = column_moments,

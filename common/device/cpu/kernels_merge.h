@@ -111,6 +111,25 @@ MERGE(multiply, l *r)
 // NaN comes through, whichever has it.
 MERGE(maximum, ((l >= r) | (l != l)) ? l : r)
 MERGE(minimum, ((l <= r) | (l != l)) ? l : r)
+// As Keras adds its two branches: NaN of alpha shows wherever x is.
+MERGE(prelu, (l < 0.0f ? 0.0f : l) + r * (l > 0.0f ? 0.0f : l))
+
+// At 0 nothing goes through: Keras has relu(x) - alpha relu(-x).
+static void prelu_slopes(const struct mst_prelu_block *block)
+{
+    const float *x = block->x;
+    const float *alpha = block->alpha;
+    const float *dy = block->dy;
+    const float first = alpha[0];
+    float *dx = block->dx;
+    float *dalpha = block->dalpha;
+    for (size_t i = 0; i < block->n; i++) {
+        float a = block->alpha_step == 1 ? alpha[i] : first;
+        float low = x[i] < 0.0f ? a * dy[i] : 0.0f;
+        dx[i] = x[i] > 0.0f ? dy[i] : low;
+        dalpha[i] = x[i] < 0.0f ? x[i] * dy[i] : 0.0f;
+    }
+}
 
 static void divide(size_t n, float divisor, const float *x, float *y)
 {

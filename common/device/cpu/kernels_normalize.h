@@ -3,8 +3,6 @@
 
 // Sums over a few lines in floats; those of many lines are joined in double (join_moments, join_sums). Columns are
 // taken in groups whose sums stay in registers.
-enum { GROUP = 64 };
-
 INLINE void group_moments(const struct mst_norm_lines *part, size_t from, size_t n)
 {
     float sums[GROUP] = {0};

@@ -3,7 +3,9 @@
 // A sum over a row has sixteen partial sums, element j going to number j mod 16, which are then added in pairs; so
 // the order of additions, and with it the bits, is the same for vectors of 4, 8 or 16 lanes. Exponentials, the
 // costly part, are taken over all rows at once, for a row of ten would leave most of a vector empty.
-enum { LANES = 16 };
+//
+// What is added up along columns is taken in groups of them, whose sums stay in registers.
+enum { LANES = 16, GROUP = 64 };
 
 INLINE float fold(const float lanes[LANES])
 {

@@ -170,35 +170,65 @@ static const float *product(const struct merge_job *job, const struct block *blo
     return so_far;
 }
 
-static void backward_block(const struct merge_job *job, const struct block *block)
+// The first input that has what was chosen gets all of it, and nothing is left for the others.
+static void choice_block(const struct merge_job *job, const struct block *block)
+{
+    const struct mst_merge *merge = job->merge;
+    float left[BLOCK];
+    float own[BLOCK];
+    memcpy(left, merge->dy + block->first, block->n * sizeof *left);
+    for (size_t i = 0; i < merge->n_inputs; i++) {
+        job->kernels->take_where_equal(block->n, merge->inputs[i].x + block->at[i], job->steps[i][job->n_axes - 1],
+                                       merge->y + block->first, left, own);
+        if (merge->inputs[i].dx != NULL)
+            deliver(job, i, block, own);
+    }
+}
+
+static void prelu_block(const struct merge_job *job, const struct block *block)
+{
+    const struct mst_merge *merge = job->merge;
+    float own[2][BLOCK];
+    struct mst_prelu_block part = {.n = block->n,
+                                   .x = merge->inputs[0].x + block->at[0],
+                                   .alpha = merge->inputs[1].x + block->at[1],
+                                   .alpha_step = job->steps[1][job->n_axes - 1],
+                                   .dy = merge->dy + block->first,
+                                   .dx = own[0],
+                                   .dalpha = own[1]};
+    job->kernels->prelu_slopes(&part);
+    for (size_t i = 0; i < 2; i++)
+        if (merge->inputs[i].dx != NULL)
+            deliver(job, i, block, own[i]);
+}
+
+static void sum_block(const struct merge_job *job, const struct block *block)
 {
     static const float zero = 0.0f;
     const struct mst_merge *merge = job->merge;
-    const struct mst_kernels *kernels = job->kernels;
     const float *dy = merge->dy + block->first;
-    bool is_choice = merge->kind == MST_MERGE_MAXIMUM || merge->kind == MST_MERGE_MINIMUM;
-    float left[BLOCK];
     float own[BLOCK];
-    if (is_choice)
-        memcpy(left, dy, block->n * sizeof *left);
     for (size_t i = 0; i < merge->n_inputs; i++) {
         const float *gradient = own;
-        if (is_choice)
-            kernels->take_where_equal(block->n, merge->inputs[i].x + block->at[i], job->steps[i][job->n_axes - 1],
-                                      merge->y + block->first, left, own);
-        else if (merge->inputs[i].dx == NULL)
+        if (merge->inputs[i].dx == NULL)
             continue;
-        else if (merge->kind == MST_MERGE_MULTIPLY)
+        if (merge->kind == MST_MERGE_MULTIPLY)
             gradient = product(job, block, i, own);
         else if (merge->kind == MST_MERGE_AVERAGE)
-            kernels->divide(block->n, (float)merge->n_inputs, dy, own);
+            job->kernels->divide(block->n, (float)merge->n_inputs, dy, own);
         else if (merge->kind == MST_MERGE_SUBTRACT && i == 1)
-            kernels->merge[MST_MERGE_SUBTRACT](block->n, &zero, 0, dy, 1, own);
+            job->kernels->merge[MST_MERGE_SUBTRACT](block->n, &zero, 0, dy, 1, own);
         else
             gradient = dy;
-        if (merge->inputs[i].dx != NULL)
-            deliver(job, i, block, gradient);
+        deliver(job, i, block, gradient);
     }
+}
+
+static block_fn *backward_of(enum mst_merge_kind kind)
+{
+    if (kind == MST_MERGE_PRELU)
+        return prelu_block;
+    return kind == MST_MERGE_MAXIMUM || kind == MST_MERGE_MINIMUM ? choice_block : sum_block;
 }
 
 static void merge_slice(void *context, size_t slice, size_t n_slices)
@@ -214,7 +244,7 @@ static void backward_slice(void *context, size_t slice, size_t n_slices)
     const struct merge_job *job = context;
     size_t granule = job->n_axes == 1 ? MST_CPU_GRANULE : 1;
     walk(job, mst_slice_begin(job->shape[0], granule, slice, n_slices),
-         mst_slice_begin(job->shape[0], granule, slice + 1, n_slices), backward_block);
+         mst_slice_begin(job->shape[0], granule, slice + 1, n_slices), backward_of(job->merge->kind));
 }
 
 // How many elements there are; the job is ready unless there are none.
@@ -223,13 +253,14 @@ static size_t prepare(struct merge_job *job)
     const struct mst_merge *merge = job->merge;
     size_t n = 1;
     MST_ASSERT(merge->n_axes <= MST_DEVICE_MAX_AXES && merge->n_inputs > 0 && merge->n_inputs <= MST_MERGE_MAX_INPUTS);
-    MST_ASSERT(merge->kind != MST_MERGE_SUBTRACT || merge->n_inputs == 2);
+    MST_ASSERT((merge->kind != MST_MERGE_SUBTRACT && merge->kind != MST_MERGE_PRELU) || merge->n_inputs == 2);
     job->n_axes = merge->n_axes;
     memcpy(job->shape, merge->shape, sizeof job->shape);
     for (size_t a = 0; a < merge->n_axes; a++)
         n *= merge->shape[a];
     if (n > 0) {
         find_steps(job);
+        MST_ASSERT(merge->kind != MST_MERGE_PRELU || !job->is_repeated[0]);
         join_axes(job);
     }
     return n;
