@@ -269,11 +269,15 @@ static mst_status predict_command(const struct mst_call *call, int *exit_code, s
                                            "a CSV file with a column that is no feature",
                                            NULL};
     struct mst_predict_options predict = {0};
-    struct mst_text_list sets = {0};
+    struct mst_text_list sets = {0}, inputs = {0};
     struct log_options log = {0};
     const struct mst_option options[] = {
-        MST_OPTION_TEXT("input", "FILE", &predict.input,
-                        "the examples: CSV if the name ends in .csv or .csv.gz, else IDX; plain or gzip"),
+        MST_OPTION_LIST("input", "[NAME=]FILE", &inputs,
+                        "the examples: CSV if the name ends in .csv or .csv.gz, else IDX; plain or gzip; of a model "
+                        "with several inputs one IDX file for each, by the input's name"),
+        MST_OPTION_TEXT("data", "JSON", &predict.data,
+                        "CSV: how to read it, with the keys that data.train of a job has: columns, inputs, label, "
+                        "separator, header, missing (default: as in the job)"),
         MST_OPTION_TEXT("label", "COLUMN", &predict.label,
                         "CSV: a column that is no feature, by name or number from 0 (default: the job's label, if the "
                         "file has it)"),
@@ -282,7 +286,8 @@ static mst_status predict_command(const struct mst_call *call, int *exit_code, s
         MST_OPTION_TEXT("output", "FILE", &predict.output,
                         "where the predictions go; the file appears when it is whole (default: standard output)"),
         MST_OPTION_TEXT("format", "csv|jsonl", &predict.format,
-                        "CSV without a header, or JSON lines of arrays (default: csv)"),
+                        "CSV without a header, or JSON lines of arrays; several outputs are columns NAME_0, NAME_1, … "
+                        "under a header, or objects by name (default: csv)"),
         MST_OPTION_TEXT("checkpoint", "PREFIX", &predict.checkpoint,
                         "the weights (default: the job's newest whole checkpoint, or those of MODEL_DIR)"),
         MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
@@ -305,10 +310,13 @@ static mst_status predict_command(const struct mst_call *call, int *exit_code, s
     if (is_to_run) {
         predict.sets = sets.items;
         predict.n_sets = sets.n;
+        predict.inputs = inputs.items;
+        predict.n_inputs = inputs.n;
         status = set_log(&log, err);
         if (status == MST_OK)
             status = mst_predict(&predict, err);
     }
+    mst_text_list_fini(&inputs);
     mst_text_list_fini(&sets);
     return status;
 }

@@ -9,11 +9,13 @@
 #include "ckpt/checkpoint_list.h"
 #include "ckpt/model_dir.h"
 #include "cli/job_context.h"
+#include "cli/job_source.h"
 #include "cli/predictions.h"
 #include "data/batches.h"
 #include "device/device.h"
 #include "model/input.h"
 #include "model/program.h"
+#include "spec/json_source.h"
 #include "weights/weights.h"
 
 #include <stdio.h>
@@ -103,25 +105,43 @@ static void close_trained(struct trained *trained)
 }
 
 static mst_status run_batches(const struct mst_batches *batches, struct mst_program *program,
-                              const struct mst_weights *weights, struct mst_predictions *predictions,
-                              struct mst_error *err)
+                              const struct trained *trained, struct mst_predictions *predictions, struct mst_error *err)
 {
+    size_t n_outputs = mst_model_n_outputs(trained->model);
+    const float **outputs = mst_alloc_array(n_outputs, sizeof *outputs);
     struct mst_batch batch;
     mst_status status = mst_batch_init(&batch, batches, MST_BATCH_INPUTS, err);
     for (uint64_t number = 0; number < mst_batches_n_batches(batches) && status == MST_OK; number++) {
         status = mst_batches_gather(batches, 0, number, &batch, err);
         if (status != MST_OK)
             break;
-        struct mst_program_step step = {.params = (const float *const *)weights->values,
+        struct mst_program_step step = {.params = (const float *const *)trained->weights->values,
                                         .inputs = (const void *const *)batch.inputs,
                                         .n_examples = batch.n_examples,
                                         .batch = number};
         struct mst_program_result result;
         status = mst_program_run(program, &step, &result, err);
+        for (size_t i = 0; status == MST_OK && i < n_outputs; i++)
+            outputs[i] = mst_program_output(program, i);
         if (status == MST_OK)
-            status = mst_predictions_add(predictions, mst_program_output(program, 0), batch.n_examples, err);
+            status = mst_predictions_add(predictions, outputs, batch.n_examples, err);
     }
+    free(outputs);
     mst_batch_fini(&batch);
+    return status;
+}
+
+static mst_status open_predictions(const struct mst_predict_options *options, const struct mst_model *model,
+                                   enum mst_predictions_format format, struct mst_predictions **out,
+                                   struct mst_error *err)
+{
+    size_t n = mst_model_n_outputs(model);
+    struct mst_predictions_output *outputs = mst_alloc_array(n, sizeof *outputs);
+    for (size_t i = 0; i < n; i++)
+        outputs[i] =
+            (struct mst_predictions_output){mst_model_output_name(model, i), *mst_model_output_shape(model, i)};
+    mst_status status = mst_predictions_new(options->output, format, outputs, n, out, err);
+    free(outputs);
     return status;
 }
 
@@ -142,10 +162,9 @@ static mst_status write_predictions(const struct mst_predict_options *options, c
     if (status == MST_OK)
         status = mst_program_new(trained->model, NULL, device, &plan, &program, err);
     if (status == MST_OK)
-        status =
-            mst_predictions_new(options->output, format, mst_model_output_shape(trained->model, 0), &predictions, err);
+        status = open_predictions(options, trained->model, format, &predictions, err);
     if (status == MST_OK)
-        status = run_batches(batches, program, trained->weights, predictions, err);
+        status = run_batches(batches, program, trained, predictions, err);
     if (status == MST_OK)
         status = mst_predictions_close(predictions, err);
     else
@@ -162,47 +181,73 @@ static bool ends_with(const char *text, const char *end)
     return len >= end_len && strcasecmp(text + len - end_len, end) == 0;
 }
 
-// The data of a prediction: parts that live as long as their source.
-struct examples {
-    struct mst_dataset_part input, output;
-    struct mst_dataset_source source;
-};
-
-// A CSV file says nothing about itself, so its name tells. It is read as the job's own training data, but examples to
-// predict need no label.
-static void find_examples(const struct mst_predict_options *options, const struct trained *trained,
-                          struct examples *out)
+static mst_status take_data(struct mst_job_data *data, const char *text, struct mst_error *err)
 {
-    *out =
-        (struct examples){.source = {.format = "idx", .inputs = &out->input, .n_inputs = 1, .outputs = &out->output}};
-    out->input.path = options->input;
-    if (!ends_with(options->input, ".csv") && !ends_with(options->input, ".csv.gz"))
-        return;
-    const struct mst_dataset_source *train = trained->context ? trained->context->train : NULL;
-    bool is_as_train = train && strcmp(train->format, "csv") == 0;
-    out->source.format = "csv";
-    out->source.file = options->input;
-    if (is_as_train) {
-        out->source.csv = train->csv;
-        out->input = train->inputs[0];
-        out->output = train->outputs[0];
-    }
-    out->source.csv.is_headless = out->source.csv.is_headless || options->is_headless;
-    out->source.outputs_are_optional = is_as_train && !options->label;
-    if (options->label)
-        out->output = (struct mst_dataset_part){.columns = &options->label, .n_columns = 1};
-    out->source.n_outputs = out->output.n_columns > 0;
+    json_t *json = NULL;
+    MST_TRY(mst_json_parse(text, strlen(text), "--data", &json, err));
+    mst_status status = mst_job_data_parse(json, "--data", data, err);
+    json_decref(json);
+    return status;
 }
 
-static mst_status predict(const struct mst_predict_options *options, const struct trained *trained,
-                          enum mst_predictions_format format, struct mst_error *err)
+// The words of the job's own training data, or those of --data; examples to predict need no label.
+static mst_status read_csv_words(const struct mst_predict_options *options, const struct trained *trained,
+                                 struct mst_job_data *out, struct mst_error *err)
 {
-    struct examples examples;
-    find_examples(options, trained, &examples);
+    const json_t *train = trained->context ? mst_json_at(trained->context->job->resolved, "data.train") : NULL;
+    const char *format = json_string_value(json_object_get(train, "format"));
+    if (options->data)
+        MST_TRY(take_data(out, options->data, err));
+    else if (format && strcmp(format, "csv") == 0)
+        *out = mst_job_data_of(train);
+    else
+        MST_TRY(take_data(out, "{}", err));
+    out->is_headless = out->is_headless || options->is_headless;
+    free(out->file);
+    out->file = mst_strdup(options->inputs[0]);
+    return MST_OK;
+}
+
+// NAME=FILE where NAME is an input of the model; else the whole is a file.
+static struct mst_job_part idx_part_of(const char *text, const struct mst_model *model)
+{
+    const char *equals = strchr(text, '=');
+    for (size_t i = 0; equals && i < mst_model_n_inputs(model); i++) {
+        const char *name = mst_model_input_name(model, i);
+        if (strlen(name) == (size_t)(equals - text) && strncmp(text, name, strlen(name)) == 0)
+            return (struct mst_job_part){.name = mst_strdup(name), .path = mst_strdup(equals + 1)};
+    }
+    return (struct mst_job_part){.path = mst_strdup(text)};
+}
+
+// A CSV file says nothing about itself, so its name tells.
+static mst_status find_examples(const struct mst_predict_options *options, const struct trained *trained,
+                                struct mst_job_data *out, struct mst_error *err)
+{
+    *out = (struct mst_job_data){0};
+    const char *first = options->inputs[0];
+    if (options->n_inputs == 1 && (ends_with(first, ".csv") || ends_with(first, ".csv.gz")))
+        return read_csv_words(options, trained, out, err);
+    if (options->data || options->label || options->is_headless)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "--%s is for CSV files, whose names end in .csv or .csv.gz",
+                        options->data    ? "data"
+                        : options->label ? "label"
+                                         : "no-header");
+    out->format = mst_strdup("idx");
+    out->inputs = mst_alloc_array(options->n_inputs, sizeof *out->inputs);
+    for (size_t i = 0; i < options->n_inputs; i++)
+        out->inputs[out->n_inputs++] = idx_part_of(options->inputs[i], trained->model);
+    return MST_OK;
+}
+
+static mst_status predict_source(const struct mst_predict_options *options, const struct trained *trained,
+                                 const struct mst_dataset_source *source, enum mst_predictions_format format,
+                                 struct mst_error *err)
+{
     struct mst_batches_options order = {.batch_size = BATCH_EXAMPLES, .order = MST_ORDER_FILE};
     struct mst_dataset *dataset = NULL;
     struct mst_batches *batches = NULL;
-    mst_status status = mst_dataset_open(&examples.source, &dataset, err);
+    mst_status status = mst_dataset_open(source, &dataset, err);
     if (status == MST_OK)
         status = mst_input_check_shapes(dataset, trained->model, err);
     if (status == MST_OK)
@@ -214,6 +259,32 @@ static mst_status predict(const struct mst_predict_options *options, const struc
         status = write_predictions(options, trained, batches, format, err);
     mst_batches_free(batches);
     mst_dataset_free(dataset);
+    return status;
+}
+
+static mst_status predict(const struct mst_predict_options *options, const struct trained *trained,
+                          enum mst_predictions_format format, struct mst_error *err)
+{
+    struct mst_job_data data;
+    struct mst_dataset_source *source = NULL;
+    mst_status status = find_examples(options, trained, &data, err);
+    if (status == MST_OK)
+        status = mst_job_source_new(&data, trained->model, NULL, "--input", &source, err);
+    if (status == MST_OK) {
+        const struct mst_dataset_part label = {.columns = &options->label, .n_columns = 1};
+        const struct mst_dataset_part *of_job = source->outputs;
+        size_t n_of_job = source->n_outputs;
+        if (options->label) { // which must be there
+            source->outputs = &label;
+            source->n_outputs = 1;
+            source->outputs_are_optional = false;
+        }
+        status = predict_source(options, trained, source, format, err);
+        source->outputs = of_job;
+        source->n_outputs = n_of_job;
+    }
+    mst_job_source_free(source);
+    mst_job_data_fini(&data);
     return status;
 }
 
@@ -229,7 +300,7 @@ mst_status mst_predict(const struct mst_predict_options *options, struct mst_err
 {
     enum mst_predictions_format format;
     MST_TRY(read_format(options->format, &format, err));
-    if (!options->input)
+    if (options->n_inputs == 0)
         return mst_fail(err, MST_INVALID_ARGUMENT, "muster predict needs --input FILE, the examples");
     struct trained trained = {0};
     mst_status status = open_trained(options, &trained, err);

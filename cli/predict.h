@@ -13,13 +13,15 @@ struct mst_predict_options {
     const char *model;       // a job file or a model directory
     const char *const *sets; // "a.b=c"
     size_t n_sets;
-    const char *input;      // the examples: CSV if its name ends in .csv or .csv.gz, else IDX
-    const char *label;      // CSV: a column that is no feature; NULL: the job's, which may be missing
-    bool is_headless;       // CSV: the first line is an example too
-    const char *checkpoint; // prefix; NULL: the newest whole one of the job, or the directory's weights
-    const char *output;     // NULL: standard output
-    const char *format;     // "csv" or "jsonl"; NULL: csv
-    size_t n_threads;       // compute threads; 0: as many as the cgroup gives
+    const char *const *inputs; // the examples: a file, CSV if its name ends in .csv or .csv.gz, else IDX; of several
+    size_t n_inputs;           // IDX inputs NAME=FILE each
+    const char *data;          // how to read a CSV file: JSON with the keys of data.train; NULL: as the job's
+    const char *label;         // CSV: a column that is no feature; NULL: the job's, which may be missing
+    bool is_headless;          // CSV: the first line is an example too
+    const char *checkpoint;    // prefix; NULL: the newest whole one of the job, or the directory's weights
+    const char *output;        // NULL: standard output
+    const char *format;        // "csv" or "jsonl"; NULL: csv
+    size_t n_threads;          // compute threads; 0: as many as the cgroup gives
 };
 
 /** Writes one line for each example. The numbers are those of Keras's model.predict for the same weights.

@@ -17,11 +17,16 @@
 // An example of 2^24 outputs; lines are handed on before more of them are gathered.
 enum { TEXT_MAX_BYTES = 512 << 20, TEXT_GATHERED_BYTES = 256 << 10 };
 
+struct output {
+    struct mst_predictions_output of;
+    size_t n_elements; // of an example
+};
+
 struct mst_predictions {
     enum mst_predictions_format format;
-    struct mst_shape shape;
-    size_t n_elements; // of an example
-    char *path;        // NULL: standard output
+    struct output *outputs;
+    size_t n_outputs;
+    char *path; // NULL: standard output
     char *temporary;
     struct mst_disk_file *file;
     struct mst_buf text;
@@ -30,31 +35,55 @@ struct mst_predictions {
 static void release(struct mst_predictions *predictions)
 {
     mst_buf_fini(&predictions->text);
+    free(predictions->outputs);
     free(predictions->path);
     free(predictions->temporary);
     free(predictions);
 }
 
-mst_status mst_predictions_new(const char *path, enum mst_predictions_format format, const struct mst_shape *shape,
+// The first line of a CSV file that needs one.
+static mst_status print_header(struct mst_predictions *predictions)
+{
+    for (size_t k = 0; k < predictions->n_outputs; k++) {
+        const struct output *output = &predictions->outputs[k];
+        for (size_t i = 0; i < output->n_elements; i++)
+            MST_TRY(mst_buf_printf(&predictions->text, "%s%s_%zu", k + i > 0 ? "," : "", output->of.name, i));
+    }
+    return mst_buf_append(&predictions->text, "\n", 1);
+}
+
+static mst_status start(struct mst_predictions *predictions, const char *path, struct mst_error *err)
+{
+    for (size_t k = 0; k < predictions->n_outputs; k++) {
+        struct output *output = &predictions->outputs[k];
+        if (mst_shape_count(&output->of.shape, &output->n_elements) != MST_OK || output->n_elements == 0)
+            return mst_fail(err, MST_INVALID_ARGUMENT, "the model's output %s has no elements", output->of.name);
+    }
+    if (predictions->format == MST_PREDICTIONS_CSV && predictions->n_outputs > 1 && print_header(predictions) != MST_OK)
+        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for a header of all outputs");
+    if (!path)
+        return MST_OK;
+    predictions->path = mst_strdup(path);
+    predictions->temporary = mst_text("%s.tmp", path);
+    return mst_disk_file_new(predictions->temporary, &predictions->file, err);
+}
+
+mst_status mst_predictions_new(const char *path, enum mst_predictions_format format,
+                               const struct mst_predictions_output *outputs, size_t n_outputs,
                                struct mst_predictions **out, struct mst_error *err)
 {
     *out = NULL;
-    size_t n_elements;
-    if (mst_shape_count(shape, &n_elements) != MST_OK || n_elements == 0)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "the model's output has no elements");
     struct mst_predictions *predictions = mst_alloc(sizeof *predictions);
     predictions->format = format;
-    predictions->shape = *shape;
-    predictions->n_elements = n_elements;
+    predictions->n_outputs = n_outputs;
+    predictions->outputs = mst_alloc_array(n_outputs, sizeof *predictions->outputs);
+    for (size_t k = 0; k < n_outputs; k++)
+        predictions->outputs[k].of = outputs[k];
     mst_buf_init(&predictions->text, TEXT_MAX_BYTES);
-    if (path) {
-        predictions->path = mst_strdup(path);
-        predictions->temporary = mst_text("%s.tmp", path);
-        mst_status status = mst_disk_file_new(predictions->temporary, &predictions->file, err);
-        if (status != MST_OK) {
-            release(predictions);
-            return status;
-        }
+    mst_status status = start(predictions, path, err);
+    if (status != MST_OK) {
+        release(predictions);
+        return status;
     }
     *out = predictions;
     return MST_OK;
@@ -72,10 +101,10 @@ static mst_status hand_on(struct mst_predictions *predictions, struct mst_error 
     return status;
 }
 
-static mst_status print_csv(struct mst_predictions *predictions, const float *values)
+static mst_status print_csv(struct mst_buf *text, const struct output *output, const float *values)
 {
-    for (size_t i = 0; i < predictions->n_elements; i++)
-        MST_TRY(mst_buf_printf(&predictions->text, i ? ",%.9g" : "%.9g", (double)values[i]));
+    for (size_t i = 0; i < output->n_elements; i++)
+        MST_TRY(mst_buf_printf(text, i ? ",%.9g" : "%.9g", (double)values[i]));
     return MST_OK;
 }
 
@@ -92,40 +121,59 @@ static size_t n_brackets(const struct mst_shape *shape, size_t i)
     return n;
 }
 
-static mst_status print_json(struct mst_predictions *predictions, const float *values)
+static mst_status print_json(struct mst_buf *text, const struct output *output, const float *values)
 {
-    struct mst_buf *text = &predictions->text;
-    for (size_t i = 0; i < predictions->n_elements; i++) {
+    for (size_t i = 0; i < output->n_elements; i++) {
         if (i > 0)
             MST_TRY(mst_buf_append(text, ", ", 2));
-        for (size_t n = n_brackets(&predictions->shape, i); n > 0; n--)
+        for (size_t n = n_brackets(&output->of.shape, i); n > 0; n--)
             MST_TRY(mst_buf_append(text, "[", 1));
         if (isfinite(values[i]))
             MST_TRY(mst_buf_printf(text, "%.9g", (double)values[i]));
         else
             MST_TRY(mst_buf_append(text, "null", 4));
-        for (size_t n = n_brackets(&predictions->shape, i + 1); n > 0; n--)
+        for (size_t n = n_brackets(&output->of.shape, i + 1); n > 0; n--)
             MST_TRY(mst_buf_append(text, "]", 1));
     }
     return MST_OK;
 }
 
-static mst_status print_example(struct mst_predictions *predictions, const float *values)
+// Keras's names of layers hold no quotes, backslashes or control characters that JSON would have to escape; whatever
+// else a file holds does not get into the text.
+static mst_status print_key(struct mst_buf *text, const char *name, bool is_first)
 {
-    if (predictions->format == MST_PREDICTIONS_CSV)
-        MST_TRY(print_csv(predictions, values));
-    else
-        MST_TRY(print_json(predictions, values));
-    return mst_buf_append(&predictions->text, "\n", 1);
+    MST_TRY(mst_buf_append(text, is_first ? "{\"" : ", \"", is_first ? 2 : 3));
+    for (; *name; name++) {
+        bool is_plain = (unsigned char)*name >= 0x20 && *name != '"' && *name != '\\';
+        MST_TRY(mst_buf_append(text, is_plain ? name : "?", 1));
+    }
+    return mst_buf_append(text, "\": ", 3);
 }
 
-mst_status mst_predictions_add(struct mst_predictions *predictions, const float *values, size_t n_examples,
+static mst_status print_example(struct mst_predictions *predictions, const float *const *values, size_t example)
+{
+    struct mst_buf *text = &predictions->text;
+    bool is_csv = predictions->format == MST_PREDICTIONS_CSV;
+    bool has_keys = !is_csv && predictions->n_outputs > 1;
+    for (size_t k = 0; k < predictions->n_outputs; k++) {
+        const struct output *output = &predictions->outputs[k];
+        const float *of_example = values[k] + example * output->n_elements;
+        if (has_keys)
+            MST_TRY(print_key(text, output->of.name, k == 0));
+        else if (k > 0)
+            MST_TRY(mst_buf_append(text, ",", 1));
+        MST_TRY(is_csv ? print_csv(text, output, of_example) : print_json(text, output, of_example));
+    }
+    return mst_buf_append(text, has_keys ? "}\n" : "\n", has_keys ? 2 : 1);
+}
+
+mst_status mst_predictions_add(struct mst_predictions *predictions, const float *const *values, size_t n_examples,
                                struct mst_error *err)
 {
     for (size_t i = 0; i < n_examples; i++) {
-        if (print_example(predictions, values + i * predictions->n_elements) != MST_OK)
+        if (print_example(predictions, values, i) != MST_OK)
             return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for an example of %zu outputs as text",
-                            predictions->n_elements);
+                            predictions->n_outputs);
         if (predictions->text.len >= TEXT_GATHERED_BYTES)
             MST_TRY(hand_on(predictions, err));
     }

@@ -91,6 +91,18 @@ MST_MUST_USE mst_status mst_job_parse(const struct mst_job_request *request, con
 /** Releases it; NULL is fine. */
 void mst_job_free(struct mst_job *job);
 
+/** A data set's struct from a resolved job's data.train or data.eval; zeros for null. Owner: the caller, until
+ *  mst_job_data_fini */
+struct mst_job_data mst_job_data_of(const json_t *data);
+/** A data set's struct from an object with the keys of data.train that say how a CSV file is read; those that say where
+ *  files are do not belong to it, and no label is needed. source: for errors.
+ *  Owner:  *out is the caller's, until mst_job_data_fini; zeros after a failure
+ *  Errors: INVALID_ARGUMENT one sentence with source and key */
+MST_MUST_USE mst_status mst_job_data_parse(const json_t *json, const char *source, struct mst_job_data *out,
+                                           struct mst_error *err);
+/** Releases it. */
+void mst_job_data_fini(struct mst_job_data *data);
+
 /** The 64 bits by which processes know that they run the same job: of the resolved job without paths, checkpoint and
  *  output, and of the model. Layout and order of keys in either file do not matter.
  *  Errors: INVALID_ARGUMENT the model's text is not JSON (*out 0) */

@@ -195,8 +195,47 @@ struct mst_job_data mst_job_data_of(const json_t *data)
     };
     const json_t *inputs = json_object_get(data, of_columns ? "inputs" : "features");
     out.inputs = parts_of(inputs || !of_columns ? inputs : json_object_get(data, "columns"), of_columns, &out.n_inputs);
-    out.outputs = parts_of(json_object_get(data, of_columns ? "label" : "labels"), of_columns, &out.n_outputs);
+    const json_t *outputs = json_object_get(data, of_columns ? "label" : "labels");
+    if (outputs)
+        out.outputs = parts_of(outputs, of_columns, &out.n_outputs);
     return out;
+}
+
+static const char *source_is(const char *path, void *context)
+{
+    (void)path;
+    return context;
+}
+
+mst_status mst_job_data_parse(const json_t *json, const char *source, struct mst_job_data *out, struct mst_error *err)
+{
+    static const char *const places[] = {"format", "features", "labels", "sample_weights", "shuffle"};
+    *out = (struct mst_job_data){0};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        if (json_object_get(json, places[i]))
+            return mst_fail(err, MST_INVALID_ARGUMENT, "%s: %s does not belong here: leave it out", source, places[i]);
+    }
+    // The table knows these keys by their place in a job, so that is where they are put for the check.
+    json_t *job = json_pack("{s:s, s:s, s:{}, s:{s:O?}}", "name", "-", "model", "-", "compile", "data", "train", json);
+    json_t *data = mst_json_at(job, "data.train");
+    bool has_label = json_object_get(data, "label") != NULL;
+    if (json_is_object(data)) {
+        data = json_copy(data);
+        json_object_set_new(data, "format", json_string("csv"));
+        json_object_set_new(data, "features", json_string("-"));
+        if (!has_label)
+            json_object_set_new(data, "label", json_integer(0));
+        json_object_set_new(json_object_get(job, "data"), "train", data);
+    }
+    mst_status status = mst_schema_check(mst_job_schema(), job, source_is, (void *)source, err);
+    if (status == MST_OK)
+        status = mst_job_data_check(data, "data.train", source, err);
+    if (status == MST_OK && !has_label)
+        json_object_del(data, "label");
+    if (status == MST_OK)
+        *out = mst_job_data_of(data);
+    json_decref(job);
+    return status;
 }
 
 static void free_parts(struct mst_job_part *parts, size_t n)

@@ -19,10 +19,6 @@ MST_MUST_USE mst_status mst_job_resolve(const struct mst_job_request *request, j
  *  key: "data.train" or "data.eval"; source: the file or "--set", for errors
  *  Errors: INVALID_ARGUMENT source, key and the remedy */
 MST_MUST_USE mst_status mst_job_data_check(json_t *data, const char *key, const char *source, struct mst_error *err);
-/** The struct of a resolved data set; zeros for null. Owner: the caller, until mst_job_data_fini */
-struct mst_job_data mst_job_data_of(const json_t *data);
-/** Releases it. */
-void mst_job_data_fini(struct mst_job_data *data);
 /** Takes the places of the files out of a resolved data set, but leaves the names of what they hold. */
 void mst_job_data_strip(json_t *data);
 

@@ -96,6 +96,27 @@ def test_predict_of_csv(csv_job, muster, run, tmp_path):
     assert run("predict", "out/model", "--input", "bare.csv")[1] == of_job
     expect_sentence(run("predict", "out/model", "--input", "eval.csv.gz"), 2, "(4,)", "(3,)")
     expect_sentence(run("predict", "out/model", "--input", "bare.csv", "--label", "kind"), 2, '"kind"', "w, l, h")
+    # Another order and text beside it: the keys of data.train say how.
+    (tmp_path / "other.csv").write_text("h;note;l;w\n" + "".join(f'{c};"; {i}";{b};{a}\n' for i, (_, a, b, c) in enumerate(made)))
+    words = ["--data", '{"separator": ";", "columns": ["w", 2, "h"]}']
+    assert run("predict", "out/model", "--input", "other.csv", *words)[1] == of_job
+    assert run("predict", path, "--input", "other.csv", *words)[1] == of_job
+    words[1] = '{"separator": ";", "inputs": {"input": ["w", "l", "h"]}}'
+    assert run("predict", "out/model", "--input", "other.csv", *words)[1] == of_job
+
+
+@pytest.mark.parametrize("words, code, said", [
+    (["--data", '{"inputs": {"petal": ["a"]}}'], 2, ["inputs petal", "the model's are input"]),
+    (["--data", '{"column": ["a"]}'], 2, ["--data", "data.train.column is not known", "columns"]),
+    (["--data", '{"features": "a"}'], 2, ["--data", "features does not belong here"]),
+    (["--data", '[1]'], 2, ["--data", "list", "object"]),
+    (["--data", '{"columns": ["a"'], 2, ["--data"]),
+    (["--data", '{"columns": ["a", "b", "x"]}'], 2, ['"x"', "a, b, c"]),
+], ids=str)
+def test_predict_refusals(csv_job, muster, run, tmp_path, words, code, said):
+    muster("run", csv_job()).expect(0)
+    (tmp_path / "some.csv").write_text("a,b,c\n1,2,3\n")
+    expect_sentence(run("predict", "out/model", "--input", "some.csv", *words), code, *said)
 
 
 def test_columns_by_name(csv_job, muster, tmp_path):

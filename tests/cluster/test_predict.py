@@ -138,7 +138,18 @@ def test_refusals(run, job, write_job, data, tmp_path):
     expect_sentence(run("predict", path, "--input", images, "--format", "xml"), 2, "'xml'", "csv", "jsonl")
     expect_sentence(run("predict", ".", "--input", images), 1, "model.json")
     expect_sentence(run("predict", ".", "--input", images, "--set", "epochs=1"), 2, "--set epochs=1", "model directory")
+    expect_sentence(run("predict", path, "--input", images, "--checkpoint", "no/model-1", "--label", "x"), 1, "no/model-1")
     expect_sentence(run("predict", "nowhere.json", "--input", images), 2, "nowhere.json")
+
+
+def test_the_input_by_its_name(run, trained, data):
+    images = data / "eval-images.idx.gz"
+    plain = run("predict", trained, "--input", images)
+    model = json.loads((trained.parent / "model.json").read_text())
+    name = model["config"]["layers"][0]["config"]["name"]
+    assert run("predict", trained, "--input", f"{name}={images}") == plain and plain[0] == 0
+    expect_sentence(run("predict", trained, "--input", images, "--input", images), 2, "without a name", name)
+    expect_sentence(run("predict", trained, "--input", images, "--label", "x"), 2, "--label is for CSV")
 
 
 def test_no_such_input(run, trained):
