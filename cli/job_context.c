@@ -40,6 +40,11 @@ static mst_status read_all(struct mst_job_context *context, const struct mst_job
     free(path);
     if (status != MST_OK)
         return status;
+    path = mst_text("%s: class_weight", request->path);
+    status = mst_compile_set_class_weights(&context->compile, context->job->class_weight, path, err);
+    free(path);
+    if (status != MST_OK)
+        return status;
     path = mst_text("%s: compile.optimizer", request->path);
     status = mst_optimizer_parse(json_object_get(context->job->compile, "optimizer"), path, &context->optimizer, err);
     free(path);

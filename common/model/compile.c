@@ -230,9 +230,9 @@ static mst_status read_metric(const struct parse *p, const json_t *json, const c
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s: more than %d metrics", path, MST_MAX_METRICS);
     if (!out->losses[output].is_given)
         return mst_fail(err, MST_UNIMPLEMENTED, "%s: metrics of an output without a loss are not built yet", path);
-    MST_TRY(mst_compile_read_metric(json, path, &out->losses[output], n_values_of(p, output), metric, err));
-    metric->output = output;
-    metric->is_weighted = p->is_weighted;
+    *metric = (struct mst_metric){
+        .output = output, .n_values = n_values_of(p, output), .is_weighted = p->is_weighted, .n_sums = 2};
+    MST_TRY(mst_compile_read_metric(json, path, out, metric, err));
     MST_TRY(name_metric(p, path, metric, err));
     metric->first_sum = out->n_sums;
     if (metric->n_sums > MST_COMPILE_MAX_SUMS - out->n_sums)

@@ -89,7 +89,26 @@ enum mst_metric_kind {
     MST_METRIC_CATEGORICAL_TOP_K,           // the same for the arg max of the target
     MST_METRIC_LOSS,                        // a loss, under a metric's name; cosine similarity with the other sign
     MST_METRIC_ROOT_MEAN_SQUARED_ERROR,
+    MST_METRIC_EQUALITY, // output == target: Keras's Accuracy
+    // Counts over all values, or those of one class, against a threshold.
+    MST_METRIC_TRUE_POSITIVES,
+    MST_METRIC_FALSE_POSITIVES,
+    MST_METRIC_TRUE_NEGATIVES,
+    MST_METRIC_FALSE_NEGATIVES,
+    MST_METRIC_PRECISION,
+    MST_METRIC_RECALL,
+    MST_METRIC_SENSITIVITY_AT_SPECIFICITY, // with evenly spread thresholds, from here on
+    MST_METRIC_SPECIFICITY_AT_SENSITIVITY,
+    MST_METRIC_PRECISION_AT_RECALL,
+    MST_METRIC_RECALL_AT_PRECISION,
+    MST_METRIC_AUC,
+    MST_METRIC_F_SCORE,
+    MST_METRIC_R2_SCORE,
 };
+
+enum mst_curve { MST_CURVE_ROC, MST_CURVE_PR, MST_CURVE_PRGAIN };
+enum mst_summation { MST_SUMMATION_INTERPOLATION, MST_SUMMATION_MINORING, MST_SUMMATION_MAJORING };
+enum mst_average { MST_AVERAGE_MACRO, MST_AVERAGE_MICRO, MST_AVERAGE_WEIGHTED };
 
 /** A metric of one output. */
 struct mst_metric {
@@ -99,10 +118,25 @@ struct mst_metric {
     enum mst_metric_kind kind;
     enum mst_loss_kind loss; // of MST_METRIC_LOSS
     struct mst_loss_options options;
-    double threshold;
-    size_t k;
-    size_t first_sum; // its sums are [first_sum, first_sum + n_sums)
+    size_t n_values;        // of the output
+    double threshold;       // binary accuracy; what the rates at another rate hold; F-scores: NaN: the largest
+    size_t k;               // top-k; Precision and Recall: 0: all
+    size_t n_thresholds;    // confusion counts
+    size_t first_threshold; // in compile's thresholds; SIZE_MAX: spread evenly over [0, 1]
+    size_t class_id;        // SIZE_MAX: all values
+    bool is_by_label;       // AUC: the mean of the values' own
+    enum mst_curve curve;
+    enum mst_summation summation;
+    enum mst_average average; // F-scores and R²
+    double beta;              // F-scores
+    size_t first_sum;         // its sums are [first_sum, first_sum + n_sums)
     size_t n_sums;
+};
+
+/** What an example of a class counts in training. */
+struct mst_class_weight {
+    int32_t class;
+    float weight;
 };
 
 /** A plain value: may be copied, but is large. */
@@ -117,6 +151,10 @@ struct mst_compile {
     size_t n_metrics;
     struct mst_metric metrics[MST_MAX_METRICS];
     size_t n_sums;
+    size_t n_thresholds;
+    float thresholds[MST_COMPILE_MAX_THRESHOLDS];                         // of a metric in ascending order
+    size_t n_class_weights;                                               // 0: every example counts 1
+    struct mst_class_weight class_weights[MST_COMPILE_MAX_CLASS_WEIGHTS]; // by class, ascending
 };
 
 /** Reads an object {"optimizer", "loss", "metrics", …}; path ("compile") is where errors say it stands.
@@ -125,6 +163,15 @@ struct mst_compile {
  *          UNIMPLEMENTED names a loss, metric or option that is not built yet and lists those that are */
 MST_MUST_USE mst_status mst_compile_parse(const json_t *compile, const char *path, const struct mst_model *model,
                                           struct mst_compile *out, struct mst_error *err);
+
+/** Sets what examples count in training by their class, as fit's class_weight: {"0": 1.0, "1": 2.5}; other classes
+ *  count 1. NULL or null: all count 1.
+ *  Owner:  borrows json
+ *  Errors: INVALID_ARGUMENT not an object of whole numbers and numbers, too many, a model of several outputs */
+MST_MUST_USE mst_status mst_compile_set_class_weights(struct mst_compile *compile, const json_t *json, const char *path,
+                                                      struct mst_error *err);
+/** The weight of a class. Cost: a binary search */
+float mst_compile_class_weight(const struct mst_compile *compile, int32_t class);
 
 /** What the loss takes from labels of an output. */
 enum mst_label_use mst_compile_label_use(const struct mst_compile *compile, const struct mst_model *model,

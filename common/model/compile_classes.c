@@ -141,6 +141,7 @@ static const struct named_class metrics[] = {
      MST_METRIC_SPARSE_TOP_K,
      FIELDS(top_k_fields)},
     {"TopKCategoricalAccuracy", {"top_k_categorical_accuracy"}, MST_METRIC_CATEGORICAL_TOP_K, FIELDS(top_k_fields)},
+    {"Accuracy", {"accuracy"}, MST_METRIC_EQUALITY, FIELDS(accuracy_fields)},
     {"RootMeanSquaredError", {"root_mean_squared_error"}, MST_METRIC_ROOT_MEAN_SQUARED_ERROR, FIELDS(accuracy_fields)},
 };
 // What Keras calls otherwise where it is a metric.
@@ -246,14 +247,18 @@ mst_status mst_compile_read_loss(const json_t *json, const char *path, size_t n_
 
 static mst_status unknown_metric(const char *name, const char *path, struct mst_error *err)
 {
-    const char *names[1 + N_METRICS + N_LOSSES] = {"accuracy"};
-    char list[512];
+    const char *names[64] = {"accuracy"};
+    char list[800];
+    size_t n = 1;
+    for (size_t i = 0; mst_compile_counts_class(i) != NULL; i++)
+        names[n++] = mst_compile_counts_class(i);
     for (size_t i = 0; i < N_METRICS; i++)
-        names[1 + i] = metrics[i].class_name;
+        names[n++] = metrics[i].class_name;
     for (size_t i = 0; i < N_LOSSES; i++)
-        names[1 + N_METRICS + i] = losses[i].class_name;
+        names[n++] = losses[i].class_name;
+    MST_ASSERT(n <= sizeof names / sizeof names[0]);
     return mst_fail(err, MST_UNIMPLEMENTED, "%s is '%.64s', which is not built yet; the metrics built are %s", path,
-                    name, mst_config_list(names, sizeof names / sizeof names[0], list, sizeof list));
+                    name, mst_config_list(names, n, list, sizeof list));
 }
 
 static enum mst_metric_kind accuracy_of(const struct mst_output_loss *loss, size_t n_values)
@@ -294,9 +299,10 @@ enum mst_label_use mst_compile_loss_label_use(enum mst_loss_kind loss, size_t n_
 }
 
 // Sparse metrics need class labels; the others a target for each output, which a sparse loss has only if it has one.
-static mst_status check_metric(const struct mst_output_loss *loss, const struct mst_metric *metric, size_t n_values,
-                               const char *path, struct mst_error *err)
+static mst_status check_metric(const struct mst_output_loss *loss, const struct mst_metric *metric, const char *path,
+                               struct mst_error *err)
 {
+    size_t n_values = metric->n_values;
     enum mst_label_use use = mst_compile_loss_label_use(loss->kind, n_values);
     bool is_sparse = metric->kind == MST_METRIC_SPARSE_CATEGORICAL_ACCURACY ||
                      metric->kind == MST_METRIC_SPARSE_TOP_K ||
@@ -336,16 +342,23 @@ static mst_status set_name(struct mst_metric *metric, const char *name, const ch
                     sizeof metric->name - 1);
 }
 
-mst_status mst_compile_read_metric(const json_t *json, const char *path, const struct mst_output_loss *loss,
-                                   size_t n_values, struct mst_metric *out, struct mst_error *err)
+mst_status mst_compile_read_metric(const json_t *json, const char *path, struct mst_compile *compile,
+                                   struct mst_metric *out, struct mst_error *err)
 {
+    const struct mst_output_loss *loss = &compile->losses[out->output];
     struct mst_config_class object;
     struct loss_config config = {0};
-    *out = (struct mst_metric){.threshold = 0.5, .n_sums = 2};
+    const char *name;
     MST_TRY(mst_config_object(json, path, &object, err));
     if (!object.has_envelope && is_any_accuracy(object.class_name)) {
-        out->kind = accuracy_of(loss, n_values);
+        out->kind = accuracy_of(loss, out->n_values);
+        out->threshold = 0.5;
         return set_name(out, object.class_name, path, err);
+    }
+    MST_TRY(mst_compile_read_counts(&object, path, compile, out, &name, err));
+    if (name != NULL) {
+        MST_TRY(check_metric(loss, out, path, err));
+        return set_name(out, name, path, err);
     }
     const struct named_class *class = find_metric_class(wrapped_name(&object), &out->kind);
     if (class == NULL)
@@ -356,7 +369,7 @@ mst_status mst_compile_read_metric(const json_t *json, const char *path, const s
     out->options = options_of(&config);
     out->threshold = config.threshold;
     out->k = config.k;
-    MST_TRY(check_metric(loss, out, n_values, path, err));
+    MST_TRY(check_metric(loss, out, path, err));
     // What Keras calls one without a name of its own.
     const char *default_name = object.has_envelope ? class->names[0] : object.class_name;
     return set_name(out, config.name != NULL ? config.name : default_name, path, err);

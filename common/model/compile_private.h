@@ -7,16 +7,24 @@
  */
 #pragma once
 
+#include "config.h"
 #include "model/compile.h"
 
 /** Reads a loss: a name or a serialised object. Owner: borrows all; *out->weight is left
  *  Errors: INVALID_ARGUMENT, UNIMPLEMENTED as mst_compile_parse */
 MST_MUST_USE mst_status mst_compile_read_loss(const json_t *json, const char *path, size_t n_values,
                                               struct mst_output_loss *out, struct mst_error *err);
-/** Reads a metric of an output of n_values values that has this loss; first_sum and is_weighted are left.
+/** Reads a metric whose output and n_values are set; its thresholds are added to compile's. first_sum and is_weighted
+ *  are left.
  *  Errors: as mst_compile_parse */
-MST_MUST_USE mst_status mst_compile_read_metric(const json_t *json, const char *path,
-                                                const struct mst_output_loss *loss, size_t n_values,
+MST_MUST_USE mst_status mst_compile_read_metric(const json_t *json, const char *path, struct mst_compile *compile,
                                                 struct mst_metric *out, struct mst_error *err);
+/** Reads a metric that counts (confusion.h, score.h); *name_out is NULL if it is none of these.
+ *  Owner: *name_out is borrowed from object */
+MST_MUST_USE mst_status mst_compile_read_counts(const struct mst_config_class *object, const char *path,
+                                                struct mst_compile *compile, struct mst_metric *out,
+                                                const char **name_out, struct mst_error *err);
+/** The class name of a metric that counts, from 0 on; NULL after the last. */
+const char *mst_compile_counts_class(size_t i);
 /** What a loss takes from a label of an output of n_values values. */
 enum mst_label_use mst_compile_loss_label_use(enum mst_loss_kind loss, size_t n_values);

@@ -1,6 +1,7 @@
 // Sums become Keras's numbers. All of them are counts or sums over examples, so that workers' sums are added up first
 // and divided once.
 #include "model/compile.h"
+#include "score.h"
 
 #include <math.h>
 
@@ -35,6 +36,10 @@ double mst_measure_value(const struct mst_compile *compile, size_t measure, cons
         return ratio(sums[2 * measure], sums[2 * measure + 1]);
     const struct mst_metric *metric = &compile->metrics[measure - 1 - compile->n_output_losses];
     sums += metric->first_sum;
+    if (mst_confusion_has(metric->kind))
+        return mst_confusion_value(metric, sums);
+    if (mst_score_has(metric->kind))
+        return mst_score_value(metric, sums);
     double mean = ratio(sums[0], sums[1]);
     return metric->kind == MST_METRIC_ROOT_MEAN_SQUARED_ERROR ? sqrt(mean) : mean;
 }

@@ -97,8 +97,8 @@ static mst_status check_step(const struct mst_program *program, const struct mst
                         step->n_examples, program->options.max_batch);
     if (!program->has_loss)
         return MST_OK;
-    if (step->weights != NULL)
-        return mst_fail(err, MST_UNIMPLEMENTED, "sample weights are not built yet; leave them out");
+    if (step->weights != NULL && program->class_weights != NULL)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "class_weight and sample weights cannot be used at the same time");
     for (size_t i = 0; i < program->n_outputs; i++)
         MST_TRY(check_target(program, step, i, err));
     return MST_OK;

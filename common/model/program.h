@@ -86,8 +86,8 @@ MST_MUST_USE mst_status mst_program_new(const struct mst_model *model, const str
 /** Releases it; NULL is fine. */
 void mst_program_free(struct mst_program *program);
 /** Runs one batch. A loss that is not finite is no error: see result.
- *  Errors: INVALID_ARGUMENT no example or more than planned, no labels, weights (not built yet), or labels that do
- *          not suit the loss;
+ *  Errors: INVALID_ARGUMENT no example or more than planned, no labels, labels that do not suit the loss, weights in
+ *          spite of class weights;
  *          OUT_OF_RANGE a label outside the classes
  *  Cost:   no allocation */
 MST_MUST_USE mst_status mst_program_run(struct mst_program *program, const struct mst_program_step *step,

@@ -145,6 +145,8 @@ static void add_gradients(struct mst_program *program, struct buffers *buffers)
 
 static void add_measured(struct mst_program *program, struct buffers *buffers)
 {
+    if (program->options.mode == MST_PROGRAM_TRAIN && program->compile.n_class_weights > 0)
+        add(buffers, &program->class_weights, program->options.max_batch, program->n_ops, program->n_ops);
     for (size_t i = 0; i < program->model->n_outputs; i++) {
         struct program_output *output = &program->outputs[i];
         uint64_t n = (uint64_t)program->options.max_batch * output->n_values;

@@ -4,6 +4,7 @@
 // nothing. Unweighted metrics of a weighted loss are computed apart, as are weighted accuracies, row by row.
 #include "model/program.h"
 #include "program_private.h"
+#include "score.h"
 
 #include <math.h>
 #include <string.h>
@@ -243,10 +244,24 @@ static double sum_of_weights(const struct measured *m)
     return sum;
 }
 
-static void run_metric(const struct measured *m, const struct mst_metric *metric)
+static double count_equal(const struct measured *m, const struct mst_metric *metric)
 {
-    double *sums = m->step->sums + metric->first_sum;
-    if (metric->kind == MST_METRIC_ROOT_MEAN_SQUARED_ERROR)
+    double sum = 0;
+    size_t n = m->output->n_values;
+    for (size_t r = 0; r < m->step->n_examples; r++) {
+        size_t n_equal = 0;
+        for (size_t i = r * n; i < (r + 1) * n; i++)
+            n_equal += m->output->values[i] == m->targets[i];
+        sum += (double)n_equal / (double)n * (metric->is_weighted && m->weights != NULL ? (double)m->weights[r] : 1);
+    }
+    return sum;
+}
+
+static void run_mean(const struct measured *m, const struct mst_metric *metric, double *sums)
+{
+    if (metric->kind == MST_METRIC_EQUALITY)
+        sums[0] += count_equal(m, metric);
+    else if (metric->kind == MST_METRIC_ROOT_MEAN_SQUARED_ERROR)
         sums[0] += run_root_mean_squared(m, metric);
     else if (metric->kind != MST_METRIC_LOSS)
         sums[0] += run_accuracy(m, metric);
@@ -255,6 +270,22 @@ static void run_metric(const struct measured *m, const struct mst_metric *metric
     else
         sums[0] += run_loss_metric(m, metric);
     sums[1] += metric->is_weighted && m->weights != NULL ? sum_of_weights(m) : (double)m->step->n_examples;
+}
+
+static void run_metric(const struct measured *m, const struct mst_compile *compile, const struct mst_metric *metric)
+{
+    double *sums = m->step->sums + metric->first_sum;
+    struct mst_confusion_rows rows = {.n = m->step->n_examples,
+                                      .n_values = m->output->n_values,
+                                      .values = m->output->values,
+                                      .targets = m->targets,
+                                      .weights = metric->is_weighted ? m->weights : NULL};
+    if (mst_confusion_has(metric->kind))
+        mst_confusion_add(compile, metric, &rows, sums);
+    else if (mst_score_has(metric->kind))
+        mst_score_add(metric, &rows, sums);
+    else
+        run_mean(m, metric, sums);
 }
 
 // The loss of one output, as the mean or sum of the batch that Keras reports; its gradient is that of the job's loss.
@@ -284,10 +315,40 @@ static void add_loss(const struct mst_program_step *step, size_t measure, double
     step->sums[2 * measure + 1] += (double)step->n_examples;
 }
 
+// The class as Keras finds it: rounded, or the largest of a row.
+static int32_t class_of(const struct mst_target *target, size_t n_values, size_t r)
+{
+    if (target->values == NULL)
+        return target->labels[r];
+    const float *row = target->values + r * n_values;
+    size_t largest = 0;
+    if (n_values == 1)
+        return (int32_t)rintf(fminf(fmaxf(row[0], -1e9f), 1e9f));
+    for (size_t i = 1; i < n_values; i++)
+        largest = row[i] > row[largest] ? i : largest;
+    return (int32_t)largest;
+}
+
+static const float *weights_of(struct mst_program *program, const struct mst_program_step *step)
+{
+    const struct mst_output_loss *loss = &program->compile.losses[0];
+    struct mst_target target = step->targets[0];
+    if (program->class_weights == NULL)
+        return step->weights;
+    if (loss->kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY)
+        target.values = NULL;
+    for (size_t r = 0; r < step->n_examples; r++) {
+        int32_t class = class_of(&target, program->outputs[0].n_values, r);
+        program->class_weights[r] = mst_compile_class_weight(&program->compile, class);
+    }
+    return program->class_weights;
+}
+
 void mst_program_measure(struct mst_program *program, const struct mst_program_step *step,
                          struct mst_program_result *result)
 {
     const struct mst_compile *compile = &program->compile;
+    const float *weights = weights_of(program, step);
     double total = 0;
     size_t measure = 1;
     for (size_t o = 0; o < program->n_outputs; o++) {
@@ -296,7 +357,7 @@ void mst_program_measure(struct mst_program *program, const struct mst_program_s
                              .output = &program->outputs[o],
                              .loss = &compile->losses[o],
                              .target = &step->targets[o],
-                             .weights = step->weights};
+                             .weights = weights};
         if (!m.loss->is_given)
             continue;
         m.targets = targets_of(&m);
@@ -306,7 +367,7 @@ void mst_program_measure(struct mst_program *program, const struct mst_program_s
             add_loss(step, measure++, sum);
         for (size_t i = 0; i < compile->n_metrics; i++) {
             if (compile->metrics[i].output == o)
-                run_metric(&m, &compile->metrics[i]);
+                run_metric(&m, compile, &compile->metrics[i]);
         }
     }
     add_loss(step, 0, total);

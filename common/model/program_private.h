@@ -124,6 +124,7 @@ struct mst_program {
     size_t n_outputs;
     struct op *ops;
     size_t n_ops;
+    float *class_weights;       // of the examples at hand; NULL: they have none
     struct op_input *op_inputs; // of all operations
     const float **values;       // n_ops
     bool *untrained;            // variables that the optimizer expects a gradient of, though no loss depends on them

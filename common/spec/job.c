@@ -53,6 +53,7 @@ static struct mst_job *job_of(const char *file, json_t *json)
         .name = text_at(json, "name"),
         .model_path = text_at(json, "model"),
         .compile = json_incref(json_object_get(json, "compile")),
+        .class_weight = json_incref(json_object_get(json, "class_weight")),
         .train = mst_job_data_of(mst_json_at(json, "data.train")),
         .eval = mst_job_data_of(mst_json_at(json, "data.eval")),
         .batch_size = integer_at(json, "batch_size"),
@@ -114,6 +115,7 @@ void mst_job_free(struct mst_job *job)
     free(job->checkpoint_dir);
     free(job->output_dir);
     json_decref(job->compile);
+    json_decref(job->class_weight);
     json_decref(job->resolved);
     free(job);
 }

@@ -43,8 +43,9 @@ struct mst_job_data {
 struct mst_job {
     char *file; // as given, for messages
     char *name;
-    char *model_path; // absolute
-    json_t *compile;  // optimizer, loss, metrics as Keras serialises them; optimizer and loss are there
+    char *model_path;     // absolute
+    json_t *compile;      // optimizer, loss, metrics as Keras serialises them; optimizer and loss are there
+    json_t *class_weight; // an object by class, or null
 
     struct mst_job_data train;
     struct mst_job_data eval; // format NULL: no evaluation

@@ -251,7 +251,10 @@ static const struct mst_schema_key job_keys[] = {
      .doc = "The folder of result.json and of the model."},
     {.path = "init_from", .is_later = true, .doc = "A checkpoint to begin with; not built yet."},
     {.path = "callbacks", .is_later = true, .doc = "Keras callbacks; not built yet."},
-    {.path = "class_weight", .is_later = true, .doc = "Weights of classes; not built yet."},
+    {.path = "class_weight",
+     .types = MST_TYPE_FREE | MST_TYPE_NULL,
+     .default_json = "null",
+     .doc = "What an example counts in training, by its class: {\"0\": 1.0, \"1\": 2.5}; others count 1."},
     {.path = "security", .is_later = true, .doc = "Certificates and keys; not built yet."},
 };
 

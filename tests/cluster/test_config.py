@@ -205,7 +205,7 @@ ACCEPTED = [
     ("data.eval", {"format": "csv", "features": "f.csv.gz", "label": 3, "header": False, "missing": -1.5}),
     ("replicas", 0), ("checkpoint.dir", None), ("checkpoint.dir", "/ckpt"), ("checkpoint.every_steps", 1),
     ("checkpoint.every_seconds", 1.5), ("checkpoint.keep", 1), ("checkpoint.resume", True), ("checkpoint.local", False),
-    ("eval.every", None), ("eval.every", "epoch"), ("eval.every", 100), ("eval.final_timeout", 0), ("cluster.heartbeat_ms", 10), ("cluster.lease_ms", 600000),
+    ("class_weight", None), ("class_weight", {"0": 1, "7": 2.5}), ("eval.every", None), ("eval.every", "epoch"), ("eval.every", 100), ("eval.final_timeout", 0), ("cluster.heartbeat_ms", 10), ("cluster.lease_ms", 600000),
     ("output.dir", "."), ("compile.metrics", ["accuracy"]), ("compile.anything", {"of": ["Keras"]}),
 ]
 REFUSED = [
@@ -233,7 +233,7 @@ REFUSED = [
     ("checkpoint.keep", 0), ("checkpoint.resume", "yes"), ("checkpoint.local", True), ("checkpoint.max_bytes_per_second", 1),
     ("eval.every", "step"), ("eval.every", 0), ("eval.final_timeout", -1), ("eval.final_timeout", None),
     ("cluster.heartbeat_ms", 9), ("cluster.heartbeat_ms", 60001), ("cluster.lease_ms", 49), ("output", "run"), ("output.dir", None),
-    ("output.directory", "run"), ("init_from", "ckpt"), ("callbacks", []), ("class_weight", {}), ("security", {}),
+    ("output.directory", "run"), ("init_from", "ckpt"), ("callbacks", []), ("class_weight", [1.0]), ("security", {}),
     ("batchsize", 64), ("Name", "x"),
 ]
 

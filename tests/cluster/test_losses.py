@@ -66,6 +66,66 @@ def test_binary_classifier(cluster, job, write_binary_job, muster, tmp_path):
         assert alone[name] == pytest.approx(scores[name], rel=1e-6), name
 
 
+COUNTING_METRICS = ["AUC", {"class_name": "AUC", "config": {"name": "pr", "curve": "PR", "num_thresholds": 40}},
+                    "Precision", "Recall", {"class_name": "TruePositives", "config": {}},
+                    {"class_name": "FalsePositives", "config": {"thresholds": 0.2}},
+                    {"class_name": "F1Score", "config": {"threshold": 0.5}}, "RootMeanSquaredError"]
+
+
+def counted(predictions, labels):
+    """What these metrics are of all predictions together, by their definitions."""
+    positive = [p for p, label in zip(predictions, labels) if label]
+    negative = [p for p, label in zip(predictions, labels) if not label]
+    tp, fp = sum(p > 0.5 for p in positive), sum(p > 0.5 for p in negative)
+    precision, recall = tp / (tp + fp), tp / len(positive)
+    rates = [(sum(p > t for p in negative) / len(negative), sum(p > t for p in positive) / len(positive))
+             for t in [-1] + [i / 199 for i in range(1, 199)] + [2]]
+    area = sum((a[0] - b[0]) * (a[1] + b[1]) / 2 for a, b in zip(rates, rates[1:]))
+    squares = [(p - label) ** 2 for p, label in zip(predictions, labels)]
+    return {"Precision": precision, "Recall": recall, "true_positives": tp,
+            "false_positives": sum(p > 0.2 for p in negative), "f1_score": 2 * precision * recall / (precision + recall),
+            "RootMeanSquaredError": (sum(squares) / len(squares)) ** 0.5, "AUC": area}
+
+
+def test_counts_are_merged(cluster, job, write_binary_job, muster, tmp_path):
+    """What two workers and the evaluation count is what one counts over all predictions."""
+    write_two_classes(job, tmp_path)
+    job["class_weight"] = {"0": 0.5, "1": 2}
+    path = write_binary_job(metrics=COUNTING_METRICS)
+    running = cluster(path)
+    running.start_all()
+    running.expect_all(0)
+    result = read_result(job)
+    train, scores = result["train"], result["eval"]
+    labels = [label % 2 for label in tiny_job.examples(tiny_job.TRAIN_EXAMPLES, 1)[1]]
+    assert train["true_positives"] == round(train["Recall"] * sum(labels)), "all positives of the epoch are counted once"
+    assert 0.9 < train["AUC"] <= 1 and 0.9 < train["pr"] <= 1
+    csv = tmp_path / "predictions.csv"
+    predict = muster("predict", path, "--input", job["data"]["eval"]["features"], "--output", str(csv))
+    predict.expect(0)
+    predictions = [float(line) for line in csv.read_text().split()]
+    labels = [label % 2 for label in tiny_job.examples(tiny_job.EVAL_EXAMPLES, 2)[1]]
+    assert len(predictions) == len(labels)
+    for name, value in counted(predictions, labels).items():
+        assert scores[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_class_weights_change_what_is_learnt(muster, job, write_binary_job, tmp_path):
+    """A class that counts nothing is not learnt; without weights it is."""
+    write_two_classes(job, tmp_path)
+    job["class_weight"] = {"1": 0}
+    path = write_binary_job(metrics=["accuracy", "Recall"], weighted_metrics=["accuracy"])
+    trained = muster("local", path, "--workers", "1", "--ps", "1")
+    trained.expect(0)
+    result = read_result(job)
+    assert result["eval"]["Recall"] == 0, "nothing is said to be of class 1"
+    assert result["train"]["weighted_accuracy"] > 0.95 and result["train"]["accuracy"] < 0.7
+    job["class_weight"] = {"one": 1}
+    refused = muster("local", write_binary_job(), "--workers", "1", "--ps", "1")
+    refused.expect(2)
+    assert "class_weight: 'one' is no class; classes are whole numbers" in refused.log()
+
+
 def test_a_third_class_is_refused(muster, job, write_binary_job):
     """The tiny job's own labels are 0 to 3."""
     refused = muster("local", write_binary_job(), "--workers", "1", "--ps", "1")

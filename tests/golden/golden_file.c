@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,6 +180,21 @@ const float *golden_tensor(struct golden *golden, size_t *n, const char *format,
     return *made;
 }
 
+double golden_largest(struct golden *golden, const char *format, ...)
+{
+    char name[NAME_BYTES];
+    size_t n;
+    double largest = 0;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(name, sizeof name, format, arguments);
+    va_end(arguments);
+    const float *values = golden_tensor(golden, &n, "%s", name);
+    for (size_t i = 0; i < n; i++)
+        largest = fmax(largest, fabs((double)values[i]));
+    return largest;
+}
+
 bool golden_close(struct golden *golden, const float *got, size_t n, double tolerance, const char *format, ...)
 {
     char name[NAME_BYTES];
@@ -218,6 +234,9 @@ struct mst_compile golden_compile(struct golden *golden, size_t index, const str
     struct mst_compile compile;
     const json_t *json = golden_case_value(golden, index, "compile");
     if (mst_compile_parse(json, "compile", model, &compile, &err) != MST_OK)
+        fail_msg("%s: %s", golden_case_name(golden, index), err.text);
+    json = json_object_get(json_array_get(json_object_get(golden->header, "cases"), index), "class_weight");
+    if (mst_compile_set_class_weights(&compile, json, "class_weight", &err) != MST_OK)
         fail_msg("%s: %s", golden_case_name(golden, index), err.text);
     return compile;
 }

@@ -38,6 +38,8 @@ const json_t *golden_case_value(struct golden *golden, size_t index, const char 
 /** The tensor of this name, whole, and its number of elements; computed if the dump has only its formula.
  *  Owner: borrowed */
 const float *golden_tensor(struct golden *golden, size_t *n, const char *format, ...) MST_PRINTF(3, 4);
+/** The largest of the tensor's values, without their signs. */
+double golden_largest(struct golden *golden, const char *format, ...) MST_PRINTF(2, 3);
 /** True if the n values of got are those of the tensor of this name, as far as the dump keeps them, to tolerance
  *  times the largest; else prints the first that is not. */
 bool golden_close(struct golden *golden, const float *got, size_t n, double tolerance, const char *format, ...)
@@ -45,7 +47,7 @@ bool golden_close(struct golden *golden, const float *got, size_t n, double tole
 
 /** The case's "model", read as a job would. Owner: the caller's */
 struct mst_model *golden_model(struct golden *golden, size_t index);
-/** The case's "compile". */
+/** The case's "compile", with its "class_weight" where it has one. */
 struct mst_compile golden_compile(struct golden *golden, size_t index, const struct mst_model *model);
 /** New array of n values as int32 (labels are dumped as floats that hold them exactly). Owner: the caller's */
 int32_t *golden_to_int32(const float *values, size_t n);

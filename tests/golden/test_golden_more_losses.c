@@ -61,24 +61,15 @@ static int32_t *labels_of(const struct golden_run *run)
     return NULL;
 }
 
-static double largest(struct golden *golden, const char *case_name, const char *variable)
-{
-    size_t n;
-    double max = 0;
-    const float *values = golden_tensor(golden, &n, "%s.g.%s", case_name, variable);
-    for (size_t i = 0; i < n; i++)
-        max = fmax(max, fabs((double)values[i]));
-    return max;
-}
-
 static void check_gradients(const struct golden_run *run)
 {
     double of_model = 0;
     for (size_t v = 0; v < run->n_variables; v++)
-        of_model = fmax(of_model, largest(run->golden, run->name, mst_model_variable(run->model, v)->name));
+        of_model =
+            fmax(of_model, golden_largest(run->golden, "%s.g.%s", run->name, mst_model_variable(run->model, v)->name));
     for (size_t v = 0; v < run->n_variables; v++) {
         const struct mst_variable *variable = mst_model_variable(run->model, v);
-        double of_variable = largest(run->golden, run->name, variable->name);
+        double of_variable = golden_largest(run->golden, "%s.g.%s", run->name, variable->name);
         double tolerance = of_variable > 0 ? TOLERANCE * of_model / of_variable : TOLERANCE;
         assert_true(golden_close(run->golden, run->grads[v], variable->n_elements, tolerance, "%s.g.%s", run->name,
                                  variable->name));

@@ -324,21 +324,14 @@ static void test_refused_metrics(void **state)
         {"{\"loss\": \"mse\", \"metrics\": \"mse\"}", "3", MST_INVALID_ARGUMENT,
          "compile.metrics should be a list of metrics"},
         {"{\"loss\": \"mse\", \"metrics\": [\"acuracy\"]}", "3", MST_UNIMPLEMENTED,
-         "compile.metrics[0] is 'acuracy', which is not built yet; the metrics built are accuracy, "
-         "SparseCategoricalAccuracy, "
-         "CategoricalAccuracy, BinaryAccuracy, SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy, "
-         "RootMeanSquaredError, "
-         "SparseCategoricalCrossentropy, CategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError, "
-         "MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, Huber, LogCosh, Hinge, "
-         "SquaredHinge, CategoricalHinge, KLDivergence, Poisson, CosineSimilarity"},
-        {"{\"loss\": \"mse\", \"metrics\": [\"AUC\"]}", "1", MST_UNIMPLEMENTED,
-         "compile.metrics[0] is 'AUC', which is not built yet; the metrics built are accuracy, "
-         "SparseCategoricalAccuracy, "
-         "CategoricalAccuracy, BinaryAccuracy, SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy, "
-         "RootMeanSquaredError, "
-         "SparseCategoricalCrossentropy, CategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError, "
-         "MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, Huber, LogCosh, Hinge, "
-         "SquaredHinge, CategoricalHinge, KLDivergence, Poisson, CosineSimilarity"},
+         "compile.metrics[0] is 'acuracy', which is not built yet; the metrics built are accuracy, AUC, Precision, "
+         "Recall, TruePositives, FalsePositives, TrueNegatives, FalseNegatives, SensitivityAtSpecificity, "
+         "SpecificityAtSensitivity, PrecisionAtRecall, RecallAtPrecision, F1Score, FBetaScore, R2Score, "
+         "SparseCategoricalAccuracy, CategoricalAccuracy, BinaryAccuracy, SparseTopKCategoricalAccuracy, "
+         "TopKCategoricalAccuracy, Accuracy, RootMeanSquaredError, SparseCategoricalCrossentropy, "
+         "CategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError, MeanAbsoluteError, "
+         "MeanAbsolutePercentageError, MeanSquaredLogarithmicError, Huber, LogCosh, Hinge, SquaredHinge, "
+         "CategoricalHinge, KLDivergence, Poisson, CosineSimilarity"},
         {"{\"loss\": \"mse\", \"metrics\": [\"sparse_categorical_accuracy\"]}", "3", MST_INVALID_ARGUMENT,
          "compile.metrics[0] needs class labels, but MeanSquaredError is against values"},
         {"{\"loss\": \"bce\", \"metrics\": [\"mae\", \"sparse_top_k_categorical_accuracy\"]}", "1",
@@ -356,6 +349,125 @@ static void test_refused_metrics(void **state)
          "compile.metrics: the model has no output 'e'; its outputs are d"},
     };
     check_refusals(rows, COUNT(rows));
+}
+
+// One number a measure: what would be several is refused, as are options that have no meaning.
+static void test_refused_counts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *class, *config, *n_outputs;
+        mst_status status;
+        const char *sentence;
+    } rows[] = {
+        {"Precision", "\"thresholds\": [0.1, 0.5]", "1", MST_UNIMPLEMENTED,
+         "thresholds has 2 thresholds, which would be as many numbers; give a metric to each"},
+        {"Recall", "\"thresholds\": 1.5", "1", MST_INVALID_ARGUMENT,
+         "thresholds holds 1.5; thresholds are numbers from 0 to 1"},
+        {"TruePositives", "\"thresholds\": [\"x\"]", "1", MST_INVALID_ARGUMENT,
+         "thresholds holds \"x\"; thresholds are numbers from 0 to 1"},
+        {"Precision", "\"class_id\": 3", "3", MST_INVALID_ARGUMENT, "class_id is 3; the output has classes 0 to 2"},
+        {"Recall", "\"class_id\": -1", "3", MST_INVALID_ARGUMENT, "class_id is -1; the output has classes 0 to 2"},
+        {"Recall", "\"top_k\": 0", "3", MST_INVALID_ARGUMENT, "top_k is 0; it should be a whole number of at least 1"},
+        {"AUC", "\"curve\": \"COR\"", "1", MST_INVALID_ARGUMENT,
+         "curve is \"COR\"; it should be one of ROC, PR, PRGAIN"},
+        {"AUC", "\"summation_method\": 1", "1", MST_INVALID_ARGUMENT,
+         "summation_method is 1; it should be one of interpolation, minoring, majoring"},
+        {"AUC", "\"num_thresholds\": 1", "1", MST_INVALID_ARGUMENT, "num_thresholds is 1; it should be 2 to 32768"},
+        {"AUC", "\"num_thresholds\": 32769", "1", MST_INVALID_ARGUMENT,
+         "num_thresholds is 32769; it should be 2 to 32768"},
+        {"AUC", "\"thresholds\": 0.5", "1", MST_INVALID_ARGUMENT, "thresholds should be a list of numbers"},
+        {"AUC", "\"label_weights\": [1, 2]", "2", MST_UNIMPLEMENTED,
+         "label_weights is [1,2], which is not built yet; leave it out or null"},
+        {"SensitivityAtSpecificity", "\"num_thresholds\": 3", "1", MST_INVALID_ARGUMENT,
+         "specificity should be a number from 0 to 1"},
+        {"RecallAtPrecision", "\"precision\": 2", "1", MST_INVALID_ARGUMENT,
+         "precision should be a number from 0 to 1"},
+        {"F1Score", "\"average\": null", "3", MST_UNIMPLEMENTED,
+         "average is null, which would be a number for each of the 3 outputs; choose an average"},
+        {"FBetaScore", "\"average\": \"all\"", "3", MST_INVALID_ARGUMENT,
+         "average is \"all\"; it should be one of micro, macro, weighted"},
+        {"FBetaScore", "\"average\": \"micro\", \"beta\": 0", "3", MST_INVALID_ARGUMENT,
+         "beta is 0; it should be above 0"},
+        {"F1Score", "\"average\": \"micro\", \"threshold\": 0.0", "3", MST_INVALID_ARGUMENT,
+         "threshold is 0; it should be above 0 and at most 1"},
+        {"R2Score", "\"class_aggregation\": null", "3", MST_UNIMPLEMENTED,
+         "class_aggregation is null, which would be a number for each of the 3 outputs; choose an average"},
+        {"R2Score", "\"num_regressors\": 2", "3", MST_UNIMPLEMENTED,
+         "num_regressors is 2, which is not built yet; leave it out or null"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char text[300], sentence[300];
+        snprintf(text, sizeof text, "{\"loss\": \"mse\", \"metrics\": [{\"class_name\": \"%s\", \"config\": {%s}}]}",
+                 rows[i].class, rows[i].config);
+        snprintf(sentence, sizeof sentence, "compile.metrics[0].config.%s", rows[i].sentence);
+        const struct refusal row = {text, rows[i].n_outputs, rows[i].status, sentence};
+        check_refusals(&row, 1);
+    }
+    static const struct refusal sums[] = {
+        {"{\"loss\": \"mse\", \"metrics\": [{\"class_name\": \"AUC\", \"config\": {\"num_thresholds\": 20000}}]}", "1",
+         MST_INVALID_ARGUMENT,
+         "compile.metrics[0]: 40002 numbers to add up, with the metrics before it more than 32768; use fewer "
+         "thresholds"},
+        {"{\"loss\": \"sparse_categorical_crossentropy\", \"metrics\": [\"AUC\"]}", "3", MST_INVALID_ARGUMENT,
+         "compile.metrics[0] needs a target for each of the 3 outputs, but SparseCategoricalCrossentropy has one class "
+         "label an example"},
+    };
+    check_refusals(sums, COUNT(sums));
+}
+
+// More thresholds than a job may list.
+static void test_many_thresholds(void **state)
+{
+    (void)state;
+    for (size_t n = MST_COMPILE_MAX_THRESHOLDS - 3; n <= MST_COMPILE_MAX_THRESHOLDS + 1; n++) {
+        json_t *thresholds = json_array();
+        for (size_t i = 0; i < n; i++)
+            json_array_append_new(thresholds, json_real(0.5 / (double)(1 + i)));
+        json_t *json = json_pack("{s:s, s:[{s:s, s:{s:o}}]}", "loss", "mse", "metrics", "class_name", "AUC", "config",
+                                 "thresholds", thresholds);
+        char *text = json_dumps(json, 0);
+        struct mst_error err = {""};
+        struct mst_compile compile;
+        mst_status status = parse(text, "1", &compile, &err);
+        assert_int_equal(status, n <= MST_COMPILE_MAX_THRESHOLDS - 2 ? MST_OK : MST_INVALID_ARGUMENT);
+        if (status == MST_OK)
+            assert_true(compile.thresholds[0] < 0 && compile.thresholds[n + 1] > 1 && compile.n_thresholds == n + 2);
+        free(text);
+        json_decref(json);
+    }
+}
+
+static void test_class_weights(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *sentence;
+    } refused[] = {
+        {"[1]", "class_weight should be an object of weights by class"},
+        {"{\"cat\": 1}", "class_weight: 'cat' is no class; classes are whole numbers"},
+        {"{\"1.5\": 1}", "class_weight: '1.5' is no class; classes are whole numbers"},
+        {"{\"\": 1}", "class_weight: '' is no class; classes are whole numbers"},
+        {"{\"99999999999\": 1}", "class_weight: '99999999999' is no class; classes are whole numbers"},
+        {"{\"1\": null}", "class_weight.1 is null; it should be a number"},
+        {"{\"1\": 1e300}", "class_weight.1 is 1e300; it should be a number"},
+    };
+    struct mst_compile compile = parse_right("{\"loss\": \"mse\"}", "1");
+    struct mst_error err = {""};
+    json_t *json = json_loads("{\"7\": 2.5, \"-1\": 0, \"0\": 3}", 0, NULL);
+    assert_int_equal(mst_compile_set_class_weights(&compile, json, "class_weight", &err), MST_OK);
+    json_decref(json);
+    assert_true(mst_compile_class_weight(&compile, 7) == 2.5f && mst_compile_class_weight(&compile, -1) == 0.0f);
+    assert_true(mst_compile_class_weight(&compile, 0) == 3.0f && mst_compile_class_weight(&compile, 1) == 1.0f);
+    assert_true(mst_compile_class_weight(&compile, INT32_MAX) == 1.0f);
+    for (size_t i = 0; i < COUNT(refused); i++) {
+        json = json_loads(refused[i].json, JSON_DECODE_ANY, NULL);
+        assert_int_equal(mst_compile_set_class_weights(&compile, json, "class_weight", &err), MST_INVALID_ARGUMENT);
+        assert_string_equal(err.text, refused[i].sentence);
+        json_decref(json);
+    }
+    assert_int_equal(mst_compile_set_class_weights(&compile, NULL, "class_weight", &err), MST_OK);
+    assert_true(mst_compile_class_weight(&compile, 7) == 1.0f);
 }
 
 static void test_many_metrics(void **state)
@@ -395,11 +507,18 @@ static void test_output_of_two_axes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_losses),         cmocka_unit_test(test_accuracy),
-        cmocka_unit_test(test_metrics),        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_values),         cmocka_unit_test(test_loss_options),
-        cmocka_unit_test(test_refused_losses), cmocka_unit_test(test_refused_metrics),
-        cmocka_unit_test(test_many_metrics),   cmocka_unit_test(test_output_of_two_axes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_losses),
+                                       cmocka_unit_test(test_accuracy),
+                                       cmocka_unit_test(test_metrics),
+                                       cmocka_unit_test(test_names),
+                                       cmocka_unit_test(test_values),
+                                       cmocka_unit_test(test_loss_options),
+                                       cmocka_unit_test(test_refused_losses),
+                                       cmocka_unit_test(test_refused_metrics),
+                                       cmocka_unit_test(test_refused_counts),
+                                       cmocka_unit_test(test_many_thresholds),
+                                       cmocka_unit_test(test_class_weights),
+                                       cmocka_unit_test(test_many_metrics),
+                                       cmocka_unit_test(test_output_of_two_axes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

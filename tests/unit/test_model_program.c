@@ -412,10 +412,6 @@ static void test_steps_refused(void **state)
                   "MeanSquaredError against one label an example needs a model of 1 output, this one has 4");
     check_refused(&step, THREE, "{\"loss\":\"poisson\",\"metrics\":[\"mae\"]}", MST_INVALID_ARGUMENT,
                   "Poisson against one label an example needs a model of 1 output, this one has 4");
-    float weights[3] = {1, 1, 1};
-    step.weights = weights;
-    check_refused(&step, THREE, SPARSE, MST_UNIMPLEMENTED, "sample weights are not built yet; leave them out");
-    step.weights = NULL;
     target.labels = NULL;
     check_refused(&step, THREE, SPARSE, MST_INVALID_ARGUMENT, "the data has no labels, which the loss needs");
     check_refused(&step, THREE, MSE, MST_INVALID_ARGUMENT, "the data has no labels, which the loss needs");

@@ -72,7 +72,8 @@ static void test_defaults(void **state)
              "\"consistency\":{\"staleness\":\"async\",\"backup_workers\":0,\"workers\":null},\"partitioner\":null,"
              "\"replicas\":0,\"checkpoint\":{\"dir\":\"/here/a/run/ckpt\",\"every_steps\":null,\"every_seconds\":null,"
              "\"keep\":5,\"resume\":false,\"local\":false},\"eval\":{\"every\":null,\"final_timeout\":600},"
-             "\"cluster\":{\"heartbeat_ms\":1000,\"lease_ms\":3000},\"output\":{\"dir\":\"/here/a/run\"}}");
+             "\"cluster\":{\"heartbeat_ms\":1000,\"lease_ms\":3000},\"output\":{\"dir\":\"/here/a/run\"},"
+             "\"class_weight\":null}");
     // What is printed can be read again as a job, and gives the same.
     struct mst_job *again = parse_right(got, NULL);
     assert_true(json_equal(job->resolved, again->resolved));
@@ -402,6 +403,7 @@ static void test_wrong_values(void **state)
         {"compile.loss", "null", "compile.loss is missing: say it as Keras serialises it"},
         {"data.train.shufle", "true", "data.train.shufle is not known: did you mean data.train.shuffle?"},
         {"shuffle", "true", "shuffle is not known: did you mean data.train.shuffle?"},
+        {"class_weight", "[1, 2]", "class_weight is a list ([1,2]), must be an object or null"},
         {"data.test", "{}", "data.test is not known; known here: train, eval"},
         {"momentum", "0.9",
          "momentum is not known; known here: name, model, compile, data, batch_size, epochs, steps, seed, consistency, "
@@ -476,7 +478,6 @@ static void test_not_built_yet(void **state)
         {"checkpoint.max_bytes_per_second", "1", "checkpoint.max_bytes_per_second is not built yet: leave it out"},
         {"init_from", "\"ckpt\"", "init_from is not built yet: leave it out"},
         {"callbacks", "[]", "callbacks is not built yet: leave it out"},
-        {"class_weight", "null", "class_weight is not built yet: leave it out"},
         {"security", "{}", "security is not built yet: leave it out"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
