@@ -11,18 +11,39 @@ INLINE void walk_line(size_t n, const float *x, size_t from, float *y, size_t to
     }
 }
 
+// A whole tile of a transpose (x is walked along its lines by rows, y by columns): by way of a place where lines do not
+// push each other out of the cache, as those a power of two apart do.
+INLINE void turn_tile(const float *x, size_t from, float *y, size_t to, enum mst_copy_write write)
+{
+    float tile[TILE][TILE];
+    for (size_t c = 0; c < TILE; c++)
+        memcpy(tile[c], x + c * from, sizeof tile[c]);
+    for (size_t r = 0; r < TILE; r++) {
+        float *line = y + r * to;
+        for (size_t c = 0; c < TILE; c++)
+            line[c] = write == MST_COPY_ADD ? line[c] + tile[c][r] : tile[c][r];
+    }
+}
+
 // y (rows, columns) = x, or += x, with steps of any size: in tiles, for one of the two may be walked across its lines.
 INLINE void walk_tiles(const struct mst_copy *block, enum mst_copy_write write)
 {
     const size_t rows = block->shape[0];
     const size_t columns = block->shape[1];
+    const bool is_turned = block->from[0] == 1 && block->to[1] == 1;
     for (size_t r0 = 0; r0 < rows; r0 += TILE) {
         const size_t r1 = rows - r0 < TILE ? rows : r0 + TILE;
         for (size_t c0 = 0; c0 < columns; c0 += TILE) {
             const size_t n = columns - c0 < TILE ? columns - c0 : TILE;
+            const float *x = block->x + r0 * block->from[0] + c0 * block->from[1];
+            float *y = block->y + r0 * block->to[0] + c0 * block->to[1];
+            if (is_turned && r1 - r0 == TILE && n == TILE) {
+                turn_tile(x, block->from[1], y, block->to[0], write);
+                continue;
+            }
             for (size_t r = r0; r < r1; r++)
-                walk_line(n, block->x + r * block->from[0] + c0 * block->from[1], block->from[1],
-                          block->y + r * block->to[0] + c0 * block->to[1], block->to[1], write);
+                walk_line(n, x + (r - r0) * block->from[0], block->from[1], y + (r - r0) * block->to[0], block->to[1],
+                          write);
         }
     }
 }
