@@ -3,10 +3,13 @@
 #include "base/alloc.h"
 #include "tfio/disk_file.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+static_assert((int)MST_COMPILE_MAX_SUMS <= (int)MST_SUMS_MAX, "what a job measures fits a message");
 
 struct mst_scores mst_scores_of(const struct mst_compile *compile, const struct mst_training_sums *sums)
 {

@@ -308,11 +308,19 @@ static double run_output_loss(struct measured *m)
     return loss->reduction == MST_REDUCTION_MEAN ? m->loss_sum : m->loss_sum * scale * (double)m->step->n_examples;
 }
 
-// Sums of a loss are those of Keras's mean over batches, each by its number of examples.
-static void add_loss(const struct mst_program_step *step, size_t measure, double sum)
+// The job's loss is Keras's mean over batches, each by its number of examples. Those of single outputs are means over
+// batches that count the same: on TensorFlow Keras does not know there how large a batch is, and a partial one counts
+// whole.
+static void add_loss(const struct mst_program_step *step, double sum)
 {
-    step->sums[2 * measure] += sum;
-    step->sums[2 * measure + 1] += (double)step->n_examples;
+    step->sums[0] += sum;
+    step->sums[1] += (double)step->n_examples;
+}
+
+static void add_output_loss(const struct mst_program_step *step, size_t measure, double sum)
+{
+    step->sums[2 * measure] += sum / (double)step->n_examples;
+    step->sums[2 * measure + 1] += 1;
 }
 
 // The class as Keras finds it: rounded, or the largest of a row.
@@ -364,12 +372,12 @@ void mst_program_measure(struct mst_program *program, const struct mst_program_s
         double sum = run_output_loss(&m);
         total += m.loss->weight * sum;
         if (compile->n_output_losses > 0)
-            add_loss(step, measure++, sum);
+            add_output_loss(step, measure++, sum);
         for (size_t i = 0; i < compile->n_metrics; i++) {
             if (compile->metrics[i].output == o)
                 run_metric(&m, compile, &compile->metrics[i]);
         }
     }
-    add_loss(step, 0, total);
+    add_loss(step, total);
     result->loss_is_finite = isfinite(total);
 }

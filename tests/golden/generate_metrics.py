@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.trainers.data_adapters.data_adapter_utils import class_weight_to_sample_weights
 
-from generate import Dump, keras, variables
+from generate import Dump, keras, layers, randomise, variables
 from generate_losses import sequential, targets
 
 N, BATCH = 44, 8  # the last batch is half a one
@@ -88,8 +88,62 @@ def gradients(dump, name, model, x, y, weights):
     grads = tape.gradient(value, [v.value for _, v in variables(model)])
     dump.add(f"{name}.loss", value)
     for (variable, v), grad in zip(variables(model), grads):
+        grad = tf.zeros_like(v.value) if grad is None else grad
         dump.add(f"{name}.w.{variable}", v)
         dump.add(f"{name}.g.{variable}", tf.convert_to_tensor(grad))
+
+
+def several(rng):
+    """A model of three outputs, and targets for it."""
+    x = keras.Input((6,), name="features")
+    trunk = layers.Dense(5, activation="tanh", name="trunk")(x)
+    outputs = [layers.Dense(1, activation="sigmoid", name="score")(trunk),
+               layers.Dense(4, activation="softmax", name="kind")(trunk), layers.Dense(2, name="value")(trunk)]
+    model = keras.Model(x, outputs)
+    randomise(model, rng)
+    y = [np.concatenate([targets("bits", rng, 1) for _ in range(3)])[:N], rng.integers(0, 4, N).astype("int32"),
+         np.concatenate([targets("values", rng, 2) for _ in range(3)])[:N]]
+    return model, y
+
+
+def several_cases():
+    """Name, arguments of compile, whether weighted."""
+    losses = ["bce", "sparse_categorical_crossentropy", k.Huber()]
+    names = ["score", "kind", "value"]
+    yield "several_list", {"loss": losses, "loss_weights": [0.5, 2.0, 1.0],
+                           "metrics": [["accuracy", m.AUC()], "accuracy", ["mse", "mse", m.R2Score()]]}, False
+    yield "several_dict", {"loss": dict(zip(names, losses)), "loss_weights": {"kind": 0.25, "score": 3.0, "value": 1.5},
+                           "metrics": {"kind": ["acc", m.SparseTopKCategoricalAccuracy(k=2)], "score": m.Precision()},
+                           "weighted_metrics": {"value": ["mae"], "kind": ["acc"]}}, True
+    yield "several_one_loss", {"loss": "mse", "loss_weights": 0.5, "metrics": ["mae", None, ["mse"]]}, True
+    yield "several_none", {"loss": ["bce", None, "mae"], "metrics": [[m.Recall()], [], ["mae"]]}, True
+    yield "several_one_left", {"loss": [None, losses[1], None], "metrics": [None, ["accuracy"], None]}, False
+
+
+def dump_several(dump):
+    for number, (name, arguments, is_weighted) in enumerate(several_cases()):
+        rng = np.random.default_rng([17, number])
+        model, y = several(rng)
+        if arguments["loss"] == "mse":
+            y[1] = np.eye(4, dtype="float32")[y[1]]
+        x = rng.normal(0, 1, (N, 6)).astype("float32")
+        sample = rng.uniform(0, 2, N).astype("float32") if is_weighted else None
+        model.compile(optimizer="sgd", **arguments)
+        config = {key: value for key, value in model.get_compile_config().items() if key != "optimizer"}
+        dump.cases.append({"name": name, "model": json.loads(model.to_json()), "compile": config, "batch": BATCH,
+                           "class_weight": None, "is_weighted": is_weighted})
+        dump.add(f"{name}.x", x)
+        for o, target in enumerate(y):
+            if arguments["loss"] == ["bce", None, "mae"] and o == 1 or name == "several_one_left" and o != 1:
+                target = np.zeros(model.outputs[o].shape[-1] * N)
+            dump.add(f"{name}.y{o or ''}", target)
+        if is_weighted:
+            dump.add(f"{name}.weights", sample)
+        for key, value in model.evaluate(x, y, sample_weight=sample, batch_size=BATCH, verbose=0,
+                                         return_dict=True).items():
+            dump.add(f"{name}.evaluated.{key}", value)
+        gradients(dump, name, model, x[:BATCH], [target[:BATCH] for target in y],
+                  sample[:BATCH] if is_weighted else None)
 
 
 def main():
@@ -120,6 +174,7 @@ def main():
             dump.add(f"{name}.evaluated.{key}", value)
         first = None if sample is None else sample[:BATCH]
         gradients(dump, name, model, x[:BATCH], y[:BATCH], first)
+    dump_several(dump)
     dump.write()
 
 

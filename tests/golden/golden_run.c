@@ -68,6 +68,22 @@ static void load_labels(struct golden_run *run)
     }
 }
 
+static void load_more_labels(struct golden_run *run, size_t output)
+{
+    size_t n;
+    const float *y = golden_tensor(run->golden, &n, "%s.y%zu", run->name, output);
+    size_t n_values = mst_model_output_shape(run->model, output)->dims[0];
+    run->more[output].n_values = n_values;
+    if (run->compile.losses[output].kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY &&
+        run->compile.losses[output].is_given) {
+        assert_int_equal(n, run->n_examples);
+        run->more[output].labels = golden_to_int32(y, n);
+    } else {
+        assert_int_equal(n, run->n_examples * n_values);
+        run->more[output].targets = y;
+    }
+}
+
 bool golden_run_init(struct golden_run *run, const char *weights, const struct mst_program_options *options)
 {
     struct mst_error err = {0};
@@ -79,6 +95,8 @@ bool golden_run_init(struct golden_run *run, const char *weights, const struct m
         return false;
     }
     load_labels(run);
+    for (size_t o = 1; o < run->compile.n_outputs; o++)
+        load_more_labels(run, o);
     load_variables(run, weights);
     run->sums = mst_alloc_array(mst_compile_n_sums(&run->compile), sizeof *run->sums);
     if (mst_program_new(run->model, &run->compile, run->device, options, &run->program, &err) != MST_OK)
@@ -97,6 +115,8 @@ void golden_run_fini(struct golden_run *run)
     free(run->grads);
     free(run->sums);
     free(run->labels);
+    for (size_t o = 1; o < run->compile.n_outputs; o++)
+        free(run->more[o].labels);
     free(run->raw);
     mst_model_free(run->model);
 }
@@ -104,12 +124,17 @@ void golden_run_fini(struct golden_run *run)
 struct mst_program_step golden_run_step(struct golden_run *run, size_t first, size_t n)
 {
     run->input = (const char *)run->raw + first * run->raw_bytes * run->n_features;
-    run->target = (struct mst_target){run->labels ? run->labels + first : NULL,
-                                      run->targets ? run->targets + first * run->n_outputs : NULL};
+    run->target[0] = (struct mst_target){run->labels ? run->labels + first : NULL,
+                                         run->targets ? run->targets + first * run->n_outputs : NULL};
+    for (size_t o = 1; o < run->compile.n_outputs; o++) {
+        const float *targets = run->more[o].targets;
+        run->target[o] = (struct mst_target){run->more[o].labels ? run->more[o].labels + first : NULL,
+                                             targets ? targets + first * run->more[o].n_values : NULL};
+    }
     return (struct mst_program_step){.params = (const float *const *)run->params,
                                      .grads = run->grads,
                                      .inputs = &run->input,
-                                     .targets = &run->target,
+                                     .targets = run->target,
                                      .n_examples = n,
                                      .sums = run->sums};
 }

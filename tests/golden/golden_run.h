@@ -35,7 +35,12 @@ struct golden_run {
     size_t n_outputs;
     double *sums;      // of the batches run since golden_run_restart
     const void *input; // of the last step
-    struct mst_target target;
+    struct mst_target target[MST_MAX_OUTPUTS];
+    struct { // outputs 1, …, from "<case>.y1", …
+        int32_t *labels;
+        const float *targets;
+        size_t n_values;
+    } more[MST_MAX_OUTPUTS];
 };
 
 /** Parses the model, plans the program, copies variables, features and labels. False (nothing to release) if the

@@ -470,6 +470,67 @@ static void test_class_weights(void **state)
     assert_true(mst_compile_class_weight(&compile, 7) == 1.0f);
 }
 
+#define TWO_OUTPUTS                                                                                                    \
+    "{\"class_name\": \"Functional\", \"config\": {\"name\": \"two\", \"layers\": [{\"class_name\": \"InputLayer\", "  \
+    "\"config\": {\"batch_shape\": [null, 4], \"name\": \"x\"}, \"name\": \"x\", \"inbound_nodes\": []}, "             \
+    "{\"class_name\": "                                                                                                \
+    "\"Dense\", \"config\": {\"name\": \"a\", \"units\": 1}, \"name\": \"a\", \"inbound_nodes\": [[[\"x\", 0, 0, "     \
+    "{}]]]}, "                                                                                                         \
+    "{\"class_name\": \"Dense\", \"config\": {\"name\": \"b\", \"units\": 3}, \"name\": \"b\", \"inbound_nodes\": "    \
+    "[[[\"x\", "                                                                                                       \
+    "0, 0, {}]]]}], \"input_layers\": [[\"x\", 0, 0]], \"output_layers\": [[\"a\", 0, 0], [\"b\", 0, 0]]}}"
+
+// What a compile of two outputs, "a" and "b", reports, or why it is refused.
+static void check_two(const char *text, const char *wanted)
+{
+    struct mst_model *model = model_parse_right(TWO_OUTPUTS);
+    json_t *json = json_loads(text, 0, NULL);
+    assert_non_null(json);
+    struct mst_error err = {""};
+    struct mst_compile compile;
+    char got[1024] = "";
+    if (mst_compile_parse(json, "compile", model, &compile, &err) == MST_OK) {
+        for (size_t i = 0; i < mst_compile_n_measures(&compile); i++)
+            snprintf(got + strlen(got), sizeof got - strlen(got), "%s%s", i > 0 ? " " : "",
+                     mst_measure_name(&compile, i));
+        json_t *weights = json_pack("{s:f}", "0", 2.0);
+        assert_int_equal(mst_compile_set_class_weights(&compile, weights, "class_weight", &err), MST_INVALID_ARGUMENT);
+        assert_string_equal(err.text, "class_weight is for models of one output, as in Keras; this one has 2: use "
+                                      "sample weights");
+        json_decref(weights);
+    } else {
+        snprintf(got, sizeof got, "%s", err.text);
+    }
+    assert_string_equal(got, wanted);
+    json_decref(json);
+    mst_model_free(model);
+}
+
+static void test_two_outputs(void **state)
+{
+    (void)state;
+    check_two("{\"loss\": \"mse\"}", "loss a_loss b_loss");
+    check_two("{\"loss\": [\"mse\", null], \"metrics\": [[\"mae\", \"mae\"], null]}", "loss a_mae a_mae_1");
+    check_two(
+        "{\"loss\": {\"b\": \"mse\", \"a\": \"bce\"}, \"loss_weights\": {\"a\": 1, \"b\": 2}, \"metrics\": {\"b\": "
+        "\"acc\"}, \"weighted_metrics\": [[], [\"acc\", \"mse\"]]}",
+        "loss a_loss b_loss b_acc b_weighted_acc b_mse");
+    check_two("{\"loss\": [\"mse\", \"mse\"], \"metrics\": [\"mae\", \"mse\"]}", "loss a_loss b_loss a_mae b_mse");
+    check_two("{\"loss\": [\"mse\"]}", "compile.loss: a list of 1 losses for 2 outputs");
+    check_two("{\"loss\": {\"a\": \"mse\"}}", "compile.loss.b is missing: give each output a loss, or null");
+    check_two("{\"loss\": {\"a\": \"mse\", \"c\": \"mse\"}}",
+              "compile.loss: the model has no output 'c'; its outputs are a, b");
+    check_two("{\"loss\": \"mse\", \"metrics\": [\"mae\"]}",
+              "compile.metrics has 1 entries for 2 outputs: give each output a list, or name the outputs");
+    check_two("{\"loss\": \"mse\", \"metrics\": [[[\"mae\"]], []]}",
+              "compile.metrics[0][0] is a list within the list of an output");
+    check_two("{\"loss\": [null, \"mse\"], \"metrics\": [[\"mae\"], []]}",
+              "compile.metrics[0][0]: metrics of an output without a loss are not built yet");
+    check_two("{\"loss\": \"mse\", \"loss_weights\": [1, 2]}",
+              "compile.loss_weights should be given as compile.loss is: one number, a list with one for each of the 2 "
+              "outputs, or one by each output's name");
+}
+
 static void test_many_metrics(void **state)
 {
     (void)state;
@@ -507,18 +568,13 @@ static void test_output_of_two_axes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_losses),
-                                       cmocka_unit_test(test_accuracy),
-                                       cmocka_unit_test(test_metrics),
-                                       cmocka_unit_test(test_names),
-                                       cmocka_unit_test(test_values),
-                                       cmocka_unit_test(test_loss_options),
-                                       cmocka_unit_test(test_refused_losses),
-                                       cmocka_unit_test(test_refused_metrics),
-                                       cmocka_unit_test(test_refused_counts),
-                                       cmocka_unit_test(test_many_thresholds),
-                                       cmocka_unit_test(test_class_weights),
-                                       cmocka_unit_test(test_many_metrics),
-                                       cmocka_unit_test(test_output_of_two_axes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_losses),         cmocka_unit_test(test_accuracy),
+        cmocka_unit_test(test_metrics),        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_values),         cmocka_unit_test(test_loss_options),
+        cmocka_unit_test(test_refused_losses), cmocka_unit_test(test_refused_metrics),
+        cmocka_unit_test(test_refused_counts), cmocka_unit_test(test_many_thresholds),
+        cmocka_unit_test(test_class_weights),  cmocka_unit_test(test_two_outputs),
+        cmocka_unit_test(test_many_metrics),   cmocka_unit_test(test_output_of_two_axes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
