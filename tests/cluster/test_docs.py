@@ -54,7 +54,7 @@ def test_getting_started_works(binary, tmp_path):
         port.close()
     assert ended.returncode == 0, (tmp_path / "said").read_text()[-4000:]
     assert not SANITIZER.search((tmp_path / "said").read_text())
-    results = {name: json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "second", "alone")}
+    results = {name: json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "second", "alone", "flowers/run")}
     assert {name: result["status"] for name, result in results.items()} == dict.fromkeys(results, "finished")
     assert all(result["eval"]["accuracy"] > 0.9 for result in results.values()), results
 
