@@ -7,6 +7,7 @@
 #include "tfio/disk_file.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static mst_status read_model(struct mst_job_context *context, struct mst_error *err)
 {
@@ -45,6 +46,11 @@ static mst_status read_all(struct mst_job_context *context, const struct mst_job
     free(path);
     if (status != MST_OK)
         return status;
+    if (context->compile.n_class_weights > 0 && context->job->train.weights)
+        return mst_fail(
+            err, MST_INVALID_ARGUMENT,
+            "%s: class_weight and data.train.%s cannot be used at the same time, as in Keras: leave one out",
+            request->path, strcmp(context->job->train.format, "csv") == 0 ? "sample_weight" : "sample_weights");
     path = mst_text("%s: compile.optimizer", request->path);
     status = mst_optimizer_parse(json_object_get(context->job->compile, "optimizer"), path, &context->optimizer, err);
     free(path);

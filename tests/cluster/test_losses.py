@@ -126,6 +126,14 @@ def test_class_weights_change_what_is_learnt(muster, job, write_binary_job, tmp_
     assert "class_weight: 'one' is no class; classes are whole numbers" in refused.log()
 
 
+def test_class_weights_and_sample_weights(muster, job, write_job):
+    job["class_weight"] = {"0": 2}
+    job["data"]["train"]["sample_weights"] = "weights.idx"
+    refused = muster("local", write_job(job), "--workers", "1", "--ps", "1")
+    refused.expect(2)
+    assert "class_weight and data.train.sample_weights cannot be used at the same time" in refused.log()
+
+
 def test_a_third_class_is_refused(muster, job, write_binary_job):
     """The tiny job's own labels are 0 to 3."""
     refused = muster("local", write_binary_job(), "--workers", "1", "--ps", "1")
