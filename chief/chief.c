@@ -7,8 +7,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "data/dataset.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +32,33 @@ uint64_t mst_chief_steps_done(const struct mst_chief *chief)
 static double seconds_between(uint64_t from_ns, uint64_t to_ns)
 {
     return to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0;
+}
+
+// The same as gauges.
+static void show_progress(const struct mst_chief *chief, uint64_t epoch, double rate, const json_t *loss)
+{
+    const struct mst_leases *leases = &chief->coordinator.leases;
+    const struct mst_chief_metrics *metrics = &chief->metrics;
+    mst_metric_set(metrics->epoch, (int64_t)epoch);
+    mst_metric_set(metrics->epochs, (int64_t)leases->n_epochs);
+    mst_metric_set(metrics->step, (int64_t)leases->n_done);
+    mst_metric_set(metrics->steps, (int64_t)leases->n_total);
+    mst_metric_set(metrics->workers, (int64_t)mst_membership_n_live(&chief->coordinator.membership));
+    mst_metric_set_real(metrics->rate, rate);
+    mst_metric_set_real(metrics->loss, json_is_number(loss) ? json_number_value(loss) : (double)NAN);
+}
+
+static struct mst_chief_metrics make_metrics(void)
+{
+    return (struct mst_chief_metrics){
+        .epoch = mst_metric_gauge("muster_chief_epoch", "Epoch that is trained, from 1", NULL),
+        .epochs = mst_metric_gauge("muster_chief_epochs", "Epochs of the job", NULL),
+        .step = mst_metric_gauge("muster_chief_step", "Steps done", NULL),
+        .steps = mst_metric_gauge("muster_chief_steps", "Steps of the job", NULL),
+        .workers = mst_metric_gauge("muster_chief_workers", "Workers that have joined and live", NULL),
+        .rate = mst_metric_gauge("muster_chief_examples_per_second", "Examples trained a second since the start", NULL),
+        .loss = mst_metric_gauge("muster_chief_loss", "Loss over the epoch so far", NULL),
+    };
 }
 
 static void report_progress(struct mst_chief *chief)
@@ -54,6 +83,7 @@ static void report_progress(struct mst_chief *chief)
                                (json_int_t)leases->n_total, "examples_per_second", rate, "eta_seconds",
                                step_rate > 0 ? (double)(leases->n_total - leases->n_done) / step_rate : 0, "workers",
                                (int)mst_membership_n_live(&chief->coordinator.membership));
+    show_progress(chief, epoch < leases->n_epochs ? epoch + 1 : leases->n_epochs, rate, loss);
     json_object_set_new(fields, "loss", loss ? loss : json_null());
     json_object_set_new(fields, "metrics", metrics);
     mst_progress_write(chief->config.progress_fd, "progress", fields);
@@ -333,6 +363,7 @@ mst_status mst_chief_new(const struct mst_chief_config *config, struct mst_chief
     struct mst_chief *chief = mst_alloc(sizeof *chief);
     chief->config = *config;
     chief->evaluated = json_array();
+    chief->metrics = make_metrics();
     mst_timer_init(&chief->tick, config->control, on_tick, chief);
     mst_timer_init(&chief->progress, config->control, on_progress, chief);
     mst_timer_init(&chief->reminder, config->control, on_reminder, chief);

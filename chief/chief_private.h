@@ -76,6 +76,17 @@ struct final_evaluation {
 
 struct mst_chief_save;
 
+// What /metrics tells of the job.
+struct mst_chief_metrics {
+    struct mst_metric *epoch;
+    struct mst_metric *epochs;
+    struct mst_metric *step;
+    struct mst_metric *steps;
+    struct mst_metric *workers;
+    struct mst_metric *rate;
+    struct mst_metric *loss;
+};
+
 struct mst_chief {
     struct mst_chief_config config;
     enum chief_phase phase;
@@ -107,6 +118,7 @@ struct mst_chief {
     struct mst_timer progress;
     struct mst_timer reminder;
     struct mst_timer telling;
+    struct mst_chief_metrics metrics;
     uint64_t last_beat_ms;
     struct mst_loop *work;       // a thread of its own: disks, evaluation
     struct mst_chief_save *save; // under way, or NULL

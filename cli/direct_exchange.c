@@ -60,6 +60,7 @@ static void push(struct mst_exchange *exchange, size_t index, const struct mst_s
         x->events.on_refused(x->events.arg, MST_FAILED_PRECONDITION, mst_push_verdict_text(result.verdict));
         return;
     }
+    mst_bucket_count(bucket->bucket, &result);
     hold(x, index, result.version);
     struct mst_exchange_answer answer = {.bucket = index,
                                          .number = push->number,

@@ -14,6 +14,7 @@
 #include "cli/progress_pipe.h"
 #include "cli/progress_view.h"
 #include "cli/result_text.h"
+#include "cli/run_lock.h"
 #include "cli/supervision.h"
 #include "data/dataset.h"
 #include "event/signal.h"
@@ -54,6 +55,7 @@ struct local {
     uint64_t started_ns;
     struct mst_job_context *context;
     char *logs_dir;
+    struct mst_run_lock *lock; // of the output directory
     struct mst_local_cluster *cluster;
     struct mst_supervision supervision; // its tasks have the numbers of the cluster's
     struct restart *restarts;           // by task
@@ -320,6 +322,7 @@ static mst_status check_job(struct local *local, struct mst_error *err)
     MST_TRY(make_folder(job, "checkpoint.dir", job->checkpoint_dir, err));
     local->logs_dir = mst_text("%s/logs", job->output_dir);
     MST_TRY(make_folder(job, "output.dir", job->output_dir, err));
+    MST_TRY(mst_run_lock_take(job->output_dir, &local->lock, err));
     return make_folder(job, "output.dir", local->logs_dir, err);
 }
 
@@ -368,6 +371,16 @@ static mst_status set_up(struct local *local, struct mst_error *err)
         follow_logs(local);
     mst_progress_view_init(&local->view, STDERR_FILENO, local->started_ns / 1000000);
     return MST_OK;
+}
+
+// For `muster top`, and for whoever else would start here.
+static void tell_where(const struct local *local)
+{
+    json_t *told = json_pack("{s:I, s:s, s:o}", "pid", (json_int_t)getpid(), "job", local->context->job->name, "roles",
+                             mst_local_cluster_describe(local->cluster));
+    MST_ASSERT(told); // names of jobs are UTF-8, as JSON is
+    mst_run_lock_tell(local->lock, told);
+    json_decref(told);
 }
 
 static mst_status start_all(struct local *local, struct mst_error *err)
@@ -446,6 +459,7 @@ static void tear_down(struct local *local)
     mst_loop_free(local->loop);
     mst_supervision_fini(&local->supervision);
     mst_local_cluster_free(local->cluster);
+    mst_run_lock_free(local->lock);
     mst_job_context_free(local->context);
     free(local->restarts);
     free(local->follows);
@@ -460,6 +474,7 @@ mst_status mst_local(const struct mst_local_options *options, int *exit_code_out
     if (status == MST_OK)
         status = start_all(&local, err);
     if (status == MST_OK) {
+        tell_where(&local);
         say(&local, "%s: chief, %zu worker%s, %zu parameter server%s%s; logs in %s", local.context->job->name,
             options->n_workers, options->n_workers == 1 ? "" : "s", options->n_ps, options->n_ps == 1 ? "" : "s",
             options->n_evaluators ? ", evaluator" : "", local.logs_dir);

@@ -17,7 +17,7 @@ struct mst_local_options {
     size_t n_ps;
     size_t n_evaluators;   // 0 or 1
     size_t max_restarts;   // of a role in a minute
-    size_t http_base_port; // chief there, then workers, PSs, evaluator; 0: no HTTP
+    size_t http_base_port; // chief there, then workers, PSs, evaluator; 0: any free ports
     size_t n_threads;      // of a worker; 0: its share of the CPUs this process may use
     size_t n_data_threads; // of a PS; 0: its share of the CPUs, at most 4
     const char *log_level; // NULL: as MUSTER_LOG says

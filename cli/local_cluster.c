@@ -30,8 +30,15 @@ extern char **environ;
 
 // ---- ports ----
 
-// A listening socket on 127.0.0.1; port 0: any free one. Returns an errno, and the port in use.
-static int listen_loopback(uint16_t port, int *fd_out, uint16_t *port_out)
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+// A socket bound to 127.0.0.1; port 0: any free one. Returns an errno, and the port in use.
+static int bind_loopback(uint16_t port, int *fd_out, uint16_t *port_out)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -41,20 +48,29 @@ static int listen_loopback(uint16_t port, int *fd_out, uint16_t *port_out)
     if (*fd_out < 0)
         return errno;
     setsockopt(*fd_out, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(*fd_out, (const struct sockaddr *)&address, len) != 0 || listen(*fd_out, BACKLOG) != 0 ||
+    if (bind(*fd_out, (const struct sockaddr *)&address, len) != 0 ||
         getsockname(*fd_out, (struct sockaddr *)&address, &len) != 0) {
         int error = errno;
-        close(*fd_out);
-        *fd_out = -1;
+        close_fd(fd_out);
         return error;
     }
     *port_out = ntohs(address.sin_port);
     return 0;
 }
 
+static int listen_loopback(int *fd_out, uint16_t *port_out)
+{
+    int error = bind_loopback(0, fd_out, port_out);
+    if (error == 0 && listen(*fd_out, BACKLOG) != 0) {
+        error = errno;
+        close_fd(fd_out);
+    }
+    return error;
+}
+
 static mst_status open_port(struct mst_local_task *task, struct mst_error *err)
 {
-    int error = listen_loopback(0, &task->listen_fd, &task->port);
+    int error = listen_loopback(&task->listen_fd, &task->port);
     if (error == EMFILE || error == ENFILE)
         return mst_fail(err, MST_RESOURCE_EXHAUSTED,
                         "no descriptor is left for the port of %s; start fewer processes, or raise the limit on open "
@@ -66,18 +82,26 @@ static mst_status open_port(struct mst_local_task *task, struct mst_error *err)
     return MST_OK;
 }
 
-// HTTP ports are opened by the processes themselves; that they are free is looked at before anything starts.
-static mst_status check_http_port(const struct mst_local_task *task, struct mst_error *err)
+// HTTP ports are opened by the processes themselves. Bound and not listened on here, nobody else gets them meanwhile,
+// and the process they are for does.
+static mst_status hold_http_port(struct mst_local_task *task, struct mst_error *err)
 {
-    int fd;
-    uint16_t port;
-    int error = listen_loopback(task->http_port, &fd, &port);
+    int error = bind_loopback(task->http_port, &task->http_fd, &task->http_port);
     if (error)
         return mst_fail(err, error == EADDRINUSE ? MST_UNAVAILABLE : MST_PERMISSION_DENIED,
                         "--http-base-port: port %u of 127.0.0.1, for %s, cannot be taken: %s; give another base port",
                         task->http_port, task->name, strerror(error));
-    close(fd);
     return MST_OK;
+}
+
+// Any free ones; a process that gets none does without, and `muster top` without it.
+static void hold_any_http_ports(struct mst_local_cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->n_tasks; i++) {
+        struct mst_local_task *task = &cluster->tasks[i];
+        if (bind_loopback(0, &task->http_fd, &task->http_port) != 0)
+            task->http_port = 0;
+    }
 }
 
 // The chief, then workers, parameter servers, the evaluator, whatever the order of tasks is.
@@ -85,8 +109,10 @@ static mst_status number_http_ports(struct mst_local_cluster *cluster, struct ms
 {
     static const enum mst_task_role order[] = {MST_TASK_CHIEF, MST_TASK_WORKER, MST_TASK_PS, MST_TASK_EVALUATOR};
     size_t port = cluster->options->http_base_port;
-    if (port == 0)
+    if (port == 0) {
+        hold_any_http_ports(cluster);
         return MST_OK;
+    }
     if (port + cluster->n_tasks - 1 > PORT_MAX)
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "--http-base-port: %zu processes from port %zu on end above %d; give a lower port",
@@ -96,7 +122,7 @@ static mst_status number_http_ports(struct mst_local_cluster *cluster, struct ms
             if (cluster->tasks[i].role == order[r])
                 cluster->tasks[i].http_port = (uint16_t)port++;
     for (size_t i = 0; i < cluster->n_tasks; i++)
-        MST_TRY(check_http_port(&cluster->tasks[i], err));
+        MST_TRY(hold_http_port(&cluster->tasks[i], err));
     return MST_OK;
 }
 
@@ -110,6 +136,7 @@ static void add_tasks(struct mst_local_cluster *cluster, enum mst_task_role role
         task->role = role;
         task->index = (uint32_t)i;
         task->listen_fd = -1;
+        task->http_fd = -1;
         snprintf(task->name, sizeof task->name, "%s-%zu", mst_task_role_name(role), i);
         task->log_path = mst_text("%s/%s.log", logs_dir, task->name);
     }
@@ -206,19 +233,13 @@ mst_status mst_local_cluster_new(const struct mst_local_options *options, const 
     return MST_OK;
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 void mst_local_cluster_free(struct mst_local_cluster *cluster)
 {
     if (!cluster)
         return;
     for (size_t i = 0; i < cluster->n_tasks; i++) {
         close_fd(&cluster->tasks[i].listen_fd);
+        close_fd(&cluster->tasks[i].http_fd);
         free(cluster->tasks[i].log_path);
     }
     close_fd(&cluster->progress_fd);
@@ -239,6 +260,21 @@ char *mst_local_cluster_tf_config(const struct mst_local_cluster *cluster, size_
     char *text = mst_strdup(json);
     free(json);
     return text;
+}
+
+json_t *mst_local_cluster_describe(const struct mst_local_cluster *cluster)
+{
+    json_t *roles = json_array();
+    for (size_t i = 0; i < cluster->n_tasks; i++) {
+        const struct mst_local_task *task = &cluster->tasks[i];
+        char http[32];
+        snprintf(http, sizeof http, "127.0.0.1:%u", task->http_port);
+        json_t *role = json_pack("{s:s, s:i}", "role", mst_task_role_name(task->role), "index", (int)task->index);
+        if (task->http_port)
+            json_object_set_new(role, "http", json_string(http));
+        json_array_append_new(roles, role);
+    }
+    return roles;
 }
 
 // ---- starting ----

@@ -27,6 +27,7 @@ struct mst_local_task {
     int listen_fd;      // -1: closed, it has been handed over
     uint16_t port;      // of 127.0.0.1
     uint16_t http_port; // 0: none
+    int http_fd;        // holds that port, without listening; -1: none
     char *log_path;
     pid_t pid; // 0: does not run
 };
@@ -56,5 +57,7 @@ void mst_local_cluster_free(struct mst_local_cluster *cluster);
 
 /** Starts a task that does not run; progress_fd goes to the chief. Errors: those of mst_child_start */
 MST_MUST_USE mst_status mst_local_cluster_start(struct mst_local_cluster *cluster, size_t task, struct mst_error *err);
+/** New list of {"role", "index", "http": "127.0.0.1:PORT"}. */
+json_t *mst_local_cluster_describe(const struct mst_local_cluster *cluster);
 /** New text: TF_CONFIG of a task. */
 char *mst_local_cluster_tf_config(const struct mst_local_cluster *cluster, size_t task);

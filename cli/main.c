@@ -12,6 +12,7 @@
 #include "cli/options.h"
 #include "cli/predict.h"
 #include "cli/run.h"
+#include "cli/top.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,10 @@ static const char sets_help[] =
 static const char threads_help[] = "compute threads (default: the CPUs this process may use)";
 static const char log_level_help[] =
     "which log lines to print, for example all=info,rpc=debug,-ckpt (default: MUSTER_LOG, else all=info)";
+static const char http_base_port_help[] =
+    "serve /metrics, /healthz and /readyz on these ports of 127.0.0.1: the chief on PORT, workers, parameter servers "
+    "and "
+    "the evaluator on those that follow (default: free ones, which muster top finds)";
 static const char log_format_help[] = "the form of log lines: json is one object a line (default: text)";
 
 #define LOG_OPTIONS(log)                                                                                               \
@@ -123,6 +128,14 @@ static mst_status run_command(const struct mst_call *call, int *exit_code, struc
     return status;
 }
 
+static const char local_details[] =
+    "Each process writes its log to logs/ in the job's output directory. A worker that dies is started "
+    "again; what "
+    "cannot go on ends the job with the last lines of the log that says why. Ctrl-C stops all; a second "
+    "one at once. Exit code: 0 finished, 2 wrong arguments or configuration, 1 wrong data or a loss that "
+    "is not a number, 138 what may pass when started again, 143 and 130 after SIGTERM and Ctrl-C with "
+    "work left.";
+
 static mst_status local_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
     static const char *const examples[] = {
@@ -144,9 +157,7 @@ static mst_status local_command(const struct mst_call *call, int *exit_code, str
         MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
         MST_OPTION_COUNT("max-restarts", "N", &local.max_restarts, 0, 1000,
                          "how often in a minute a worker or evaluator that died is started again (default: 5)"),
-        MST_OPTION_COUNT("http-base-port", "PORT", &local.http_base_port, 1, 65535,
-                         "serve /metrics, /healthz and /readyz on 127.0.0.1: the chief on PORT, workers, "
-                         "parameter servers and the evaluator on those that follow"),
+        MST_OPTION_COUNT("http-base-port", "PORT", &local.http_base_port, 1, 65535, http_base_port_help),
         MST_OPTION_COUNT("threads", "N", &local.n_threads, 1, THREADS_MAX,
                          "compute threads of each worker (default: its share of the CPUs)"),
         MST_OPTION_COUNT("data-threads", "N", &local.n_data_threads, 1, THREADS_MAX,
@@ -157,13 +168,7 @@ static mst_status local_command(const struct mst_call *call, int *exit_code, str
     const struct mst_command command = {
         .name = "local",
         .summary = "Trains on a cluster of processes on this machine: a chief, workers and parameter servers.",
-        .details =
-            "Each process writes its log to logs/ in the job's output directory. A worker that dies is started "
-            "again; what "
-            "cannot go on ends the job with the last lines of the log that says why. Ctrl-C stops all; a second "
-            "one at once. Exit code: 0 finished, 2 wrong arguments or configuration, 1 wrong data or a loss that "
-            "is not a number, 138 what may pass when started again, 143 and 130 after SIGTERM and Ctrl-C with "
-            "work left.",
+        .details = local_details,
         .operand = "JOB",
         .operand_value = &local.job,
         .options = options,
@@ -321,6 +326,53 @@ static mst_status predict_command(const struct mst_call *call, int *exit_code, s
     return status;
 }
 
+static mst_status top_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
+{
+    static const char *const examples[] = {"muster top --job job.json",
+                                           "the muster local that trains it",
+                                           "muster top 10.0.0.7:8080 10.0.0.8:8080",
+                                           "two roles of a cluster",
+                                           "TF_CONFIG=… muster top --http-port 8080",
+                                           "all that TF_CONFIG names, where 'muster run --http 8080' serves",
+                                           "muster top --job job.json --once --json",
+                                           "once, for a program",
+                                           NULL};
+    struct mst_top_options top = {.tf_config = getenv("TF_CONFIG"), .http_port = 8080};
+    struct mst_text_list sets = {0};
+    struct mst_text_list addresses = {0};
+    const struct mst_option options[] = {
+        MST_OPTION_TEXT("job", "JOB", &top.job, "ask the processes of the muster local that runs this job"),
+        MST_OPTION_LIST("set", "KEY=VALUE", &sets, "with --job: the same as muster local was given"),
+        MST_OPTION_COUNT("http-port", "PORT", &top.http_port, 1, 65535,
+                         "with TF_CONFIG: the HTTP port of every role (default: 8080)"),
+        MST_OPTION_FLAG("once", &top.is_once, "print one table, of one second, and end"),
+        MST_OPTION_FLAG("json", &top.is_json, "print a JSON object a second instead of a table"),
+    };
+    const struct mst_command command = {
+        .name = "top",
+        .summary = "Shows what every role of a job does, and every bucket of parameters, anew each second.",
+        .details = "Roles are asked for /metrics and /readyz at their HTTP addresses; one that cannot be reached is "
+                   "shown with the reason. Rates are of the last second, STALENESS is the mean number of updates by "
+                   "others between what a worker computed with and its push. Ctrl-C ends it.",
+        .operand = "[ADDRESS…]",
+        .operand_list = &addresses,
+        .options = options,
+        .n_options = LENGTH(options),
+        .examples = examples};
+    bool is_to_run;
+    mst_status status = mst_options_read(&command, call, &is_to_run, err);
+    if (is_to_run) {
+        top.sets = sets.items;
+        top.n_sets = sets.n;
+        top.addresses = addresses.items;
+        top.n_addresses = addresses.n;
+        status = mst_top(&top, exit_code, err);
+    }
+    mst_text_list_fini(&sets);
+    mst_text_list_fini(&addresses);
+    return status;
+}
+
 static mst_status completion_command(const struct mst_call *call, int *exit_code, struct mst_error *err);
 static mst_status help_command(const struct mst_call *call, int *exit_code, struct mst_error *err);
 
@@ -331,6 +383,7 @@ static const struct mst_command_row rows[] = {
     {"eval", eval_command, "loss and metrics of a checkpoint"},
     {"predict", predict_command, "what a trained model says of each example of a file"},
     {"ckpt", mst_ckpt_command, "list, show and check checkpoints, ours and TensorFlow's"},
+    {"top", top_command, "what every role of a running job does, anew each second"},
     {"completion", completion_command, "print a script that completes commands and options in a shell"},
     {"help", help_command, "print the help of a command"},
 };

@@ -123,6 +123,12 @@ static mst_status parse_operand(struct parse *p, const char *word, struct mst_er
     if (!p->command->operand)
         return mst_fail(err, MST_INVALID_ARGUMENT, "muster %s takes no operand, so '%s' has no meaning",
                         p->command->name, word);
+    struct mst_text_list *list = p->command->operand_list;
+    if (list) {
+        list->items = mst_realloc_array(list->items, list->n + 1, sizeof *list->items);
+        list->items[list->n++] = word;
+        return MST_OK;
+    }
     if (p->operand_seen)
         return mst_fail(err, MST_INVALID_ARGUMENT, "muster %s takes one %s; '%s' is one too many", p->command->name,
                         p->command->operand, word);

@@ -59,10 +59,11 @@ struct mst_option {
 /** A sub-command as the parser and the help text see it. */
 struct mst_command {
     const char *name;
-    const char *summary;        // one line
-    const char *details;        // paragraphs for the help text, or NULL
-    const char *operand;        // "JOB" or "[JOB]", NULL: none
-    const char **operand_value; // where it goes; untouched when it does not come
+    const char *summary;                // one line
+    const char *details;                // paragraphs for the help text, or NULL
+    const char *operand;                // "JOB" or "[JOB]", NULL: none
+    const char **operand_value;         // where it goes; untouched when it does not come
+    struct mst_text_list *operand_list; // instead of operand_value: takes any number of them
     const struct mst_option *options;
     size_t n_options;
     const char *const *examples; // command lines, each with what it does: pairs, NULL at the end

@@ -8,6 +8,7 @@
 #include "base/cpus.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/rng.h"
 #include "chief/chief.h"
 #include "chief/plan.h"
@@ -29,7 +30,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DATA_THREADS_DEFAULT_MAX = 4 }; // a PS's; more have to earn their place in a measurement
+enum { LABEL_TEXT_BYTES = 512, DATA_THREADS_DEFAULT_MAX = 4 }; // a PS's; more have to earn their place in a measurement
 
 struct run {
     const struct mst_run_options *options;
@@ -435,12 +436,39 @@ static mst_status read_configuration(struct run *run, struct mst_error *err)
     return list_ps(run, err);
 }
 
+// A text as a label's value, in quotes (prometheus.io, exposition formats).
+static void append_label(char *out, size_t out_bytes, const char *name, const char *text)
+{
+    size_t used = strlen(out);
+    used += (size_t)snprintf(out + used, out_bytes - used, "%s%s=\"", used ? "," : "", name);
+    for (const char *at = text; *at && used + 4 < out_bytes; at++) {
+        if (*at == '"' || *at == '\\' || *at == '\n')
+            out[used++] = '\\';
+        out[used++] = *at == '\n' ? 'n' : *at;
+    }
+    snprintf(out + used, out_bytes - used, "\"");
+}
+
+// Who answers at this port.
+static void tell_identity(const struct run *run)
+{
+    char labels[2 * LABEL_TEXT_BYTES] = "";
+    char index[16];
+    snprintf(index, sizeof index, "%u", run->cluster->index);
+    append_label(labels, sizeof labels, "role", mst_cluster_role_name(run->cluster));
+    append_label(labels, sizeof labels, "index", index);
+    append_label(labels, sizeof labels, "version", MUSTER_VERSION);
+    append_label(labels, sizeof labels, "job", run->context->job->name);
+    mst_metric_set(mst_metric_gauge("muster_info", "Always 1; its labels say who this is", labels), 1);
+}
+
 static mst_status start_roles(struct run *run, struct mst_error *err)
 {
     MST_TRY(mst_loop_new("control", &run->control, err));
     mst_signals_init(&run->signals, run->control, on_signal, run);
     MST_TRY(mst_resolver_new(&run->resolver, err));
     MST_TRY(start_data_loops(run, err));
+    tell_identity(run);
     if (run->options->http)
         MST_TRY(mst_http_new(run->control, run->options->http, is_ready, run, &run->http, err));
     if (runs_ps(run))

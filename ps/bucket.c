@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/metrics.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -211,6 +212,15 @@ void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *pu
     mst_client_table_record(&bucket->clients, push->worker, &row);
     result->outcome = MST_PUSH_DONE;
     result->version = ref_current(bucket);
+}
+
+void mst_bucket_count(const struct mst_bucket *bucket, const struct mst_push_result *result)
+{
+    if (!bucket->metrics.pushes || result->verdict != MST_PUSH_APPLY)
+        return;
+    mst_metric_add(bucket->metrics.pushes, 1);
+    mst_metric_add(bucket->metrics.staleness, (int64_t)result->staleness);
+    mst_metric_set(bucket->metrics.version, (int64_t)bucket->n_updates);
 }
 
 struct mst_version *mst_bucket_pull(struct mst_bucket *bucket, uint32_t worker, uint64_t number)

@@ -38,6 +38,7 @@ struct mst_piece {
 };
 
 struct mst_bucket;
+struct mst_metric;
 
 /** One immutable state of a bucket's parameters. */
 struct mst_version {
@@ -91,6 +92,11 @@ struct mst_bucket {
     struct mst_version *current;
     uint64_t n_updates; // applied ever: `iterations`
     struct mst_client_table clients;
+    struct mst_bucket_metrics {
+        struct mst_metric *version;
+        struct mst_metric *pushes;
+        struct mst_metric *staleness;
+    } metrics;                                             // NULL before it is served
     void (*on_free)(void *arg, struct mst_bucket *bucket); // a buffer became free; may be NULL
     void *on_free_arg;
 };
@@ -108,6 +114,8 @@ void mst_bucket_free(struct mst_bucket *bucket);
  *  Owner: borrows gradients for the call; *result.version is a reference of the caller's */
 void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push,
                      const struct mst_gradients *gradients, struct mst_push_result *result);
+/** Counts an applied push in the bucket's metrics, if it has any. Thread: loop of the bucket, lock-free */
+void mst_bucket_count(const struct mst_bucket *bucket, const struct mst_push_result *result);
 /** A reference to the current version; notes that this worker has seen it (MST_NO_WORKER: nobody's). */
 struct mst_version *mst_bucket_pull(struct mst_bucket *bucket, uint32_t worker, uint64_t number);
 /** Gives a reference back. */

@@ -231,12 +231,14 @@ static void answer_push(struct mst_data_thread *thread, const struct pending_pus
     send_version(push->client->conn, &call, &meta, result->version);
 }
 
-static void count_push(struct mst_data_thread *thread, const struct mst_push_result *result)
+static void count_push(struct mst_data_thread *thread, const struct mst_bucket *bucket,
+                       const struct mst_push_result *result)
 {
     bool is_repeat = result->verdict == MST_PUSH_REPEAT;
     thread->counts.n_updates += !is_repeat;
     thread->counts.n_repeats += is_repeat;
     mst_metric_add(is_repeat ? thread->metrics.repeats : thread->metrics.updates, 1);
+    mst_bucket_count(bucket, result);
 }
 
 static void refuse(struct mst_data_thread *thread, struct mst_conn *conn, const struct mst_message *call,
@@ -258,7 +260,7 @@ static bool try_apply(struct mst_data_thread *thread, struct pending_push *push)
     if (result.outcome == MST_PUSH_LATER)
         return false;
     if (result.outcome == MST_PUSH_DONE) {
-        count_push(thread, &result);
+        count_push(thread, push->bucket, &result);
         answer_push(thread, push, &result);
     } else {
         struct mst_message call = {.method = push->method, .call = push->call};
@@ -482,6 +484,22 @@ void mst_data_thread_adopt(struct mst_data_thread *thread, struct mst_conn *conn
     mst_service_attach(&service, client, conn);
 }
 
+static struct mst_bucket_metrics make_bucket_metrics(uint32_t thread, const struct mst_bucket *bucket)
+{
+    char *labels = mst_text("thread=\"%u\",bucket=\"%u\"", thread, bucket->id);
+    struct mst_bucket_metrics metrics = {
+        .version = mst_metric_gauge("muster_ps_bucket_version", "Version that is served", labels),
+        .pushes = mst_metric_counter("muster_ps_bucket_pushes_total", "Pushes applied", labels),
+        .staleness = mst_metric_counter("muster_ps_bucket_staleness_total",
+                                        "Updates by others since the pushing worker was last answered, summed", labels),
+    };
+    mst_metric_set(metrics.version, (int64_t)bucket->current->counter);
+    mst_metric_set(mst_metric_gauge("muster_ps_bucket_bytes", "Bytes of parameters", labels),
+                   (int64_t)mst_bucket_bytes(bucket));
+    free(labels);
+    return metrics;
+}
+
 void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_bucket **buckets, size_t n_buckets, uint64_t term,
                            uint64_t epoch)
 {
@@ -493,6 +511,7 @@ void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_bucket **b
     for (size_t i = 0; i < n_buckets; i++) {
         buckets[i]->on_free = on_version_free;
         buckets[i]->on_free_arg = thread;
+        buckets[i]->metrics = make_bucket_metrics(thread->index, buckets[i]);
         if (!buckets[i]->is_frozen && thread->staging_bytes < mst_bucket_bytes(buckets[i]))
             thread->staging_bytes = mst_bucket_bytes(buckets[i]);
     }

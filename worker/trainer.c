@@ -15,6 +15,7 @@ struct mst_trainer {
     struct mst_session session;
     struct mst_session_push push; // of the step in flight
     double weight;
+    size_t n_examples;   // of the batch that is trained
     unsigned *n_missing; // by bucket: gradients of it that are not ready in this step
     size_t n_variables;  // that are not frozen
     size_t n_ready;      // of them, in this step
@@ -152,7 +153,7 @@ static void step_done(struct mst_trainer *trainer)
     trainer->open.staleness_sum += trainer->staleness;
     if (trainer->open.staleness_max < trainer->staleness)
         trainer->open.staleness_max = trainer->staleness;
-    trainer->config.events.on_step(trainer->config.events.arg, trainer->n_steps);
+    trainer->config.events.on_step(trainer->config.events.arg, trainer->n_steps, trainer->n_examples);
     if (!trainer->is_lease_done)
         return;
     trainer->is_lease_done = false;
@@ -166,6 +167,7 @@ static void compute(struct mst_trainer *trainer, const struct mst_batch *batch)
     const struct mst_layout *layout = trainer->config.layout;
     mst_session_push_all(&trainer->session, &trainer->push);
     trainer->weight = (double)batch->n_examples;
+    trainer->n_examples = batch->n_examples;
     trainer->staleness = 0;
     trainer->n_ready = 0;
     for (size_t b = 0; b < layout->n_buckets; b++)

@@ -45,6 +45,7 @@ struct mst_worker {
     struct mst_trainer *trainer;
     size_t n_questions; // to the chief that are not answered
     struct mst_metric *steps_metric;
+    struct mst_metric *examples_metric;
     _Atomic bool is_ready;
     bool is_over;
 };
@@ -69,10 +70,11 @@ static void on_wants_lease(void *arg)
     ask(arg);
 }
 
-static void on_step(void *arg, uint64_t n_steps)
+static void on_step(void *arg, uint64_t n_steps, size_t n_examples)
 {
     struct mst_worker *worker = arg;
     mst_metric_add(worker->steps_metric, 1);
+    mst_metric_add(worker->examples_metric, (int64_t)n_examples);
     mst_joining_set_progress(worker->joining, n_steps);
     if (n_steps == 1) {
         MST_LOG(INFO, "worker", "first step done", "number=%llu",
@@ -391,6 +393,7 @@ mst_status mst_worker_new(const struct mst_worker_config *config, struct mst_wor
                                          .events = {on_map, on_admitted, on_over, worker}};
     worker->joining = mst_joining_new(&joining);
     worker->steps_metric = mst_metric_counter("muster_worker_steps_total", "Steps trained by this process", NULL);
+    worker->examples_metric = mst_metric_counter("muster_worker_examples_total", "Examples of those steps", NULL);
     mst_status status = open_data(worker, err);
     if (status == MST_OK)
         status = plan_program(worker, err);

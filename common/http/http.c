@@ -28,6 +28,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,8 @@ struct mst_http {
     struct connection connections[MST_HTTP_CONNECTIONS_MAX];
     mst_http_ready_fn ready;
     void *ready_arg;
+    struct mst_metric *cpu;
+    struct mst_metric *resident;
     uint16_t port;
     uint64_t life_ms;
 };
@@ -301,8 +304,23 @@ static void answer_text(struct evhttp_request *request, int code, const char *te
     answer(request, code, plain_type, (struct mst_bytes){line, (size_t)len});
 }
 
-static void answer_metrics(struct evhttp_request *request)
+// What the process uses, looked at when somebody asks.
+static void update_process_metrics(const struct mst_http *http)
 {
+    char text[128] = "";
+    FILE *file = fopen("/proc/self/statm", "re");
+    bool is_known = file && fgets(text, sizeof text, file);
+    if (file)
+        fclose(file);
+    const char *resident = strchr(text, ' '); // the second number, in pages
+    if (is_known && resident)
+        mst_metric_set(http->resident, strtoll(resident, NULL, 10) * sysconf(_SC_PAGESIZE));
+    mst_metric_set_real(http->cpu, (double)mst_clock_cpu_ns() * 1e-9);
+}
+
+static void answer_metrics(const struct mst_http *http, struct evhttp_request *request)
+{
+    update_process_metrics(http);
     struct mst_buf text;
     mst_buf_init(&text, MST_HTTP_METRICS_MAX_BYTES);
     if (mst_metrics_print(&text) == MST_OK)
@@ -341,7 +359,7 @@ static void on_request(struct evhttp_request *request, void *arg)
             evhttp_request_set_on_complete_cb(request, on_answered, NULL);
         answer_text(request, HTTP_BADMETHOD, "only GET and HEAD");
     } else if (path && strcmp(path, "/metrics") == 0) {
-        answer_metrics(request);
+        answer_metrics(http, request);
     } else if (path && strcmp(path, "/healthz") == 0) {
         answer_text(request, HTTP_OK, "alive");
     } else if (path && strcmp(path, "/readyz") == 0) {
@@ -390,6 +408,8 @@ mst_status mst_http_new(struct mst_loop *loop, const char *address, mst_http_rea
     http->loop = loop;
     http->ready = ready;
     http->ready_arg = ready_arg;
+    http->cpu = mst_metric_counter("process_cpu_seconds_total", "Processor time, user and system", NULL);
+    http->resident = mst_metric_gauge("process_resident_memory_bytes", "Memory in use", NULL);
     start(http, fd);
     http->port = port_of(evconnlistener_get_fd(http->listener));
     mst_http_set_limits(http, MST_HTTP_IDLE_SECONDS * UINT64_C(1000), MST_HTTP_LIFE_MS);

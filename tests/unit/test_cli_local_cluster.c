@@ -76,7 +76,8 @@ static void test_every_port_listens_before_anybody_runs(void **state)
         const struct mst_local_task *task = &cluster->tasks[i];
         assert_string_equal(task->name, names[i]);
         assert_int_equal(task->pid, 0);
-        assert_int_equal(task->http_port, 0);
+        assert_int_not_equal(task->http_port, 0); // held, not listened on
+        assert_int_not_equal(connect_to(task->http_port), 0);
         assert_int_equal(connect_to(task->port), 0);
         struct stat log;
         assert_int_equal(stat(task->log_path, &log), 0);

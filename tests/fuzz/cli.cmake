@@ -1,0 +1,1 @@
+muster_fuzz(metrics_text LINKS muster_cli)
