@@ -26,8 +26,8 @@ static char *text_of(const json_t *json)
     return text;
 }
 
-mst_status mst_config_print(const struct mst_cluster *cluster, const struct mst_job *job, FILE *out,
-                            struct mst_error *err)
+mst_status mst_config_print(const struct mst_cluster *cluster, const struct mst_job *job, const json_t *model,
+                            FILE *out, struct mst_error *err)
 {
     json_t *json = json_pack("{s:s, s:I, s:b, s:O, s:O?}", "role", mst_cluster_role_name(cluster), "index",
                              (json_int_t)cluster->index, "is_chief", (int)cluster->is_chief, "cluster", cluster->spec,
@@ -35,6 +35,8 @@ mst_status mst_config_print(const struct mst_cluster *cluster, const struct mst_
     MST_ASSERT(json);
     if (!job)
         json_object_set_new(json, "job", json_null());
+    if (model)
+        json_object_set_new(json, "model", json_deep_copy(model));
     char *text = text_of(json);
     json_decref(json);
     bool is_written = fputs(text, out) != EOF && fputc('\n', out) != EOF && fflush(out) == 0;
@@ -45,7 +47,7 @@ mst_status mst_config_print(const struct mst_cluster *cluster, const struct mst_
 }
 
 mst_status mst_config_run(const struct mst_cluster_request *cluster_request, const struct mst_job_request *job_request,
-                          FILE *out, struct mst_error *err)
+                          const json_t *model, FILE *out, struct mst_error *err)
 {
     struct mst_cluster *cluster = NULL;
     struct mst_job *job = NULL;
@@ -53,7 +55,7 @@ mst_status mst_config_run(const struct mst_cluster_request *cluster_request, con
     if (status == MST_OK && job_request)
         status = mst_job_load(job_request, &job, err);
     if (status == MST_OK)
-        status = mst_config_print(cluster, job, out, err);
+        status = mst_config_print(cluster, job, model, out, err);
     mst_job_free(job);
     mst_cluster_free(cluster);
     return status;

@@ -76,6 +76,24 @@ mst_status mst_job_context_new(const struct mst_job_request *request, struct mst
     return MST_OK;
 }
 
+json_t *mst_job_context_describe(const struct mst_job_context *context)
+{
+    json_t *variables = json_array();
+    json_int_t n_elements = 0;
+    for (size_t v = 0; v < mst_model_n_variables(context->model); v++) {
+        const struct mst_variable *variable = mst_model_variable(context->model, v);
+        json_t *shape = json_array();
+        for (size_t d = 0; d < variable->shape.rank; d++)
+            json_array_append_new(shape, json_integer((json_int_t)variable->shape.dims[d]));
+        json_array_append_new(variables, json_pack("{s:s, s:o}", "name", variable->name, "shape", shape));
+        n_elements += (json_int_t)variable->n_elements;
+    }
+    json_t *metrics = json_array();
+    for (size_t m = 0; m < context->compile.n_metrics; m++)
+        json_array_append_new(metrics, json_string(context->compile.metrics[m].name));
+    return json_pack("{s:I, s:o, s:o}", "elements", n_elements, "variables", variables, "metrics", metrics);
+}
+
 void mst_job_context_free(struct mst_job_context *context)
 {
     if (!context)

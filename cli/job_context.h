@@ -29,5 +29,7 @@ struct mst_job_context {
 /** New context in *out. Errors: INVALID_ARGUMENT, UNIMPLEMENTED with file and key, or file, line and column */
 MST_MUST_USE mst_status mst_job_context_new(const struct mst_job_request *request, struct mst_job_context **out,
                                             struct mst_error *err);
+/** New object: the variables of the model and the names of its metrics, for `muster config`. */
+json_t *mst_job_context_describe(const struct mst_job_context *context);
 /** Releases it; NULL is fine. */
 void mst_job_context_free(struct mst_job_context *context);

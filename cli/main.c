@@ -7,6 +7,7 @@
 #include "cli/completion.h"
 #include "cli/config.h"
 #include "cli/eval.h"
+#include "cli/job_context.h"
 #include "cli/local.h"
 #include "cli/man_page.h"
 #include "cli/options.h"
@@ -188,6 +189,21 @@ static mst_status local_command(const struct mst_call *call, int *exit_code, str
     return status;
 }
 
+// The model, the loss, the metrics and the optimizer fail here as they would at the start of a job.
+static mst_status show_config(const struct mst_cluster_request *cluster, const struct mst_job_request *job,
+                              bool skips_model, struct mst_error *err)
+{
+    if (!job || skips_model)
+        return mst_config_run(cluster, job, NULL, stdout, err);
+    struct mst_job_context *context;
+    MST_TRY(mst_job_context_new(job, &context, err));
+    json_t *model = mst_job_context_describe(context);
+    mst_status status = mst_config_run(cluster, job, model, stdout, err);
+    json_decref(model);
+    mst_job_context_free(context);
+    return status;
+}
+
 static mst_status config_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
     static const char *const examples[] = {"muster config", "what is understood from TF_CONFIG",
@@ -196,6 +212,7 @@ static mst_status config_command(const struct mst_call *call, int *exit_code, st
     struct mst_cluster_request cluster = {.tf_config = getenv("TF_CONFIG")};
     struct mst_job_request job = {0};
     struct mst_text_list sets = {0};
+    bool skips_model = false;
     const struct mst_option options[] = {
         MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
         MST_OPTION_TEXT("task-type", "chief|worker|ps|evaluator", &cluster.task_type,
@@ -204,10 +221,13 @@ static mst_status config_command(const struct mst_call *call, int *exit_code, st
                         "this process's index (default: TF_CONFIG's task.index)"),
         MST_OPTION_TEXT("task-index-from", "SOURCE", &cluster.task_index_from,
                         "where the index comes from: 'hostname' or 'env:NAME'"),
+        MST_OPTION_FLAG("no-model", &skips_model, "do not look into the model and compile"),
     };
     const struct mst_command command = {
         .name = "config",
         .summary = "Prints what TF_CONFIG and the job mean, every default filled in, and starts nothing.",
+        .details = "With a JOB the model, the loss, the metrics and the optimizer are read, too, so what would fail at "
+                   "the start of the job fails here, with exit code 2.",
         .operand = "[JOB]",
         .operand_value = &job.path,
         .options = options,
@@ -222,7 +242,7 @@ static mst_status config_command(const struct mst_call *call, int *exit_code, st
         if (!job.path && job.n_sets)
             status = mst_fail(err, MST_INVALID_ARGUMENT, "--set %s changes a job, but no JOB is given", sets.items[0]);
         else
-            status = mst_config_run(&cluster, job.path ? &job : NULL, stdout, err);
+            status = show_config(&cluster, job.path ? &job : NULL, skips_model, err);
     }
     mst_text_list_fini(&sets);
     return status;

@@ -106,3 +106,19 @@ def test_output_that_nobody_reads(binary, job, write_job):
                           timeout=60)
     os.close(write_end)
     assert done.returncode == 138 and "cannot be written" in done.stderr
+
+
+def test_config_looks_into_model_and_compile(say, job, write_job):
+    """What would fail at the start fails here, in the same words; --no-model leaves it out."""
+    code, out, error = say("config", write_job(job))
+    assert code == 0 and error == ""
+    model = json.loads(out)["model"]
+    assert model["elements"] == 64 * 32 + 32 + 32 * 4 + 4 and model["metrics"] == ["accuracy"]
+    assert {"name": "dense/kernel", "shape": [64, 32]} in model["variables"]
+    for key, value in (("loss", "nosuchloss"), ("optimizer", "nosuchoptimizer"), ("metrics", ["nosuchmetric"])):
+        broken = dict(job, compile=dict(job["compile"], **{key: value}))
+        path = write_job(broken)
+        expect_sentence(say("config", path), 2, str(value).strip("[]'"))
+        assert say("config", path)[2] == say("local", path)[2]
+        assert say("config", path, "--no-model")[0] == 0
+    expect_sentence(say("config", write_job(dict(job, model="nowhere.json"))), 2, "nowhere.json")

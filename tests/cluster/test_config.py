@@ -43,7 +43,7 @@ def parse_job(config, tmp_path):
     def parse(job):
         path = tmp_path / "job.json"
         path.write_text(json.dumps(job))
-        code, output, said = config("job.json")
+        code, output, said = config("job.json", "--no-model")
         assert (code, bool(output)) in ((0, True), (CONFIGURATION, False)), said
         return (json.loads(output)["job"] if code == 0 else None), said
     return parse

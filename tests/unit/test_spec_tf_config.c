@@ -27,7 +27,7 @@ static char *printed(const struct mst_cluster_request *request, mst_status *stat
     size_t len = 0;
     FILE *out = open_memstream(&text, &len);
     assert_non_null(out);
-    *status = mst_config_run(request, NULL, out, err);
+    *status = mst_config_run(request, NULL, NULL, out, err);
     fclose(out);
     if (*status != MST_OK) {
         assert_int_equal(len, 0); // nothing printed
