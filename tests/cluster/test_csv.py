@@ -157,6 +157,61 @@ def test_values_as_labels(csv_job, muster, tmp_path):
     assert result["eval"]["loss"] < 0.02, result
 
 
+def two_towers():
+    """Inputs "wide" (2) and "deep" (1), outputs "kind" (3 classes, of wide) and "double" (1 value, of deep)."""
+    def of(name, shape):
+        tensor = {"class_name": "__keras_tensor__",
+                  "config": {"shape": [None, shape], "dtype": "float32", "keras_history": [name, 0, 0]}}
+        return [{"args": [tensor], "kwargs": {}}]
+
+    layers = []
+    for name, size in (("wide", 2), ("deep", 1)):
+        layers.append({"class_name": "InputLayer", "name": name, "inbound_nodes": [],
+                       "config": {"batch_shape": [None, size], "dtype": "float32", "sparse": False, "name": name}})
+    for name, units, source, size in (("kind", 3, "wide", 2), ("double", 1, "deep", 1)):
+        layers.append(tiny_job.dense(name, units, "linear", size) | {"name": name, "inbound_nodes": of(source, size)})
+    return {"module": "keras", "class_name": "Functional", "registered_name": "Functional",
+            "config": {"name": "towers", "trainable": True, "layers": layers,
+                       "input_layers": [["wide", 0, 0], ["deep", 0, 0]],
+                       "output_layers": [["kind", 0, 0], ["double", 0, 0]]}}
+
+
+def test_two_inputs_and_outputs(csv_job, muster, run, tmp_path):
+    """A cluster trains both towers from one file; weights of 0 hide the lines whose labels are wrong."""
+    noise = random.Random(7)
+    text = "x,deep,y,kind,double,weight\n"
+    for i in range(1500):
+        kind, deep = i % 3, round(noise.uniform(-1, 1), 3)
+        x, y = 3 * (kind == 1) + noise.uniform(-1, 1), 3 * (kind == 2) + noise.uniform(-1, 1)
+        is_wrong = i % 4 == 3
+        text += f"{x:.3f},{deep},{y:.3f},{(kind + 1) % 3 if is_wrong else kind},"
+        text += f"{9 if is_wrong else 2 * deep},{0 if is_wrong else 1}\n"
+    (tmp_path / "train.csv").write_text(text)
+    path = csv_job()
+    job = json.loads(path.read_text())
+    keys = {"format": "csv", "features": "train.csv", "inputs": {"deep": "deep", "wide": ["x", "y"]},
+            "label": {"double": "double", "kind": "kind"}, "sample_weight": "weight"}
+    job["data"] = {"train": keys, "eval": keys}
+    job["compile"] = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": 0.02}},
+                      "loss": {"kind": {"class_name": "SparseCategoricalCrossentropy", "config": {"from_logits": True}},
+                               "double": "mse"}}
+    job["epochs"] = 8
+    path.write_text(json.dumps(job))
+    (tmp_path / "model.json").write_text(json.dumps(two_towers()))
+    muster("local", path, "--workers", "2", "--ps", "1").expect(0)
+    scores = json.loads((tmp_path / "out" / "result.json").read_text())["eval"]
+    assert scores["double_loss"] < 0.05 and scores["kind_loss"] < 0.5, scores
+    (tmp_path / "new.csv").write_text("y,x,deep\n3,0,0.5\n0,3,-1\n")
+    code, out, error = run("predict", path, "--input", "new.csv", "--format", "jsonl")
+    first, second = (json.loads(line) for line in out.splitlines())
+    assert (code, error) == (0, "")
+    assert first["kind"].index(max(first["kind"])) == 2 and second["kind"].index(max(second["kind"])) == 1
+    assert first["double"][0] == pytest.approx(1, abs=0.2) and second["double"][0] == pytest.approx(-2, abs=0.2)
+    keys["inputs"] = {"deep": "deep"}
+    path.write_text(json.dumps(job))
+    expect_sentence(run("local", path), 2, "data.train has the inputs deep, and the model's are wide, deep")
+
+
 def test_missing_values(csv_job, run, tmp_path):
     lines = (tmp_path / "train.csv").read_text().splitlines()
     lines[7] = "," + lines[7].split(",", 1)[1]
