@@ -170,6 +170,15 @@ static mst_status read_loss_weights(const struct parse *p, const json_t *json, c
     return MST_OK;
 }
 
+static bool is_taken(const struct mst_compile *compile, const char *name)
+{
+    for (size_t i = 0; i < mst_compile_n_measures(compile); i++) {
+        if (strcmp(mst_measure_name(compile, i), name) == 0)
+            return true;
+    }
+    return false;
+}
+
 // With several losses Keras reports each of them, too.
 static mst_status name_losses(const struct parse *p, struct mst_error *err)
 {
@@ -181,26 +190,22 @@ static mst_status name_losses(const struct parse *p, struct mst_error *err)
         if (!out->losses[o].is_given)
             continue;
         const char *name = mst_model_output_name(p->model, o);
-        size_t at = out->n_output_losses++;
-        out->output_losses[at].output = o;
-        if (snprintf(out->output_losses[at].name, MST_MEASURE_NAME_BYTES, "%s_loss", name) >= MST_MEASURE_NAME_BYTES)
+        char whole[MST_MODEL_MAX_NAME_BYTES + 32];
+        snprintf(whole, sizeof whole, "%s_loss", name);
+        for (size_t i = 1; is_taken(out, whole); i++) // outputs of one layer
+            snprintf(whole, sizeof whole, "%s_loss_%zu", name, i);
+        if (strlen(whole) >= MST_MEASURE_NAME_BYTES)
             return mst_fail(err, MST_INVALID_ARGUMENT, "%s: the name of output '%.64s' is too long to report", p->path,
                             name);
+        size_t at = out->n_output_losses++;
+        out->output_losses[at].output = o;
+        snprintf(out->output_losses[at].name, MST_MEASURE_NAME_BYTES, "%s", whole);
     }
     out->n_sums = 2 + 2 * out->n_output_losses;
     return MST_OK;
 }
 
 // ---- metrics ----
-
-static bool is_taken(const struct mst_compile *compile, const char *name)
-{
-    for (size_t i = 0; i < mst_compile_n_measures(compile); i++) {
-        if (strcmp(mst_measure_name(compile, i), name) == 0)
-            return true;
-    }
-    return false;
-}
 
 // The output's name before it, and what tells two of a name apart.
 static mst_status name_metric(const struct parse *p, const char *path, struct mst_metric *metric, struct mst_error *err)

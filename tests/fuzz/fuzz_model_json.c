@@ -1,5 +1,6 @@
 // A model as Keras prints it: any text up to a NUL; what follows is the job's compile. What is accepted has variables
 // with names and sizes, and a canonical text.
+#include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "model/compile.h"
@@ -31,6 +32,19 @@ static void check_model(const struct mst_model *model)
     free(text);
 }
 
+// Measures have names of their own and, where nothing was measured, values.
+static void check_measures(const struct mst_compile *compile)
+{
+    MST_ASSERT(mst_compile_n_sums(compile) <= MST_COMPILE_MAX_SUMS);
+    double *sums = mst_alloc_array(mst_compile_n_sums(compile), sizeof *sums);
+    for (size_t i = 0; i < mst_compile_n_measures(compile); i++) {
+        (void)mst_measure_value(compile, i, sums);
+        for (size_t k = 0; k < i; k++)
+            MST_ASSERT(strcmp(mst_measure_name(compile, i), mst_measure_name(compile, k)) != 0);
+    }
+    free(sums);
+}
+
 static void read_compile(const struct mst_model *model, const uint8_t *data, size_t size)
 {
     struct mst_compile compile;
@@ -38,6 +52,11 @@ static void read_compile(const struct mst_model *model, const uint8_t *data, siz
     json_t *json = json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES, NULL);
     if (json && mst_compile_parse(json, "compile", model, &compile, &err) != MST_OK)
         MST_ASSERT(err.text[0] != '\0');
+    else if (json)
+        check_measures(&compile);
+    if (json &&
+        mst_compile_set_class_weights(&compile, json_object_get(json, "class_weight"), "class_weight", &err) == MST_OK)
+        (void)mst_compile_class_weight(&compile, 1);
     json_decref(json);
 }
 
