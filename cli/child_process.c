@@ -22,7 +22,7 @@ enum { CANNOT_EXEC = 127, TAIL_MAX_BYTES = 32768 };
 // The loop's handlers are of no use in the child; what the parent ignores stays ignored.
 static void default_signals(void)
 {
-    static const int handled[] = {SIGINT, SIGTERM, SIGCHLD};
+    static const int handled[] = {SIGINT, SIGTERM, SIGCHLD, SIGTSTP, SIGCONT};
     struct sigaction action = {.sa_handler = SIG_DFL};
     for (size_t i = 0; i < sizeof handled / sizeof *handled; i++)
         sigaction(handled[i], &action, NULL);

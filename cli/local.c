@@ -63,6 +63,8 @@ struct local {
     struct mst_loop *loop;
     struct mst_signals signals;
     struct event child_event;
+    struct event stop_event;     // Ctrl-Z
+    struct event continue_event; // fg
     struct mst_progress_pipe pipe;
     struct mst_progress progress;
     struct mst_progress_view view;
@@ -185,6 +187,52 @@ static void on_signal(void *arg, int number)
     begin_leaving(local);
     if (!anybody_runs(local))
         mst_loop_stop(local->loop); // all that is left of it waits to be started again
+}
+
+// ---- Ctrl-Z ----
+
+static void signal_role(struct local *local, bool is_chief, int number)
+{
+    for (size_t i = 0; i < local->cluster->n_tasks; i++)
+        if (local->cluster->tasks[i].pid > 0 && (local->cluster->tasks[i].role == MST_TASK_CHIEF) == is_chief)
+            kill(local->cluster->tasks[i].pid, number);
+}
+
+static void resume_all(struct local *local)
+{
+    // The chief last: it finds their heartbeats, and takes nobody for dead who only stood still.
+    signal_role(local, false, SIGCONT);
+    signal_role(local, true, SIGCONT);
+}
+
+// The processes are in groups of their own, so a terminal stops only this one: it stops them, and then itself.
+static void on_stop(evutil_socket_t number, short what, void *arg)
+{
+    (void)number;
+    (void)what;
+    struct local *local = arg;
+    signal_role(local, true, SIGSTOP);
+    signal_role(local, false, SIGSTOP);
+    mst_progress_view_end(&local->view);
+    raise(SIGSTOP);
+    resume_all(local);
+    show(local);
+}
+
+// Also after a stop that was nobody's to catch.
+static void on_continue(evutil_socket_t number, short what, void *arg)
+{
+    (void)number;
+    (void)what;
+    resume_all(arg);
+}
+
+static void catch_signal(struct local *local, struct event *event, int number, event_callback_fn on_event)
+{
+    int result = event_assign(event, mst_loop_base(local->loop), number, EV_SIGNAL | EV_PERSIST, on_event, local);
+    MST_ASSERT(result == 0);
+    result = event_add(event, NULL);
+    MST_ASSERT(result == 0);
 }
 
 // ---- ends of processes ----
@@ -353,11 +401,9 @@ static mst_status set_up(struct local *local, struct mst_error *err)
     MST_TRY(mst_loop_new("local", &local->loop, err));
     MST_TRY(mst_progress_pipe_init(&local->pipe, local->loop, on_progress, local, &local->cluster->progress_fd, err));
     mst_signals_init(&local->signals, local->loop, on_signal, local);
-    int result = event_assign(&local->child_event, mst_loop_base(local->loop), SIGCHLD, EV_SIGNAL | EV_PERSIST,
-                              on_children, local);
-    MST_ASSERT(result == 0);
-    result = event_add(&local->child_event, NULL);
-    MST_ASSERT(result == 0);
+    catch_signal(local, &local->child_event, SIGCHLD, on_children);
+    catch_signal(local, &local->stop_event, SIGTSTP, on_stop);
+    catch_signal(local, &local->continue_event, SIGCONT, on_continue);
     mst_timer_init(&local->redraw, local->loop, on_redraw, local);
     mst_timer_init(&local->leaving, local->loop, on_leaving_too_long, local);
     mst_supervision_init(&local->supervision, local->options->max_restarts);
@@ -452,8 +498,10 @@ static void tear_down(struct local *local)
         mst_log_follow_fini(&local->follows[i]);
     mst_timer_fini(&local->leaving);
     mst_timer_fini(&local->redraw);
-    if (event_initialized(&local->child_event))
-        event_del(&local->child_event);
+    struct event *caught[] = {&local->child_event, &local->stop_event, &local->continue_event};
+    for (size_t i = 0; i < sizeof caught / sizeof *caught; i++)
+        if (event_initialized(caught[i]))
+            event_del(caught[i]);
     mst_signals_fini(&local->signals);
     mst_progress_pipe_fini(&local->pipe);
     mst_loop_free(local->loop);

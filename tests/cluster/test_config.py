@@ -287,7 +287,7 @@ def test_both_want_an_object(parse_job, job):
 def test_sets_are_shown(config, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "job.json").write_text(json.dumps(MINIMAL))
-    code, output, said = config("folder/job.json", "--set", "steps=100", "--set", "output.dir=out", "--set", "name=a=b")
+    code, output, said = config("folder/job.json", "--no-model", "--set", "steps=100", "--set", "output.dir=out", "--set", "name=a=b")
     assert code == 0, said
     job = json.loads(output)["job"]
     assert (job["steps"], job["epochs"], job["name"]) == (100, None, "a=b")

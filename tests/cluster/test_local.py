@@ -447,3 +447,27 @@ def test_sanitizers_found_nothing_on_terminals(terminal, job):
     assert "Sanitizer" not in shown.output
     for role in ROLES:
         assert "Sanitizer" not in log_of(job, role)
+
+
+def state_of(pid):
+    """The letter of a process's state: T is stopped."""
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_ctrl_z_stops_and_fg_resumes_all(endless, job):
+    """All stand still together, go on together, and nobody is taken for dead or started again."""
+    running = endless()
+    children = running.roles()
+    running.process.send(signal.SIGTSTP)
+    until(lambda: all(state_of(pid) == "T" for pid in [running.process.pid, *children.values()]), "all to stop")
+    running.process.send(signal.SIGCONT)
+    until(lambda: not any(state_of(pid) == "T" for pid in [running.process.pid, *children.values()]), "all to go on")
+
+    def newest():
+        return max((int(path.stem.rpartition("-")[2]) for path in pathlib.Path(job["checkpoint"]["dir"]).glob("*.index")),
+                   default=0)
+    stopped_at = newest()
+    until(lambda: newest() > stopped_at, "a checkpoint after that")
+    assert running.roles() == children, "nobody was started again"
+    running.process.send(signal.SIGINT)
+    running.expect(130)
