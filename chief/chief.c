@@ -144,11 +144,15 @@ static void try_to_close(struct mst_chief *chief)
     mst_chief_close(chief);
 }
 
+static void try_to_stop(struct mst_chief *chief);
+
 void mst_chief_advance(struct mst_chief *chief)
 {
     if (chief->phase == CHIEF_RUNNING) {
         report_epochs(chief);
-        if (mst_coordinator_finished(&chief->coordinator)) {
+        if (chief->stop_text) {
+            try_to_stop(chief);
+        } else if (mst_coordinator_finished(&chief->coordinator)) {
             if (!mst_chief_is_saving(chief))
                 begin_closing(chief);
         } else if (!mst_chief_is_saving(chief) && checkpoint_is_due(chief, mst_clock_monotonic_ms())) {
@@ -256,6 +260,28 @@ void mst_chief_tell(struct mst_chief *chief, mst_status status, const char *text
                 chief->checkpoint ? chief->checkpoint : "none");
     mst_chief_answer_parked(chief);
     mst_chief_check_told(chief);
+}
+
+// ---- told to stop ----
+
+// The checkpoint of what is trained is there, or there is nothing to write.
+static void try_to_stop(struct mst_chief *chief)
+{
+    if (chief->stop_text && chief->phase < CHIEF_CLOSING && !mst_chief_is_saving(chief))
+        mst_chief_tell(chief, MST_UNAVAILABLE, chief->stop_text);
+}
+
+void mst_chief_stop(struct mst_chief *chief, const char *text)
+{
+    if (chief->stop_text || chief->phase >= CHIEF_CLOSING)
+        return;
+    chief->stop_text = mst_strdup(text);
+    MST_LOG(WARN, "chief", "stopping", "reason=\"%s\" steps=%llu", text,
+            (unsigned long long)mst_chief_steps_done(chief));
+    if (chief->phase == CHIEF_RUNNING && !mst_chief_is_saving(chief) &&
+        mst_chief_steps_done(chief) > chief->checkpoint_step)
+        mst_chief_save(chief, mst_chief_steps_done(chief));
+    try_to_stop(chief);
 }
 
 void mst_chief_fail(struct mst_chief *chief, mst_status status, const char *text)
@@ -415,6 +441,7 @@ void mst_chief_free(struct mst_chief *chief)
     free(chief->rivals);
     free(chief->figures);
     free(chief->checkpoint);
+    free(chief->stop_text);
     free(chief->end_text);
     free(chief);
 }

@@ -57,7 +57,10 @@ MST_MUST_USE mst_status mst_chief_new(const struct mst_chief_config *config, str
 void mst_chief_free(struct mst_chief *chief);
 /** The port it listens on. */
 uint16_t mst_chief_port(const struct mst_chief *chief);
-/** Ends the job with a failure that everybody is told: a signal, say. */
+/** Ends the job soon, because a process of it is to stop: gives out no more work, writes a checkpoint of what is
+ *  trained, then tells everybody UNAVAILABLE and the text. What is trained already is finished in the usual way. */
+void mst_chief_stop(struct mst_chief *chief, const char *text);
+/** Ends the job now, with a failure that everybody is told. */
 void mst_chief_fail(struct mst_chief *chief, mst_status status, const char *text);
 /** OK when the shards are placed; else UNAVAILABLE with what is waited for. */
 MST_MUST_USE mst_status mst_chief_ready(const struct mst_chief *chief, struct mst_error *err);

@@ -133,6 +133,7 @@ struct mst_chief {
     uint64_t trained_ns;
     struct mst_epoch_record last_epoch; // the last that was over
     uint64_t n_steps_resumed;
+    char *stop_text;       // told to stop: why; else NULL
     bool are_servers_told; // or are being told how it ended
     mst_status end_status;
     char *end_text;

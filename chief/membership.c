@@ -79,6 +79,12 @@ void mst_membership_lost(struct mst_membership *m, uint32_t worker, uint64_t num
         member->silent_at_ms = now_ms + m->grace_ms;
 }
 
+void mst_membership_leave(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms)
+{
+    if (mst_membership_is_acting(m, worker, number))
+        m->members[worker].silent_at_ms = now_ms;
+}
+
 size_t mst_membership_tick(struct mst_membership *m, uint64_t now_ms)
 {
     size_t n_begun = 0;

@@ -68,6 +68,8 @@ bool mst_membership_heard(struct mst_membership *m, uint32_t worker, uint64_t nu
 bool mst_membership_is_acting(const struct mst_membership *m, uint32_t worker, uint64_t number);
 /** The heartbeat connection of this incarnation closed: it is dead unless heard within grace_ms. */
 void mst_membership_lost(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms);
+/** This incarnation says that it leaves: it is dead at the next tick. */
+void mst_membership_leave(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms);
 /** Begins the fence of each member that is silent for too long; returns how many fences began. */
 size_t mst_membership_tick(struct mst_membership *m, uint64_t now_ms);
 /** The next fence a PS has not answered yet; *cursor starts at 0. False after the last. */

@@ -93,6 +93,10 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     (void)peer;
     link->is_beating = false;
     link->is_fencing = false;
+    if (reply->job_state == MST_JOB_FINISHED) {
+        mst_chief_tell(chief, MST_OK, "the job was finished by an earlier run");
+        return;
+    }
     if (chief->phase >= CHIEF_PLACING && reply->incarnation != link->incarnation) {
         lose_ps(chief, link, "it was started again, empty");
         return;
@@ -145,6 +149,14 @@ static void on_beat(void *arg, const struct mst_reply *reply)
 {
     struct ps_link *link = arg;
     link->is_beating = false;
+    struct mst_arena arena;
+    struct mst_msg_heartbeat_reply answer;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    if (reply->status == MST_OK &&
+        mst_msg_heartbeat_reply_decode(reply->message->meta, &arena, &answer, NULL) == MST_OK &&
+        answer.job_state == MST_JOB_FAILED)
+        mst_chief_stop(link->chief, answer.text); // it was told to stop
+    mst_arena_fini(&arena);
     // The connection stands and nobody answers: a stopped process, or a host that is gone.
     if (reply->status == MST_DEADLINE_EXCEEDED && link->chief->phase < CHIEF_TELLING)
         lose_ps(link->chief, link, "it does not answer heartbeats");

@@ -118,7 +118,7 @@ static bool try_lease(struct mst_chief *chief, struct mst_conn *conn, const stru
         reply_over(chief, conn, message);
         return true;
     }
-    if (chief->phase < CHIEF_RUNNING)
+    if (chief->phase < CHIEF_RUNNING || chief->stop_text)
         return false;
     struct mst_lease_answer answer;
     mst_coordinator_ask_again(&chief->coordinator, ask, mst_clock_monotonic_ms(), &answer);
@@ -299,7 +299,20 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
     mst_arena_fini(&arena);
 }
 
-// A worker cannot go on, and no other could in its place: bad data, a loss that is not a number.
+// A worker that was told to stop has finished its step: its work goes to others without waiting for a lease.
+static void take_leave(const struct worker_conn *from)
+{
+    struct mst_chief *chief = from->chief;
+    if (chief->phase >= CHIEF_TELLING)
+        return;
+    MST_LOG(INFO, "chief", "worker leaves", "worker=%u number=%llu", from->worker, (unsigned long long)from->number);
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    mst_membership_leave(&chief->coordinator.membership, from->worker, from->number, now_ms);
+    mst_coordinator_tick(&chief->coordinator, now_ms);
+    mst_chief_links_tick(chief, now_ms);
+}
+
+// A worker leaves (OK), or cannot go on, and no other could in its place: bad data, a loss that is not a number.
 static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct worker_conn *from = arg;
@@ -316,6 +329,8 @@ static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message
         REPLY(conn, message, finish_reply, &reply);
         if (finish.status != MST_OK)
             mst_chief_tell(chief, (mst_status)finish.status, finish.text);
+        else
+            take_leave(from);
     }
     mst_arena_fini(&arena);
 }
@@ -360,7 +375,8 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
     (void)conn;
     struct worker_conn gone = *closed;
     mst_chief_remove_conn(closed);
-    if (chief->phase < CHIEF_TELLING && !mst_chief_has_conn(chief, &gone)) {
+    if (chief->phase < CHIEF_TELLING && !mst_chief_has_conn(chief, &gone) &&
+        mst_membership_is_acting(&chief->coordinator.membership, gone.worker, gone.number)) {
         MST_LOG(WARN, "chief", "worker lost", "worker=%u number=%llu status=%s reason=\"%s\"", gone.worker,
                 (unsigned long long)gone.number, mst_status_name(status), text);
         mst_membership_lost(&chief->coordinator.membership, gone.worker, gone.number, mst_clock_monotonic_ms());

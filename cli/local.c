@@ -41,7 +41,7 @@ enum {
     // A worker that lost its chief ends with 138 just before the chief does; who died alone does not notice.
     RESTART_AFTER_MS = 200,
     LEAVE_NAMED_MS = 3000, // after which those that have not left are named, and told to
-    LEAVE_MAX_MS = 12000,  // after which they are killed: longer than a chief waits for those it tells (a lease)
+    LEAVE_MAX_MS = 15000,  // after which they are killed: a role's grace, and the lease for which a chief tells others
 };
 
 struct restart {
@@ -161,7 +161,8 @@ static void on_leaving_too_long(void *arg)
     }
     local->is_named = true;
     name_those_left(local);
-    signal_all(local, SIGTERM);
+    if (!local->supervision.signal) // a second signal would end at once who is leaving well
+        signal_all(local, SIGTERM);
     mst_timer_start_once(&local->leaving, LEAVE_MAX_MS - LEAVE_NAMED_MS);
 }
 

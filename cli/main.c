@@ -80,7 +80,7 @@ static mst_status run_command(const struct mst_call *call, int *exit_code, struc
                                            "muster run job.json --task-type worker --task-index-from hostname",
                                            "in a StatefulSet: the index is the pod's",
                                            NULL};
-    struct mst_run_options run = {.listen_fd = -1, .progress_fd = -1};
+    struct mst_run_options run = {.listen_fd = -1, .progress_fd = -1, .grace_seconds = 10};
     struct mst_text_list sets = {0};
     struct log_options log = {0};
     const struct mst_option options[] = {
@@ -98,6 +98,11 @@ static mst_status run_command(const struct mst_call *call, int *exit_code, struc
                          "threads of a parameter server that serve pushes and pulls"),
         LOG_OPTIONS(&log),
         MST_OPTION_TEXT("log-file", "FILE", &log.file, "append log lines to FILE (default: standard error)"),
+        MST_OPTION_FLAG("park", &run.parks,
+                        "when the job is finished, sleep until SIGTERM (a StatefulSet starts again what ends)"),
+        MST_OPTION_COUNT("grace", "SECONDS", &run.grace_seconds, 0, 86400,
+                         "after SIGTERM or Ctrl-C, so long to leave well: a worker finishes its step, a chief writes a "
+                         "checkpoint (default: 10)"),
         MST_OPTION_FD("listen-fd", "FD", &run.listen_fd,
                       "listen on this open descriptor (a listening socket) instead of TF_CONFIG's port"),
         MST_OPTION_FD("progress-fd", "FD", &run.progress_fd,

@@ -14,8 +14,10 @@
 #include "chief/plan.h"
 #include "ckpt/checkpoint_list.h"
 #include "cli/direct_exchange.h"
+#include "cli/find_chief.h"
 #include "cli/job_context.h"
 #include "event/signal.h"
+#include "event/timer.h"
 #include "http/http.h"
 #include "ps/ps.h"
 #include "rpc/resolve.h"
@@ -59,7 +61,13 @@ struct run {
     struct mst_loop *eval_loop; // of the evaluator
     struct mst_evaluator_role *evaluator;
     struct mst_server *idle_port; // workers and evaluators take no calls; they only say so
-    int signal;                   // the one that ends us, or 0
+    struct mst_timer grace;       // after a signal
+    struct mst_error leaving;     // what is said then
+    bool is_telling;              // the grace was over, and the chief tells so
+    bool is_parked;
+    bool is_asking; // who coordinates
+    char *found_chief_address;
+    int signal; // the one that ends us, or 0
     bool is_over;
     mst_status status;
     struct mst_error err;
@@ -159,20 +167,49 @@ static void on_evaluator_end(void *arg, mst_status status, const char *text)
         post_ended(run, false, status, text); // else the chief goes on without it
 }
 
+// ---- signals ----
+
+static void on_grace_over(void *arg)
+{
+    struct run *run = arg;
+    MST_LOG(WARN, "cli", "grace over", "seconds=%zu", run->options->grace_seconds);
+    if (run->chief && !run->is_telling) {
+        run->is_telling = true; // which takes one lease at most
+        mst_chief_fail(run->chief, MST_UNAVAILABLE, run->leaving.text);
+        return;
+    }
+    finish(run, MST_UNAVAILABLE, run->leaving.text);
+}
+
+// The role leaves well, if it can: then its end comes as on_role_end and the like, else when the grace is over.
+static void leave(struct run *run)
+{
+    const char *text = run->leaving.text;
+    mst_timer_start_once(&run->grace, run->options->grace_seconds * 1000);
+    if (run->chief)
+        mst_chief_stop(run->chief, text);
+    else if (run->worker)
+        mst_worker_leave(run->worker, MST_UNAVAILABLE, text);
+    else if (run->evaluator)
+        mst_evaluator_leave(run->evaluator, MST_UNAVAILABLE, text);
+    else if (!run->ps || !mst_ps_leave(run->ps, text))
+        finish(run, MST_UNAVAILABLE, text);
+}
+
 static void on_signal(void *arg, int number)
 {
     struct run *run = arg;
+    if (run->is_parked) {
+        mst_loop_stop(run->control);
+        return;
+    }
     if (run->signal)
         _exit(128 + number); // a second one ends at once
     run->signal = number;
-    struct mst_error err;
-    mst_fail(&err, MST_UNAVAILABLE, "%s-%u was told to stop by %s with work left", mst_cluster_role_name(run->cluster),
-             run->cluster->index, number == SIGINT ? "SIGINT" : "SIGTERM");
+    mst_fail(&run->leaving, MST_UNAVAILABLE, "%s-%u was told to stop by %s with work left",
+             mst_cluster_role_name(run->cluster), run->cluster->index, number == SIGINT ? "SIGINT" : "SIGTERM");
     MST_LOG(WARN, "cli", "told to stop", "signal=%d", number);
-    if (run->chief)
-        mst_chief_fail(run->chief, MST_UNAVAILABLE, err.text);
-    else
-        finish(run, MST_UNAVAILABLE, err.text);
+    leave(run);
 }
 
 // ---- roles ----
@@ -392,6 +429,8 @@ static mst_status start_evaluator(struct run *run, struct mst_error *err)
 static mst_status is_ready(void *arg, struct mst_error *err)
 {
     struct run *run = arg;
+    if (run->is_asking)
+        return mst_fail(err, MST_UNAVAILABLE, "asking the parameter servers who coordinates");
     if (run->chief)
         MST_TRY(mst_chief_ready(run->chief, err));
     if (run->ps)
@@ -462,15 +501,61 @@ static void tell_identity(const struct run *run)
     mst_metric_set(mst_metric_gauge("muster_info", "Always 1; its labels say who this is", labels), 1);
 }
 
+static bool is_over(void *arg)
+{
+    return ((const struct run *)arg)->is_over;
+}
+
+// Worker 0 of a dynamic job coordinates only if nobody else does.
+static mst_status find_chief(struct run *run, struct mst_error *err)
+{
+    struct mst_cluster *cluster = run->cluster;
+    if (cluster->role != MST_ROLE_WORKER || !cluster->is_chief || !cluster->is_partial)
+        return MST_OK;
+    run->worker_identity = identity_of(run, MST_PEER_WORKER, cluster->index, cluster->address);
+    struct mst_find_chief_config config = {.identity = &run->worker_identity,
+                                           .loop = run->control,
+                                           .resolver = run->resolver,
+                                           .ps_addresses = run->ps_addresses,
+                                           .n_ps = run->n_ps,
+                                           .wait_ms = run->context->job->lease_ms,
+                                           .is_over = is_over,
+                                           .arg = run};
+    struct mst_found_chief found;
+    run->is_asking = true;
+    mst_status status = mst_find_chief(&config, &found, err);
+    run->is_asking = false;
+    run->found_chief_address = found.address;
+    MST_TRY(status);
+    if (found.is_finished)
+        finish(run, MST_OK, "the job is finished");
+    if (run->is_over) {
+        *err = run->err;
+        return run->status;
+    }
+    if (!found.address) {
+        MST_LOG(WARN, "cli", "coordinating", "reason=\"no parameter server has heard of a chief\"");
+        return MST_OK;
+    }
+    MST_LOG(INFO, "cli", "coordinator found", "address=%s", found.address);
+    cluster->is_chief = cluster->chief_trains = false;
+    cluster->chief_address = found.address;
+    return MST_OK;
+}
+
 static mst_status start_roles(struct run *run, struct mst_error *err)
 {
     MST_TRY(mst_loop_new("control", &run->control, err));
     mst_signals_init(&run->signals, run->control, on_signal, run);
+    mst_timer_init(&run->grace, run->control, on_grace_over, run);
     MST_TRY(mst_resolver_new(&run->resolver, err));
-    MST_TRY(start_data_loops(run, err));
     tell_identity(run);
     if (run->options->http)
         MST_TRY(mst_http_new(run->control, run->options->http, is_ready, run, &run->http, err));
+    MST_TRY(find_chief(run, err));
+    if (run->is_over)
+        return MST_OK;
+    MST_TRY(start_data_loops(run, err));
     if (runs_ps(run))
         MST_TRY(start_ps(run, err));
     if (runs_chief(run))
@@ -484,7 +569,9 @@ static mst_status start_roles(struct run *run, struct mst_error *err)
     return run->eval_loop ? mst_loop_thread_start(run->eval_loop, err) : MST_OK;
 }
 
-static void stop_roles(struct run *run)
+// Ends what computes and what talks to others, but for a PS: one that is parked tells late-comers that the job is
+// finished.
+static void stop_work(struct run *run)
 {
     for (size_t i = 0; i < run->n_data_loops; i++) {
         mst_loop_stop(run->data_loops[i]);
@@ -500,6 +587,25 @@ static void stop_roles(struct run *run)
     mst_exchange_direct_free(run->direct);
     mst_worker_free(run->worker);
     mst_chief_free(run->chief);
+    run->evaluator = NULL;
+    run->direct = NULL;
+    run->worker = NULL;
+    run->chief = NULL;
+}
+
+// A finished role stays, because who started it would start it again: it sleeps, is alive and ready, until SIGTERM.
+static void park(struct run *run)
+{
+    stop_work(run);
+    run->is_parked = true;
+    MST_LOG(INFO, "cli", "parked", "until=SIGTERM");
+    mst_loop_run(run->control);
+}
+
+static void stop_roles(struct run *run)
+{
+    stop_work(run);
+    mst_timer_fini(&run->grace);
     mst_ps_free(run->ps);
     mst_server_free(run->idle_port);
     mst_http_free(run->http);
@@ -515,6 +621,7 @@ static void stop_roles(struct run *run)
     free(run->ps_addresses);
     free(run->own_chief_address);
     free(run->own_ps_address);
+    free(run->found_chief_address);
 }
 
 // `muster local` says when the command was given; else it is now.
@@ -535,11 +642,13 @@ mst_status mst_run(const struct mst_run_options *options, int *exit_code_out, st
     if (status == MST_OK)
         status = start_roles(&run, err);
     if (status == MST_OK) {
-        mst_loop_run(run.control);
+        mst_loop_run(run.control); // (returns at once if it is over)
         if (mst_status_is_retryable(run.status) && !run.signal)
             name_checkpoint(&run);
         status = run.status;
         *err = run.err;
+        if (status == MST_OK && options->parks && !run.signal)
+            park(&run);
     }
     if (run.signal && status != MST_OK) {
         *exit_code_out = 128 + run.signal;

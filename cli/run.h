@@ -6,6 +6,7 @@
 
 #include "muster/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /** What the command line says. Texts borrowed; NULL and -1: not given. */
@@ -19,6 +20,8 @@ struct mst_run_options {
     const char *http;            // [ADDR:]PORT
     int listen_fd;               // already listening socket of this role; -1: bind the port of TF_CONFIG
     int progress_fd;             // JSON lines of the chief go there; -1: nowhere
+    bool parks;                  // a finished role stays, asleep, until SIGTERM
+    size_t grace_seconds;        // after SIGTERM, until it ends without having left well
     size_t n_threads;            // compute threads; 0: as many as the cgroup gives
     size_t n_data_threads;       // data threads of a PS; 0: its default
 };

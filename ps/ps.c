@@ -98,9 +98,11 @@ static void answer_greeting(struct mst_ps *ps, struct mst_conn *conn, const stru
     reply.chief_index = ps->chief_index;
     reply.chief_role = ps->chief_role;
     reply.term = ps->chief_term;
-    reply.state_text = ps->phase == PS_SERVING ? "serving"
-                       : ps->chief             ? "waiting for its shards"
-                                               : "waiting for the chief";
+    reply.job_state = ps->is_finished ? MST_JOB_FINISHED : ps->phase == PS_SERVING ? MST_JOB_RUNNING : MST_JOB_WAITING;
+    reply.state_text = ps->is_finished           ? "the job is finished"
+                       : ps->phase == PS_SERVING ? "serving"
+                       : ps->chief               ? "waiting for its shards"
+                                                 : "waiting for the chief";
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     mst_status status = mst_msg_greeting_reply_encode(&reply, &meta);
@@ -131,6 +133,12 @@ static void adopt_chief(struct mst_ps *ps, struct mst_conn *conn, const struct m
                         const struct mst_msg_greeting *greeting)
 {
     bool is_new = greeting->incarnation != ps->chief_incarnation;
+    if (is_new && ps->phase != PS_WAITING && ps->chief) {
+        refuse_greeting(conn, message, MST_ALREADY_EXISTS,
+                        "another process coordinates this job and is alive; a job has one: name the chief in every "
+                        "TF_CONFIG, or start it before worker 0");
+        return;
+    }
     if (is_new && greeting->term != 0 && chief_is_older(ps, greeting)) {
         refuse_greeting(conn, message, MST_ABORTED, "another chief with a higher term is followed here");
         return;
@@ -204,7 +212,7 @@ static void on_greeting(void *arg, struct mst_conn *conn, const struct mst_messa
         refuse_greeting(conn, message, status, err.text);
     } else if (greeting->data_thread >= 0) {
         hand_over(ps, conn, message, greeting);
-    } else if (greeting->term > 0) {
+    } else if (greeting->term > 0 && !ps->is_finished) {
         adopt_chief(ps, conn, message, greeting);
     } else {
         answer_greeting(ps, conn, message);
@@ -224,7 +232,6 @@ mst_status mst_ps_check_term(const struct mst_ps *ps, uint64_t term, struct mst_
 
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
-    (void)arg;
     struct mst_arena arena;
     struct mst_msg_heartbeat heartbeat;
     struct mst_error err;
@@ -233,7 +240,11 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     } else {
+        const struct mst_ps *ps = ((const struct control_conn *)arg)->ps;
         struct mst_msg_heartbeat_reply reply = {.job_state = MST_JOB_RUNNING};
+        if (ps->is_leaving)
+            reply = (struct mst_msg_heartbeat_reply){
+                .job_state = MST_JOB_FAILED, .status = MST_UNAVAILABLE, .text = ps->leaving_text};
         struct mst_buf meta;
         mst_buf_init(&meta, MST_FRAME_META_MAX);
         if (mst_msg_heartbeat_reply_encode(&reply, &meta) == MST_OK)
@@ -273,9 +284,19 @@ void mst_ps_end(struct mst_ps *ps, mst_status status, const char *text)
     if (ps->phase == PS_ENDED)
         return;
     ps->phase = PS_ENDED;
+    ps->is_finished = status == MST_OK;
     mst_timer_stop(&ps->reminder);
     mst_timer_stop(&ps->chief_lost);
     ps->config.on_end(ps->config.arg, status, text);
+}
+
+bool mst_ps_leave(struct mst_ps *ps, const char *text)
+{
+    if (!ps->chief || ps->phase != PS_SERVING)
+        return false;
+    ps->is_leaving = true;
+    snprintf(ps->leaving_text, sizeof ps->leaving_text, "%s", text);
+    return true;
 }
 
 static void on_chief_lost(void *arg)

@@ -27,6 +27,9 @@ struct mst_ps {
     struct mst_loop *writer; // a thread of its own: fsync may take long
     struct mst_msg_map map;  // accepted; arrays in map_arena
     struct mst_arena map_arena;
+    bool is_finished; // the job is, and whoever greets is told
+    bool is_leaving;  // told to stop; the chief hears of it
+    char leaving_text[256];
     uint64_t n_bytes; // of the map's buckets, parameters and slots
 };
 

@@ -26,6 +26,7 @@ struct mst_trainer {
     bool is_computing;
     bool is_step_done;  // all buckets have answered
     bool is_lease_done; // and it was the last step of its lease
+    bool is_draining;   // begins no further step
     bool is_failed;
 };
 
@@ -211,7 +212,7 @@ static bool train_one(void *arg)
 {
     struct mst_trainer *trainer = arg;
     struct mst_session_batch next;
-    if (trainer->is_failed)
+    if (trainer->is_failed || trainer->is_draining)
         return false;
     fill_prefetch(trainer); // also while answers are under way
     if (!mst_session_next_batch(&trainer->session, &next))
@@ -263,6 +264,13 @@ bool mst_trainer_question(struct mst_trainer *trainer, struct mst_session_reques
         return false;
     mst_session_asked(&trainer->session, out);
     return true;
+}
+
+bool mst_trainer_drain(struct mst_trainer *trainer)
+{
+    trainer->is_draining = true;
+    bool is_in_flight = trainer->session.step > 0 && trainer->session.n_outstanding > 0;
+    return trainer->is_failed || (!trainer->is_computing && !is_in_flight);
 }
 
 void mst_trainer_ask_again(struct mst_trainer *trainer)

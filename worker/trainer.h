@@ -58,6 +58,8 @@ void mst_trainer_admitted(struct mst_trainer *trainer, uint64_t number);
 void mst_trainer_fenced(struct mst_trainer *trainer);
 /** A lease came for the question that was asked. */
 void mst_trainer_lease(struct mst_trainer *trainer, uint64_t number, const struct mst_session_lease *lease);
+/** Begins no further step. True if none is under way; else events.on_step comes when it is done. */
+bool mst_trainer_drain(struct mst_trainer *trainer);
 /** True if the chief is to be asked now: what in *out, and in *sums what all leases done under this number measured
  *  (its values are the trainer's, until the next call).
  *  The caller sends it: the question counts as under way until it is answered or mst_trainer_ask_again. */

@@ -48,6 +48,9 @@ struct mst_worker {
     struct mst_metric *examples_metric;
     _Atomic bool is_ready;
     bool is_over;
+    bool is_leaving;
+    mst_status leave_status;
+    char leave_text[256];
 };
 
 static void ask(struct mst_worker *worker);
@@ -70,12 +73,37 @@ static void on_wants_lease(void *arg)
     ask(arg);
 }
 
+static void on_told(void *arg)
+{
+    struct mst_worker *worker = arg;
+    end(worker, worker->leave_status, worker->leave_text);
+}
+
+static void leave(void *arg)
+{
+    struct mst_worker *worker = arg;
+    if (worker->is_over || worker->is_leaving)
+        return;
+    worker->is_leaving = true;
+    if (!worker->trainer || mst_trainer_drain(worker->trainer))
+        mst_joining_leave(worker->joining, on_told, worker);
+}
+
+void mst_worker_leave(struct mst_worker *worker, mst_status status, const char *text)
+{
+    worker->leave_status = status;
+    snprintf(worker->leave_text, sizeof worker->leave_text, "%s", text);
+    mst_loop_post(worker->config.loop, leave, worker);
+}
+
 static void on_step(void *arg, uint64_t n_steps, size_t n_examples)
 {
     struct mst_worker *worker = arg;
     mst_metric_add(worker->steps_metric, 1);
     mst_metric_add(worker->examples_metric, (int64_t)n_examples);
     mst_joining_set_progress(worker->joining, n_steps);
+    if (worker->is_leaving)
+        mst_joining_leave(worker->joining, on_told, worker);
     if (n_steps == 1) {
         MST_LOG(INFO, "worker", "first step done", "number=%llu",
                 (unsigned long long)mst_joining_number(worker->joining));
@@ -89,7 +117,10 @@ static void on_fenced(void *arg)
     MST_LOG(WARN, "worker", "fenced", "number=%llu", (unsigned long long)mst_joining_number(worker->joining));
     worker->n_questions = 0;
     mst_trainer_fenced(worker->trainer);
-    mst_joining_again(worker->joining);
+    if (worker->is_leaving)
+        mst_joining_leave(worker->joining, on_told, worker);
+    else
+        mst_joining_again(worker->joining);
 }
 
 struct failure {

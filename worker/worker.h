@@ -57,6 +57,9 @@ MST_MUST_USE mst_status mst_worker_new(const struct mst_worker_config *config, s
                                        struct mst_error *err);
 /** Begins to join. Thread: before the loops run, or loop */
 void mst_worker_start(struct mst_worker *worker);
+/** Finishes the step at hand and tells the chief that it leaves, so that its leases move at once; then on_end with
+ *  this, unless the job ends before. Thread: any */
+void mst_worker_leave(struct mst_worker *worker, mst_status status, const char *text);
 /** Releases it; NULL is fine. Thread: the loops have stopped */
 void mst_worker_free(struct mst_worker *worker);
 /** OK when it has joined and holds parameters; else UNAVAILABLE with what it waits for. Thread: any */

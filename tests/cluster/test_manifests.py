@@ -74,6 +74,7 @@ def test_statefulset_rules():
         assert one["spec"]["podManagementPolicy"] == "Parallel", "in order, a pod would wait for one that waits for it"
         assert one["spec"]["serviceName"] == service["metadata"]["name"]
         assert "restartPolicy" not in one["spec"]["template"]["spec"], "a StatefulSet takes Always only"
+        assert "--park" in one["spec"]["template"]["spec"]["containers"][0]["args"], "and starts again what ends"
         assert one["spec"]["selector"]["matchLabels"].items() <= one["spec"]["template"]["metadata"]["labels"].items()
         assert "app.kubernetes.io/component" in one["spec"]["selector"]["matchLabels"], "not the other set's pods"
         templates.append(one["spec"]["template"])
@@ -173,6 +174,15 @@ def kubelet(binary, tmp_path, started):
         one.close()
 
 
+def expect_finished(running):
+    """Every pod ends with 0; one that parks does when it is told to stop."""
+    for name, process in running.processes.items():
+        if "--park" in running.arguments(running.pods[name]):
+            process.wait_log("cli: parked")
+            process.send(signal.SIGTERM)
+        process.expect(0)
+
+
 @pytest.mark.parametrize("way", manifests.WAYS)
 def test_the_pods_train(kubelet, way):
     running = kubelet(way)
@@ -181,8 +191,7 @@ def test_the_pods_train(kubelet, way):
     assert running.probe("worker-0", "/readyz") == 503, "alone it is alive, but not ready"
     for name in ("ps-0", "chief-0", "ps-1", "worker-1"):
         running.start(name)
-    for process in running.processes.values():
-        process.expect(0)
+    expect_finished(running)
     result = json.loads((running.folder / "output" / "result.json").read_text())
     assert result["status"] == "finished" and result["eval"]["accuracy"] > 0.9, result
     assert (result["examples"], result["torn"]) == (5 * N_TRAIN, 0)
@@ -200,8 +209,7 @@ def test_pods_that_are_started_again_finish_the_job(kubelet):
     running.processes["chief-0"].expect(138)
     for name in running.pods:
         running.start(name)
-    for process in running.processes.values():
-        process.expect(0)
+    expect_finished(running)
 
 
 @pytest.mark.skipif(not can_make_networks(), reason="this user may not make network namespaces")
@@ -218,8 +226,7 @@ def test_the_pods_train_under_their_own_names(kubelet, way):
         running.start(name)
     running.processes["ps-0"].wait_log("chief greeted")
     running.publish(running.pods)
-    for process in running.processes.values():
-        process.expect(0)
+    expect_finished(running)
     result = json.loads((running.folder / "output" / "result.json").read_text())
     assert result["status"] == "finished" and result["eval"]["accuracy"] > 0.9, result
     assert (result["examples"], result["torn"]) == (5 * N_TRAIN, 0)

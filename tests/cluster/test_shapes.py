@@ -99,6 +99,70 @@ def test_a_worker_finds_the_chief_through_the_servers(cluster, job, write_job):
     check_learnt(job)
 
 
+def sparse_view(running, index, key="sparseCluster"):
+    """What TFJob's enableDynamicWorker tells a worker: itself and every server."""
+    return {"TF_CONFIG": json.dumps({key: {"worker": {str(index): running.ports[f"worker-{index}"].address},
+                                           "ps": [running.ports["ps-0"].address, running.ports["ps-1"].address]},
+                                     "task": {"type": "worker", "index": index}})}
+
+
+def sparse_server(running, index):
+    return {"TF_CONFIG": json.dumps({"cluster": {"worker": {}, "ps": [running.ports[f"ps-{index}"].address]},
+                                     "task": {"type": "ps", "index": index}})}
+
+
+@pytest.mark.parametrize("first", ["chief", "worker"])
+def test_dynamic_worker_zero_does_not_coordinate_beside_a_chief(cluster, job, write_job, first):
+    """Nobody but the chief knows of it; more workers come than its TF_CONFIG lists, which is none."""
+    job["epochs"] = 4
+    job["cluster"]["lease_ms"] = 10000  # which is how long worker 0 asks for a chief
+    running = cluster(write_job(job), n_workers=3)
+    said = json.loads(running.tf_config("chief-0"))
+    said["cluster"]["worker"] = {}
+    order = ["chief-0", "ps-0", "ps-1", "worker-0", "worker-1", "worker-2"]
+    if first == "worker":
+        order = ["worker-0", "ps-0", "worker-2", "ps-1", "worker-1", "chief-0"]
+    for role in order:
+        kind, _, index = role.partition("-")
+        view = {"worker": lambda: sparse_view(running, int(index), "cluster"), "ps": lambda: sparse_server(running, int(index)),
+                "chief": lambda: {"TF_CONFIG": json.dumps(said)}}[kind]()
+        running.start(role, environment=view)
+        if role == order[-1] and first == "worker":
+            running["worker-0"].wait_log("coordinator found")
+    running.expect_all(0)
+    check_learnt(job, epochs=4)
+    assert "coordinator found address=" in running["worker-0"].log()
+    assert "chief: listening" not in running["worker-0"].log()
+    assert "worker admitted worker=0" in running["chief-0"].log()
+
+
+def test_dynamic_worker_zero_coordinates_where_there_is_no_chief(cluster, job, write_job):
+    running = cluster(write_job(job), n_workers=2)
+    running.roles.remove("chief-0")
+    for role in running.roles:
+        kind, _, index = role.partition("-")
+        view = sparse_view(running, int(index)) if kind == "worker" else sparse_server(running, int(index))
+        running.start(role, environment=view)
+    running["worker-0"].wait_log('cli: coordinating reason="no parameter server has heard of a chief"')
+    running.expect_all(0)
+    check_learnt(job)
+
+
+def test_a_chief_that_comes_after_worker_zero_coordinates_is_refused(cluster, job, write_job):
+    job["epochs"] = 1_000_000
+    running = cluster(write_job(job), n_workers=1)
+    running.start("worker-0", environment=sparse_view(running, 0))
+    for role in ("ps-0", "ps-1"):
+        running.start(role, environment=sparse_server(running, int(role[-1])))
+    running.wait_running(lambda: running.updates() > 50, "worker 0 to train")
+    chief = running.start("chief-0")
+    assert chief.wait() == 138
+    assert "another process coordinates this job" in chief.log()
+    updates = running.updates()
+    running.processes.pop("chief-0")
+    running.wait_running(lambda: running.updates() > updates + 50, "training to go on")
+
+
 @pytest.mark.parametrize("optimizer", [
     "adam",
     {"class_name": "Adam", "config": {"learning_rate": 0.005, "amsgrad": True}},

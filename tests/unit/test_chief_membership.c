@@ -103,6 +103,18 @@ static void test_messages_of_unknown_workers_are_not_heard(void **state)
     assert_int_equal(mst_membership_tick(&members, 1u << 30), 0);
 }
 
+static void test_one_that_leaves_is_fenced_at_once(void **state)
+{
+    (void)state;
+    admitted(77, 0, 1);
+    mst_membership_leave(&members, 0, 2, 10); // of another number: nothing
+    mst_membership_leave(&members, 7, 1, 10);
+    assert_int_equal(mst_membership_tick(&members, 10), 0);
+    mst_membership_leave(&members, 0, 1, 10);
+    assert_int_equal(mst_membership_tick(&members, 10), 1);
+    assert_false(mst_membership_heard(&members, 0, 1, 11)); // its last heartbeat
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +122,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_second_process_waits_for_the_first_to_die, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fences_are_repeated_until_each_ps_answered, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_closed_connection_leaves_a_short_grace, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_that_leaves_is_fenced_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_messages_of_unknown_workers_are_not_heard, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
