@@ -28,6 +28,19 @@ static void check_again(const struct mst_job *job)
     free(text);
 }
 
+// The same text as the words of `muster predict --data`.
+static void check_data(const char *text)
+{
+    json_t *json = json_loads(text, JSON_DECODE_ANY, NULL);
+    struct mst_job_data data;
+    struct mst_error err = {""};
+    mst_status status = json ? mst_job_data_parse(json, "--data", &data, &err) : MST_OK;
+    MST_ASSERT((status == MST_OK) == (err.text[0] == '\0'));
+    if (json)
+        mst_job_data_fini(&data);
+    json_decref(json);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = malloc(size + 1);
@@ -49,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (status == MST_OK)
         check_again(job);
     mst_job_free(job);
+    check_data(text);
     free(text);
     return 0;
 }

@@ -305,6 +305,37 @@ static void test_wrong_parts(void **state)
     }
 }
 
+static void test_words_of_data(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *refusal;
+    } rows[] = {
+        {"{}", NULL},
+        {"{\"columns\": [\"a\", 2], \"separator\": \";\", \"missing\": 3}", NULL},
+        {"{\"labels\": \"l\"}", "--data: labels does not belong here: leave it out"},
+        {"{\"columns\": []}",
+         "--data: data.train.columns must be a column or a list of columns, by name or by number from 0 to 65535"},
+        {"5", "--data: data.train is an integer (5), must be an object"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        json_t *json = json_loads(rows[i].text, JSON_DECODE_ANY, NULL);
+        struct mst_job_data data;
+        struct mst_error err = {""};
+        mst_status status = mst_job_data_parse(json, "--data", &data, &err);
+        assert_int_equal(status, rows[i].refusal ? MST_INVALID_ARGUMENT : MST_OK);
+        assert_string_equal(err.text, rows[i].refusal ? rows[i].refusal : "");
+        assert_int_equal(data.n_inputs, rows[i].refusal ? 0 : 1);
+        assert_int_equal(data.n_outputs, 0); // no label is needed
+        if (i == 1) {
+            assert_string_equal(data.inputs[0].columns[1], "2");
+            assert_true(data.separator == ';' && data.fills_missing && data.missing == 3.0f);
+        }
+        mst_job_data_fini(&data);
+        json_decref(json);
+    }
+}
+
 static void test_wrong_sets(void **state)
 {
     (void)state;
@@ -635,20 +666,13 @@ static void test_hash(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults),
-                                       cmocka_unit_test(test_everything_given),
-                                       cmocka_unit_test(test_sets),
-                                       cmocka_unit_test(test_csv),
-                                       cmocka_unit_test(test_several_parts),
-                                       cmocka_unit_test(test_wrong_parts),
-                                       cmocka_unit_test(test_wrong_csv),
-                                       cmocka_unit_test(test_wrong_sets),
-                                       cmocka_unit_test(test_epochs_or_steps),
-                                       cmocka_unit_test(test_wrong_values),
-                                       cmocka_unit_test(test_not_built_yet),
-                                       cmocka_unit_test(test_partitioners),
-                                       cmocka_unit_test(test_broken_files),
-                                       cmocka_unit_test(test_long_texts),
-                                       cmocka_unit_test(test_hash)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults),      cmocka_unit_test(test_everything_given),
+                                       cmocka_unit_test(test_sets),          cmocka_unit_test(test_csv),
+                                       cmocka_unit_test(test_words_of_data), cmocka_unit_test(test_several_parts),
+                                       cmocka_unit_test(test_wrong_parts),   cmocka_unit_test(test_wrong_csv),
+                                       cmocka_unit_test(test_wrong_sets),    cmocka_unit_test(test_epochs_or_steps),
+                                       cmocka_unit_test(test_wrong_values),  cmocka_unit_test(test_not_built_yet),
+                                       cmocka_unit_test(test_partitioners),  cmocka_unit_test(test_broken_files),
+                                       cmocka_unit_test(test_long_texts),    cmocka_unit_test(test_hash)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
