@@ -53,11 +53,11 @@ static size_t find_kth(const float *row, size_t n, size_t k)
         size_t next = SIZE_MAX;
         for (size_t i = 0; i < n; i++) {
             bool comes_after = at == SIZE_MAX || row[i] < row[at] || (row[i] == row[at] && i > at);
-            if (comes_after && (next == SIZE_MAX || row[i] > row[next]))
+            if (!isnan(row[i]) && comes_after && (next == SIZE_MAX || row[i] > row[next]))
                 next = i;
         }
         if (next == SIZE_MAX)
-            break; // NaN is never found
+            break; // the rest is NaN
         at = next;
     }
     return at;

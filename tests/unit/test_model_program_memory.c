@@ -93,6 +93,8 @@ static void test_no_allocation(void **state)
     static const char *const compiles[] = {
         "{\"loss\":\"sparse_categorical_crossentropy\",\"metrics\":[\"accuracy\"]}",
         "{\"loss\":\"categorical_crossentropy\",\"metrics\":[\"accuracy\"]}",
+        "{\"loss\":\"categorical_crossentropy\",\"metrics\":[\"AUC\",\"Recall\",\"RootMeanSquaredError\","
+        "{\"class_name\":\"F1Score\",\"config\":{\"average\":\"macro\"}}]}",
     };
     for (size_t i = 0; i < sizeof compiles / sizeof *compiles; i++) {
         check_steps(MST_PROGRAM_TRAIN, STACK, compiles[i]);
