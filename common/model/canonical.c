@@ -6,6 +6,7 @@
 #include "model_private.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static void put(json_t *object, const char *key, json_t *value)
@@ -51,20 +52,70 @@ static json_t *initializer_json(const struct mst_initializer *init)
     return object;
 }
 
-static json_t *layer_json(const struct mst_layer *layer)
+static json_t *axes_json(const struct mst_axes *axes)
 {
-    json_t *object = json_object();
-    put(object, "class_name", json_string(layer->class_name));
-    put(object, "name", json_string(layer->path));
-    if (!layer->trainable)
-        put(object, "trainable", json_false());
+    json_t *list = json_array();
+    for (size_t i = 0; i < axes->n; i++)
+        MST_ASSERT(json_array_append_new(list, json_integer(axes->list[i])) == 0);
+    return list;
+}
+
+static void put_regularizer(json_t *object, const char *key, const struct mst_regularizer *regularizer)
+{
+    json_t *both = json_object();
+    if (regularizer->l1 == 0 && regularizer->l2 == 0) {
+        json_decref(both);
+        return;
+    }
+    put(both, "l1", number(regularizer->l1));
+    put(both, "l2", number(regularizer->l2));
+    put(object, key, both);
+}
+
+static void put_norm(json_t *object, const struct mst_layer *layer)
+{
+    put(object, "axis", axes_json(&layer->axes));
+    put(object, "epsilon", number(layer->epsilon));
+    put(object, "momentum", number(layer->momentum));
+    put(object, "center", json_boolean(layer->center));
+    put(object, "scale", json_boolean(layer->scales));
+    put(object, "rms_scaling", json_boolean(layer->rms_scaling));
+    put(object, "invert", json_boolean(layer->invert));
+}
+
+// Dense's keys are those of the first versions, so that the hash of a job stays what it was.
+static void put_weights(json_t *object, const struct mst_layer *layer)
+{
+    static const char *const keys[MST_LAYER_MAX_WEIGHTS] = {"regularizer_0", "regularizer_1", "regularizer_2",
+                                                            "regularizer_3"};
+    for (size_t w = 0; w < MST_LAYER_MAX_WEIGHTS; w++) {
+        char key[80];
+        if (layer->weights[w].suffix == NULL)
+            continue;
+        put_regularizer(object, keys[w], &layer->weights[w].regularizer);
+        snprintf(key, sizeof key, "%s_initializer", layer->weights[w].suffix);
+        put(object, key, initializer_json(&layer->weights[w].initializer));
+    }
+    if (layer->kind == MST_LAYER_DENSE && !layer->use_bias)
+        put(object, "bias_initializer", json_null());
+    put_regularizer(object, "activity_regularizer", &layer->activity);
+}
+
+// The values of a Normalization that has its own.
+static void put_floats(json_t *object, const char *key, const float *values, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n && values != NULL; i++)
+        MST_ASSERT(json_array_append_new(list, number((double)values[i])) == 0);
+    put(object, key, list);
+}
+
+static void put_options(json_t *object, const struct mst_layer *layer)
+{
     switch (layer->kind) {
     case MST_LAYER_DENSE:
         put(object, "units", json_integer((json_int_t)layer->units));
         put(object, "activation", activation_json(&layer->activation));
-        put(object, "kernel_initializer", initializer_json(&layer->weights[MST_WEIGHT_KERNEL].initializer));
-        put(object, "bias_initializer",
-            layer->use_bias ? initializer_json(&layer->weights[MST_WEIGHT_BIAS].initializer) : json_null());
         break;
     case MST_LAYER_ACTIVATION:
         put(object, "activation", activation_json(&layer->activation));
@@ -77,11 +128,48 @@ static json_t *layer_json(const struct mst_layer *layer)
         put(object, "rate", number(layer->rate));
         put(object, "seed", layer->seed.given ? json_integer((json_int_t)layer->seed.value) : json_null());
         break;
-    case MST_LAYER_INPUT:
+    case MST_LAYER_MERGE:
+        put(object, "merge", json_integer(layer->merge));
+        put(object, "divides", json_boolean(layer->divides));
+        break;
+    case MST_LAYER_CONCATENATE:
+    case MST_LAYER_DOT:
+    case MST_LAYER_PERMUTE:
+        put(object, "axes", axes_json(&layer->axes));
+        break;
+    case MST_LAYER_REPEAT:
+    case MST_LAYER_EMBEDDING:
+        put(object, "count", json_integer((json_int_t)layer->count));
+        put(object, "units", json_integer((json_int_t)layer->units));
+        break;
+    case MST_LAYER_STANDARDIZE:
+        put_floats(object, "mean", layer->mean, layer->n_means);
+        put_floats(object, "variance", layer->variance, layer->n_means);
+        put_norm(object, layer);
+        break;
+    case MST_LAYER_BATCH_NORM:
+    case MST_LAYER_ROW_NORM:
+        put_norm(object, layer);
+        break;
     case MST_LAYER_VIEW:
+        if (layer->axes.n > 0)
+            put(object, "target_shape", axes_json(&layer->axes));
+        break;
+    case MST_LAYER_INPUT:
     case MST_N_LAYER_KINDS:
         break;
     }
+}
+
+static json_t *layer_json(const struct mst_layer *layer)
+{
+    json_t *object = json_object();
+    put(object, "class_name", json_string(layer->class_name));
+    put(object, "name", json_string(layer->path));
+    if (!layer->trainable)
+        put(object, "trainable", json_false());
+    put_options(object, layer);
+    put_weights(object, layer);
     return object;
 }
 

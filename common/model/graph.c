@@ -117,7 +117,7 @@ static mst_status add_layer(struct mst_graph_reader *reader, const struct mst_sc
     struct mst_layer *own = &model->layers[model->n_layers];
     *own = *layer;
     own->trainable = layer->trainable && scope->trainable;
-    own->data_format = NULL;
+    own->data_format = own->function = NULL;
     size_t path_len = strlen(scope->path);
     size_t name_len = strlen(layer->name);
     void *path;

@@ -39,6 +39,10 @@ mst_status mst_layer_batch_shape(const json_t *json, const char *path, struct ms
 mst_status mst_layer_read_input_shape(const json_t *value, const char *path, void *out, struct mst_error *err)
 {
     struct mst_layer *layer = out;
+    // Keras 2's Embedding says so that it takes any shape.
+    for (size_t i = 1; i < json_array_size(value) && layer->kind != MST_LAYER_INPUT; i++)
+        if (json_is_null(json_array_get(value, i)))
+            return MST_OK;
     MST_TRY(mst_layer_batch_shape(value, path, &layer->input_shape, err));
     layer->has_input_shape = true;
     return MST_OK;
@@ -77,6 +81,77 @@ mst_status mst_layer_read_axis(const json_t *value, const char *path, void *out,
     return MST_OK;
 }
 
+mst_status mst_layer_read_axes(const json_t *value, const char *path, void *out, struct mst_error *err)
+{
+    struct mst_axes *axes = out;
+    char shown[MST_CONFIG_SHOWN_BYTES];
+    *axes = (struct mst_axes){0};
+    if (json_is_null(value))
+        return MST_OK;
+    size_t n = json_is_array(value) ? json_array_size(value) : 1;
+    for (size_t i = 0; i < n && n <= MST_SHAPE_MAX_RANK; i++) {
+        const json_t *item = json_is_array(value) ? json_array_get(value, i) : value;
+        if (!json_is_integer(item) || json_integer_value(item) < -1000000000000 ||
+            json_integer_value(item) > 1000000000000)
+            break;
+        axes->list[axes->n++] = json_integer_value(item);
+    }
+    if (axes->n == n)
+        return MST_OK;
+    return mst_fail(err, MST_INVALID_ARGUMENT, "%s is %s; it should be a whole number or a list of at most %d of them",
+                    path, mst_config_show(value, shown), MST_SHAPE_MAX_RANK);
+}
+
+// A name stands for Keras's defaults, 0.01 each.
+mst_status mst_layer_read_regularizer(const json_t *value, const char *path, void *out, struct mst_error *err)
+{
+    static const struct mst_config_field fields[] = {
+        {"l1", mst_config_number_or_null, offsetof(struct mst_regularizer, l1)},
+        {"l2", mst_config_number_or_null, offsetof(struct mst_regularizer, l2)},
+    };
+    struct mst_regularizer *regularizer = out;
+    struct mst_config_class object;
+    char at[MST_CONFIG_PATH_BYTES];
+    *regularizer = (struct mst_regularizer){0};
+    if (json_is_null(value))
+        return MST_OK;
+    MST_TRY(mst_config_object(value, path, &object, err));
+    MST_ASSERT(object.class_name != NULL);
+    const char *name = object.class_name;
+    bool has_l1 = strcmp(name, "L1") == 0 || strcmp(name, "l1") == 0;
+    bool has_l2 = strcmp(name, "L2") == 0 || strcmp(name, "l2") == 0;
+    bool has_both = strcmp(name, "L1L2") == 0 || strcmp(name, "l1_l2") == 0;
+    if (!has_l1 && !has_l2 && !has_both)
+        return mst_fail(err, MST_UNIMPLEMENTED, "%s is '%.64s', which is not built yet; L1, L2 and L1L2 are", path,
+                        name);
+    // Keras's L1L2(l1=0.0, l2=0.0), but l1_l2() has 0.01 for both.
+    if (!has_both || !object.has_envelope)
+        *regularizer = (struct mst_regularizer){has_l2 ? 0 : 0.01, has_l1 ? 0 : 0.01};
+    snprintf(at, sizeof at, "%s.config", path);
+    MST_TRY(mst_config_fields(object.config, at, fields + (has_l2 ? 1 : 0), has_both ? 2 : 1, regularizer, err));
+    if (!isfinite(regularizer->l1) || !isfinite(regularizer->l2))
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s: l1 %g and l2 %g should be finite", path, regularizer->l1,
+                        regularizer->l2);
+    return MST_OK;
+}
+
+mst_status mst_infer_axis(const struct mst_infer *infer, long long axis, const struct mst_shape *shape, size_t *out,
+                          struct mst_error *err)
+{
+    char text[MST_SHAPE_TEXT_BYTES];
+    long long n = (long long)shape->rank + 1;
+    long long at = axis < 0 ? axis + n : axis;
+    *out = 0;
+    if (at < 0 || at >= n)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s: axis %lld does not exist in an input of shape %s", infer->where,
+                        axis, mst_layer_show_shape(shape, text));
+    if (at == 0)
+        return mst_fail(err, MST_UNIMPLEMENTED, "%s: axis %lld is that of the examples, which is not built yet",
+                        infer->where, axis);
+    *out = (size_t)at - 1;
+    return MST_OK;
+}
+
 // What an InputLayer declares; the data may come as other numbers, which are cast.
 static mst_status read_input_dtype(const json_t *value, const char *path, enum mst_dtype *out, struct mst_error *err)
 {
@@ -106,25 +181,37 @@ static const struct mst_config_field common_fields[] = {
     {"trainable", mst_config_bool, offsetof(struct mst_layer, trainable)},
     {"dtype", read_dtype, 0},
     {"batch_input_shape", mst_layer_read_input_shape, 0}, // Keras 2, on the first layer
-    {"activity_regularizer", mst_config_refuse, 0},
+    {"activity_regularizer", mst_layer_read_regularizer, offsetof(struct mst_layer, activity)},
 };
 enum { N_COMMON = sizeof common_fields / sizeof common_fields[0] };
 
-static const struct mst_layer_table *const tables[] = {&mst_layers_core};
+static const struct mst_layer_table *const tables[] = {&mst_layers_core, &mst_layers_merge, &mst_layers_shape,
+                                                       &mst_layers_norm};
 enum { N_TABLES = sizeof tables / sizeof tables[0] };
+
+static const struct mst_layer_class *find_in(const struct mst_layer_table *table, const char *class_name)
+{
+    for (size_t i = 0; i < table->n_classes; i++)
+        if (strcmp(class_name, table->classes[i].class_name) == 0)
+            return &table->classes[i];
+    return NULL;
+}
 
 static mst_status find_class(const struct mst_config_class *object, const char *where,
                              const struct mst_layer_class **out, struct mst_error *err)
 {
-    *out = NULL;
-    for (size_t t = 0; t < N_TABLES; t++) {
-        for (size_t i = 0; i < tables[t]->n_classes; i++) {
-            if (strcmp(object->class_name, tables[t]->classes[i].class_name) == 0) {
-                *out = &tables[t]->classes[i];
-                return MST_OK;
-            }
-        }
-    }
+    bool is_operation = object->module != NULL && strncmp(object->module, "keras.src.ops", 13) == 0;
+    *out = is_operation ? find_in(&mst_operations, object->class_name) : NULL;
+    for (size_t t = 0; t < N_TABLES && *out == NULL && !is_operation; t++)
+        *out = find_in(tables[t], object->class_name);
+    if (*out != NULL)
+        return MST_OK;
+    if (is_operation)
+        return mst_fail(
+            err, MST_UNIMPLEMENTED,
+            "%s: this operation is not built yet; +, -, * of tensors or numbers, / by a number, maximum and "
+            "minimum of tensors are",
+            where);
     return mst_fail(err, MST_UNIMPLEMENTED, "%s: this layer is not built yet; docs/keras.md lists those that are",
                     where);
 }
@@ -195,9 +282,12 @@ mst_status mst_layer_parse(const json_t *json, const char *place, struct mst_lay
     MST_ASSERT(class != NULL);
     out->class_name = class->class_name;
     out->kind = class->kind;
+    if (class->defaults != NULL)
+        class->defaults(out);
     MST_ASSERT(N_COMMON + class->n_fields <= sizeof fields / sizeof fields[0]);
     memcpy(fields, common_fields, sizeof common_fields);
-    memcpy(fields + N_COMMON, class->fields, class->n_fields * sizeof fields[0]);
+    if (class->n_fields > 0)
+        memcpy(fields + N_COMMON, class->fields, class->n_fields * sizeof fields[0]);
     char at[MST_CONFIG_PATH_BYTES];
     snprintf(at, sizeof at, "%s.config", where);
     MST_TRY(mst_config_fields(object.config, at, fields, N_COMMON + class->n_fields, out, err));

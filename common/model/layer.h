@@ -10,7 +10,7 @@
 #pragma once
 
 #include "config.h"
-#include "device/activation.h"
+#include "device/device.h"
 #include "model/initializer.h"
 #include "model/model.h"
 #include "muster/status.h"
@@ -32,11 +32,35 @@ enum mst_layer_kind {
     MST_LAYER_DENSE,
     MST_LAYER_ACTIVATION,
     MST_LAYER_DROPOUT,
+    MST_LAYER_MERGE,
+    MST_LAYER_CONCATENATE,
+    MST_LAYER_DOT,
+    MST_LAYER_PERMUTE,
+    MST_LAYER_REPEAT,
+    MST_LAYER_BATCH_NORM,
+    MST_LAYER_ROW_NORM,
+    MST_LAYER_STANDARDIZE, // Normalization
+    MST_LAYER_EMBEDDING,
     MST_N_LAYER_KINDS,
 };
 
 // Which of its weights; the numbers of struct mst_layer.weights.
-enum { MST_WEIGHT_KERNEL = 0, MST_WEIGHT_BIAS = 1 };
+enum {
+    MST_WEIGHT_KERNEL = 0,
+    MST_WEIGHT_BIAS = 1,
+    MST_WEIGHT_GAMMA = 0,
+    MST_WEIGHT_BETA = 1,
+    MST_WEIGHT_MEAN = 2, // of batches, or of the data
+    MST_WEIGHT_VARIANCE = 3,
+    MST_WEIGHT_COUNT = 0,
+    MST_WEIGHT_TABLE = 0,
+};
+
+/** A list of whole numbers as Keras prints it; one number is a list of one. */
+struct mst_axes {
+    size_t n; // 0: null or not given
+    long long list[MST_SHAPE_MAX_RANK];
+};
 
 struct mst_layer;
 struct mst_infer;
@@ -55,6 +79,7 @@ struct mst_layer_class {
     size_t n_inputs;           // 1, or SIZE_MAX: any number
     bool takes_operand;        // an operation, which may be called with a number
     int option;                // for check: which of several classes that share it
+    void (*defaults)(struct mst_layer *layer); // before the keys are read; NULL: Dense's
 };
 
 struct mst_layer_table {
@@ -64,6 +89,16 @@ struct mst_layer_table {
 
 /** The tables; each where its layers stand. */
 extern const struct mst_layer_table mst_layers_core;
+extern const struct mst_layer_table mst_layers_merge;
+extern const struct mst_layer_table mst_layers_shape;
+extern const struct mst_layer_table mst_layers_norm;
+extern const struct mst_layer_table mst_operations; // functions of keras.ops that stand in a Functional
+
+/** l1 Σ |x| + l2 Σ x², added to the loss. */
+struct mst_regularizer {
+    double l1;
+    double l2;
+};
 
 /** One array of a layer's weights; what the model makes a variable of. */
 struct mst_weight {
@@ -72,6 +107,7 @@ struct mst_weight {
     struct mst_initializer initializer;
     enum mst_variable_update update;
     double momentum;
+    struct mst_regularizer regularizer;
 };
 
 struct mst_layer {
@@ -101,7 +137,27 @@ struct mst_layer {
     double offset;
     double rate; // Dropout
     struct mst_config_seed seed;
-    const char *data_format; // Flatten; only while parsing
+    const char *data_format;         // Flatten; only while parsing
+    struct mst_regularizer activity; // of the values that it makes, divided by the examples
+
+    enum mst_merge_kind merge;
+    bool divides;         // an operation: the first by the second
+    const char *function; // of Keras 2; only while parsing
+    struct mst_axes axes; // Concatenate, Dot, Permute, Reshape's target, normalizations: as they are read
+    bool normalize;       // Dot
+    size_t count;         // RepeatVector's n; Embedding's input_dim
+    double epsilon;       // normalizations
+    double momentum;
+    bool center;
+    bool scales;
+    bool rms_scaling;
+    bool invert;
+    enum mst_row_norm_kind row_norm;
+    const json_t *mean_json; // Normalization; only while parsing
+    const json_t *variance_json;
+    const float *mean; // what they say, one for each of the axis
+    const float *variance;
+    size_t n_means;
 
     struct mst_weight weights[MST_LAYER_MAX_WEIGHTS];
     size_t variables[MST_LAYER_MAX_WEIGHTS]; // indexes of the model's; SIZE_MAX: none
@@ -125,6 +181,9 @@ struct mst_node {
     struct mst_operand operand;
     double scale; // of a Rescaling: of the layer, or of an operation with a number
     double offset;
+    size_t axis;             // of those of an example, for layers that have one: 0 is the first after the examples
+    enum mst_gemm_form form; // Dot: of the matrices (m, k) and (k, n) of an example
+    size_t m, n, k;
     struct mst_shape in; // of the first input
     struct mst_shape out;
     size_t n_in;
@@ -135,7 +194,7 @@ struct mst_model;
 
 /** A call whose shape is being inferred. */
 struct mst_infer {
-    const struct mst_model *model;
+    struct mst_model *model;
     struct mst_layer *layer;
     struct mst_node *node; // layer, call and inputs are known
     const char *where;     // "layers[1] 'dense' (Dense)"

@@ -143,12 +143,8 @@ static const struct mst_config_field dense_fields[] = {
     FIELD(units, mst_config_size),
     FIELD(activation, mst_layer_read_activation),
     FIELD(use_bias, mst_config_bool),
-    {"kernel_initializer", mst_layer_read_initializer, offsetof(struct mst_layer, weights[MST_WEIGHT_KERNEL])},
-    {"bias_initializer", mst_layer_read_initializer, offsetof(struct mst_layer, weights[MST_WEIGHT_BIAS])},
-    {"kernel_regularizer", mst_config_refuse, 0},
-    {"bias_regularizer", mst_config_refuse, 0},
-    {"kernel_constraint", mst_config_refuse, 0},
-    {"bias_constraint", mst_config_refuse, 0},
+    MST_WEIGHT_FIELDS("kernel", MST_WEIGHT_KERNEL),
+    MST_WEIGHT_FIELDS("bias", MST_WEIGHT_BIAS),
     {"lora_rank", mst_config_refuse, 0},
     {"lora_alpha", mst_config_refuse, 0},
     {"quantization_config", mst_config_refuse, 0},
@@ -172,16 +168,16 @@ static const struct mst_config_field dropout_fields[] = {
 #define FIELDS(fields) fields, sizeof fields / sizeof fields[0]
 
 static const struct mst_layer_class classes[] = {
-    {"InputLayer", MST_LAYER_INPUT, FIELDS(input_fields), NULL, NULL, 0, false, 0},
-    {"Flatten", MST_LAYER_VIEW, FIELDS(flatten_fields), check_flatten, infer_flatten, 1, false, 0},
-    {"Rescaling", MST_LAYER_RESCALING, FIELDS(rescaling_fields), NULL, infer_rescaling, 1, false, 0},
-    {"Dense", MST_LAYER_DENSE, FIELDS(dense_fields), check_dense, infer_dense, 1, false, 0},
-    {"Activation", MST_LAYER_ACTIVATION, FIELDS(activation_fields), NULL, infer_activation, 1, false, 0},
-    {"ReLU", MST_LAYER_ACTIVATION, FIELDS(relu_fields), check_relu, NULL, 1, false, 0},
-    {"LeakyReLU", MST_LAYER_ACTIVATION, FIELDS(leaky_relu_fields), check_leaky_relu, NULL, 1, false, 0},
-    {"ELU", MST_LAYER_ACTIVATION, FIELDS(elu_fields), check_elu, NULL, 1, false, 0},
-    {"Softmax", MST_LAYER_ACTIVATION, FIELDS(softmax_fields), check_softmax, infer_softmax, 1, false, 0},
-    {"Dropout", MST_LAYER_DROPOUT, FIELDS(dropout_fields), check_dropout, NULL, 1, false, 0},
+    {"InputLayer", MST_LAYER_INPUT, FIELDS(input_fields), NULL, NULL, 0, false, 0, NULL},
+    {"Flatten", MST_LAYER_VIEW, FIELDS(flatten_fields), check_flatten, infer_flatten, 1, false, 0, NULL},
+    {"Rescaling", MST_LAYER_RESCALING, FIELDS(rescaling_fields), NULL, infer_rescaling, 1, false, 0, NULL},
+    {"Dense", MST_LAYER_DENSE, FIELDS(dense_fields), check_dense, infer_dense, 1, false, 0, NULL},
+    {"Activation", MST_LAYER_ACTIVATION, FIELDS(activation_fields), NULL, infer_activation, 1, false, 0, NULL},
+    {"ReLU", MST_LAYER_ACTIVATION, FIELDS(relu_fields), check_relu, NULL, 1, false, 0, NULL},
+    {"LeakyReLU", MST_LAYER_ACTIVATION, FIELDS(leaky_relu_fields), check_leaky_relu, NULL, 1, false, 0, NULL},
+    {"ELU", MST_LAYER_ACTIVATION, FIELDS(elu_fields), check_elu, NULL, 1, false, 0, NULL},
+    {"Softmax", MST_LAYER_ACTIVATION, FIELDS(softmax_fields), check_softmax, infer_softmax, 1, false, 0, NULL},
+    {"Dropout", MST_LAYER_DROPOUT, FIELDS(dropout_fields), check_dropout, NULL, 1, false, 0, NULL},
 };
 
 const struct mst_layer_table mst_layers_core = {classes, sizeof classes / sizeof classes[0]};

@@ -33,7 +33,9 @@ static mst_status add_variable(struct mst_model *model, size_t layer_index, cons
                                .shape = *shape,
                                .initializer = weight->initializer,
                                .update = weight->update,
-                               .momentum = weight->momentum};
+                               .momentum = weight->momentum,
+                               .l1 = weight->regularizer.l1,
+                               .l2 = weight->regularizer.l2};
     // A frozen layer, and one that no output depends on, keep what they have.
     if (!layer->trainable || !layer->is_live)
         v->update = MST_UPDATE_FROZEN;
@@ -84,6 +86,8 @@ static mst_status read_model(struct mst_model *model, struct mst_graph_reader *r
     MST_TRY(mst_arena_text(&model->arena, scope->name, strlen(scope->name), &name));
     model->name = name;
     MST_TRY(mst_graph_build(model, scope, err));
+    for (size_t i = 0; i < model->n_layers; i++)
+        model->layers[i].mean_json = model->layers[i].variance_json = NULL; // the file's
     return make_variables(model, err);
 }
 

@@ -48,6 +48,8 @@ struct mst_variable {
     struct mst_initializer initializer;
     enum mst_variable_update update;
     double momentum; // MOVING_AVERAGE: from 0 to 1
+    double l1;       // its regularizer, which adds l1 Σ |x| + l2 Σ x² to the loss while it is trained
+    double l2;
 };
 
 /** New model in *out.

@@ -182,7 +182,7 @@ static void find_bad_layer(struct mst_program *program, const struct mst_program
     result->bad_layer_name = "the loss";
 }
 
-static void tell(const struct mst_program_step *step, size_t variable)
+void mst_op_tell(const struct mst_program_step *step, size_t variable)
 {
     if (step->on_gradient != NULL)
         step->on_gradient(step->context, variable);
@@ -195,6 +195,12 @@ static void add_to(const struct mst_program *program, size_t n, const float *x, 
     program->device->ops->copy(program->device, &copy);
 }
 
+static void add_penalty(const struct mst_program *program, size_t n, float l1, float l2, const float *x, float *grad)
+{
+    struct mst_penalty penalty = {.n = n, .l1 = l1, .l2 = l2, .x = x, .grad = grad};
+    program->device->ops->add_penalty(program->device, &penalty);
+}
+
 void mst_op_finish_dw(const struct mst_program *program, const struct op *op, const struct mst_program_step *step,
                       size_t weight)
 {
@@ -203,8 +209,12 @@ void mst_op_finish_dw(const struct mst_program *program, const struct op *op, co
     if (gradient->adds)
         add_to(program, program->model->variables[variable].n_elements, gradient->spare, step->grads[variable],
                MST_COPY_ADD);
-    if (gradient->is_last)
-        tell(step, variable);
+    if (!gradient->is_last)
+        return;
+    const struct mst_variable *v = &program->model->variables[variable];
+    if (v->l1 != 0 || v->l2 != 0)
+        add_penalty(program, v->n_elements, (float)v->l1, (float)v->l2, step->params[variable], step->grads[variable]);
+    mst_op_tell(step, variable);
 }
 
 // Adds what was written apart to the gradients that had been written before. A view has only its own to hand on.
@@ -223,14 +233,61 @@ static void finish_op(struct mst_program *program, const struct op *op, const st
     }
 }
 
-static void run_backward(struct mst_program *program, const struct mst_program_step *step)
+// Keras divides the penalty of a layer's values by the examples.
+static void add_activity(const struct mst_program *program, const struct op *op, const struct mst_program_step *step)
+{
+    double n = (double)step->n_examples;
+    add_penalty(program, step->n_examples * op->node->n_out, (float)(op->layer->activity.l1 / n),
+                (float)(op->layer->activity.l2 / n), program->values[op->index], op->gradient);
+}
+
+static double penalty_of(const struct mst_program *program, double l1, double l2, size_t n, const float *x)
+{
+    double sum = 0;
+    if (l1 != 0)
+        sum += l1 * program->device->ops->sum_absolute(program->device, n, x);
+    if (l2 != 0)
+        sum += l2 * program->device->ops->sum_squares(program->device, n, x);
+    return sum;
+}
+
+// What the regularizers add to the loss. Those of variables that are not trained add nothing.
+double mst_program_penalties(const struct mst_program *program, const struct mst_program_step *step)
+{
+    double sum = 0;
+    for (size_t v = 0; v < program->model->n_variables; v++) {
+        const struct mst_variable *variable = &program->model->variables[v];
+        if (variable->update == MST_UPDATE_OPTIMIZER)
+            sum += penalty_of(program, variable->l1, variable->l2, variable->n_elements, step->params[v]);
+    }
+    for (size_t i = 0; i < program->n_ops; i++) {
+        const struct op *op = &program->ops[i];
+        if (op->has_activity)
+            sum += penalty_of(program, op->layer->activity.l1, op->layer->activity.l2,
+                              step->n_examples * op->node->n_out, program->values[i]) /
+                   (double)step->n_examples;
+    }
+    return sum;
+}
+
+// The optimizer waits for the gradient of every variable, also of one that no loss depends on.
+static void tell_untrained(const struct mst_program *program, const struct mst_program_step *step)
 {
     for (size_t v = 0; v < program->model->n_variables; v++) {
         if (!program->untrained[v])
             continue;
-        memset(step->grads[v], 0, program->model->variables[v].n_elements * sizeof(float));
-        tell(step, v);
+        const struct mst_variable *variable = &program->model->variables[v];
+        memset(step->grads[v], 0, variable->n_elements * sizeof(float));
+        if (variable->l1 != 0 || variable->l2 != 0)
+            add_penalty(program, variable->n_elements, (float)variable->l1, (float)variable->l2, step->params[v],
+                        step->grads[v]);
+        mst_op_tell(step, v);
     }
+}
+
+static void run_backward(struct mst_program *program, const struct mst_program_step *step)
+{
+    tell_untrained(program, step);
     for (size_t i = 0; i < program->model->n_outputs; i++) {
         const struct program_output *output = &program->outputs[i];
         if (output->adds)
@@ -243,6 +300,10 @@ static void run_backward(struct mst_program *program, const struct mst_program_s
             op->class->update(program, op, step);
         if (!op->gets_gradient)
             continue;
+        if (op->starts_gradient)
+            memset(op->gradient, 0, step->n_examples * op->node->n_out * sizeof(float));
+        if (op->has_activity)
+            add_activity(program, op, step);
         if (op->class->backward != NULL)
             op->class->backward(program, op, step);
         finish_op(program, op, step);
@@ -254,7 +315,13 @@ mst_status mst_program_run(struct mst_program *program, const struct mst_program
 {
     *result = (struct mst_program_result){.loss_is_finite = true};
     MST_TRY(check_step(program, step, err));
+    program->bad_op = NULL;
     run_forward(program, step);
+    if (program->bad_op != NULL)
+        return mst_fail(err, MST_OUT_OF_RANGE,
+                        "example %zu of batch %llu has the id %d; layer '%.64s' (Embedding) takes 0 to %zu",
+                        program->bad_example, (unsigned long long)step->batch, program->bad_id,
+                        program->bad_op->layer->path, program->bad_op->layer->count - 1);
     if (!program->has_loss)
         return MST_OK;
     mst_program_measure(program, step, result);

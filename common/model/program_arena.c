@@ -69,6 +69,8 @@ static size_t *find_deaths(const struct mst_program *program)
             if (op->gets_gradient && op->keeps_in)
                 live_until(of, backward_time(program, op));
         }
+        if (op->has_activity)
+            live_until(&dead[holder(program, i)->index], program->n_ops);
         if (op->gets_gradient && op->keeps_out)
             live_until(&dead[holder(program, i)->index], backward_time(program, op));
     }

@@ -378,6 +378,7 @@ void mst_program_measure(struct mst_program *program, const struct mst_program_s
                 run_metric(&m, compile, &compile->metrics[i]);
         }
     }
+    total += mst_program_penalties(program, step) * (double)step->n_examples;
     add_loss(step, total);
     result->loss_is_finite = isfinite(total);
 }

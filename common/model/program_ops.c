@@ -195,8 +195,20 @@ const struct op_class *mst_op_class_of(enum mst_layer_kind kind, enum mst_progra
         .forward = rescaling_forward, .backward = rescaling_backward, .in_place = true};
     static const struct op_class dropout = {.forward = dropout_forward, .backward = dropout_backward, .in_place = true};
     static const struct op_class *const classes[MST_N_LAYER_KINDS] = {
-        [MST_LAYER_VIEW] = &mst_op_view,    [MST_LAYER_DENSE] = &dense,     [MST_LAYER_ACTIVATION] = &activation,
-        [MST_LAYER_RESCALING] = &rescaling, [MST_LAYER_DROPOUT] = &dropout,
+        [MST_LAYER_VIEW] = &mst_op_view,
+        [MST_LAYER_DENSE] = &dense,
+        [MST_LAYER_ACTIVATION] = &activation,
+        [MST_LAYER_RESCALING] = &rescaling,
+        [MST_LAYER_DROPOUT] = &dropout,
+        [MST_LAYER_MERGE] = &mst_op_merge,
+        [MST_LAYER_CONCATENATE] = &mst_op_concatenate,
+        [MST_LAYER_DOT] = &mst_op_dot,
+        [MST_LAYER_PERMUTE] = &mst_op_move,
+        [MST_LAYER_REPEAT] = &mst_op_move,
+        [MST_LAYER_BATCH_NORM] = &mst_op_batch_norm,
+        [MST_LAYER_ROW_NORM] = &mst_op_row_norm,
+        [MST_LAYER_STANDARDIZE] = &mst_op_standardize,
+        [MST_LAYER_EMBEDDING] = &mst_op_embedding,
     };
     MST_ASSERT(kind < MST_N_LAYER_KINDS && classes[kind] != NULL);
     return kind == MST_LAYER_DROPOUT && mode != MST_PROGRAM_TRAIN ? &mst_op_view : classes[kind];

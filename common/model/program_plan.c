@@ -43,6 +43,11 @@ struct making {
     size_t n_op_inputs;
 };
 
+static bool has_activity(const struct mst_layer *layer)
+{
+    return layer->activity.l1 != 0 || layer->activity.l2 != 0;
+}
+
 static struct op *new_op(struct mst_program *program, struct making *making, const struct mst_node *node,
                          size_t n_inputs)
 {
@@ -66,8 +71,9 @@ static void make_layer_op(struct mst_program *program, struct making *making, si
     MST_ASSERT(op->layer != NULL);
     for (size_t k = 0; k < node->n_inputs; k++)
         op->inputs[k].value = making->of_node[node->inputs[k]];
-    op->class = mst_op_class_of(op->layer->kind, mode);
+    op->class = mst_op_class_of(node->operand.side != MST_OPERAND_NONE ? MST_LAYER_RESCALING : op->layer->kind, mode);
     op->activation = op->layer->activation;
+    op->has_activity = has_activity(op->layer) && !making->splits[index];
     making->of_node[index] = op->index;
     making->logits_of[index] = SIZE_MAX;
     if (!making->splits[index])
@@ -80,6 +86,7 @@ static void make_layer_op(struct mst_program *program, struct making *making, si
     last->class = mst_op_class_of(MST_LAYER_ACTIVATION, mode);
     last->activation = last->layer->activation;
     last->is_activation = true;
+    last->has_activity = has_activity(last->layer);
     making->logits_of[index] = op->index;
     making->of_node[index] = last->index;
 }
@@ -170,7 +177,8 @@ static void find_readers(struct mst_program *program)
         }
     }
     for (size_t i = program->n_ops; i-- > 0;) {
-        const struct op *op = &program->ops[i];
+        struct op *op = &program->ops[i];
+        op->runs = op->runs || (op->has_activity && program->has_loss);
         for (size_t k = 0; k < op->n_inputs && op->runs; k++) {
             program->ops[op->inputs[k].value].runs = true;
             program->ops[op->inputs[k].value].n_readers++;
@@ -215,7 +223,8 @@ static void plan_cast(struct mst_program *program, size_t index)
         value = op->index;
         if (op->layer->kind == MST_LAYER_VIEW)
             continue;
-        if (op->layer->kind != MST_LAYER_RESCALING || input->layer != SIZE_MAX)
+        bool rescales = op->layer->kind == MST_LAYER_RESCALING || op->node->operand.side != MST_OPERAND_NONE;
+        if (!rescales || input->layer != SIZE_MAX)
             break;
         input->layer = op->node->layer;
         input->scale = (float)op->node->scale;
@@ -247,6 +256,10 @@ static void find_wanted(struct mst_program *program)
 // Who is the first to write a gradient, and who adds to it.
 static void plan_inputs(struct mst_program *program, struct op *op)
 {
+    if (op->has_activity && op->runs && op->wants_gradient && !op->gets_gradient) {
+        op->gets_gradient = op->starts_gradient = true;
+        op->gradient_born = 2 * program->n_ops - op->index;
+    }
     for (size_t k = 0; k < op->n_inputs; k++) {
         struct op_input *in = &op->inputs[k];
         struct op *from = &program->ops[in->value];
@@ -318,15 +331,28 @@ static void name_streams(struct mst_program *program)
     }
 }
 
-static mst_status check_device(const struct mst_program *program, struct mst_error *err)
+static mst_status check_ops(const struct mst_program *program, struct mst_error *err)
 {
     for (size_t i = 0; i < program->n_ops; i++) {
         const struct op *op = &program->ops[i];
+        if (op->class->update != NULL && op->node->call > 0 && op->layer->trainable &&
+            program->options.mode == MST_PROGRAM_TRAIN)
+            return mst_fail(err, MST_UNIMPLEMENTED,
+                            "layer '%.64s' (%s) is called more than once; to train its moving averages then is not "
+                            "built yet",
+                            op->layer->path, op->layer->class_name);
         if (!program->device->ops->supports_activation(program->device, op->activation.kind))
             return mst_fail(err, MST_UNIMPLEMENTED, "layer '%.64s': device %s has no activation '%s'", op->layer->path,
                             program->device->name, mst_activation_name(op->activation.kind));
     }
     return MST_OK;
+}
+
+static void plan_op(const struct mst_program *program, struct op *op)
+{
+    if (op->class->plan != NULL)
+        op->class->plan(program, op);
+    op->keeps_out = op->keeps_out || op->has_activity;
 }
 
 mst_status mst_program_plan(struct mst_program *program, struct mst_error *err)
@@ -340,12 +366,11 @@ mst_status mst_program_plan(struct mst_program *program, struct mst_error *err)
     find_readers(program);
     for (size_t i = 0; i < model->n_inputs; i++)
         plan_cast(program, i);
-    MST_TRY(check_device(program, err));
+    MST_TRY(check_ops(program, err));
     if (program->options.mode == MST_PROGRAM_TRAIN)
         plan_gradients(program);
     for (size_t i = 0; i < program->n_ops; i++)
-        if (program->ops[i].class->plan != NULL)
-            program->ops[i].class->plan(program, &program->ops[i]);
+        plan_op(program, &program->ops[i]);
     name_streams(program);
     return mst_program_place(program, err);
 }

@@ -56,6 +56,8 @@ struct op {
     struct mst_activation activation; // linear where that is an operation of its own
     struct op_gradient gradients[MST_LAYER_MAX_WEIGHTS];
     bool is_activation;   // of a layer whose value without it is another operation's
+    bool has_activity;    // a regularizer of its value
+    bool starts_gradient; // nobody else has written it before
     bool runs;            // its value is wanted
     bool wants_gradient;  // it or something before it has variables that are trained
     bool gets_gradient;   // and the loss depends on it
@@ -129,12 +131,25 @@ struct mst_program {
     const float **values;       // n_ops
     bool *untrained;            // variables that the optimizer expects a gradient of, though no loss depends on them
     char *names;                // random_name of all operations
+    const struct op *bad_op;    // of the run at hand: an Embedding that got an id outside of its table; NULL: none
+    int32_t bad_id;
+    size_t bad_example;
 };
 
 /** The operations for a kind of layer. */
 const struct op_class *mst_op_class_of(enum mst_layer_kind kind, enum mst_program_mode mode);
-/** An operation whose value is its input's. */
+/** An operation whose value is its input's, and those of program_ops_merge.c and program_ops_norm.c. */
 extern const struct op_class mst_op_view;
+extern const struct op_class mst_op_merge;
+extern const struct op_class mst_op_concatenate;
+extern const struct op_class mst_op_move;
+extern const struct op_class mst_op_dot;
+extern const struct op_class mst_op_embedding;
+extern const struct op_class mst_op_batch_norm;
+extern const struct op_class mst_op_row_norm;
+extern const struct op_class mst_op_standardize;
+/** Tells that a gradient or a statistic is complete. */
+void mst_op_tell(const struct mst_program_step *step, size_t variable);
 /** Where to write the gradient of an input, or NULL if nobody wants it. */
 float *mst_op_dx(const struct mst_program *program, const struct op *op, size_t input);
 /** Where to write the gradient of a weight, or NULL if it is not trained. */
@@ -148,6 +163,8 @@ void mst_program_measure(struct mst_program *program, const struct mst_program_s
                          struct mst_program_result *result);
 /** What is looked at of an output of n_values values. */
 struct output_needs mst_program_output_needs(const struct mst_compile *compile, size_t output, size_t n_values);
+/** What the regularizers add to the loss of the batch at hand. */
+double mst_program_penalties(const struct mst_program *program, const struct mst_program_step *step);
 /** Lays the program out: operations, buffers. Errors: those of mst_program_new */
 MST_MUST_USE mst_status mst_program_plan(struct mst_program *program, struct mst_error *err);
 /** Places the buffers of planned operations in one arena. Errors: RESOURCE_EXHAUSTED */
