@@ -1,6 +1,5 @@
 // Functional models: both dialects of Keras, shared and nested layers, several inputs and outputs; and what a broken
 // graph is told.
-#include "base/bytes.h"
 #include "model/model.h"
 #include "model_texts.h"
 
