@@ -224,6 +224,38 @@ def test_worker_zero_coordinates_and_an_evaluator_evaluates(with_evaluator, job,
     check_evaluated(job)
 
 
+def test_a_master_evaluates_each_epoch(cluster, job, write_job):
+    """It coordinates, trains and evaluates; TensorFlow has no evaluator beside a master."""
+    job["epochs"] = 4
+    job["eval"] = {"every": "epoch"}
+    running = cluster(write_job(job), n_workers=1, n_ps=1)
+    as_read = running.tf_config
+
+    def tf_config(role, index=None):
+        said = json.loads(as_read(role, index))
+        said["cluster"]["master"] = said["cluster"].pop("chief")
+        if said["task"]["type"] == "chief":
+            said["task"]["type"] = "master"
+        return json.dumps(said)
+    running.tf_config = tf_config
+    running.start_all()
+    running.expect_all(0)
+    result = check_evaluated(job)
+    assert len(result["evaluations"]) + result["evaluations_skipped"] == 4
+
+
+def test_it_ends_with_the_job_that_failed(with_evaluator, job, write_job):
+    job["epochs"] = 1_000_000
+    job["eval"] = {"every": 100}
+    running = with_evaluator(write_job(job))
+    for role in (*ROLES, "evaluator-0"):
+        running.start(role)
+    running["chief-0"].wait_log("chief: evaluated")
+    running["ps-0"].kill()
+    for role in ("chief-0", "ps-1", "worker-0", "worker-1", "evaluator-0"):
+        running[role].expect(138)
+
+
 # ---- muster local ----
 
 def test_local_with_an_evaluator(muster, job, write_job):
