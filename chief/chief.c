@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "data/dataset.h"
+#include "weights/weights.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -433,6 +434,7 @@ void mst_chief_free(struct mst_chief *chief)
     mst_evaluations_fini(&chief->evaluations);
     mst_epoch_ledger_fini(&chief->ledger);
     json_decref(chief->evaluated);
+    mst_weights_free(chief->config.initial);
     mst_plan_free(chief->plan);
     free(chief->shards);
     free(chief->nonce_path);

@@ -21,6 +21,7 @@
 struct mst_loop;
 struct mst_resolver;
 struct mst_chief;
+struct mst_weights;
 
 /** Borrowed until free. */
 struct mst_chief_config {
@@ -32,6 +33,8 @@ struct mst_chief_config {
     const struct mst_model *model;
     const struct mst_compile *compile;
     const struct mst_optimizer *optimizer;
+    struct mst_weights *initial; // what to begin with, unless there is a checkpoint to resume; NULL: initial values.
+                                 // The chief frees it, also when mst_chief_new fails
     struct mst_loop *control;
     struct mst_resolver *resolver;
     const char *const *ps_addresses; // by PS index, all of them

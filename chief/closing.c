@@ -176,6 +176,17 @@ static mst_status evaluate(struct closing *closing, const struct mst_weights *we
     return mst_evaluate(&evaluation, weights, &closing->eval, &closing->err);
 }
 
+// The model directory is the result; that Keras can load it too is a convenience, whose failure costs no finished job.
+static void write_archive(struct closing *closing, const struct mst_weights *weights)
+{
+    const struct mst_chief_config *config = &closing->chief->config;
+    struct mst_error err;
+    char *file = mst_text("%s/model.keras", config->job->output_dir);
+    if (mst_weights_write_archive(config->model, weights, config->model_text, file, &err) != MST_OK)
+        MST_LOG(WARN, "chief", "no archive for Keras", "file=%s reason=\"%s\"", file, err.text);
+    free(file);
+}
+
 // On the work thread.
 static void finish_work(void *arg)
 {
@@ -191,6 +202,8 @@ static void finish_work(void *arg)
     if (closing->status == MST_OK)
         closing->status =
             mst_weights_write_dir(config->model, weights, config->model_text, closing->model_dir, &closing->err);
+    if (closing->status == MST_OK && config->job->output_keras)
+        write_archive(closing, weights);
     mst_weights_free(weights);
     mst_loop_post(config->control, over, closing);
 }

@@ -9,6 +9,7 @@
 #include "ckpt/checkpoint_list.h"
 #include "tfio/bundle_reader.h"
 #include "tfio/disk_file.h"
+#include "weights/weights.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,39 @@ static mst_status resume(struct mst_chief *chief, struct mst_error *err)
     return MST_OK;
 }
 
+// Weights to begin with become checkpoint 0, from which each PS takes its shards.
+static mst_status begin_from(struct mst_chief *chief, struct mst_error *err)
+{
+    const struct mst_model *model = chief->config.model;
+    const struct mst_weights *initial = chief->config.initial;
+    const char *dir = chief->config.job->checkpoint_dir;
+    const int64_t none = 0;
+    struct mst_checkpoint_writer *writer;
+    struct mst_checkpoint_value *values = mst_alloc_array(initial->n + 1, sizeof *values);
+    for (size_t v = 0; v < initial->n; v++) {
+        const struct mst_variable *variable = mst_model_variable(model, v);
+        values[v] = (struct mst_checkpoint_value){
+            .tensor = {.name = variable->name, .type = MST_TF_FLOAT, .shape = variable->shape},
+            .data = initial->values[v]};
+    }
+    values[initial->n] =
+        (struct mst_checkpoint_value){.tensor = {.name = "iterations", .type = MST_TF_INT64}, .data = &none};
+    mst_status status = mst_checkpoint_begin(dir, 0, 1, &writer, err);
+    if (status == MST_OK) {
+        status = mst_checkpoint_write(writer, values, initial->n + 1, err);
+        if (status == MST_OK)
+            status = mst_checkpoint_commit(writer, 0, err);
+        else
+            mst_checkpoint_abort(writer);
+    }
+    free(values);
+    if (status != MST_OK)
+        return status;
+    chief->restore_prefix = mst_checkpoint_prefix(dir, 0);
+    MST_LOG(INFO, "chief", "beginning from weights", "prefix=%s", chief->restore_prefix);
+    return MST_OK;
+}
+
 // A file with a random text, which every PS has to read: if it cannot, the storage is not shared.
 static mst_status write_nonce(struct mst_chief *chief, struct mst_error *err)
 {
@@ -141,6 +175,10 @@ mst_status mst_chief_make_map(struct mst_chief *chief, struct mst_error *err)
     MST_TRY(mst_checkpoint_clean(chief->config.job->checkpoint_dir, err));
     if (chief->config.job->checkpoint_resume)
         MST_TRY(resume(chief, err));
+    if (chief->config.initial && !chief->restore_prefix)
+        MST_TRY(begin_from(chief, err));
+    mst_weights_free(chief->config.initial);
+    chief->config.initial = NULL;
     chief->map = (struct mst_msg_map){.term = chief->term,
                                       .epoch = 1,
                                       .seed = chief->config.job->seed,

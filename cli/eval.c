@@ -41,7 +41,9 @@ static mst_status evaluate(const struct mst_job_context *context, const struct m
     if (!context->eval)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s: data.eval is missing; say what to evaluate on", job->file);
     struct mst_weights *weights;
-    MST_TRY(mst_weights_read(context->model, prefix, &weights, err));
+    struct mst_weights_source source = {
+        .model = context->model, .model_json = mst_buf_view(&context->model_text), .path = prefix};
+    MST_TRY(mst_weights_load(&source, &weights, err));
     struct mst_evaluation evaluation = {.model = context->model,
                                         .compile = &context->compile,
                                         .source = context->eval,

@@ -2,7 +2,9 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "ckpt/checkpoint_list.h"
 #include "cli/job_source.h"
+#include "keras/archive.h"
 #include "spec/json_source.h"
 #include "tfio/disk_file.h"
 
@@ -12,7 +14,8 @@
 static mst_status read_model(struct mst_job_context *context, struct mst_error *err)
 {
     const char *path = context->job->model_path;
-    mst_status status = mst_disk_read(path, MST_JSON_MAX_BYTES, &context->model_text, err);
+    mst_status status = mst_keras_is_archive(path) ? mst_keras_read_config(path, &context->model_text, err)
+                                                   : mst_disk_read(path, MST_JSON_MAX_BYTES, &context->model_text, err);
     if (status != MST_OK) // what names the model is the configuration, so this is an error of the configuration
         return mst_fail_prefix(err, MST_INVALID_ARGUMENT, "%s: model", context->job->file);
     return mst_model_parse(mst_buf_view(&context->model_text), path, &context->model, err);
@@ -92,6 +95,34 @@ json_t *mst_job_context_describe(const struct mst_job_context *context)
     for (size_t m = 0; m < context->compile.n_metrics; m++)
         json_array_append_new(metrics, json_string(context->compile.metrics[m].name));
     return json_pack("{s:I, s:o, s:o}", "elements", n_elements, "variables", variables, "metrics", metrics);
+}
+
+static bool has_checkpoint(const struct mst_job *job)
+{
+    char *prefix = NULL;
+    uint64_t step;
+    bool has = mst_checkpoint_newest(job->checkpoint_dir, NULL, NULL, &prefix, &step, NULL) == MST_OK;
+    free(prefix);
+    return has;
+}
+
+mst_status mst_job_context_initial(const struct mst_job_context *context, struct mst_weights **out,
+                                   struct mst_error *err)
+{
+    const struct mst_job *job = context->job;
+    struct mst_weights_source source = {.model = context->model, .model_json = mst_buf_view(&context->model_text)};
+    *out = NULL;
+    source.path = job->init_from;
+    if (!source.path && mst_keras_is_archive(job->model_path))
+        source.path = job->model_path;
+    if (!source.path || (job->checkpoint_resume && has_checkpoint(job)))
+        return MST_OK;
+    mst_status status = mst_weights_load(&source, out, err);
+    if (status == MST_OK)
+        return MST_OK;
+    // What names the file is the configuration, so one that is not there is an error of the configuration.
+    return mst_fail_prefix(err, status == MST_NOT_FOUND ? MST_INVALID_ARGUMENT : status, "%s: %s", job->file,
+                           job->init_from ? "init_from" : "model");
 }
 
 void mst_job_context_free(struct mst_job_context *context)

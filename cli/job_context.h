@@ -14,6 +14,7 @@
 #include "model/compile.h"
 #include "optim/optimizer.h"
 #include "spec/job.h"
+#include "weights/weights.h"
 
 struct mst_job_context {
     struct mst_job *job;
@@ -31,5 +32,10 @@ MST_MUST_USE mst_status mst_job_context_new(const struct mst_job_request *reques
                                             struct mst_error *err);
 /** New object: the variables of the model and the names of its metrics, for `muster config`. */
 json_t *mst_job_context_describe(const struct mst_job_context *context);
+/** The weights that the job begins with, new in *out: those of init_from, or of a model that is an archive; NULL if
+ *  there are none, or if there is a checkpoint to resume.
+ *  Errors: INVALID_ARGUMENT names the file and what is wrong with it; those of mst_weights_load */
+MST_MUST_USE mst_status mst_job_context_initial(const struct mst_job_context *context, struct mst_weights **out,
+                                                struct mst_error *err);
 /** Releases it; NULL is fine. */
 void mst_job_context_free(struct mst_job_context *context);

@@ -329,7 +329,7 @@ static mst_status predict_command(const struct mst_call *call, int *exit_code, s
         .summary = "Prints what a trained model says of each example of a file: one line an example.",
         .details = "The numbers are those of Keras's model.predict for the same weights, with 9 digits; an output of "
                    "several axes is flattened in CSV and nested in JSON.",
-        .operand = "JOB|MODEL_DIR",
+        .operand = "JOB|MODEL_DIR|FILE.keras",
         .operand_value = &predict.model,
         .options = options,
         .n_options = LENGTH(options),

@@ -1,5 +1,5 @@
-// Weights come from a bundle in either case: a checkpoint of the job, or the one in the model directory. Examples are
-// read as training reads them and go batch by batch through the program that goes only forward to the text.
+// Weights come from a checkpoint of the job, or with the model from a model directory or a `.keras` archive. Examples
+// are read as training reads them and go batch by batch through the program that goes only forward to the text.
 #include "cli/predict.h"
 
 #include "base/alloc.h"
@@ -7,12 +7,12 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "ckpt/checkpoint_list.h"
-#include "ckpt/model_dir.h"
 #include "cli/job_context.h"
 #include "cli/job_source.h"
 #include "cli/predictions.h"
 #include "data/batches.h"
 #include "device/device.h"
+#include "keras/archive.h"
 #include "model/input.h"
 #include "model/program.h"
 #include "spec/json_source.h"
@@ -27,12 +27,13 @@
 // Large enough for full matrix products, small enough that a convolution's arena stays tens of megabytes.
 enum { BATCH_EXAMPLES = 64 };
 
-// A model and where its weights lie.
+// A model and its weights.
 struct trained {
-    struct mst_job_context *context;   // of a job, else NULL
-    struct mst_model *directory_model; // of a model directory, else NULL
-    const struct mst_model *model;     // the one that is there
-    char *prefix;
+    struct mst_job_context *context; // of a job, else NULL
+    struct mst_model *own_model;     // of a model directory or an archive, else NULL
+    struct mst_buf model_json;       // of that
+    const struct mst_model *model;   // the one that is there
+    char *prefix;                    // of the job's newest checkpoint
     struct mst_weights *weights;
 };
 
@@ -63,27 +64,23 @@ static mst_status open_job(const struct mst_predict_options *options, struct tra
     return status;
 }
 
-static mst_status open_directory(const struct mst_predict_options *options, struct trained *trained,
-                                 struct mst_error *err)
+static mst_status open_model(const struct mst_predict_options *options, struct trained *trained, struct mst_error *err)
 {
-    const char *dir = options->model;
     if (options->n_sets)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "--set %s changes a job, and %s is a model directory",
-                        options->sets[0], dir);
-    struct mst_buf json = {0};
-    struct mst_bundle *bundle = NULL;
-    char *file = mst_text("%s/model.json", dir);
-    trained->prefix = mst_text("%s/weights", dir);
-    mst_status status = mst_model_dir_open(dir, &json, &bundle, err);
-    if (status == MST_NOT_FOUND)
-        status = mst_fail_prefix(err, status, "%s is not a model directory, which has model.json and weights.*", dir);
-    if (status == MST_OK)
-        status = mst_model_parse(mst_buf_view(&json), file, &trained->directory_model, err);
-    trained->model = trained->directory_model;
-    mst_bundle_free(bundle);
-    mst_buf_fini(&json);
-    free(file);
-    return status;
+        return mst_fail(err, MST_INVALID_ARGUMENT, "--set %s changes a job, and %s is a model%s", options->sets[0],
+                        options->model, mst_keras_is_archive(options->model) ? "" : " directory");
+    MST_TRY(mst_weights_open_model(options->model, &trained->model_json, &trained->own_model, &trained->weights, err));
+    trained->model = trained->own_model;
+    return MST_OK;
+}
+
+static mst_status load_weights(const char *path, struct trained *trained, struct mst_error *err)
+{
+    struct mst_weights_source source = {.model = trained->model, .path = path};
+    source.model_json = mst_buf_view(trained->context ? &trained->context->model_text : &trained->model_json);
+    mst_weights_free(trained->weights);
+    trained->weights = NULL;
+    return mst_weights_load(&source, &trained->weights, err);
 }
 
 static mst_status open_trained(const struct mst_predict_options *options, struct trained *trained,
@@ -91,16 +88,20 @@ static mst_status open_trained(const struct mst_predict_options *options, struct
 {
     struct stat info;
     bool is_directory = stat(options->model, &info) == 0 && S_ISDIR(info.st_mode);
-    MST_TRY(is_directory ? open_directory(options, trained, err) : open_job(options, trained, err));
-    const char *prefix = options->checkpoint ? options->checkpoint : trained->prefix;
-    return mst_weights_read(trained->model, prefix, &trained->weights, err);
+    if (is_directory || mst_keras_is_archive(options->model))
+        MST_TRY(open_model(options, trained, err));
+    else
+        MST_TRY(open_job(options, trained, err));
+    const char *path = options->checkpoint ? options->checkpoint : trained->prefix;
+    return path ? load_weights(path, trained, err) : MST_OK;
 }
 
 static void close_trained(struct trained *trained)
 {
     mst_weights_free(trained->weights);
     free(trained->prefix);
-    mst_model_free(trained->directory_model);
+    mst_model_free(trained->own_model);
+    mst_buf_fini(&trained->model_json);
     mst_job_context_free(trained->context);
 }
 

@@ -321,6 +321,7 @@ static mst_status start_chief(struct run *run, struct mst_error *err)
         .arg = run};
     run->chief_identity = identity_of(run, MST_PEER_CHIEF, run->cluster->index, run->cluster->address);
     MST_TRY(own_port(run, &config.port, err));
+    MST_TRY(mst_job_context_initial(run->context, &config.initial, err));
     MST_TRY(mst_chief_new(&config, &run->chief, err));
     run->own_chief_address = mst_text("127.0.0.1:%u", mst_chief_port(run->chief));
     return MST_OK;

@@ -63,8 +63,14 @@ static size_t n_slots_of(const struct mst_bucket *bucket, const struct mst_piece
     return piece->update == MST_UPDATE_OPTIMIZER ? bucket->n_slots : 0;
 }
 
+// What a job begins from (iterations 0) may be weights alone; then slots stay as a new bucket has them.
+static bool has_slot(const struct mst_bundle *bundle, const char *name, uint64_t iterations)
+{
+    return iterations > 0 || mst_bundle_find(bundle, name) != NULL;
+}
+
 static mst_status restore_bucket(struct mst_bucket *bucket, const struct mst_model *model,
-                                 const struct mst_bundle *bundle, struct mst_error *err)
+                                 const struct mst_bundle *bundle, uint64_t iterations, struct mst_error *err)
 {
     size_t at = 0;
     for (size_t i = 0; i < bucket->n_pieces; i++) {
@@ -73,7 +79,9 @@ static mst_status restore_bucket(struct mst_bucket *bucket, const struct mst_mod
         MST_TRY(read_piece(bundle, variable->name, variable, piece, bucket->current->floats + at, err));
         for (size_t s = 0; s < n_slots_of(bucket, piece); s++) {
             char *name = mst_text("%s/%s", variable->name, mst_optimizer_slot_name(bucket->optimizer, s));
-            mst_status status = read_piece(bundle, name, variable, piece, bucket->slots[s] + at, err);
+            mst_status status = MST_OK;
+            if (has_slot(bundle, name, iterations))
+                status = read_piece(bundle, name, variable, piece, bucket->slots[s] + at, err);
             free(name);
             if (status != MST_OK)
                 return status;
@@ -131,7 +139,7 @@ static mst_status fill_buckets(const struct mst_store_request *request, struct m
     MST_TRY(mst_bundle_open(map->restore_prefix, &bundle, err));
     mst_status status = MST_OK;
     for (size_t i = 0; i < n && status == MST_OK; i++) {
-        status = restore_bucket(buckets[i], request->model, bundle, err);
+        status = restore_bucket(buckets[i], request->model, bundle, map->iterations, err);
         buckets[i]->n_updates = map->iterations;
         buckets[i]->current->counter = map->iterations;
     }

@@ -52,6 +52,7 @@ static struct mst_job *job_of(const char *file, json_t *json)
         .file = mst_strdup(file),
         .name = text_at(json, "name"),
         .model_path = text_at(json, "model"),
+        .init_from = text_at(json, "init_from"),
         .compile = json_incref(json_object_get(json, "compile")),
         .class_weight = json_incref(json_object_get(json, "class_weight")),
         .train = mst_job_data_of(mst_json_at(json, "data.train")),
@@ -72,6 +73,7 @@ static struct mst_job *job_of(const char *file, json_t *json)
         .heartbeat_ms = integer_at(json, "cluster.heartbeat_ms"),
         .lease_ms = integer_at(json, "cluster.lease_ms"),
         .output_dir = text_at(json, "output.dir"),
+        .output_keras = bool_at(json, "output.keras"),
         .resolved = json,
     };
     return job;
@@ -112,6 +114,7 @@ void mst_job_free(struct mst_job *job)
     free(job->file);
     free(job->name);
     free(job->model_path);
+    free(job->init_from);
     free(job->checkpoint_dir);
     free(job->output_dir);
     json_decref(job->compile);
@@ -136,7 +139,7 @@ mst_status mst_job_hash(const struct mst_job *job, const char *model_text, size_
     json_t *model = NULL;
     MST_TRY(mst_json_parse(model_text, model_len, job->model_path, &model, err));
     // Two hosts may keep the same files in different places, and only the chief writes.
-    static const char *const places[] = {"model", "checkpoint", "output"};
+    static const char *const places[] = {"model", "init_from", "checkpoint", "output"};
     static const char *const data_sets[] = {"data.train", "data.eval"};
     json_t *json = json_deep_copy(job->resolved);
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)

@@ -44,6 +44,7 @@ struct mst_job {
     char *file; // as given, for messages
     char *name;
     char *model_path;     // absolute
+    char *init_from;      // absolute; NULL: initial values
     json_t *compile;      // optimizer, loss, metrics as Keras serialises them; optimizer and loss are there
     json_t *class_weight; // an object by class, or null
 
@@ -68,6 +69,7 @@ struct mst_job {
     uint64_t heartbeat_ms;
     uint64_t lease_ms;
     char *output_dir; // absolute
+    bool output_keras;
 
     json_t *resolved; // the whole job with every default, paths absolute; what `muster config` prints
 };

@@ -11,6 +11,7 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "bundle_index.h"
+#include "bundle_text.h"
 #include "muster/status.h"
 #include "tensor/shape.h"
 #include "tfio/bundle.h"
@@ -376,6 +377,45 @@ mst_status mst_bundle_read_rows(const struct mst_bundle *bundle, const struct ms
     return n_rows ? read_target(bundle, entry, &target, err) : MST_OK;
 }
 
+// The bytes of a string tensor as they lie; its CRC is not over these, so nobody has checked them yet.
+static mst_status read_raw(const struct mst_bundle *bundle, const struct mst_bundle_item *item,
+                           const struct mst_bundle_stored *stored, uint8_t *out, struct mst_error *err)
+{
+    struct stream stream; // 64 KiB that need no zeroing
+    stream.file = &bundle->files[stored->shard];
+    stream.name = item->entry.name;
+    stream.offset = stored->piece.offset_bytes;
+    stream.left = stored->piece.size_bytes;
+    stream.crc = 0;
+    return pread_all(&stream, out, (size_t)stored->piece.size_bytes, err);
+}
+
+mst_status mst_bundle_read_text(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry,
+                                struct mst_buf *out, struct mst_error *err)
+{
+    const struct mst_bundle_item *item = (const struct mst_bundle_item *)entry;
+    size_t count = 0;
+    mst_buf_init(out, MST_BUNDLE_TEXT_MAX_BYTES);
+    if (entry->type != MST_TF_STRING || mst_shape_count(&entry->shape, &count) != MST_OK || count != 1 ||
+        item->n_stored != 1)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s: \"%s\" is not one text", bundle->prefix, entry->name);
+    const struct mst_bundle_stored *stored = &bundle->catalog.stored[item->first_stored];
+    uint8_t *bytes;
+    if (mst_buf_reserve(out, (size_t)stored->piece.size_bytes, &bytes) != MST_OK)
+        return mst_fail(err, MST_RESOURCE_EXHAUSTED,
+                        "%s: no memory for the %llu bytes of \"%s\" (at most %llu are read)", bundle->prefix,
+                        (unsigned long long)stored->piece.size_bytes, entry->name,
+                        (unsigned long long)MST_BUNDLE_TEXT_MAX_BYTES);
+    MST_TRY(read_raw(bundle, item, stored, bytes, err));
+    struct mst_bytes piece = {bytes, (size_t)stored->piece.size_bytes};
+    struct mst_bytes text;
+    if (mst_bundle_text_of(piece, stored->piece.crc32c, &text) != MST_OK)
+        return mst_fail(err, MST_DATA_LOSS, "%s: the text of \"%s\" has a wrong checksum", bundle->prefix, entry->name);
+    memmove(bytes, text.data, text.len);
+    out->len = text.len;
+    return MST_OK;
+}
+
 size_t mst_bundle_n_slices(const struct mst_bundle_entry *entry)
 {
     return ((const struct mst_bundle_item *)entry)->n_stored;
@@ -398,7 +438,7 @@ mst_status mst_bundle_verify_entry(const struct mst_bundle *bundle, const struct
 {
     const struct mst_bundle_item *item = (const struct mst_bundle_item *)entry;
     if (mst_tf_type_bytes(entry->type) == 0)
-        return MST_OK; // a string tensor's CRC is not over its bytes as they lie
+        return MST_OK; // a string tensor's CRC is not over its bytes as they lie; mst_bundle_read_text checks it
     for (size_t k = 0; k < item->n_stored; k++)
         MST_TRY(take_piece(bundle, item, &bundle->catalog.stored[item->first_stored + k], NULL, err));
     return MST_OK;

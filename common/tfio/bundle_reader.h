@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include "base/bytes.h"
 #include "muster/status.h"
 #include "tensor/shape.h"
 #include "tfio/bundle.h"
@@ -24,6 +25,7 @@
 
 #define MST_BUNDLE_INDEX_MAX_BYTES  ((uint64_t)256 << 20) // of the index file
 #define MST_BUNDLE_MEMORY_MAX_BYTES ((uint64_t)256 << 20) // of the names kept of it
+#define MST_BUNDLE_TEXT_MAX_BYTES   ((uint64_t)256 << 20) // of a string tensor
 enum { MST_BUNDLE_ENTRIES_MAX = 1 << 20, MST_BUNDLE_SLICES_MAX = 1 << 16 };
 
 /** What the index says of one tensor; a string or variant tensor is listed but cannot be read. Borrowed until the
@@ -70,6 +72,12 @@ MST_MUST_USE mst_status mst_bundle_read(const struct mst_bundle *bundle, const s
 MST_MUST_USE mst_status mst_bundle_read_rows(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry,
                                              uint64_t row, uint64_t n_rows, void *out, size_t out_bytes,
                                              struct mst_error *err);
+/** Reads the text of a string tensor of one element into *out (an empty buffer that this call initialises; the caller
+ *  finishes it).
+ *  Errors: INVALID_ARGUMENT it is no string tensor of one element; RESOURCE_EXHAUSTED over MST_BUNDLE_TEXT_MAX_BYTES;
+ *          DATA_LOSS checksum, lengths that do not add up */
+MST_MUST_USE mst_status mst_bundle_read_text(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry,
+                                             struct mst_buf *out, struct mst_error *err);
 /** A stored piece of a tensor: the whole of it, or one slice; its bytes lie together in one data file. */
 struct mst_bundle_slice {
     size_t shard;

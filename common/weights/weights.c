@@ -3,29 +3,41 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "ckpt/model_dir.h"
+#include "keras/archive.h"
+#include "places.h"
+#include "source.h"
+#include "tf_names.h"
 #include "tfio/bundle_reader.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 void mst_weights_free(struct mst_weights *weights)
 {
     if (!weights)
         return;
-    for (size_t v = 0; v < weights->n; v++)
+    for (size_t v = 0; weights->archive == NULL && v < weights->n; v++)
         free(weights->values[v]);
+    mst_keras_archive_free(weights->archive);
     free(weights->values);
     free(weights);
 }
 
-static mst_status read_variable(const struct mst_bundle *bundle, const struct mst_variable *variable, float **out,
-                                struct mst_error *err)
+static struct mst_weights *new_weights(const struct mst_model *model)
 {
-    const struct mst_bundle_entry *entry;
-    MST_TRY(mst_bundle_find_float(bundle, variable->name, &variable->shape, &entry, err));
-    size_t bytes = variable->n_elements * sizeof(float);
+    struct mst_weights *weights = mst_alloc(sizeof *weights);
+    weights->n = mst_model_n_variables(model);
+    weights->values = mst_alloc_array(weights->n + 1, sizeof *weights->values);
+    return weights;
+}
+
+static mst_status read_entry(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry, float **out,
+                             struct mst_error *err)
+{
+    size_t bytes = (size_t)entry->size_bytes;
     void *memory;
     if (mst_try_alloc(bytes, &memory) != MST_OK)
-        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for the %zu bytes of %s", bytes, variable->name);
+        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for the %zu bytes of %s", bytes, entry->name);
     *out = memory;
     return mst_bundle_read(bundle, entry, memory, bytes, err);
 }
@@ -36,12 +48,15 @@ mst_status mst_weights_read(const struct mst_model *model, const char *prefix, s
     *out = NULL;
     struct mst_bundle *bundle;
     MST_TRY(mst_bundle_open(prefix, &bundle, err));
-    struct mst_weights *weights = mst_alloc(sizeof *weights);
-    weights->n = mst_model_n_variables(model);
-    weights->values = mst_alloc_array(weights->n, sizeof *weights->values);
+    struct mst_weights *weights = new_weights(model);
     mst_status status = MST_OK;
-    for (size_t v = 0; v < weights->n && status == MST_OK; v++)
-        status = read_variable(bundle, mst_model_variable(model, v), &weights->values[v], err);
+    for (size_t v = 0; v < weights->n && status == MST_OK; v++) {
+        const struct mst_variable *variable = mst_model_variable(model, v);
+        const struct mst_bundle_entry *entry;
+        status = mst_bundle_find_float(bundle, variable->name, &variable->shape, &entry, err);
+        if (status == MST_OK)
+            status = read_entry(bundle, entry, &weights->values[v], err);
+    }
     mst_bundle_free(bundle);
     if (status != MST_OK) {
         mst_weights_free(weights);
@@ -50,6 +65,112 @@ mst_status mst_weights_read(const struct mst_model *model, const char *prefix, s
     *out = weights;
     return MST_OK;
 }
+
+// ---- from anything ----
+
+static mst_status load_bundle(const struct mst_weights_source *source, const char *prefix,
+                              const struct mst_places *places, struct mst_weights *weights, struct mst_error *err)
+{
+    struct mst_bundle *bundle;
+    struct mst_tf_names *names = NULL;
+    MST_TRY(mst_bundle_open(prefix, &bundle, err)); // it names its files itself
+    mst_status status = mst_tf_names_new(bundle, &names, err);
+    for (size_t v = 0; v < weights->n && status == MST_OK; v++) {
+        const struct mst_bundle_entry *entry;
+        status = mst_tf_names_find(names, source->model, mst_model_variable(source->model, v), &places->items[v],
+                                   &entry, err);
+        if (status == MST_OK)
+            status = read_entry(bundle, entry, &weights->values[v], err);
+    }
+    mst_tf_names_free(names);
+    mst_bundle_free(bundle);
+    return status == MST_OK ? MST_OK : mst_fail_prefix(err, status, "%s", prefix);
+}
+
+static void describe_array(const struct mst_model *model, const struct mst_places *places, size_t v,
+                           struct mst_keras_array *out)
+{
+    *out = (struct mst_keras_array){.path = places->items[v].archive,
+                                    .layer = places->items[v].layer,
+                                    .shape = mst_model_variable(model, v)->shape};
+}
+
+static mst_status load_archive(const struct mst_weights_source *source, const struct mst_places *places,
+                               struct mst_weights *weights, struct mst_error *err)
+{
+    struct mst_keras_array *arrays = mst_alloc_array(weights->n + 1, sizeof *arrays);
+    for (size_t v = 0; v < weights->n; v++)
+        describe_array(source->model, places, v, &arrays[v]);
+    mst_status status = mst_keras_read_arrays(source->path, arrays, weights->n, &weights->archive, err);
+    // What an archive holds is only read, also where a caller could write.
+    for (size_t v = 0; status == MST_OK && v < weights->n; v++)
+        weights->values[v] = (float *)mst_keras_archive_values(weights->archive, v);
+    free(arrays);
+    return status;
+}
+
+mst_status mst_weights_load(const struct mst_weights_source *source, struct mst_weights **out, struct mst_error *err)
+{
+    *out = NULL;
+    struct mst_places *places;
+    char *prefix = NULL;
+    MST_TRY(mst_places_new(source->model, source->model_json, &places, err));
+    struct mst_weights *weights = new_weights(source->model);
+    mst_status status = MST_OK;
+    if (mst_keras_is_archive(source->path)) {
+        status = load_archive(source, places, weights, err);
+    } else {
+        status = mst_weights_find_prefix(source->path, &prefix, err);
+        if (status == MST_OK)
+            status = load_bundle(source, prefix, places, weights, err);
+    }
+    free(prefix);
+    mst_places_free(places);
+    if (status != MST_OK) {
+        mst_weights_free(weights);
+        return status;
+    }
+    *out = weights;
+    return MST_OK;
+}
+
+static mst_status read_json(const char *path, struct mst_buf *model_json, char **file_out, struct mst_error *err)
+{
+    if (mst_keras_is_archive(path)) {
+        *file_out = mst_strdup(path);
+        return mst_keras_read_config(path, model_json, err);
+    }
+    struct mst_bundle *bundle;
+    *file_out = mst_text("%s/model.json", path);
+    mst_status status = mst_model_dir_open(path, model_json, &bundle, err);
+    mst_bundle_free(bundle);
+    if (status == MST_NOT_FOUND)
+        return mst_fail_prefix(err, status, "%s is not a model directory, which has model.json and weights.*", path);
+    return status;
+}
+
+mst_status mst_weights_open_model(const char *path, struct mst_buf *model_json, struct mst_model **model_out,
+                                  struct mst_weights **out, struct mst_error *err)
+{
+    char *file;
+    *model_out = NULL;
+    *out = NULL;
+    mst_status status = read_json(path, model_json, &file, err);
+    if (status == MST_OK)
+        status = mst_model_parse(mst_buf_view(model_json), file, model_out, err);
+    free(file);
+    if (status != MST_OK)
+        return status;
+    struct mst_weights_source source = {.model = *model_out, .model_json = mst_buf_view(model_json), .path = path};
+    status = mst_weights_load(&source, out, err);
+    if (status != MST_OK) {
+        mst_model_free(*model_out);
+        *model_out = NULL;
+    }
+    return status;
+}
+
+// ---- to files ----
 
 mst_status mst_weights_write_dir(const struct mst_model *model, const struct mst_weights *weights,
                                  struct mst_bytes model_json, const char *dir, struct mst_error *err)
@@ -63,5 +184,39 @@ mst_status mst_weights_write_dir(const struct mst_model *model, const struct mst
     }
     mst_status status = mst_model_dir_write(dir, model_json, values, weights->n, err);
     free(values);
+    return status;
+}
+
+// A Normalization of Keras has a third weight, how many examples it has seen, which is of no use but must be there.
+static void add_count(const struct mst_place *place, char **path, struct mst_keras_array *out)
+{
+    static const float none = 0;
+    const char *last = strrchr(place->archive, '/');
+    *path = mst_text("%.*s/2", (int)(last - place->archive), place->archive);
+    *out = (struct mst_keras_array){.path = *path, .layer = place->layer, .values = &none};
+}
+
+mst_status mst_weights_write_archive(const struct mst_model *model, const struct mst_weights *weights,
+                                     struct mst_bytes model_json, const char *file, struct mst_error *err)
+{
+    struct mst_places *places;
+    MST_TRY(mst_places_new(model, model_json, &places, err));
+    struct mst_keras_array *arrays = mst_alloc_array(2 * weights->n + 1, sizeof *arrays);
+    char **counts = mst_alloc_array(weights->n + 1, sizeof *counts);
+    size_t n = 0;
+    size_t n_counts = 0;
+    for (size_t v = 0; v < weights->n; v++) {
+        const struct mst_place *place = &places->items[v];
+        describe_array(model, places, v, &arrays[n]);
+        arrays[n++].values = weights->values[v];
+        if (place->is_normalized && strcmp(strrchr(place->archive, '/'), "/1") == 0)
+            add_count(place, &counts[n_counts++], &arrays[n++]);
+    }
+    mst_status status = mst_keras_write(file, model_json, arrays, n, err);
+    for (size_t i = 0; i < n_counts; i++)
+        free(counts[i]);
+    free((void *)counts);
+    free(arrays);
+    mst_places_free(places);
     return status;
 }

@@ -1,5 +1,5 @@
 /** @file
- *  A trained model in a program that embeds Muster: loads the model directory that a job wrote, and predicts.
+ *  A trained model in a program that embeds Muster: loads what a job wrote, or a `.keras` archive, and predicts.
  *
  *      struct mst_loaded_model_options options = {.max_batch = 64, .n_threads = 2};
  *      struct mst_loaded_model *model;
@@ -27,11 +27,12 @@ struct mst_loaded_model_options {
     size_t n_threads; // 0: the CPUs that this process may use
 };
 
-/** New model in *out from a model directory (model.json, weights.index, weights.data-…). options may be NULL.
- *  Owner:  the caller frees *out; borrows dir and options for the call
+/** New model in *out from a model directory (model.json, weights.index, weights.data-…) or a `.keras` archive. options
+ *  may be NULL.
+ *  Owner:  the caller frees *out; borrows path and options for the call
  *  Errors: NOT_FOUND no such directory or file; INVALID_ARGUMENT, UNIMPLEMENTED what is wrong with model.json;
  *          DATA_LOSS damaged weights; RESOURCE_EXHAUSTED memory */
-MST_PUBLIC MST_MUST_USE mst_status mst_loaded_model_open(const char *dir,
+MST_PUBLIC MST_MUST_USE mst_status mst_loaded_model_open(const char *path,
                                                          const struct mst_loaded_model_options *options,
                                                          struct mst_loaded_model **out, struct mst_error *err);
 /** Releases it; NULL is fine. */

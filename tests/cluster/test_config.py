@@ -233,7 +233,7 @@ REFUSED = [
     ("checkpoint.keep", 0), ("checkpoint.resume", "yes"), ("checkpoint.local", True), ("checkpoint.max_bytes_per_second", 1),
     ("eval.every", "step"), ("eval.every", 0), ("eval.final_timeout", -1), ("eval.final_timeout", None),
     ("cluster.heartbeat_ms", 9), ("cluster.heartbeat_ms", 60001), ("cluster.lease_ms", 49), ("output", "run"), ("output.dir", None),
-    ("output.directory", "run"), ("init_from", "ckpt"), ("callbacks", []), ("class_weight", [1.0]), ("security", {}),
+    ("output.directory", "run"), ("init_from", 1), ("output.keras", "yes"), ("callbacks", []), ("class_weight", [1.0]), ("security", {}),
     ("batchsize", 64), ("Name", "x"),
 ]
 

@@ -158,6 +158,6 @@ def test_no_such_input(run, trained):
 
 def test_help(run):
     code, out, error = run("predict", "--help")
-    assert code == 0 and error == "" and out.startswith("usage: muster predict JOB|MODEL_DIR ")
+    assert code == 0 and error == "" and out.startswith("usage: muster predict JOB|MODEL_DIR|FILE.keras ")
     assert "\nexamples:\n" in out and re.search(r"--output FILE", out)
     assert all(len(line) <= 100 for line in out.splitlines())

@@ -45,13 +45,20 @@ static int open_plain(void)
     return view_fd;
 }
 
-// All that was written since the last call.
+// All that was written since the last call. A terminal hands bytes on when it comes to it, so a mark is sent after them
+// and waited for.
 static const char *seen(void)
 {
+    static const char mark = '\001';
     static char text[SEEN_BYTES];
-    fcntl(seen_fd, F_SETFL, O_NONBLOCK);
-    ssize_t n = read(seen_fd, text, sizeof text - 1);
-    text[n > 0 ? n : 0] = '\0';
+    size_t n = 0;
+    assert_int_equal(write(view_fd, &mark, 1), 1);
+    while (n == 0 || text[n - 1] != mark) {
+        ssize_t got = read(seen_fd, text + n, sizeof text - 1 - n);
+        assert_true(got > 0);
+        n += (size_t)got;
+    }
+    text[n - 1] = '\0';
     return text;
 }
 

@@ -66,13 +66,14 @@ static void test_defaults(void **state)
     struct mst_job *job = parse_right(minimal, NULL);
     char *got = json_dumps(job->resolved, JSON_COMPACT);
     assert_string_equal(
-        got, "{\"name\":\"tiny\",\"model\":\"/here/a/model.json\",\"compile\":{\"optimizer\":\"sgd\",\"loss\":\"mse\"},"
+        got, "{\"name\":\"tiny\",\"model\":\"/here/a/model.json\",\"init_from\":null,"
+             "\"compile\":{\"optimizer\":\"sgd\",\"loss\":\"mse\"},"
              "\"data\":{\"train\":{\"format\":\"idx\",\"features\":\"/here/a/x.idx\",\"labels\":\"/data/y.idx\","
              "\"shuffle\":true},\"eval\":null},\"batch_size\":32,\"epochs\":1,\"steps\":null,\"seed\":0,"
              "\"consistency\":{\"staleness\":\"async\",\"backup_workers\":0,\"workers\":null},\"partitioner\":null,"
              "\"replicas\":0,\"checkpoint\":{\"dir\":\"/here/a/run/ckpt\",\"every_steps\":null,\"every_seconds\":null,"
              "\"keep\":5,\"resume\":false,\"local\":false},\"eval\":{\"every\":null,\"final_timeout\":600},"
-             "\"cluster\":{\"heartbeat_ms\":1000,\"lease_ms\":3000},\"output\":{\"dir\":\"/here/a/run\"},"
+             "\"cluster\":{\"heartbeat_ms\":1000,\"lease_ms\":3000},\"output\":{\"dir\":\"/here/a/run\",\"keras\":true},"
              "\"class_weight\":null}");
     // What is printed can be read again as a job, and gives the same.
     struct mst_job *again = parse_right(got, NULL);
@@ -437,8 +438,9 @@ static void test_wrong_values(void **state)
         {"class_weight", "[1, 2]", "class_weight is a list ([1,2]), must be an object or null"},
         {"data.test", "{}", "data.test is not known; known here: train, eval"},
         {"momentum", "0.9",
-         "momentum is not known; known here: name, model, compile, data, batch_size, epochs, steps, seed, consistency, "
-         "partitioner, replicas, checkpoint, eval, cluster, output, init_from, callbacks, class_weight, security"},
+         "momentum is not known; known here: name, model, init_from, compile, data, batch_size, epochs, steps, seed, "
+         "consistency, "
+         "partitioner, replicas, checkpoint, eval, cluster, output, callbacks, class_weight, security"},
         {"data.train.shuffle", "1", "data.train.shuffle is an integer (1), must be true or false"},
         {"data.train.format", "\"parquet\"", "data.train.format is \"parquet\", must be one of: idx|csv"},
         {"data.train", "null", "data.train is null (null), must be an object"},
@@ -460,7 +462,7 @@ static void test_wrong_values(void **state)
         {"checkpoint.keep", "0", "checkpoint.keep is 0, must be from 1 to 1000000"},
         {"checkpoint.resume", "\"yes\"", "checkpoint.resume is a text (\"yes\"), must be true or false"},
         {"checkpoint.dir", "\"\"", "checkpoint.dir must not be empty"},
-        {"output", "{\"directory\": \"x\"}", "output.directory is not known; known here: dir"},
+        {"output", "{\"directory\": \"x\"}", "output.directory is not known; known here: dir, keras"},
         {"cluster.lease_ms", "1500",
          "cluster.lease_ms is 1500, must be at least two heartbeats (cluster.heartbeat_ms is 1000)"},
         {"cluster.heartbeat_ms", "9", "cluster.heartbeat_ms is 9, must be from 10 to 60000"},
@@ -507,7 +509,7 @@ static void test_not_built_yet(void **state)
          "set it to "
          "false"},
         {"checkpoint.max_bytes_per_second", "1", "checkpoint.max_bytes_per_second is not built yet: leave it out"},
-        {"init_from", "\"ckpt\"", "init_from is not built yet: leave it out"},
+        {"init_from", "1", "init_from is an integer (1), must be a path or null"},
         {"callbacks", "[]", "callbacks is not built yet: leave it out"},
         {"security", "{}", "security is not built yet: leave it out"},
     };
