@@ -153,12 +153,13 @@ def test_schema_and_parser_have_the_same_keys_and_defaults(parse_job, tmp_path):
     resolved, said = parse_job(job)
     assert resolved, said
     printed = keys_of_job(resolved, known)
-    of_csv = {f"data.{which}.{key}" for which in ("train", "eval") for key in ("label", "header", "missing")}
-    assert set(printed) == set(known) - of_csv
+    not_given = {f"data.{which}.{key}" for which in ("train", "eval")
+                 for key in ("sample_weights", "label", "sample_weight", "columns", "inputs", "header", "missing", "separator")}
+    assert set(printed) == set(known) - not_given
     for which in ("train", "eval"):
         resolved, said = parse_job(with_key(f"data.{which}", {"format": "csv", "features": "x.csv", "label": "y"}))
         assert resolved, said
-        assert set(resolved["data"][which]) == {"format", "features", "label", "header", "missing", "shuffle"}
+        assert set(resolved["data"][which]) == {"format", "features", "label", "header", "missing", "separator", "shuffle"}
     given = {"data.eval", "partitioner", "partitioner.config"}
     for path, key in known.items():
         if "default" in key and path not in given:
@@ -203,6 +204,9 @@ ACCEPTED = [
     ("partitioner", {"class_name": "MaxSizePartitioner", "config": {"max_shard_bytes": 1000, "max_shards": 0}}),
     ("data.train", {"format": "csv", "features": "f.csv", "label": "y"}),
     ("data.eval", {"format": "csv", "features": "f.csv.gz", "label": 3, "header": False, "missing": -1.5}),
+    ("data.eval", {"features": {"a": "f", "b": "g"}, "labels": {"y": "l"}, "sample_weights": "w"}),
+    ("data.eval", {"format": "csv", "features": "f", "label": {"y": ["a", 1]}, "inputs": {"a": ["b", 2]}, "sample_weight": 3}),
+    ("data.eval", {"format": "csv", "features": "f", "label": ["a", "b"], "columns": [1], "separator": "tab"}),
     ("replicas", 0), ("checkpoint.dir", None), ("checkpoint.dir", "/ckpt"), ("checkpoint.every_steps", 1),
     ("checkpoint.every_seconds", 1.5), ("checkpoint.keep", 1), ("checkpoint.resume", True), ("checkpoint.local", False),
     ("class_weight", None), ("class_weight", {"0": 1, "7": 2.5}), ("eval.every", None), ("eval.every", "epoch"), ("eval.every", 100), ("eval.final_timeout", 0), ("cluster.heartbeat_ms", 10), ("cluster.lease_ms", 600000),
@@ -213,6 +217,9 @@ REFUSED = [
     ("compile.loss", None), ("compile.optimizer", None), ("data", []), ("data.train", None), ("data.eval", {}), ("data.eval", False),
     ("data.train", {"format": "csv", "features": "f.csv"}), ("data.train", {"features": "f", "labels": "l", "label": "y"}),
     ("data.train", {"format": "csv", "features": "f.csv", "label": 0, "labels": "l"}), ("data.train.header", True),
+    ("data.eval", {"format": "csv", "features": {"a": "f"}, "label": 1}), ("data.train.sample_weight", "w"),
+    ("data.eval", {"format": "csv", "features": "f", "label": 1, "columns": [1], "inputs": {"a": 1}}),
+    ("data.eval", {"format": "csv", "features": "f", "label": 1, "separator": ":"}),
     ("data.eval", {"format": "csv", "features": "f.csv", "label": -1}), ("data.eval", {"features": "f"}),
     ("data.test", {}), ("data.train.format", "csv"), ("data.train.format", "parquet"), ("data.train.features", None),
     ("data.train.shufle", True), ("data.train.shuffle", 1), ("data.eval", {"features": "f", "labels": "l", "shuffle": True}),

@@ -144,8 +144,9 @@ static void put_data_rules(json_t *job)
         put(data, "if",
             json_pack("{s:{s:{s:s}}, s:[s]}", "properties", "format", "const", "csv", "required", "format"));
         put(data, "then",
-            json_pack("{s:[s], s:{s:b, s:b, s:{s:s}}, s:{s:[ss]}}", "required", "label", "properties", "labels", 0,
-                      "sample_weights", 0, "features", "type", "string", "not", "required", "columns", "inputs"));
+            json_pack("{s:[s], s:{s:b, s:b, s:{s:s}}, s:{s:s, s:[ss]}}", "required", "label", "properties", "labels", 0,
+                      "sample_weights", 0, "features", "type", "string", "not", "type", "object", "required", "columns",
+                      "inputs"));
         put(data, "else",
             json_pack("{s:[s], s:{s:b, s:b, s:b, s:b, s:b, s:b, s:b}}", "required", "labels", "properties", "label", 0,
                       "header", 0, "missing", 0, "columns", 0, "inputs", 0, "separator", 0, "sample_weight", 0));
