@@ -125,7 +125,10 @@ static const struct named_class losses[] = {
     {"Hinge", {"hinge"}, MST_LOSS_HINGE, FIELDS(value_fields)},
     {"SquaredHinge", {"squared_hinge"}, MST_LOSS_SQUARED_HINGE, FIELDS(value_fields)},
     {"CategoricalHinge", {"categorical_hinge"}, MST_LOSS_CATEGORICAL_HINGE, FIELDS(value_fields)},
-    {"KLDivergence", {"kl_divergence", "kld", "KLD"}, MST_LOSS_KL_DIVERGENCE, FIELDS(value_fields)},
+    {"KLDivergence",
+     {"kl_divergence", "kld", "KLD", "kullback_leibler_divergence"},
+     MST_LOSS_KL_DIVERGENCE,
+     FIELDS(value_fields)},
     {"Poisson", {"poisson"}, MST_LOSS_POISSON, FIELDS(value_fields)},
     {"CosineSimilarity", {"cosine_similarity"}, MST_LOSS_COSINE_SIMILARITY, FIELDS(cosine_fields)},
 };
