@@ -135,6 +135,7 @@ static void put_options(json_t *object, const struct mst_layer *layer)
     case MST_LAYER_CONCATENATE:
     case MST_LAYER_DOT:
     case MST_LAYER_PERMUTE:
+    case MST_LAYER_PRELU:
         put(object, "axes", axes_json(&layer->axes));
         break;
     case MST_LAYER_REPEAT:

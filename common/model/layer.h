@@ -32,6 +32,7 @@ enum mst_layer_kind {
     MST_LAYER_DENSE,
     MST_LAYER_ACTIVATION,
     MST_LAYER_DROPOUT,
+    MST_LAYER_PRELU,
     MST_LAYER_MERGE,
     MST_LAYER_CONCATENATE,
     MST_LAYER_DOT,
@@ -54,6 +55,7 @@ enum {
     MST_WEIGHT_VARIANCE = 3,
     MST_WEIGHT_COUNT = 0,
     MST_WEIGHT_TABLE = 0,
+    MST_WEIGHT_ALPHA = 0,
 };
 
 /** A list of whole numbers as Keras prints it; one number is a list of one. */

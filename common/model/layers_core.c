@@ -128,6 +128,27 @@ static mst_status infer_activation(const struct mst_infer *infer, struct mst_err
     return MST_OK;
 }
 
+// Shared axes have one weight for all their places.
+static mst_status infer_prelu(const struct mst_infer *infer, struct mst_error *err)
+{
+    struct mst_layer *layer = infer->layer;
+    struct mst_shape shape = infer->node->in;
+    for (size_t i = 0; i < layer->axes.n; i++) {
+        size_t axis;
+        MST_TRY(mst_infer_axis(infer, layer->axes.list[i], &shape, &axis, err));
+        shape.dims[axis] = 1;
+    }
+    layer->weights[MST_WEIGHT_ALPHA].suffix = "alpha";
+    layer->weights[MST_WEIGHT_ALPHA].shape = shape;
+    return MST_OK;
+}
+
+static void prelu_defaults(struct mst_layer *layer)
+{
+    layer->weights[MST_WEIGHT_ALPHA].initializer =
+        (struct mst_initializer){.kind = MST_INIT_ZEROS, .class_name = "Zeros"};
+}
+
 // The table
 
 static const struct mst_config_field input_fields[] = {
@@ -158,6 +179,10 @@ static const struct mst_config_field leaky_relu_fields[] = {
     {"alpha", mst_config_number, offsetof(struct mst_layer, alpha)}, // Keras 2
 };
 static const struct mst_config_field elu_fields[] = {FIELD(alpha, mst_config_number)};
+static const struct mst_config_field prelu_fields[] = {
+    MST_WEIGHT_FIELDS("alpha", MST_WEIGHT_ALPHA),
+    {"shared_axes", mst_layer_read_axes, offsetof(struct mst_layer, axes)},
+};
 static const struct mst_config_field softmax_fields[] = {FIELD(axis, mst_layer_read_axis)};
 static const struct mst_config_field dropout_fields[] = {
     FIELD(rate, mst_config_number),
@@ -176,6 +201,7 @@ static const struct mst_layer_class classes[] = {
     {"ReLU", MST_LAYER_ACTIVATION, FIELDS(relu_fields), check_relu, NULL, 1, false, 0, NULL},
     {"LeakyReLU", MST_LAYER_ACTIVATION, FIELDS(leaky_relu_fields), check_leaky_relu, NULL, 1, false, 0, NULL},
     {"ELU", MST_LAYER_ACTIVATION, FIELDS(elu_fields), check_elu, NULL, 1, false, 0, NULL},
+    {"PReLU", MST_LAYER_PRELU, FIELDS(prelu_fields), NULL, infer_prelu, 1, false, 0, prelu_defaults},
     {"Softmax", MST_LAYER_ACTIVATION, FIELDS(softmax_fields), check_softmax, infer_softmax, 1, false, 0, NULL},
     {"Dropout", MST_LAYER_DROPOUT, FIELDS(dropout_fields), check_dropout, NULL, 1, false, 0, NULL},
 };

@@ -200,6 +200,7 @@ const struct op_class *mst_op_class_of(enum mst_layer_kind kind, enum mst_progra
         [MST_LAYER_ACTIVATION] = &activation,
         [MST_LAYER_RESCALING] = &rescaling,
         [MST_LAYER_DROPOUT] = &dropout,
+        [MST_LAYER_PRELU] = &mst_op_prelu,
         [MST_LAYER_MERGE] = &mst_op_merge,
         [MST_LAYER_CONCATENATE] = &mst_op_concatenate,
         [MST_LAYER_DOT] = &mst_op_dot,

@@ -74,6 +74,45 @@ static void merge_plan(const struct mst_program *program, struct op *op)
     op->keeps_in = op->keeps_out || kind == MST_MERGE_MULTIPLY;
 }
 
+// A merge of x with its weights, which are repeated over the examples and over shared axes.
+static void fill_prelu(const struct mst_program *program, const struct op *op, const struct mst_program_step *step,
+                       struct mst_merge_input inputs[2], struct mst_merge *merge)
+{
+    const struct mst_shape *in = &op->node->in;
+    const struct mst_shape *alpha = &op->layer->weights[MST_WEIGHT_ALPHA].shape;
+    *merge = (struct mst_merge){
+        .kind = MST_MERGE_PRELU, .n_axes = in->rank + 1, .n_inputs = 2, .inputs = inputs, .y = op->out};
+    inputs[0] = (struct mst_merge_input){.x = program->values[op->inputs[0].value]};
+    inputs[1] = (struct mst_merge_input){.x = step->params[op->layer->variables[MST_WEIGHT_ALPHA]]};
+    merge->shape[0] = inputs[0].shape[0] = step->n_examples;
+    inputs[1].shape[0] = 1;
+    for (size_t i = 0; i < in->rank; i++) {
+        merge->shape[i + 1] = inputs[0].shape[i + 1] = in->dims[i];
+        inputs[1].shape[i + 1] = alpha->dims[i];
+    }
+}
+
+static void prelu_forward(struct mst_program *program, const struct op *op, const struct mst_program_step *step)
+{
+    struct mst_merge_input inputs[2];
+    struct mst_merge merge;
+    fill_prelu(program, op, step, inputs, &merge);
+    program->device->ops->merge(program->device, &merge);
+}
+
+static void prelu_backward(struct mst_program *program, const struct op *op, const struct mst_program_step *step)
+{
+    struct mst_merge_input inputs[2];
+    struct mst_merge merge;
+    fill_prelu(program, op, step, inputs, &merge);
+    merge.dy = op->gradient;
+    inputs[0].dx = mst_op_dx(program, op, 0);
+    inputs[1].dx = mst_op_dw(op, step, MST_WEIGHT_ALPHA);
+    program->device->ops->merge_backward(program->device, &merge);
+    if (inputs[1].dx != NULL)
+        mst_op_finish_dw(program, op, step, MST_WEIGHT_ALPHA);
+}
+
 // A block of the concatenation: (rows, its part of a row), a row of the whole being wider.
 static struct mst_copy block_of(const struct mst_program *program, const struct op *op,
                                 const struct mst_program_step *step, size_t input, size_t *first)
@@ -274,6 +313,7 @@ static void embedding_plan(const struct mst_program *program, struct op *op)
 }
 
 const struct op_class mst_op_merge = {.forward = merge_forward, .backward = merge_backward, .plan = merge_plan};
+const struct op_class mst_op_prelu = {.forward = prelu_forward, .backward = prelu_backward, .plan = keep_inputs};
 const struct op_class mst_op_concatenate = {.forward = concatenate_forward, .backward = concatenate_backward};
 const struct op_class mst_op_move = {.forward = move_forward, .backward = move_backward};
 const struct op_class mst_op_dot = {.forward = dot_forward, .backward = dot_backward, .plan = keep_inputs};

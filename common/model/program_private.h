@@ -141,6 +141,7 @@ const struct op_class *mst_op_class_of(enum mst_layer_kind kind, enum mst_progra
 /** An operation whose value is its input's, and those of program_ops_merge.c and program_ops_norm.c. */
 extern const struct op_class mst_op_view;
 extern const struct op_class mst_op_merge;
+extern const struct op_class mst_op_prelu;
 extern const struct op_class mst_op_concatenate;
 extern const struct op_class mst_op_move;
 extern const struct op_class mst_op_dot;

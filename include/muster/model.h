@@ -38,9 +38,9 @@ MST_PUBLIC MST_MUST_USE mst_status mst_loaded_model_open(const char *path,
 /** Releases it; NULL is fine. */
 MST_PUBLIC void mst_loaded_model_free(struct mst_loaded_model *model);
 
-/** Floats of one example's input. */
+/** Floats of one example's input; of a model with several, those of all, in the order of Keras's model.inputs. */
 MST_PUBLIC size_t mst_loaded_model_n_inputs(const struct mst_loaded_model *model);
-/** Floats of one example's output. */
+/** Floats of one example's output; of a model with several, those of all, in the order of Keras's model.outputs. */
 MST_PUBLIC size_t mst_loaded_model_n_outputs(const struct mst_loaded_model *model);
 /** Computes the outputs of n examples.
  *  Shape:  inputs (n, n_inputs) row-major; outputs (n, n_outputs)

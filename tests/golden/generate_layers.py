@@ -184,6 +184,12 @@ def embedding_shared(k):
     return k.Model([ids, more], flat(k, k.layers.Concatenate(axis=1, name="c")([table(ids), table(more)])))
 
 
+def activations():
+    yield "prelu", one(lambda l: [l.PReLU(alpha_regularizer="l2")])
+    yield "prelu_shared", one(lambda l: [l.PReLU(shared_axes=[1])], (4, 6))
+    yield "prelu_all_shared", one(lambda l: [l.PReLU(shared_axes=[1, 2])], (4, 6))
+
+
 def cases():
     yield from merges()
     yield from shapes()
@@ -192,6 +198,7 @@ def cases():
     yield from graphs()
     yield "embedding", embedding
     yield "embedding_shared", embedding_shared
+    yield from activations()
 
 
 def variables(model, prefix=""):

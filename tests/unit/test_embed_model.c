@@ -50,12 +50,17 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void write_model(size_t n_values)
+static void write_model_of(const char *text, size_t n_values)
 {
     struct mst_checkpoint_value values[] = {{{"dense/kernel", MST_TF_FLOAT, {2, {3, 2}}, 0, 0}, kernel},
                                             {{"dense/bias", MST_TF_FLOAT, {1, {2}}, 0, 0}, bias}};
-    struct mst_bytes json = {model_json, strlen(model_json)};
+    struct mst_bytes json = {text, strlen(text)};
     assert_int_equal(mst_model_dir_write(dir, json, values, n_values, NULL), MST_OK);
+}
+
+static void write_model(size_t n_values)
+{
+    write_model_of(model_json, n_values);
 }
 
 static float expected(const float *x, size_t column)
@@ -89,6 +94,37 @@ static void test_predicts_any_number_of_examples(void **state)
     mst_loaded_model_free(model);
 }
 
+// A row of two inputs, one after the other, gives a row of two outputs.
+static void test_several_inputs_and_outputs(void **state)
+{
+    (void)state;
+    write_model_of("{\"class_name\":\"Functional\",\"config\":{\"name\":\"m\",\"layers\":["
+                   "{\"class_name\":\"InputLayer\",\"config\":{\"name\":\"a\",\"batch_shape\":[null,1]},"
+                   "\"inbound_nodes\":[]},{\"class_name\":\"InputLayer\",\"config\":{\"name\":\"b\","
+                   "\"batch_shape\":[null,2]},\"inbound_nodes\":[]},{\"class_name\":\"Concatenate\","
+                   "\"config\":{\"name\":\"c\"},\"inbound_nodes\":[[[\"a\",0,0,{}],[\"b\",0,0,{}]]]},"
+                   "{\"class_name\":\"Dense\",\"config\":{\"name\":\"dense\",\"units\":2,\"activation\":"
+                   "\"relu\"},\"inbound_nodes\":[[[\"c\",0,0,{}]]]}],\"input_layers\":[[\"a\",0,0],"
+                   "[\"b\",0,0]],\"output_layers\":[[\"c\",0,0],[\"dense\",0,0]]}}",
+                   2);
+    struct mst_loaded_model_options options = {.max_batch = 2, .n_threads = 1};
+    struct mst_loaded_model *model;
+    struct mst_error err;
+    assert_int_equal(mst_loaded_model_open(dir, &options, &model, &err), MST_OK);
+    assert_int_equal(mst_loaded_model_n_inputs(model), 3);
+    assert_int_equal(mst_loaded_model_n_outputs(model), 5);
+    float inputs[9] = {1, 2, 3, -4, 5, -6, 7, 8, -9};
+    float outputs[15];
+    assert_int_equal(mst_loaded_model_predict(model, inputs, 3, outputs, &err), MST_OK);
+    for (size_t r = 0; r < 3; r++) {
+        for (size_t i = 0; i < 3; i++)
+            assert_true(outputs[5 * r + i] == inputs[3 * r + i]);
+        for (size_t i = 0; i < 2; i++)
+            assert_true(outputs[5 * r + 3 + i] == expected(inputs + 3 * r, i));
+    }
+    mst_loaded_model_free(model);
+}
+
 static void test_says_what_is_missing(void **state)
 {
     (void)state;
@@ -108,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_predicts_any_number_of_examples, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_several_inputs_and_outputs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_says_what_is_missing, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
