@@ -158,6 +158,7 @@ def test_waiting_for_others_it_leaves_at_once(cluster, job, write_job):
         running.start(role)
     running["chief-0"].wait_log("listening")
     running["ps-0"].wait_log("chief greeted")
+    running["worker-0"].wait_log("http: listening")  # it hears signals from just before that on
     for role in ("worker-0", "chief-0"):
         running[role].send(signal.SIGTERM)
         running[role].expect(143)
