@@ -12,7 +12,8 @@
 
 // Readers of values
 
-mst_status mst_layer_batch_shape(const json_t *json, const char *path, struct mst_shape *out, struct mst_error *err)
+// The shape of one example out of that of a batch of any size.
+static mst_status read_example_shape(const json_t *json, const char *path, struct mst_shape *out, struct mst_error *err)
 {
     char shown[MST_CONFIG_SHOWN_BYTES];
     *out = (struct mst_shape){0};
@@ -21,10 +22,6 @@ mst_status mst_layer_batch_shape(const json_t *json, const char *path, struct ms
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "%s is %s; it should be a list like [null, 28, 28] of at most %d sizes", path,
                         mst_config_show(json, shown), MST_SHAPE_MAX_RANK);
-    if (!json_is_null(json_array_get(json, 0)))
-        return mst_fail(err, MST_UNIMPLEMENTED,
-                        "%s is %s: a fixed number of examples is not built yet; use Input(shape) without batch_size",
-                        path, mst_config_show(json, shown));
     for (size_t i = 1; i < n; i++) {
         char at[MST_CONFIG_PATH_BYTES];
         snprintf(at, sizeof at, "%s[%zu]", path, i);
@@ -34,6 +31,17 @@ mst_status mst_layer_batch_shape(const json_t *json, const char *path, struct ms
     }
     out->rank = n - 1;
     return MST_OK;
+}
+
+mst_status mst_layer_batch_shape(const json_t *json, const char *path, struct mst_shape *out, struct mst_error *err)
+{
+    char shown[MST_CONFIG_SHOWN_BYTES];
+    MST_TRY(read_example_shape(json, path, out, err));
+    if (json_is_null(json_array_get(json, 0)))
+        return MST_OK;
+    return mst_fail(err, MST_UNIMPLEMENTED,
+                    "%s is %s: a fixed number of examples is not built yet; use Input(shape) without batch_size", path,
+                    mst_config_show(json, shown));
 }
 
 mst_status mst_layer_read_input_shape(const json_t *value, const char *path, void *out, struct mst_error *err)
@@ -240,7 +248,8 @@ static mst_status read_built_shape(const json_t *json, const char *where, struct
             return MST_OK;
     char at[MST_CONFIG_PATH_BYTES];
     snprintf(at, sizeof at, "%s.build_config.input_shape", where);
-    MST_TRY(mst_layer_batch_shape(shape, at, &layer->built_shape, err));
+    // One that was adapted says how many examples it saw.
+    MST_TRY(read_example_shape(shape, at, &layer->built_shape, err));
     layer->built_known = true;
     return MST_OK;
 }

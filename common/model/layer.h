@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MST_LAYER_MAX_WEIGHTS = 4 };
+enum { MST_LAYER_MAX_WEIGHTS = 5 };
 
 // What a program does for a layer; several of Keras's classes share one.
 enum mst_layer_kind {
@@ -53,7 +53,7 @@ enum {
     MST_WEIGHT_BETA = 1,
     MST_WEIGHT_MEAN = 2, // of batches, or of the data
     MST_WEIGHT_VARIANCE = 3,
-    MST_WEIGHT_COUNT = 0,
+    MST_WEIGHT_COUNT = 4, // after them, as in Keras
     MST_WEIGHT_TABLE = 0,
     MST_WEIGHT_ALPHA = 0,
 };

@@ -91,7 +91,7 @@ static bool has_weights(const struct mst_model *model, const char *path)
 }
 
 // The weights of a layer, in the order of the model's variables, which is Keras's.
-static void place_weights(struct walk *walk, const char *path, const struct scope *at, const char *class_name)
+static void place_weights(struct walk *walk, const char *path, const struct scope *at)
 {
     size_t n = 0;
     for (size_t v = 0; v < walk->places->n; v++) {
@@ -103,7 +103,6 @@ static void place_weights(struct walk *walk, const char *path, const struct scop
         place->archive = mst_text("%svars/%zu", at->archive, n++);
         place->checkpoint = mst_text("%s%s", at->checkpoint, suffix);
         place->layer = mst_strdup(path);
-        place->is_normalized = strcmp(class_name, "Normalization") == 0;
     }
 }
 
@@ -134,7 +133,7 @@ static mst_status walk_layer(struct walk *walk, const struct scope *scope, size_
         if (json_is_array(layers))
             status = walk_layers(walk, &own, err);
         else
-            place_weights(walk, path, &own, class_name);
+            place_weights(walk, path, &own);
     }
     free(checkpoint);
     free(archive);

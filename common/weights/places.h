@@ -17,8 +17,7 @@
 struct mst_place {
     char *archive;
     char *checkpoint;
-    char *layer;        // its name
-    bool is_normalized; // of a Normalization, whose third weight, a count, is not a variable of ours
+    char *layer; // its name
 };
 
 struct mst_places {

@@ -80,7 +80,8 @@ void mst_tf_names_free(struct mst_tf_names *names)
 
 static bool fits(const struct mst_bundle_entry *entry, const struct mst_variable *variable)
 {
-    return entry->type == MST_TF_FLOAT && mst_shape_equal(&entry->shape, &variable->shape);
+    bool is_count = entry->type == MST_TF_INT64 && entry->shape.rank == 0;
+    return (entry->type == MST_TF_FLOAT || is_count) && mst_shape_equal(&entry->shape, &variable->shape);
 }
 
 static const struct mst_bundle_entry *by_full_name(const struct mst_tf_names *names,

@@ -1,7 +1,7 @@
 /** @file
  *  Finds a model's variables in a TensorBundle, whoever wrote it. Private to weights/.
  *
- *  The rules, tried in this order for each variable; a tensor must be float32 and of its shape:
+ *  The rules, tried in this order for each variable; a tensor must be float32 (a scalar: or int64) and of its shape:
  *  1. its name, `dense/kernel`: ours, TensorFlow 1's;
  *  2. the name that the object graph of tf.train.Checkpoint gives it, with or without the model's name before it: Keras
  *     3's, and Keras 2's where no two layers share a name;

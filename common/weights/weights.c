@@ -9,8 +9,8 @@
 #include "tf_names.h"
 #include "tfio/bundle_reader.h"
 
+#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 void mst_weights_free(struct mst_weights *weights)
 {
@@ -40,6 +40,17 @@ static mst_status read_entry(const struct mst_bundle *bundle, const struct mst_b
         return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for the %zu bytes of %s", bytes, entry->name);
     *out = memory;
     return mst_bundle_read(bundle, entry, memory, bytes, err);
+}
+
+// As Keras 2 counts the examples that a Normalization was adapted to.
+static mst_status read_count(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry, float **out,
+                             struct mst_error *err)
+{
+    int64_t count;
+    *out = mst_alloc_aligned(sizeof **out);
+    MST_TRY(mst_bundle_read(bundle, entry, &count, sizeof count, err));
+    **out = (float)count;
+    return MST_OK;
 }
 
 mst_status mst_weights_read(const struct mst_model *model, const char *prefix, struct mst_weights **out,
@@ -79,7 +90,9 @@ static mst_status load_bundle(const struct mst_weights_source *source, const cha
         const struct mst_bundle_entry *entry;
         status = mst_tf_names_find(names, source->model, mst_model_variable(source->model, v), &places->items[v],
                                    &entry, err);
-        if (status == MST_OK)
+        if (status == MST_OK && entry->type == MST_TF_INT64)
+            status = read_count(bundle, entry, &weights->values[v], err);
+        else if (status == MST_OK)
             status = read_entry(bundle, entry, &weights->values[v], err);
     }
     mst_tf_names_free(names);
@@ -187,35 +200,17 @@ mst_status mst_weights_write_dir(const struct mst_model *model, const struct mst
     return status;
 }
 
-// A Normalization of Keras has a third weight, how many examples it has seen, which is of no use but must be there.
-static void add_count(const struct mst_place *place, char **path, struct mst_keras_array *out)
-{
-    static const float none = 0;
-    const char *last = strrchr(place->archive, '/');
-    *path = mst_text("%.*s/2", (int)(last - place->archive), place->archive);
-    *out = (struct mst_keras_array){.path = *path, .layer = place->layer, .values = &none};
-}
-
 mst_status mst_weights_write_archive(const struct mst_model *model, const struct mst_weights *weights,
                                      struct mst_bytes model_json, const char *file, struct mst_error *err)
 {
     struct mst_places *places;
     MST_TRY(mst_places_new(model, model_json, &places, err));
-    struct mst_keras_array *arrays = mst_alloc_array(2 * weights->n + 1, sizeof *arrays);
-    char **counts = mst_alloc_array(weights->n + 1, sizeof *counts);
-    size_t n = 0;
-    size_t n_counts = 0;
+    struct mst_keras_array *arrays = mst_alloc_array(weights->n + 1, sizeof *arrays);
     for (size_t v = 0; v < weights->n; v++) {
-        const struct mst_place *place = &places->items[v];
-        describe_array(model, places, v, &arrays[n]);
-        arrays[n++].values = weights->values[v];
-        if (place->is_normalized && strcmp(strrchr(place->archive, '/'), "/1") == 0)
-            add_count(place, &counts[n_counts++], &arrays[n++]);
+        describe_array(model, places, v, &arrays[v]);
+        arrays[v].values = weights->values[v];
     }
-    mst_status status = mst_keras_write(file, model_json, arrays, n, err);
-    for (size_t i = 0; i < n_counts; i++)
-        free(counts[i]);
-    free((void *)counts);
+    mst_status status = mst_keras_write(file, model_json, arrays, weights->n, err);
     free(arrays);
     mst_places_free(places);
     return status;

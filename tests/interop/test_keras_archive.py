@@ -54,6 +54,21 @@ def sequential(k):
     return model
 
 
+def nested(k):
+    """A model within a model, normalized twice, and a Dense in each: one place is counted in each of them."""
+    layers = k.layers
+    tower = k.Sequential([layers.Input((WIDE,)), layers.Dense(5, activation="relu"), layers.BatchNormalization()],
+                         name="tower")
+    scaled = layers.Normalization()
+    scaled.adapt(X)
+    features = layers.Input((WIDE,), name="features")
+    joined = layers.Concatenate()([tower(scaled(features)), layers.Dense(4, name="beside")(features)])
+    model = k.Model(features, layers.Dense(CLASSES, activation="softmax")(layers.LayerNormalization()(joined)))
+    model.compile(k.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    model.fit(X, Y, verbose=0, epochs=3)
+    return model
+
+
 def write_job(tmp_path, described, **keys):
     (tmp_path / "model.json").write_text(described.to_json())
     job = {"name": "archive", "model": "model.json",
@@ -72,20 +87,22 @@ def expect_predictions(text, model):
 
 
 KERAS = {"keras3": keras, "tf_keras": tf_keras}
+MODELS = {"sequential": sequential, "nested": nested}
 
 
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("k", KERAS.values(), ids=KERAS)
-def test_an_archive_of_keras(run, data, tmp_path, k):
-    model = sequential(k)
+def test_an_archive_of_keras(run, data, tmp_path, k, make):
+    model = make(k)
     model.save(tmp_path / "m.keras")
     expect_predictions(run("predict", "m.keras", "--input", data, "--label", "kind"), model)
 
 
 @pytest.mark.parametrize("k", KERAS.values(), ids=KERAS)
-@pytest.mark.parametrize("root", ["model", "net"])
-def test_a_checkpoint_of_tensorflow(run, data, tmp_path, k, root):
+@pytest.mark.parametrize("root, make", [("model", sequential), ("net", sequential), ("model", nested)])
+def test_a_checkpoint_of_tensorflow(run, data, tmp_path, k, root, make):
     """Whatever the program called the model, and with its optimizer's slots beside it, whose names are like the variables'."""
-    model = sequential(k)
+    model = make(k)
     prefix = tf.train.Checkpoint(**{root: model}, optimizer=model.optimizer).write(str(tmp_path / "ck"))
     expect_predictions(run("predict", write_job(tmp_path, model), "--input", data, "--checkpoint", prefix), model)
 
@@ -99,9 +116,10 @@ def test_layers_named_in_another_session(run, data, tmp_path):
     expect_predictions(run("predict", write_job(tmp_path, other), "--input", data, "--checkpoint", tmp_path / "weights"), model)
 
 
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("command", [["run"], ["local", "--workers", "2", "--ps", "2"]], ids=["process", "cluster"])
-def test_keras_loads_what_a_job_left(run, data, tmp_path, command):
-    model = sequential(keras)
+def test_keras_loads_what_a_job_left(run, data, tmp_path, command, make):
+    model = make(keras)
     partitioner = {"class_name": "FixedShardsPartitioner", "config": {"num_shards": 2}}
     run(command[0], write_job(tmp_path, model, partitioner=partitioner, output={"dir": "out"}), *command[1:])
     loaded = keras.models.load_model(tmp_path / "out" / "model.keras")
