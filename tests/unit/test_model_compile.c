@@ -246,6 +246,30 @@ static void test_loss_options(void **state)
     }
 }
 
+// What tf_keras writes for functions and for "accuracy".
+static void test_wrapped_metrics(void **state)
+{
+    (void)state;
+    struct mst_compile compile = parse_right(
+        "{\"loss\": {\"class_name\": \"CategoricalCrossentropy\", \"config\": {\"reduction\": \"auto\", \"name\": "
+        "\"categorical_crossentropy\", \"from_logits\": false, \"label_smoothing\": 0.0, \"axis\": -1, \"fn\": "
+        "\"categorical_crossentropy\"}}, \"metrics\": [[{\"class_name\": \"MeanMetricWrapper\", \"config\": {\"name\": "
+        "\"accuracy\", \"dtype\": \"float32\", \"fn\": \"categorical_accuracy\"}}, {\"class_name\": "
+        "\"MeanMetricWrapper\", \"config\": {\"name\": \"error\", \"dtype\": \"float32\", \"fn\": "
+        "\"mean_squared_error\"}}, {\"class_name\": \"AUC\", \"config\": {\"name\": \"auc\", \"dtype\": \"float32\", "
+        "\"num_thresholds\": 200, \"curve\": \"ROC\", \"summation_method\": \"interpolation\", \"multi_label\": false, "
+        "\"num_labels\": null, \"label_weights\": null}}]], \"loss_weights\": null, \"weighted_metrics\": null}",
+        "3");
+    assert_int_equal(compile.n_metrics, 3);
+    assert_string_equal(compile.metrics[0].name, "accuracy");
+    assert_int_equal(compile.metrics[0].kind, MST_METRIC_CATEGORICAL_ACCURACY);
+    assert_string_equal(compile.metrics[1].name, "error");
+    assert_int_equal(compile.metrics[1].kind, MST_METRIC_LOSS);
+    assert_int_equal(compile.metrics[1].loss, MST_LOSS_MEAN_SQUARED_ERROR);
+    assert_int_equal(compile.metrics[2].kind, MST_METRIC_AUC);
+    assert_int_equal(compile.metrics[2].n_sums, 2 * 201);
+}
+
 struct refusal {
     const char *compile, *n_outputs;
     mst_status status;
@@ -404,6 +428,11 @@ static void test_refused_counts(void **state)
         const struct refusal row = {text, rows[i].n_outputs, rows[i].status, sentence};
         check_refusals(&row, 1);
     }
+}
+
+static void test_refused_sums(void **state)
+{
+    (void)state;
     static const struct refusal sums[] = {
         {"{\"loss\": \"mse\", \"metrics\": [{\"class_name\": \"AUC\", \"config\": {\"num_thresholds\": 20000}}]}", "1",
          MST_INVALID_ARGUMENT,
@@ -569,12 +598,13 @@ static void test_output_of_two_axes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_losses),         cmocka_unit_test(test_accuracy),
-        cmocka_unit_test(test_metrics),        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_values),         cmocka_unit_test(test_loss_options),
-        cmocka_unit_test(test_refused_losses), cmocka_unit_test(test_refused_metrics),
-        cmocka_unit_test(test_refused_counts), cmocka_unit_test(test_many_thresholds),
-        cmocka_unit_test(test_class_weights),  cmocka_unit_test(test_two_outputs),
-        cmocka_unit_test(test_many_metrics),   cmocka_unit_test(test_output_of_two_axes)};
+        cmocka_unit_test(test_losses),          cmocka_unit_test(test_accuracy),
+        cmocka_unit_test(test_metrics),         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_wrapped_metrics), cmocka_unit_test(test_values),
+        cmocka_unit_test(test_loss_options),    cmocka_unit_test(test_refused_losses),
+        cmocka_unit_test(test_refused_metrics), cmocka_unit_test(test_refused_counts),
+        cmocka_unit_test(test_refused_sums),    cmocka_unit_test(test_many_thresholds),
+        cmocka_unit_test(test_class_weights),   cmocka_unit_test(test_two_outputs),
+        cmocka_unit_test(test_many_metrics),    cmocka_unit_test(test_output_of_two_axes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
