@@ -66,15 +66,16 @@ static void test_defaults(void **state)
     struct mst_job *job = parse_right(minimal, NULL);
     char *got = json_dumps(job->resolved, JSON_COMPACT);
     assert_string_equal(
-        got, "{\"name\":\"tiny\",\"model\":\"/here/a/model.json\",\"init_from\":null,"
-             "\"compile\":{\"optimizer\":\"sgd\",\"loss\":\"mse\"},"
-             "\"data\":{\"train\":{\"format\":\"idx\",\"features\":\"/here/a/x.idx\",\"labels\":\"/data/y.idx\","
-             "\"shuffle\":true},\"eval\":null},\"batch_size\":32,\"epochs\":1,\"steps\":null,\"seed\":0,"
-             "\"consistency\":{\"staleness\":\"async\",\"backup_workers\":0,\"workers\":null},\"partitioner\":null,"
-             "\"replicas\":0,\"checkpoint\":{\"dir\":\"/here/a/run/ckpt\",\"every_steps\":null,\"every_seconds\":null,"
-             "\"keep\":5,\"resume\":false,\"local\":false},\"eval\":{\"every\":null,\"final_timeout\":600},"
-             "\"cluster\":{\"heartbeat_ms\":1000,\"lease_ms\":3000},\"output\":{\"dir\":\"/here/a/run\",\"keras\":true},"
-             "\"class_weight\":null}");
+        got,
+        "{\"name\":\"tiny\",\"model\":\"/here/a/model.json\",\"init_from\":null,"
+        "\"compile\":{\"optimizer\":\"sgd\",\"loss\":\"mse\"},"
+        "\"data\":{\"train\":{\"format\":\"idx\",\"features\":\"/here/a/x.idx\",\"labels\":\"/data/y.idx\","
+        "\"shuffle\":true},\"eval\":null},\"batch_size\":32,\"epochs\":1,\"steps\":null,\"seed\":0,"
+        "\"consistency\":{\"staleness\":\"async\",\"backup_workers\":0,\"workers\":null},\"partitioner\":null,"
+        "\"replicas\":0,\"checkpoint\":{\"dir\":\"/here/a/run/ckpt\",\"every_steps\":null,\"every_seconds\":null,"
+        "\"keep\":5,\"resume\":false,\"local\":false},\"eval\":{\"every\":null,\"final_timeout\":600},"
+        "\"cluster\":{\"heartbeat_ms\":1000,\"lease_ms\":3000},\"output\":{\"dir\":\"/here/a/run\",\"keras\":true},"
+        "\"class_weight\":null}");
     // What is printed can be read again as a job, and gives the same.
     struct mst_job *again = parse_right(got, NULL);
     assert_true(json_equal(job->resolved, again->resolved));
