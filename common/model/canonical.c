@@ -119,6 +119,8 @@ static void put_options(json_t *object, const struct mst_layer *layer)
         break;
     case MST_LAYER_ACTIVATION:
         put(object, "activation", activation_json(&layer->activation));
+        if (layer->axis != -1 && layer->axis != (double)layer->first_in.rank)
+            put(object, "axis", number(layer->axis));
         break;
     case MST_LAYER_RESCALING:
         put(object, "scale", number(layer->scale));

@@ -184,6 +184,7 @@ struct mst_node {
     double scale; // of a Rescaling: of the layer, or of an operation with a number
     double offset;
     size_t axis;             // of those of an example, for layers that have one: 0 is the first after the examples
+    bool is_turned;          // Softmax: its axis is not the last
     enum mst_gemm_form form; // Dot: of the matrices (m, k) and (k, n) of an example
     size_t m, n, k;
     struct mst_shape in; // of the first input

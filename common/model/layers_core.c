@@ -113,10 +113,14 @@ static mst_status infer_dense(const struct mst_infer *infer, struct mst_error *e
 
 static mst_status infer_softmax(const struct mst_infer *infer, struct mst_error *err)
 {
+    struct mst_node *node = infer->node;
+    const double axis = infer->layer->axis;
     MST_TRY(mst_infer_needs_axis(infer, err));
-    if (infer->layer->axis != -1.0 && infer->layer->axis != (double)infer->node->in.rank)
-        return mst_fail(err, MST_UNIMPLEMENTED, "%s.config.axis is %g, which is not built yet; -1, the last axis, is",
-                        infer->where, infer->layer->axis);
+    if (axis != floor(axis) || !(fabs(axis) < 100))
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s.config.axis is %g; it should be a whole number", infer->where,
+                        axis);
+    MST_TRY(mst_infer_axis(infer, (long long)axis, &node->in, &node->axis, err));
+    node->is_turned = node->axis + 1 != node->in.rank;
     return MST_OK;
 }
 

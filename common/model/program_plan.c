@@ -32,7 +32,9 @@ static size_t logits_node(const struct mst_program *program, size_t output)
     size_t i = model->outputs[output];
     while (i >= model->n_inputs && passes_on(program, &model->layers[model->nodes[i].layer]))
         i = model->nodes[i].inputs[0];
-    return i >= model->n_inputs && keeps_logits(&model->layers[model->nodes[i].layer]) ? i : SIZE_MAX;
+    if (i < model->n_inputs || model->nodes[i].is_turned)
+        return SIZE_MAX;
+    return keeps_logits(&model->layers[model->nodes[i].layer]) ? i : SIZE_MAX;
 }
 
 // The operations of a node while they are made.
@@ -72,6 +74,8 @@ static void make_layer_op(struct mst_program *program, struct making *making, si
     for (size_t k = 0; k < node->n_inputs; k++)
         op->inputs[k].value = making->of_node[node->inputs[k]];
     op->class = mst_op_class_of(node->operand.side != MST_OPERAND_NONE ? MST_LAYER_RESCALING : op->layer->kind, mode);
+    if (node->is_turned)
+        op->class = &mst_op_softmax;
     op->activation = op->layer->activation;
     op->has_activity = has_activity(op->layer) && !making->splits[index];
     making->of_node[index] = op->index;

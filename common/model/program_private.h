@@ -142,6 +142,7 @@ const struct op_class *mst_op_class_of(enum mst_layer_kind kind, enum mst_progra
 extern const struct op_class mst_op_view;
 extern const struct op_class mst_op_merge;
 extern const struct op_class mst_op_prelu;
+extern const struct op_class mst_op_softmax; // over another axis than the last
 extern const struct op_class mst_op_concatenate;
 extern const struct op_class mst_op_move;
 extern const struct op_class mst_op_dot;

@@ -24,7 +24,7 @@ def flat(k, x, units=3):
 
 def one(stack, shape=(6,), bias=True):
     """A model of one input: Dense layers around what is looked at, so that gradients go through it. A batch
-    normalization takes away what a bias adds, whose gradient is then 0."""
+    normalization, and a softmax over other axes, takes away what a bias adds, whose gradient is then 0."""
     def build(k):
         x = k.Input(shape, name="x")
         y = k.layers.Dense(5, use_bias=bias, name="first")(x)
@@ -185,6 +185,9 @@ def embedding_shared(k):
 
 
 def activations():
+    yield "softmax_first", one(lambda l: [l.Softmax(axis=1)], (4, 6), bias=False)
+    yield "softmax_middle", one(lambda l: [l.Softmax(axis=-2)], (2, 4, 6), bias=False)
+    yield "softmax_last", one(lambda l: [l.Softmax(axis=2)], (4, 6))
     yield "prelu", one(lambda l: [l.PReLU(alpha_regularizer="l2")])
     yield "prelu_shared", one(lambda l: [l.PReLU(shared_axes=[1])], (4, 6))
     yield "prelu_all_shared", one(lambda l: [l.PReLU(shared_axes=[1, 2])], (4, 6))

@@ -176,6 +176,44 @@ static void test_broken_graphs(void **state)
         MST_UNIMPLEMENTED, "layers[1] 'd'.inbound_nodes[0] is called with the number 2.5 in a tensor's place");
 }
 
+#define LAYER(class, name, config, nodes)                                                                              \
+    "{\"class_name\":\"" class "\",\"config\":{\"name\":\"" name "\"" config "},\"inbound_nodes\":[" nodes "]}"
+#define OPERATION(class, name, nodes)                                                                                  \
+    "{\"module\":\"keras.src.ops.numpy\",\"class_name\":\"" class "\",\"config\":{\"name\":\"" name                    \
+                                                                  "\"},\"inbound_nodes\":[" nodes "]}"
+#define JOINED(layer)                                                                                                  \
+    FUNCTIONAL("m", IN("a", "[null, 4, 2]") "," IN("b", "[null, 3]") "," layer, "[[\"a\",0,0],[\"b\",0,0]]",           \
+               "[[\"j\",0,0]]", "")
+#define BOTH NODE3("[" T3("a", "0") "," T3("b", "0") "]")
+
+// Tensors that do not go together.
+static void test_joins(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {JOINED(LAYER("Add", "j", "", BOTH)),
+         "layers[2] 'j' (Add): 'a' gives (None, 4, 2) and 'b' gives (None, 3), which do not fit together"},
+        {JOINED(LAYER("Concatenate", "j", ",\"axis\":1", BOTH)),
+         "layers[2] 'j' (Concatenate): 'a' gives (None, 4, 2) and 'b' gives (None, 3); they may differ in axis 1 "
+         "alone"},
+        {JOINED(LAYER("Dot", "j", ",\"axes\":1", BOTH)),
+         "layers[2] 'j' (Dot): 'a' gives (None, 4, 2) and 'b' gives (None, 3), whose axes 1 and 1 differ in size"},
+        {JOINED(LAYER("Dot", "j", ",\"axes\":1", NODE3(T3("a", "0")))),
+         "layers[2] 'j' (Dot) is called with 1 inputs; it takes two"},
+        {JOINED(OPERATION("Add", "j", BOTH)),
+         "layers[2] 'j' (Add): 'a' gives (None, 4, 2) and 'b' gives (None, 3), which do not fit together"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        model_check_refused(rows[i][0], MST_INVALID_ARGUMENT, rows[i][1]);
+    model_check_refused(JOINED(OPERATION("TrueDivide", "j", BOTH)), MST_UNIMPLEMENTED,
+                        "layers[2] 'j' (TrueDivide) of two tensors is not built yet; by a number is");
+    model_check_refused(JOINED(OPERATION("Maximum", "j", NODE3(T3("a", "0") ",0.5"))), MST_UNIMPLEMENTED,
+                        "layers[2] 'j' (Maximum) with the number 0.5 after a tensor is not built yet");
+    model_check_refused(JOINED(OPERATION("Log", "j", NODE3(T3("a", "0")))), MST_UNIMPLEMENTED,
+                        "layers[2] 'j' (Log): this operation is not built yet; +, -, * of tensors or numbers, / by a "
+                        "number, maximum and minimum of tensors are");
+}
+
 // Models within models, each called twice by the one around it: 2^n calls written out.
 static void test_explosion(void **state)
 {
@@ -206,7 +244,7 @@ static void test_explosion(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_dialects), cmocka_unit_test(test_nested_twice),
-                                       cmocka_unit_test(test_frozen), cmocka_unit_test(test_broken_graphs),
-                                       cmocka_unit_test(test_explosion)};
+                                       cmocka_unit_test(test_frozen),        cmocka_unit_test(test_broken_graphs),
+                                       cmocka_unit_test(test_joins),         cmocka_unit_test(test_explosion)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -114,8 +114,6 @@ static void test_not_built_yet(void **state)
         {"channels-first",
          "layers[1] 'flatten' (Flatten).config.data_format is 'channels_first', which is not built yet; "
          "channels_last is"},
-        {"softmax-axis",
-         "layers[2] 'softmax' (Softmax).config.axis is 1, which is not built yet; -1, the last axis, is"},
         {"noise-shape",
          "layers[1] 'dropout' (Dropout).config.noise_shape is [null,1,3], which is not built yet; leave it out "
          "or null"},
