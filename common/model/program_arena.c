@@ -59,7 +59,8 @@ static void live_until(size_t *dead, size_t time)
 static size_t *find_deaths(const struct mst_program *program)
 {
     size_t *dead = mst_alloc_array(program->n_ops, sizeof *dead);
-    const size_t end = 2 * program->n_ops + 1;
+    // A result may be asked for until the next run, but not of training.
+    const size_t end = program->options.mode == MST_PROGRAM_TRAIN ? program->n_ops : 2 * program->n_ops + 1;
     for (size_t i = 0; i < program->n_ops; i++) {
         const struct op *op = &program->ops[i];
         live_until(&dead[holder(program, i)->index], i);
@@ -74,7 +75,6 @@ static size_t *find_deaths(const struct mst_program *program)
         if (op->gets_gradient && op->keeps_out)
             live_until(&dead[holder(program, i)->index], backward_time(program, op));
     }
-    // A result may be asked for until the next run.
     for (size_t i = 0; i < program->model->n_outputs; i++) {
         const struct program_output *output = &program->outputs[i];
         live_until(&dead[holder(program, output->result_value)->index], end);

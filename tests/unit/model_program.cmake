@@ -6,6 +6,7 @@ foreach(file program program_gradients)
         set_tests_properties(test_model_${file}_${isa} PROPERTIES TIMEOUT 60 LABELS unit ENVIRONMENT MUSTER_ISA=${isa})
     endforeach()
 endforeach()
+muster_test(test_model_program_graph SOURCES test_model_program_graph.c program_case.c LINKS muster_model)
 muster_test(test_model_program_memory SOURCES test_model_program_memory.c program_case.c LINKS muster_model)
 target_link_options(test_model_program_memory PRIVATE
     -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=posix_memalign)

@@ -87,6 +87,19 @@ static void check_steps(enum mst_program_mode mode, const char *layers, const ch
     "," DENSE("on_an_axis", 9, "gelu") "," LAYER("Flatten", "flat", "") "," DROPOUT("drop", 0.5) "," DENSE(            \
         "wide", 300, "relu") "," LAYER("Softmax", "soft", "") "," DENSE("last", 10, "softmax")
 
+#define NORMS                                                                                                          \
+    LAYER("Permute", "turn", ",\"dims\":[2,1]")                                                                        \
+    "," LAYER("BatchNormalization", "batch", "") "," DENSE("a", 9, "tanh") "," LAYER(                                  \
+        "LayerNormalization", "rows",                                                                                  \
+        "") "," LAYER("PReLU", "prelu",                                                                                \
+                      ",\"alpha_regularizer\":\"l2\"") "," LAYER("Softmax", "soft",                                    \
+                                                                 ",\"axis\":1") "," LAYER("Flatten", "flat",           \
+                                                                                          ",\"activity_regularizer\":" \
+                                                                                          "\"l1\"") "," DENSE("last",  \
+                                                                                                              10,      \
+                                                                                                              "softma" \
+                                                                                                              "x")
+
 static void test_no_allocation(void **state)
 {
     (void)state;
@@ -99,6 +112,8 @@ static void test_no_allocation(void **state)
     for (size_t i = 0; i < sizeof compiles / sizeof *compiles; i++) {
         check_steps(MST_PROGRAM_TRAIN, STACK, compiles[i]);
         check_steps(MST_PROGRAM_EVAL, STACK, compiles[i]);
+        check_steps(MST_PROGRAM_TRAIN, NORMS, compiles[i]);
+        check_steps(MST_PROGRAM_EVAL, NORMS, compiles[i]);
     }
     check_steps(MST_PROGRAM_PREDICT, STACK, NULL);
     check_steps(MST_PROGRAM_TRAIN, STACK "," DENSE("one", 1, "linear"),
