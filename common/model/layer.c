@@ -195,7 +195,7 @@ enum { N_COMMON = sizeof common_fields / sizeof common_fields[0] };
 
 static const struct mst_layer_table *const tables[] = {&mst_layers_core, &mst_layers_merge, &mst_layers_shape,
                                                        &mst_layers_norm};
-enum { N_TABLES = sizeof tables / sizeof tables[0] };
+enum { N_TABLES = sizeof tables / sizeof tables[0], MAX_CLASSES = 128 };
 
 static const struct mst_layer_class *find_in(const struct mst_layer_table *table, const char *class_name)
 {
@@ -203,6 +203,18 @@ static const struct mst_layer_class *find_in(const struct mst_layer_table *table
         if (strcmp(class_name, table->classes[i].class_name) == 0)
             return &table->classes[i];
     return NULL;
+}
+
+static mst_status not_built(const char *where, struct mst_error *err)
+{
+    const char *names[MAX_CLASSES];
+    char list[768];
+    size_t n = 0;
+    for (size_t t = 0; t < N_TABLES; t++)
+        for (size_t i = 0; i < tables[t]->n_classes && n < MAX_CLASSES; i++)
+            names[n++] = tables[t]->classes[i].class_name;
+    return mst_fail(err, MST_UNIMPLEMENTED, "%.200s: this layer is not built yet; the layers built are %s", where,
+                    mst_config_list(names, n, list, sizeof list));
 }
 
 static mst_status find_class(const struct mst_config_class *object, const char *where,
@@ -220,8 +232,7 @@ static mst_status find_class(const struct mst_config_class *object, const char *
             "%s: this operation is not built yet; +, -, * of tensors or numbers, / by a number, maximum and "
             "minimum of tensors are",
             where);
-    return mst_fail(err, MST_UNIMPLEMENTED, "%s: this layer is not built yet; docs/keras.md lists those that are",
-                    where);
+    return not_built(where, err);
 }
 
 static mst_status check_name(const struct mst_layer *layer, const char *place, struct mst_error *err)

@@ -117,7 +117,7 @@ def rename_layer(index, class_name):
     (change_layer(3, activation="rleu"), ["rleu", "dense"]),
     (change_layer(3, units=0), ["units", "dense"]),
     (change_layer(3, units="many"), ["units", "dense"]),
-    (change_layer(3, kernel_regularizer={"class_name": "L2", "config": {}}), ["kernel_regularizer", "dense"]),
+    (change_layer(3, kernel_regularizer={"class_name": "Orthogonal", "config": {}}), ["kernel_regularizer", "dense"]),
     (change_layer(0, batch_shape=[None, 9, 9]), ["rescaling", "9, 9", "8, 8"]),
     (other_data_shape, ["9", "train-images.idx"]),
     (lambda model: model.update(class_name="Functional"), ["Functional"]),

@@ -182,7 +182,11 @@ static void test_not_built_yet(void **state)
     (void)state;
     static const char *const rows[][3] = {
         {"Dens", "\"units\": 2",
-         "layers[1] 'x' (Dens): this layer is not built yet; docs/keras.md lists those that are"},
+         "layers[1] 'x' (Dens): this layer is not built yet; the layers built are InputLayer, Flatten, Rescaling, "
+         "Dense, Activation, ReLU, LeakyReLU, ELU, PReLU, "
+         "Softmax, Dropout, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate, Dot, TFOpLambda, Reshape, "
+         "Permute, RepeatVector, Identity, Embedding, BatchNormalization, LayerNormalization, RMSNormalization, "
+         "UnitNormalization, Normalization"},
         {"Dense", "\"units\": 2, \"dtype\": \"float64\"",
          "layers[1] 'x' (Dense).config.dtype is 'float64', which is not built yet; float32 is"},
         {"Dense", "\"units\": 2, \"dtype\": {\"class_name\": \"DTypePolicy\", \"config\": {\"name\": \"bfloat16\"}}",
