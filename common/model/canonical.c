@@ -134,8 +134,11 @@ static void put_options(json_t *object, const struct mst_layer *layer)
         put(object, "merge", json_integer(layer->merge));
         put(object, "divides", json_boolean(layer->divides));
         break;
-    case MST_LAYER_CONCATENATE:
     case MST_LAYER_DOT:
+        put(object, "axes", axes_json(&layer->axes));
+        put(object, "normalize", json_boolean(layer->normalize));
+        break;
+    case MST_LAYER_CONCATENATE:
     case MST_LAYER_PERMUTE:
     case MST_LAYER_PRELU:
         put(object, "axes", axes_json(&layer->axes));
@@ -158,6 +161,7 @@ static void put_options(json_t *object, const struct mst_layer *layer)
         if (layer->axes.n > 0)
             put(object, "target_shape", axes_json(&layer->axes));
         break;
+    case MST_LAYER_POOL:
     case MST_LAYER_INPUT:
     case MST_N_LAYER_KINDS:
         break;

@@ -38,6 +38,7 @@ enum mst_layer_kind {
     MST_LAYER_DOT,
     MST_LAYER_PERMUTE,
     MST_LAYER_REPEAT,
+    MST_LAYER_POOL, // GlobalAveragePooling
     MST_LAYER_BATCH_NORM,
     MST_LAYER_ROW_NORM,
     MST_LAYER_STANDARDIZE, // Normalization

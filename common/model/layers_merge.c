@@ -176,6 +176,9 @@ static mst_status infer_dot(const struct mst_infer *infer, struct mst_error *err
         return mst_fail(err, MST_UNIMPLEMENTED, "%s with axes (1, 2) is not built yet; (1, 1), (2, 1) and (2, 2) are",
                         infer->where);
     node->form = x_is_turned ? MST_GEMM_TN : y_is_turned ? MST_GEMM_NT : MST_GEMM_NN;
+    if (infer->layer->normalize && node->form != MST_GEMM_NT)
+        return mst_fail(err, MST_UNIMPLEMENTED, "%s with normalize is not built yet over other axes than the last ones",
+                        infer->where);
     node->out = (struct mst_shape){0};
     if (x->rank == 2)
         node->out.dims[node->out.rank++] = node->m;
@@ -190,8 +193,6 @@ static mst_status check_dot(struct mst_layer *layer, const char *place, struct m
 {
     if (layer->axes.n == 0 || layer->axes.n > 2)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s.config.axes should be an axis or a pair of them", place);
-    if (layer->normalize)
-        return mst_fail(err, MST_UNIMPLEMENTED, "%s.config.normalize is true, which is not built yet", place);
     return MST_OK;
 }
 

@@ -77,6 +77,27 @@ static mst_status infer_repeat(const struct mst_infer *infer, struct mst_error *
     return MST_OK;
 }
 
+static mst_status check_pool(struct mst_layer *layer, const char *place, struct mst_error *err)
+{
+    if (layer->data_format != NULL && strcmp(layer->data_format, "channels_last") != 0)
+        return mst_fail(err, MST_UNIMPLEMENTED,
+                        "%s.config.data_format is '%.64s', which is not built yet; channels_last is", place,
+                        layer->data_format);
+    return MST_OK;
+}
+
+static mst_status infer_pool(const struct mst_infer *infer, struct mst_error *err)
+{
+    struct mst_node *node = infer->node;
+    char text[MST_SHAPE_TEXT_BYTES];
+    size_t wanted = (size_t)infer->layer->class->option + 1;
+    if (node->in.rank != wanted)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s takes %zu axes an example, but '%s' gives %s", infer->where,
+                        wanted, mst_infer_in_name(infer, 0), mst_layer_show_shape(&node->in, text));
+    node->out = (struct mst_shape){.rank = 1, .dims = {node->in.dims[wanted - 1]}};
+    return MST_OK;
+}
+
 // Ids come as floats, which count to 2^24.
 static mst_status check_embedding(struct mst_layer *layer, const char *place, struct mst_error *err)
 {
@@ -118,6 +139,10 @@ static const struct mst_config_field permute_fields[] = {
 static const struct mst_config_field repeat_fields[] = {
     {"n", mst_config_size, offsetof(struct mst_layer, count)},
 };
+static const struct mst_config_field pool_fields[] = {
+    FIELD(data_format, mst_config_text),
+    {"keepdims", mst_config_refuse, 0},
+};
 static const struct mst_config_field embedding_fields[] = {
     {"input_dim", mst_config_size, offsetof(struct mst_layer, count)},
     {"output_dim", mst_config_size, offsetof(struct mst_layer, units)},
@@ -137,6 +162,8 @@ static const struct mst_layer_class classes[] = {
     {"Reshape", MST_LAYER_VIEW, FIELDS(reshape_fields), check_reshape, infer_reshape, 1, false, 0, NULL},
     {"Permute", MST_LAYER_PERMUTE, FIELDS(permute_fields), NULL, infer_permute, 1, false, 0, NULL},
     {"RepeatVector", MST_LAYER_REPEAT, FIELDS(repeat_fields), NULL, infer_repeat, 1, false, 0, NULL},
+    {"GlobalAveragePooling1D", MST_LAYER_POOL, FIELDS(pool_fields), check_pool, infer_pool, 1, false, 1, NULL},
+    {"GlobalAveragePooling2D", MST_LAYER_POOL, FIELDS(pool_fields), check_pool, infer_pool, 1, false, 2, NULL},
     {"Identity", MST_LAYER_VIEW, NULL, 0, NULL, NULL, 1, false, 0, NULL},
     {"Embedding", MST_LAYER_EMBEDDING, FIELDS(embedding_fields), check_embedding, infer_embedding, 1, false, 0,
      embedding_defaults},

@@ -206,6 +206,7 @@ const struct op_class *mst_op_class_of(enum mst_layer_kind kind, enum mst_progra
         [MST_LAYER_DOT] = &mst_op_dot,
         [MST_LAYER_PERMUTE] = &mst_op_move,
         [MST_LAYER_REPEAT] = &mst_op_move,
+        [MST_LAYER_POOL] = &mst_op_pool,
         [MST_LAYER_BATCH_NORM] = &mst_op_batch_norm,
         [MST_LAYER_ROW_NORM] = &mst_op_row_norm,
         [MST_LAYER_STANDARDIZE] = &mst_op_standardize,

@@ -289,38 +289,140 @@ static void multiply(struct mst_program *program, const struct mst_program_step 
     program->device->ops->gemm_batch(program->device, &batch);
 }
 
+// With normalize=True an input is taken with rows of length 1. What is kept for it: those rows, two numbers a row for
+// their gradient, and that of the rows.
+struct dot_side {
+    struct mst_row_norm norm;
+    float *gradient;
+};
+
+static struct dot_side dot_side(const struct mst_program *program, const struct op *op,
+                                const struct mst_program_step *step, size_t input)
+{
+    size_t batch = program->options.max_batch;
+    size_t k = op->node->k;
+    float *at = op->kept;
+    for (size_t i = 0; i < input; i++)
+        at += batch * (2 * node_of(program, op, i)->n_out + 2 * (node_of(program, op, i)->n_out / k));
+    size_t n = node_of(program, op, input)->n_out;
+    return (struct dot_side){.norm = {.kind = MST_ROW_NORM_LENGTH,
+                                      .rows = step->n_examples * (n / k),
+                                      .columns = k,
+                                      .epsilon = 1e-7f,
+                                      .x = program->values[op->inputs[input].value],
+                                      .mean = at + batch * n,
+                                      .inverse = at + batch * (n + n / k),
+                                      .y = at},
+                             .gradient = at + batch * (n + 2 * (n / k))};
+}
+
 static void dot_forward(struct mst_program *program, const struct op *op, const struct mst_program_step *step)
 {
     const struct mst_node *node = op->node;
-    multiply(program, step, (struct matrices){node->form, node->m, node->n, node->k},
-             program->values[op->inputs[0].value], program->values[op->inputs[1].value], op->out);
+    const float *in[2];
+    for (size_t i = 0; i < 2; i++) {
+        in[i] = program->values[op->inputs[i].value];
+        if (!op->layer->normalize)
+            continue;
+        struct dot_side side = dot_side(program, op, step, i);
+        program->device->ops->row_norm(program->device, &side.norm);
+        in[i] = side.norm.y;
+    }
+    multiply(program, step, (struct matrices){node->form, node->m, node->n, node->k}, in[0], in[1], op->out);
+}
+
+// dz is (m, n): the gradients dx and dy of the inputs x and y, of those that are not NULL.
+static void multiply_backward(struct mst_program *program, const struct op *op, const struct mst_program_step *step,
+                              const float *const in[2], float *const out[2])
+{
+    const struct mst_node *node = op->node;
+    const float *dz = op->gradient;
+    size_t m = node->m;
+    size_t n = node->n;
+    size_t k = node->k;
+    bool is_turned = node->form == MST_GEMM_NT;
+    if (node->form == MST_GEMM_TN) {
+        if (out[0] != NULL)
+            multiply(program, step, (struct matrices){MST_GEMM_NT, k, m, n}, in[1], dz, out[0]);
+        if (out[1] != NULL)
+            multiply(program, step, (struct matrices){MST_GEMM_NN, k, n, m}, in[0], dz, out[1]);
+        return;
+    }
+    if (out[0] != NULL)
+        multiply(program, step, (struct matrices){is_turned ? MST_GEMM_NN : MST_GEMM_NT, m, k, n}, dz, in[1], out[0]);
+    if (out[1] != NULL && is_turned)
+        multiply(program, step, (struct matrices){MST_GEMM_TN, n, k, m}, dz, in[0], out[1]);
+    else if (out[1] != NULL)
+        multiply(program, step, (struct matrices){MST_GEMM_TN, k, n, m}, in[0], dz, out[1]);
 }
 
 static void dot_backward(struct mst_program *program, const struct op *op, const struct mst_program_step *step)
 {
-    const struct mst_node *node = op->node;
-    const float *x = program->values[op->inputs[0].value];
-    const float *y = program->values[op->inputs[1].value];
-    const float *dz = op->gradient;
-    float *dx = mst_op_dx(program, op, 0);
-    float *dy = mst_op_dx(program, op, 1);
-    size_t m = node->m;
-    size_t n = node->n;
-    size_t k = node->k;
-    if (node->form == MST_GEMM_TN) {
-        if (dx != NULL)
-            multiply(program, step, (struct matrices){MST_GEMM_NT, k, m, n}, y, dz, dx);
-        if (dy != NULL)
-            multiply(program, step, (struct matrices){MST_GEMM_NN, k, n, m}, x, dz, dy);
-        return;
+    const float *in[2];
+    float *out[2];
+    for (size_t i = 0; i < 2; i++) {
+        in[i] = program->values[op->inputs[i].value];
+        out[i] = mst_op_dx(program, op, i);
+        if (!op->layer->normalize)
+            continue;
+        struct dot_side side = dot_side(program, op, step, i);
+        in[i] = side.norm.y;
+        out[i] = out[i] != NULL ? side.gradient : NULL;
     }
-    bool is_turned = node->form == MST_GEMM_NT;
-    if (dx != NULL)
-        multiply(program, step, (struct matrices){is_turned ? MST_GEMM_NN : MST_GEMM_NT, m, k, n}, dz, y, dx);
-    if (dy != NULL && is_turned)
-        multiply(program, step, (struct matrices){MST_GEMM_TN, n, k, m}, dz, x, dy);
-    else if (dy != NULL)
-        multiply(program, step, (struct matrices){MST_GEMM_TN, k, n, m}, x, dz, dy);
+    multiply_backward(program, op, step, in, out);
+    for (size_t i = 0; i < 2 && op->layer->normalize; i++) {
+        struct dot_side side = dot_side(program, op, step, i);
+        struct mst_row_norm_backward backward = {
+            .forward = side.norm, .dy = side.gradient, .dx = mst_op_dx(program, op, i)};
+        if (backward.dx != NULL)
+            program->device->ops->row_norm_backward(program->device, &backward);
+    }
+}
+
+static void dot_plan(const struct mst_program *program, struct op *op)
+{
+    op->keeps_in = true;
+    for (size_t i = 0; i < 2 && op->layer->normalize; i++) {
+        size_t n = node_of(program, op, i)->n_out;
+        op->kept_floats += program->options.max_batch * (2 * n + 2 * (n / op->node->k));
+    }
+}
+
+// The mean over all axes but the last.
+static struct mst_copy pooled(const struct op *op, const struct mst_program_step *step, size_t *n_steps)
+{
+    size_t n = op->node->n_out;
+    *n_steps = op->node->n_in / n;
+    return (struct mst_copy){
+        .n_axes = 3, .shape = {step->n_examples, *n_steps, n}, .from = {*n_steps * n, n, 1}, .to = {n, 0, 1}};
+}
+
+static void pool_forward(struct mst_program *program, const struct op *op, const struct mst_program_step *step)
+{
+    size_t n_steps;
+    struct mst_copy copy = pooled(op, step, &n_steps);
+    struct mst_convert mean = {.n = step->n_examples * op->node->n_out, .scale = 1.0f / (float)n_steps, .y = op->out};
+    memset(op->out, 0, mean.n * sizeof(float));
+    copy.write = MST_COPY_ADD;
+    copy.x = program->values[op->inputs[0].value];
+    copy.y = op->out;
+    program->device->ops->copy(program->device, &copy);
+    program->device->ops->convert_f32(program->device, &mean, op->out);
+}
+
+static void pool_backward(struct mst_program *program, const struct op *op, const struct mst_program_step *step)
+{
+    size_t n_steps;
+    struct mst_copy copy = pooled(op, step, &n_steps);
+    float *dx = mst_op_dx(program, op, 0);
+    struct mst_convert mean = {.n = step->n_examples * op->node->n_in, .scale = 1.0f / (float)n_steps, .y = dx};
+    if (dx == NULL)
+        return;
+    turn(&copy);
+    copy.x = op->gradient;
+    copy.y = dx;
+    program->device->ops->copy(program->device, &copy);
+    program->device->ops->convert_f32(program->device, &mean, dx);
 }
 
 static void keep_inputs(const struct mst_program *program, struct op *op)
@@ -374,6 +476,7 @@ const struct op_class mst_op_prelu = {.forward = prelu_forward, .backward = prel
 const struct op_class mst_op_softmax = {.forward = softmax_forward, .backward = softmax_backward, .plan = softmax_plan};
 const struct op_class mst_op_concatenate = {.forward = concatenate_forward, .backward = concatenate_backward};
 const struct op_class mst_op_move = {.forward = move_forward, .backward = move_backward};
-const struct op_class mst_op_dot = {.forward = dot_forward, .backward = dot_backward, .plan = keep_inputs};
+const struct op_class mst_op_dot = {.forward = dot_forward, .backward = dot_backward, .plan = dot_plan};
+const struct op_class mst_op_pool = {.forward = pool_forward, .backward = pool_backward};
 const struct op_class mst_op_embedding = {
     .forward = embedding_forward, .backward = embedding_backward, .plan = embedding_plan, .cuts_gradient = true};

@@ -146,6 +146,7 @@ extern const struct op_class mst_op_softmax; // over another axis than the last
 extern const struct op_class mst_op_concatenate;
 extern const struct op_class mst_op_move;
 extern const struct op_class mst_op_dot;
+extern const struct op_class mst_op_pool;
 extern const struct op_class mst_op_embedding;
 extern const struct op_class mst_op_batch_norm;
 extern const struct op_class mst_op_row_norm;

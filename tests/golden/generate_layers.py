@@ -59,6 +59,9 @@ def merges():
     yield "dot_matrix_vector", two(lambda k, x, y: k.layers.Dot(axes=(2, 1))([x, y]), (3, 6), (4,))
     yield "dot_turned_vector", two(lambda k, x, y: k.layers.Dot(axes=1)([x, y]), (3, 6), (4,), (5, 3))
     yield "dot_vector_matrix", two(lambda k, x, y: k.layers.Dot(axes=(1, 2))([x, y]), (6,), (3, 4))
+    yield "dot_cosine", two(lambda k, x, y: k.layers.Dot(axes=1, normalize=True)([x, y]))
+    yield "dot_cosines", two(lambda k, x, y: k.layers.Dot(axes=2, normalize=True)([x, y]), (3, 6), (2, 4))
+    yield "dot_cosine_vector", two(lambda k, x, y: k.layers.Dot(axes=(2, 1), normalize=True)([x, y]), (3, 6), (4,))
     yield "operators", two(lambda k, x, y: ((x + y) * 0.5 - y * x + 1.0) / 4.0 + (2.0 - x))
 
 
@@ -68,6 +71,8 @@ def shapes():
     yield "permute", one(lambda l: [l.Permute((2, 1)), l.Dense(2)], (4, 6))
     yield "permute_three", one(lambda l: [l.Permute((3, 1, 2)), l.Dense(3)], (2, 4, 6))
     yield "repeat", one(lambda l: [l.RepeatVector(3), l.Dense(4, activation="tanh")])
+    yield "average_1d", one(lambda l: [l.GlobalAveragePooling1D(), l.Activation("tanh")], (4, 6))
+    yield "average_2d", one(lambda l: [l.GlobalAveragePooling2D()], (3, 2, 6))
     yield "identity", one(lambda l: [l.Identity()])
 
 

@@ -206,8 +206,9 @@ static void test_not_built_yet(void **state)
         {"Dropout", "\"rate\": 0.5, \"noise_shape\": [1]",
          "layers[1] 'x' (Dropout).config.noise_shape is [1], which is not built yet; leave it out or null"},
         {"Softmax", "\"axis\": 0", "layers[1] 'x' (Softmax): axis 0 is that of the examples, which is not built yet"},
-        {"Dot", "\"axes\": 1, \"normalize\": true",
-         "layers[1] 'x' (Dot).config.normalize is true, which is not built yet"},
+        {"GlobalAveragePooling1D", "\"keepdims\": true",
+         "layers[1] 'x' (GlobalAveragePooling1D).config.keepdims is true, which is not built yet; leave it out or "
+         "null"},
         {"BatchNormalization", "\"synchronized\": true",
          "layers[1] 'x' (BatchNormalization).config.synchronized is true, which is not built yet; leave it out or "
          "null"},
