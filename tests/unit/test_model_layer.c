@@ -108,78 +108,124 @@ static void test_dense(void **state)
     free(text);
 }
 
+// class, config, sentence
+static const char *const refused[][3] = {
+    {"Dense", "\"units\": 0", "layers[1] 'x' (Dense).config.units is 0; it should be a whole number of at least 1"},
+    {"Dense", "\"units\": \"many\"",
+     "layers[1] 'x' (Dense).config.units is \"many\"; it should be a whole number of at least 1"},
+    {"Dense", "\"units\": 2.5", "layers[1] 'x' (Dense).config.units is 2.5; it should be a whole number of at least 1"},
+    {"Dense", "\"units\": -3", "layers[1] 'x' (Dense).config.units is -3; it should be a whole number of at least 1"},
+    {"Dense", "\"units\": true",
+     "layers[1] 'x' (Dense).config.units is true; it should be a whole number of at least 1"},
+    {"Dense", "", "layers[1] 'x' (Dense).config has no units"},
+    {"Dense", "\"units\": 2, \"use_bais\": true",
+     "layers[1] 'x' (Dense).config.use_bais is not a key here; did you mean "
+     "'use_bias'?"},
+    {"Dense", "\"units\": 2, \"use_bias\": 1",
+     "layers[1] 'x' (Dense).config.use_bias is 1; it should be true or false"},
+    {"Dense", "\"units\": 2, \"activation\": 7",
+     "layers[1] 'x' (Dense).config.activation is 7; it should be a name or an object with class_name and config"},
+    {"Dropout", "\"rate\": 1", "layers[1] 'x' (Dropout).config.rate is 1; it should be at least 0 and below 1"},
+    {"Dropout", "\"rate\": -0.1", "layers[1] 'x' (Dropout).config.rate is -0.1; it should be at least 0 and below 1"},
+    {"Dropout", "\"rate\": null", "layers[1] 'x' (Dropout).config.rate is null; it should be a number"},
+    {"Dropout", "\"rate\": 0.5, \"seed\": 1.5",
+     "layers[1] 'x' (Dropout).config.seed is 1.5; it should be null or a whole number "
+     "(a SeedGenerator cannot be shared between processes)"},
+    {"ReLU", "\"max_value\": -1",
+     "layers[1] 'x' (ReLU).config: max_value -1, negative_slope 0 and threshold 0 should not be "
+     "negative"},
+    {"ReLU", "\"threshold\": \"low\"", "layers[1] 'x' (ReLU).config.threshold is \"low\"; it should be a number"},
+    {"Rescaling", "\"scale\": [1, 2]", "layers[1] 'x' (Rescaling).config.scale is [1,2]; it should be a number"},
+    {"Softmax", "\"axis\": [1]", "layers[1] 'x' (Softmax).config.axis is [1]; it should be a number"},
+    {"Reshape", "\"target_shape\": [5, -1]",
+     "layers[1] 'x' (Reshape): its target_shape does not hold the 12 numbers of (None, 4, 3) that 'input' gives"},
+    {"Reshape", "\"target_shape\": [-1, -1]",
+     "layers[1] 'x' (Reshape): its target_shape does not hold the 12 numbers of (None, 4, 3) that 'input' gives"},
+    {"Reshape", "\"target_shape\": []", "layers[1] 'x' (Reshape).config has no target_shape"},
+    {"Permute", "\"dims\": [1, 1]",
+     "layers[1] 'x' (Permute): its dims do not put the axes 1 to 2 of (None, 4, 3) in another order"},
+    {"RepeatVector", "\"n\": 2",
+     "layers[1] 'x' (RepeatVector) repeats vectors n times, but 'input' gives (None, 4, 3) and n is 2"},
+    {"BatchNormalization", "\"axis\": 3",
+     "layers[1] 'x' (BatchNormalization): axis 3 does not exist in an input of shape (None, 4, 3)"},
+    {"BatchNormalization", "\"momentum\": 1.5",
+     "layers[1] 'x' (BatchNormalization).config: epsilon 0.001 should not be negative, and momentum 1.5 lie "
+     "between "
+     "0 and 1"},
+    {"Normalization", "\"mean\": 1",
+     "layers[1] 'x' (Normalization).config has a mean or a variance; it should have both or none"},
+    {"Normalization", "\"mean\": [1, 2], \"variance\": 1",
+     "layers[1] 'x' (Normalization).config.mean should be a number or a list of 3 of them"},
+    {"Embedding", "\"input_dim\": 3", "layers[1] 'x' (Embedding).config has no output_dim"},
+    {"Subtract", "", "layers[1] 'x' (Subtract) is called with 1 inputs; it takes 2"},
+    {"Flatten", "\"data_format\": 7", "layers[1] 'x' (Flatten).config.data_format is 7; it should be a text"},
+    {"Flatten", "\"trainable\": \"no\"",
+     "layers[1] 'x' (Flatten).config.trainable is \"no\"; it should be true or false"},
+    {"Flatten", "\"shape\": [3]",
+     "layers[1] 'x' (Flatten).config.shape is not a key here; the keys are name, trainable, dtype, "
+     "batch_input_shape, activity_regularizer, data_format"},
+};
+
 static void test_refused(void **state)
 {
     (void)state;
-    static const char *const rows[][3] = {
-        {"Dense", "\"units\": 0", "layers[1] 'x' (Dense).config.units is 0; it should be a whole number of at least 1"},
-        {"Dense", "\"units\": \"many\"",
-         "layers[1] 'x' (Dense).config.units is \"many\"; it should be a whole number of at least 1"},
-        {"Dense", "\"units\": 2.5",
-         "layers[1] 'x' (Dense).config.units is 2.5; it should be a whole number of at least 1"},
-        {"Dense", "\"units\": -3",
-         "layers[1] 'x' (Dense).config.units is -3; it should be a whole number of at least 1"},
-        {"Dense", "\"units\": true",
-         "layers[1] 'x' (Dense).config.units is true; it should be a whole number of at least 1"},
-        {"Dense", "", "layers[1] 'x' (Dense).config has no units"},
-        {"Dense", "\"units\": 2, \"use_bais\": true",
-         "layers[1] 'x' (Dense).config.use_bais is not a key here; did you mean "
-         "'use_bias'?"},
-        {"Dense", "\"units\": 2, \"use_bias\": 1",
-         "layers[1] 'x' (Dense).config.use_bias is 1; it should be true or false"},
-        {"Dense", "\"units\": 2, \"activation\": 7",
-         "layers[1] 'x' (Dense).config.activation is 7; it should be a name or an object with class_name and config"},
-        {"Dropout", "\"rate\": 1", "layers[1] 'x' (Dropout).config.rate is 1; it should be at least 0 and below 1"},
-        {"Dropout", "\"rate\": -0.1",
-         "layers[1] 'x' (Dropout).config.rate is -0.1; it should be at least 0 and below 1"},
-        {"Dropout", "\"rate\": null", "layers[1] 'x' (Dropout).config.rate is null; it should be a number"},
-        {"Dropout", "\"rate\": 0.5, \"seed\": 1.5",
-         "layers[1] 'x' (Dropout).config.seed is 1.5; it should be null or a whole number "
-         "(a SeedGenerator cannot be shared between processes)"},
-        {"ReLU", "\"max_value\": -1",
-         "layers[1] 'x' (ReLU).config: max_value -1, negative_slope 0 and threshold 0 should not be "
-         "negative"},
-        {"ReLU", "\"threshold\": \"low\"", "layers[1] 'x' (ReLU).config.threshold is \"low\"; it should be a number"},
-        {"Rescaling", "\"scale\": [1, 2]", "layers[1] 'x' (Rescaling).config.scale is [1,2]; it should be a number"},
-        {"Softmax", "\"axis\": [1]", "layers[1] 'x' (Softmax).config.axis is [1]; it should be a number"},
-        {"Reshape", "\"target_shape\": [5, -1]",
-         "layers[1] 'x' (Reshape): its target_shape does not hold the 12 numbers of (None, 4, 3) that 'input' gives"},
-        {"Reshape", "\"target_shape\": [-1, -1]",
-         "layers[1] 'x' (Reshape): its target_shape does not hold the 12 numbers of (None, 4, 3) that 'input' gives"},
-        {"Reshape", "\"target_shape\": []", "layers[1] 'x' (Reshape).config has no target_shape"},
-        {"Permute", "\"dims\": [1, 1]",
-         "layers[1] 'x' (Permute): its dims do not put the axes 1 to 2 of (None, 4, 3) in another order"},
-        {"RepeatVector", "\"n\": 2",
-         "layers[1] 'x' (RepeatVector) repeats vectors n times, but 'input' gives (None, 4, 3) and n is 2"},
-        {"BatchNormalization", "\"axis\": 3",
-         "layers[1] 'x' (BatchNormalization): axis 3 does not exist in an input of shape (None, 4, 3)"},
-        {"BatchNormalization", "\"momentum\": 1.5",
-         "layers[1] 'x' (BatchNormalization).config: epsilon 0.001 should not be negative, and momentum 1.5 lie "
-         "between "
-         "0 and 1"},
-        {"Normalization", "\"mean\": 1",
-         "layers[1] 'x' (Normalization).config has a mean or a variance; it should have both or none"},
-        {"Normalization", "\"mean\": [1, 2], \"variance\": 1",
-         "layers[1] 'x' (Normalization).config.mean should be a number or a list of 3 of them"},
-        {"Embedding", "\"input_dim\": 3", "layers[1] 'x' (Embedding).config has no output_dim"},
-        {"Subtract", "", "layers[1] 'x' (Subtract) is called with 1 inputs; it takes 2"},
-        {"Flatten", "\"data_format\": 7", "layers[1] 'x' (Flatten).config.data_format is 7; it should be a text"},
-        {"Flatten", "\"trainable\": \"no\"",
-         "layers[1] 'x' (Flatten).config.trainable is \"no\"; it should be true or false"},
-        {"Flatten", "\"shape\": [3]",
-         "layers[1] 'x' (Flatten).config.shape is not a key here; the keys are name, trainable, dtype, "
-         "batch_input_shape, activity_regularizer, data_format"},
-    };
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        char *text = text_with(rows[i][0], rows[i][1]);
-        model_check_refused(text, MST_INVALID_ARGUMENT, rows[i][2]);
+    for (size_t i = 0; i < COUNT(refused); i++) {
+        char *text = text_with(refused[i][0], refused[i][1]);
+        model_check_refused(text, MST_INVALID_ARGUMENT, refused[i][2]);
         free(text);
     }
 }
 
+// class, config, sentence
+static const char *const not_built_yet[][3] = {
+    {"Dens", "\"units\": 2",
+     "layers[1] 'x' (Dens): this layer is not built yet; the layers built are InputLayer, Flatten, Rescaling, "
+     "Dense, Activation, ReLU, LeakyReLU, ELU, PReLU, "
+     "Softmax, Dropout, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate, Dot, TFOpLambda, Reshape, "
+     "Permute, RepeatVector, Identity, Embedding, BatchNormalization, LayerNormalization, RMSNormalization, "
+     "UnitNormalization, Normalization"},
+    {"Dense", "\"units\": 2, \"dtype\": \"float64\"",
+     "layers[1] 'x' (Dense).config.dtype is 'float64', which is not built yet; float32 is"},
+    {"Dense", "\"units\": 2, \"dtype\": {\"class_name\": \"DTypePolicy\", \"config\": {\"name\": \"bfloat16\"}}",
+     "layers[1] 'x' (Dense).config.dtype is 'bfloat16', which is not built yet; float32 is"},
+    {"Dense", "\"units\": 2, \"lora_rank\": 4",
+     "layers[1] 'x' (Dense).config.lora_rank is 4, which is not built yet; leave it out "
+     "or null"},
+    {"Dense", "\"units\": 2, \"activation\": {\"class_name\": \"PReLU\", \"config\": {\"name\": \"p\"}}",
+     "layers[1] 'x' (Dense).config.activation is an object of class 'PReLU', which is not built yet; name a "
+     "function, or let "
+     "a layer follow"},
+    {"Dense", "\"units\": 2, \"kernel_initializer\": {\"module\": \"mine\", \"class_name\": \"Ones\", \"config\": {}}",
+     "layers[1] 'x' (Dense).config.kernel_initializer: 'Ones' is a class of your own (module 'mine'), which cannot "
+     "be read "
+     "from JSON"},
+    {"Dropout", "\"rate\": 0.5, \"noise_shape\": [1]",
+     "layers[1] 'x' (Dropout).config.noise_shape is [1], which is not built yet; leave it out or null"},
+    {"Softmax", "\"axis\": 0", "layers[1] 'x' (Softmax): axis 0 is that of the examples, which is not built yet"},
+    {"Dot", "\"axes\": 1, \"normalize\": true", "layers[1] 'x' (Dot).config.normalize is true, which is not built yet"},
+    {"BatchNormalization", "\"synchronized\": true",
+     "layers[1] 'x' (BatchNormalization).config.synchronized is true, which is not built yet; leave it out or "
+     "null"},
+    {"BatchNormalization", "\"axis\": [1, 2]",
+     "layers[1] 'x' (BatchNormalization) over 2 axes is not built yet; over one is"},
+    {"LayerNormalization", "\"axis\": 1",
+     "layers[1] 'x' (LayerNormalization) over other axes than the last ones is not built yet"},
+    {"Embedding", "\"input_dim\": 3, \"output_dim\": 2, \"mask_zero\": true",
+     "layers[1] 'x' (Embedding).config.mask_zero is true, which is not built yet; leave it out or null"},
+    {"Embedding", "\"input_dim\": 16777217, \"output_dim\": 2",
+     "layers[1] 'x' (Embedding).config.input_dim is 16777217, which is not built yet; 16777216 is the limit"},
+    {"Dense", "\"units\": 2, \"kernel_regularizer\": \"orthogonal_regularizer\"",
+     "layers[1] 'x' (Dense).config.kernel_regularizer is 'orthogonal_regularizer', which is not built yet; L1, L2 "
+     "and L1L2 are"},
+    {"TFOpLambda", "\"function\": \"math.log\"",
+     "layers[1] 'x' (TFOpLambda).config.function is 'math.log', which is not built yet; +, -, * of tensors or "
+     "numbers, / by a number, maximum and minimum of tensors are"},
+};
+
 static void test_not_built_yet(void **state)
 {
     (void)state;
+<<<<<<< HEAD
     static const char *const rows[][3] = {
         {"Dens", "\"units\": 2",
          "layers[1] 'x' (Dens): this layer is not built yet; the layers built are InputLayer, Flatten, Rescaling, "
@@ -230,6 +276,11 @@ static void test_not_built_yet(void **state)
     for (size_t i = 0; i < COUNT(rows); i++) {
         char *text = text_with(rows[i][0], rows[i][1]);
         model_check_refused(text, MST_UNIMPLEMENTED, rows[i][2]);
+=======
+    for (size_t i = 0; i < COUNT(not_built_yet); i++) {
+        char *text = text_with(not_built_yet[i][0], not_built_yet[i][1]);
+        model_check_refused(text, MST_UNIMPLEMENTED, not_built_yet[i][2]);
+>>>>>>> 24ef23c (t)
         free(text);
     }
     // An activation that does not exist is answered with the list of those that do.
