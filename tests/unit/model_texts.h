@@ -14,7 +14,7 @@ char *model_text(const char *layers);
 // Parses it; ends the test with the sentence if it is refused.
 struct mst_model *model_parse_right(const char *text);
 
-// Parses it and compares status and sentence (after "model.json: ").
+// Parses it and compares status and sentence (after "model.json: "); "…" at the end of wanted stands for what follows.
 void model_check_refused(const char *text, mst_status status, const char *wanted);
 
 // The canonical JSON of one layer of a model, new text.

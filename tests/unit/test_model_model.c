@@ -16,11 +16,7 @@
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define LAYERS_BUILT                                                                                                   \
-    "the layers built are InputLayer, Flatten, Rescaling, Dense, Activation, ReLU, LeakyReLU, ELU, PReLU, "            \
-    "Softmax, Dropout, Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate, Dot, TFOpLambda, Reshape, "    \
-    "Permute, RepeatVector, Identity, Embedding, BatchNormalization, LayerNormalization, RMSNormalization, "           \
-    "UnitNormalization, Normalization"
+#define LAYERS_BUILT "the layers built are InputLayer, Flatten, Rescaling, Dense, …"
 #define ENOUGH_BYTES 100000
 
 static const char *models_folder;
