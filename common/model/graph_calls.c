@@ -190,6 +190,13 @@ static mst_status add_arguments(struct refs *refs, const json_t *value, size_t d
     return MST_OK;
 }
 
+// Keras 3 prints what a layer takes for `training` when it is not told, and puts the model's own in its place whenever
+// it runs one; in Keras 2 what a call says holds.
+static bool has_no_effect(const char *key, const json_t *value)
+{
+    return json_is_null(value) || (strcmp(key, "training") == 0 && json_is_boolean(value));
+}
+
 static mst_status add_node(struct refs *refs, const json_t *node, struct mst_error *err)
 {
     const char *key;
@@ -204,7 +211,7 @@ static mst_status add_node(struct refs *refs, const json_t *node, struct mst_err
     MST_TRY(add_arguments(refs, json_object_get(node, "args"), 0, err));
     json_object_foreach((json_t *)json_object_get(node, "kwargs"), key, value)
     {
-        if (!json_is_null(value))
+        if (!has_no_effect(key, value))
             return refuse_argument(refs, key, value, err);
     }
     return MST_OK;

@@ -123,6 +123,32 @@ static void test_frozen(void **state)
     free(text);
 }
 
+#define DROPPED(kwargs)                                                                                                \
+    FUNCTIONAL("m",                                                                                                    \
+               IN("a", "[null, 4]") "," DENSE(                                                                         \
+                   "e", "4", NODE3(T3("a", "0"))) ",{\"class_name\":\"Dropout\",\"config\":{"                          \
+                                                  "\"name\":\"d\",\"rate\":0.5},\"inbound_nodes\":[{\"args\":[" T3(    \
+                                                      "e", "0") "],\"kwargs\":" kwargs "}]}",                          \
+               "[[\"a\",0,0]]", "[[\"d\",0,0]]", "")
+
+// Keras 3 prints `training` for each Dropout of a Functional, and never goes by it.
+static void test_training_of_keras_3(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {DROPPED("{}"), DROPPED("{\"training\":false}"), DROPPED("{\"training\":true}")};
+    char *canonical[COUNT(texts)];
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        struct mst_model *model = model_parse_right(texts[i]);
+        canonical[i] = mst_model_canonical_json(model);
+        assert_string_equal(canonical[i], canonical[0]);
+        mst_model_free(model);
+    }
+    for (size_t i = 0; i < COUNT(texts); i++)
+        free(canonical[i]);
+    model_check_refused(DROPPED("{\"training\":0.5}"), MST_UNIMPLEMENTED,
+                        "layers[2] 'd'.inbound_nodes[0] is called with training=0.5, which is not built yet");
+}
+
 #define A_INPUT IN("a", "[null, 4]")
 #define ONE_IN  "[[\"a\",0,0]]"
 
@@ -168,8 +194,7 @@ static void test_broken_graphs(void **state)
     for (size_t i = 0; i < COUNT(rows); i++)
         model_check_refused(rows[i][0], MST_INVALID_ARGUMENT, rows[i][1]);
     model_check_refused(
-        FUNCTIONAL("m", A_INPUT "," DENSE("d", "4", "{\"args\":[" T3("a", "0") "],\"kwargs\":{\"training\":true}}"),
-                   ONE_IN, "[[\"d\",0,0]]", ""),
+        FUNCTIONAL("m", A_INPUT "," DENSE("d", "4", "[[\"a\",0,0,{\"training\":true}]]"), ONE_IN, "[[\"d\",0,0]]", ""),
         MST_UNIMPLEMENTED, "layers[1] 'd'.inbound_nodes[0] is called with training=true, which is not built yet");
     model_check_refused(
         FUNCTIONAL("m", A_INPUT "," DENSE("d", "4", NODE3(T3("a", "0") ",2.5")), ONE_IN, "[[\"d\",0,0]]", ""),
@@ -244,7 +269,8 @@ static void test_explosion(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_dialects), cmocka_unit_test(test_nested_twice),
-                                       cmocka_unit_test(test_frozen),        cmocka_unit_test(test_broken_graphs),
-                                       cmocka_unit_test(test_joins),         cmocka_unit_test(test_explosion)};
+                                       cmocka_unit_test(test_frozen),        cmocka_unit_test(test_training_of_keras_3),
+                                       cmocka_unit_test(test_broken_graphs), cmocka_unit_test(test_joins),
+                                       cmocka_unit_test(test_explosion)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
