@@ -95,7 +95,7 @@ static mst_status infer_row_norm(const struct mst_infer *infer, struct mst_error
         set_weight(layer, MST_WEIGHT_GAMMA, "scale", &shape);
         return MST_OK;
     }
-    if (layer->scales)
+    if (layer->scales || layer->row_norm == MST_ROW_NORM_VARIANCE)
         set_weight(layer, MST_WEIGHT_GAMMA, "gamma", &shape);
     if (layer->center && layer->row_norm == MST_ROW_NORM_LAYER)
         set_weight(layer, MST_WEIGHT_BETA, "beta", &shape);

@@ -279,10 +279,24 @@ static void test_names(void **state)
     free(text);
 }
 
+// With rms_scaling there is a gamma, whatever scale says, and never a beta.
+static void test_rms_scaling(void **state)
+{
+    (void)state;
+    char *text =
+        model_text(MODEL_INPUT("[null, 3]") ",{\"class_name\": \"LayerNormalization\", \"config\": {\"name\": \"n\", "
+                                            "\"rms_scaling\": true, \"scale\": false, \"center\": true}}");
+    struct mst_model *model = model_parse_right(text);
+    assert_int_equal(mst_model_n_variables(model), 1);
+    assert_string_equal(mst_model_variable(model, 0)->name, "n/gamma");
+    mst_model_free(model);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_meaning), cmocka_unit_test(test_dense),
                                        cmocka_unit_test(test_refused), cmocka_unit_test(test_not_built_yet),
-                                       cmocka_unit_test(test_names)};
+                                       cmocka_unit_test(test_names),   cmocka_unit_test(test_rms_scaling)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
