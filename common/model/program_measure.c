@@ -38,18 +38,21 @@ static bool changes_targets(enum mst_loss_kind loss, const struct mst_loss_optio
     return is_hinge(loss) || options->label_smoothing != 0;
 }
 
-// What a device does with a class label costs less than a row of targets.
-static bool takes_labels(enum mst_loss_kind loss, const struct mst_loss_options *options)
+// What a device does with a class label costs less than a row of targets. Of values that are no probabilities the two
+// differ: with a label they are clipped before they are divided by their sum.
+static bool takes_labels(enum mst_loss_kind loss, const struct mst_loss_options *options, bool of_logits)
 {
     return loss == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY ||
-           (loss == MST_LOSS_CATEGORICAL_CROSSENTROPY && options->label_smoothing == 0);
+           (loss == MST_LOSS_CATEGORICAL_CROSSENTROPY && options->label_smoothing == 0 &&
+            (of_logits || options->from_logits));
 }
 
-static void add_needs_of_metric(const struct mst_metric *metric, size_t n_values, struct output_needs *needs)
+static void add_needs_of_metric(const struct mst_metric *metric, size_t n_values, bool has_logits,
+                                struct output_needs *needs)
 {
     switch (metric->kind) {
     case MST_METRIC_LOSS:
-        needs->rows |= !takes_labels(metric->loss, &metric->options);
+        needs->rows |= !takes_labels(metric->loss, &metric->options, has_logits);
         needs->soft_targets |= changes_targets(metric->loss, &metric->options);
         if (prefers_logits(metric->loss, n_values))
             needs->metric_logits = true;
@@ -68,18 +71,19 @@ static void add_needs_of_metric(const struct mst_metric *metric, size_t n_values
     }
 }
 
-struct output_needs mst_program_output_needs(const struct mst_compile *compile, size_t output, size_t n_values)
+struct output_needs mst_program_output_needs(const struct mst_compile *compile, size_t output, size_t n_values,
+                                             bool has_logits)
 {
     const struct mst_output_loss *loss = &compile->losses[output];
     struct output_needs needs = {0};
     if (loss->is_given) {
         needs.logits = prefers_logits(loss->kind, n_values);
-        needs.rows = n_values == 1 || !takes_labels(loss->kind, &loss->options);
+        needs.rows = n_values == 1 || !takes_labels(loss->kind, &loss->options, has_logits);
         needs.soft_targets = changes_targets(loss->kind, &loss->options);
     }
     for (size_t m = 0; m < compile->n_metrics; m++) {
         if (compile->metrics[m].output == output)
-            add_needs_of_metric(&compile->metrics[m], n_values, &needs);
+            add_needs_of_metric(&compile->metrics[m], n_values, has_logits, &needs);
     }
     return needs;
 }
@@ -157,7 +161,8 @@ static double run_loss(const struct measured *m, enum mst_loss_kind kind, const 
     loss->columns = m->output->n_values;
     loss->labels = m->target->labels;
     // A class label is a row of targets with a single 1: the same loss.
-    if (kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY || (takes_labels(kind, options) && m->target->values == NULL))
+    if (kind == MST_LOSS_SPARSE_CATEGORICAL_CROSSENTROPY ||
+        (takes_labels(kind, options, loss->input == MST_LOSS_LOGITS) && m->target->values == NULL))
         return loss->labels != NULL ? device->ops->sparse_crossentropy(device, loss) : (double)NAN;
     loss->targets = soften(m, kind, options);
     if (kind == MST_LOSS_MEAN_SQUARED_ERROR)

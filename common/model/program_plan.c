@@ -100,12 +100,12 @@ static void plan_outputs(struct mst_program *program, struct making *making)
     const struct mst_model *model = program->model;
     for (size_t i = 0; i < model->n_outputs; i++) {
         struct program_output *output = &program->outputs[i];
+        size_t logits = logits_node(program, i);
         output->n_values = model->nodes[model->outputs[i]].n_out;
         if (program->has_loss) {
-            output->needs = mst_program_output_needs(&program->compile, i, output->n_values);
+            output->needs = mst_program_output_needs(&program->compile, i, output->n_values, logits != SIZE_MAX);
             output->has_loss = program->compile.losses[i].is_given;
         }
-        size_t logits = logits_node(program, i);
         if (logits != SIZE_MAX && (output->needs.logits || output->needs.metric_logits))
             making->splits[logits] = true;
     }

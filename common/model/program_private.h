@@ -164,8 +164,9 @@ void mst_op_finish_dw(const struct mst_program *program, const struct op *op, co
 /** Loss and metrics of the outputs at hand, added to step->sums; in training also the gradients of the outputs. */
 void mst_program_measure(struct mst_program *program, const struct mst_program_step *step,
                          struct mst_program_result *result);
-/** What is looked at of an output of n_values values. */
-struct output_needs mst_program_output_needs(const struct mst_compile *compile, size_t output, size_t n_values);
+/** What is looked at of an output of n_values values; has_logits: a softmax or sigmoid ends it. */
+struct output_needs mst_program_output_needs(const struct mst_compile *compile, size_t output, size_t n_values,
+                                             bool has_logits);
 /** What the regularizers add to the loss of the batch at hand. */
 double mst_program_penalties(const struct mst_program *program, const struct mst_program_step *step);
 /** Lays the program out: operations, buffers. Errors: those of mst_program_new */

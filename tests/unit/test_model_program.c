@@ -285,6 +285,36 @@ static void test_dropout_scale(void **state)
     program_case_fini(&c);
 }
 
+// A class label is a row with a single 1 also where the values are no probabilities, of a loss and of a metric.
+static void test_labels_of_any_values(void **state)
+{
+    (void)state;
+    static const char *const compiles[] = {
+        "{\"loss\":\"categorical_crossentropy\"}",
+        "{\"loss\":{\"class_name\":\"CategoricalCrossentropy\",\"config\":{\"from_logits\":true}},"
+        "\"metrics\":[\"categorical_crossentropy\"]}",
+    };
+    for (size_t i = 0; i < sizeof compiles / sizeof compiles[0]; i++) {
+        struct program_case c;
+        float rows[16 * 4] = {0};
+        double wanted[4] = {0};
+        draw(4);
+        for (size_t r = 0; r < 16; r++)
+            rows[r * 4 + (size_t)labels[r]] = 1.0f;
+        program_case_init(&c, device, "[6]", THREE, compiles[i], &evaluation);
+        struct mst_program_step step = step_of(&c, 0, 16);
+        const struct mst_target target = {.values = rows};
+        step.sums = wanted;
+        step.targets = &target;
+        program_case_run(&c, &step);
+        step = step_of(&c, 0, 16);
+        program_case_run(&c, &step);
+        for (size_t m = 0; m < mst_compile_n_measures(&c.compile); m++)
+            assert_true(mst_measure_value(&c.compile, m, c.sums) == mst_measure_value(&c.compile, m, wanted));
+        program_case_fini(&c);
+    }
+}
+
 static void never(void *context, size_t variable)
 {
     (void)context;
@@ -605,6 +635,7 @@ int main(void)
         cmocka_unit_test(test_dropout_keys),
         cmocka_unit_test(test_dropout_rate),
         cmocka_unit_test(test_dropout_scale),
+        cmocka_unit_test(test_labels_of_any_values),
         cmocka_unit_test(test_bad_layer),
         cmocka_unit_test(test_labels_outside_the_classes),
         cmocka_unit_test(test_steps_refused),
