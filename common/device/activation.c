@@ -54,6 +54,15 @@ const char *mst_activation_name(enum mst_activation_kind kind)
     return table[kind].name;
 }
 
+const char *mst_activation_alias(size_t i, enum mst_activation_kind *kind_out)
+{
+    *kind_out = MST_ACTIVATION_LINEAR;
+    if (i >= sizeof aliases / sizeof *aliases)
+        return NULL;
+    *kind_out = aliases[i].kind;
+    return aliases[i].name;
+}
+
 const char *mst_activation_names(void)
 {
     static const char names[] =

@@ -68,6 +68,8 @@ struct mst_activation mst_activation_default(enum mst_activation_kind kind);
 MST_MUST_USE mst_status mst_activation_find(const char *name, struct mst_activation *out);
 /** Keras's name of a kind, "relu". */
 const char *mst_activation_name(enum mst_activation_kind kind);
+/** Keras's other words ("swish") from 0 on, with what they mean; NULL after the last. */
+const char *mst_activation_alias(size_t i, enum mst_activation_kind *kind_out);
 /** All names with commas between them, for error texts: "linear, relu, …". Owner: static */
 const char *mst_activation_names(void);
 /** What mst_device_ops.activate_backward reads for this activation. */

@@ -28,15 +28,6 @@ static mst_status keep(const json_t *value, const char *path, void *out, struct 
     return MST_OK;
 }
 
-// Unlike other options, class 0 may be ignored, so 0 is not "off".
-static mst_status refuse_ignore_class(const json_t *value, const char *path, void *out, struct mst_error *err)
-{
-    (void)out;
-    if (json_is_null(value))
-        return MST_OK;
-    return mst_fail(err, MST_UNIMPLEMENTED, "%s is set, which is not built yet; leave it out or null", path);
-}
-
 static mst_status last_axis(const json_t *value, const char *path, void *out, struct mst_error *err)
 {
     char shown[MST_CONFIG_SHOWN_BYTES];
@@ -80,7 +71,7 @@ static mst_status read_reduction(const json_t *value, const char *path, void *ou
 #define LOGITS    FIELD(from_logits, mst_config_bool), {"axis", last_axis, 0}
 
 static const struct mst_config_field sparse_fields[] = {
-    COMMON, REDUCTION, LOGITS, {"ignore_class", refuse_ignore_class, 0}};
+    COMMON, REDUCTION, LOGITS, {"ignore_class", mst_config_refuse_even_0, 0}};
 static const struct mst_config_field smooth_fields[] = {COMMON, REDUCTION, LOGITS,
                                                         FIELD(label_smoothing, mst_config_number)};
 static const struct mst_config_field value_fields[] = {COMMON, REDUCTION};
@@ -159,6 +150,23 @@ const char *mst_loss_name(enum mst_loss_kind kind)
             return losses[i].class_name;
     }
     return "?";
+}
+
+static struct mst_config_entry entry_of(const struct named_class *class)
+{
+    return (struct mst_config_entry){class->class_name, class->names, N_NAMES, class->fields, class->n_fields};
+}
+
+bool mst_compile_loss_entry(size_t i, struct mst_config_entry *out)
+{
+    *out = i < N_LOSSES ? entry_of(&losses[i]) : (struct mst_config_entry){0};
+    return i < N_LOSSES;
+}
+
+bool mst_compile_metric_entry(size_t i, struct mst_config_entry *out)
+{
+    *out = i <= N_METRICS ? entry_of(i < N_METRICS ? &metrics[i] : &log_cosh_error) : (struct mst_config_entry){0};
+    return i <= N_METRICS;
 }
 
 static bool is_called(const struct named_class *class, const char *name)
@@ -253,8 +261,9 @@ static mst_status unknown_metric(const char *name, const char *path, struct mst_
     const char *names[64] = {"accuracy"};
     char list[800];
     size_t n = 1;
-    for (size_t i = 0; mst_compile_counts_class(i) != NULL; i++)
-        names[n++] = mst_compile_counts_class(i);
+    struct mst_config_entry entry;
+    for (size_t i = 0; mst_compile_counts_entry(i, &entry); i++)
+        names[n++] = entry.class_name;
     for (size_t i = 0; i < N_METRICS; i++)
         names[n++] = metrics[i].class_name;
     for (size_t i = 0; i < N_LOSSES; i++)

@@ -115,6 +115,8 @@ static const struct mst_config_field auc_fields[] = {COMMON,
                                                      {"num_labels", NULL, 0}, // the output says it
                                                      {"label_weights", mst_config_refuse, 0},
                                                      {"from_logits", mst_config_bool, AT(from_logits)}};
+static const struct mst_config_field f1_score_fields[] = {
+    COMMON, {"average", text_or_null, AT(average)}, {"threshold", mst_config_number_or_null, AT(threshold)}};
 static const struct mst_config_field f_score_fields[] = {COMMON,
                                                          {"average", text_or_null, AT(average)},
                                                          {"beta", mst_config_number, AT(beta)},
@@ -148,15 +150,20 @@ static const struct counts_class classes[] = {
     {"PrecisionAtRecall", "precision_at_recall", MST_METRIC_PRECISION_AT_RECALL, FIELDS(at_recall_fields), "recall"},
     {"RecallAtPrecision", "recall_at_precision", MST_METRIC_RECALL_AT_PRECISION, FIELDS(at_precision_fields),
      "precision"},
-    {"F1Score", "f1_score", MST_METRIC_F_SCORE, FIELDS(f_score_fields), NULL},
+    {"F1Score", "f1_score", MST_METRIC_F_SCORE, FIELDS(f1_score_fields), NULL},
     {"FBetaScore", "fbeta_score", MST_METRIC_F_SCORE, FIELDS(f_score_fields), NULL},
     {"R2Score", "r2_score", MST_METRIC_R2_SCORE, FIELDS(r2_fields), NULL},
 };
 enum { N_CLASSES = sizeof classes / sizeof classes[0] };
 
-const char *mst_compile_counts_class(size_t i)
+bool mst_compile_counts_entry(size_t i, struct mst_config_entry *out)
 {
-    return i < N_CLASSES ? classes[i].class_name : NULL;
+    *out = (struct mst_config_entry){0};
+    if (i >= N_CLASSES)
+        return false;
+    *out =
+        (struct mst_config_entry){classes[i].class_name, &classes[i].name, 1, classes[i].fields, classes[i].n_fields};
+    return true;
 }
 
 // ---- thresholds ----

@@ -24,7 +24,9 @@ MST_MUST_USE mst_status mst_compile_read_metric(const json_t *json, const char *
 MST_MUST_USE mst_status mst_compile_read_counts(const struct mst_config_class *object, const char *path,
                                                 struct mst_compile *compile, struct mst_metric *out,
                                                 const char **name_out, struct mst_error *err);
-/** The class name of a metric that counts, from 0 on; NULL after the last. */
-const char *mst_compile_counts_class(size_t i);
+/** The losses, the metrics that are means, and those that count, each from 0 on; false after the last. */
+bool mst_compile_loss_entry(size_t i, struct mst_config_entry *out);
+bool mst_compile_metric_entry(size_t i, struct mst_config_entry *out);
+bool mst_compile_counts_entry(size_t i, struct mst_config_entry *out);
 /** What a loss takes from a label of an output of n_values values. */
 enum mst_label_use mst_compile_loss_label_use(enum mst_loss_kind loss, size_t n_values);

@@ -267,6 +267,14 @@ mst_status mst_config_refuse(const json_t *value, const char *path, void *out, s
                     mst_config_show(value, shown));
 }
 
+mst_status mst_config_refuse_even_0(const json_t *value, const char *path, void *out, struct mst_error *err)
+{
+    (void)out;
+    if (json_is_null(value))
+        return MST_OK;
+    return mst_fail(err, MST_UNIMPLEMENTED, "%s is set, which is not built yet; leave it out or null", path);
+}
+
 struct policy {
     const char *name;
 };

@@ -26,6 +26,16 @@ struct mst_config_field {
     size_t offset;            // of what it fills in the object
 };
 
+/** A class of Keras's as one of our tables has it: what docs/keras.md is made of (tools/check-keras). All borrowed from
+ *  the table. */
+struct mst_config_entry {
+    const char *class_name;
+    const char *const *names; // other words for it; NULL ends them before n_names
+    size_t n_names;
+    const struct mst_config_field *fields;
+    size_t n_fields;
+};
+
 /** A serialised object; both borrowed from its JSON. */
 struct mst_config_class {
     const char *class_name; // or the name of a function: "relu"
@@ -53,6 +63,8 @@ mst_config_read_fn mst_config_seed;
 mst_config_read_fn mst_config_text;
 /** Refuses everything but null (or false, or 0), by name: an option not built yet. */
 mst_config_read_fn mst_config_refuse;
+/** Refuses everything but null: an option not built yet of which 0 is a value, as a class is. */
+mst_config_read_fn mst_config_refuse_even_0;
 /** float32, as text or as a DTypePolicy; others refused by name. */
 mst_config_read_fn mst_config_float32;
 

@@ -68,6 +68,16 @@ static const struct init_class classes[] = {
 };
 enum { N_CLASSES = sizeof classes / sizeof classes[0] };
 
+bool mst_initializer_entry(size_t i, struct mst_config_entry *out)
+{
+    *out = (struct mst_config_entry){0};
+    if (i >= N_CLASSES)
+        return false;
+    *out = (struct mst_config_entry){classes[i].class_name, &classes[i].function_name, 1, classes[i].fields,
+                                     classes[i].n_fields};
+    return true;
+}
+
 // Other words of Keras for some of them.
 static const char *const aliases[][2] = {{"zero", "Zeros"},
                                          {"one", "Ones"},

@@ -51,6 +51,8 @@ struct mst_initializer {
     const char *class_name; // Keras's name of it, static: "GlorotUniform"
 };
 
+struct mst_config_entry;
+
 /** Which elements of the flattened variable. */
 struct mst_initializer_range {
     size_t first;
@@ -61,6 +63,9 @@ struct mst_initializer_range {
  *  Errors: UNIMPLEMENTED names one we lack and lists those we have; INVALID_ARGUMENT the key path and the value */
 MST_MUST_USE mst_status mst_initializer_parse(const json_t *json, const char *path, struct mst_initializer *out,
                                               struct mst_error *err);
+
+/** The initializers that there are, from 0 on; false after the last. */
+bool mst_initializer_entry(size_t i, struct mst_config_entry *out);
 
 /** Checks that this initializer can make a variable of this shape (identity: two axes; orthogonal: two at least, and
  *  not more elements than it can make in a moment).

@@ -110,33 +110,60 @@ mst_status mst_layer_read_axes(const json_t *value, const char *path, void *out,
                     path, mst_config_show(value, shown), MST_SHAPE_MAX_RANK);
 }
 
-// A name stands for Keras's defaults, 0.01 each.
+static const struct mst_config_field regularizer_fields[] = {
+    {"l1", mst_config_number_or_null, offsetof(struct mst_regularizer, l1)},
+    {"l2", mst_config_number_or_null, offsetof(struct mst_regularizer, l2)},
+};
+
+static const struct regularizer_class {
+    const char *class_name;
+    const char *name; // a name stands for Keras's defaults, 0.01 each
+    struct mst_regularizer defaults;
+    size_t first_field;
+    size_t n_fields;
+} regularizers[] = {
+    {"L1", "l1", {0.01, 0}, 0, 1},
+    {"L2", "l2", {0, 0.01}, 1, 1},
+    {"L1L2", "l1_l2", {0, 0}, 0, 2},
+};
+enum { N_REGULARIZERS = sizeof regularizers / sizeof regularizers[0] };
+
+bool mst_regularizer_entry(size_t i, struct mst_config_entry *out)
+{
+    *out = (struct mst_config_entry){0};
+    if (i >= N_REGULARIZERS)
+        return false;
+    *out = (struct mst_config_entry){regularizers[i].class_name, &regularizers[i].name, 1,
+                                     regularizer_fields + regularizers[i].first_field, regularizers[i].n_fields};
+    return true;
+}
+
 mst_status mst_layer_read_regularizer(const json_t *value, const char *path, void *out, struct mst_error *err)
 {
-    static const struct mst_config_field fields[] = {
-        {"l1", mst_config_number_or_null, offsetof(struct mst_regularizer, l1)},
-        {"l2", mst_config_number_or_null, offsetof(struct mst_regularizer, l2)},
-    };
     struct mst_regularizer *regularizer = out;
     struct mst_config_class object;
+    const struct regularizer_class *class = NULL;
     char at[MST_CONFIG_PATH_BYTES];
     *regularizer = (struct mst_regularizer){0};
     if (json_is_null(value))
         return MST_OK;
     MST_TRY(mst_config_object(value, path, &object, err));
     MST_ASSERT(object.class_name != NULL);
-    const char *name = object.class_name;
-    bool has_l1 = strcmp(name, "L1") == 0 || strcmp(name, "l1") == 0;
-    bool has_l2 = strcmp(name, "L2") == 0 || strcmp(name, "l2") == 0;
-    bool has_both = strcmp(name, "L1L2") == 0 || strcmp(name, "l1_l2") == 0;
-    if (!has_l1 && !has_l2 && !has_both)
+    for (size_t i = 0; i < N_REGULARIZERS; i++) {
+        if (strcmp(object.class_name, regularizers[i].class_name) == 0 ||
+            strcmp(object.class_name, regularizers[i].name) == 0)
+            class = &regularizers[i];
+    }
+    if (class == NULL)
         return mst_fail(err, MST_UNIMPLEMENTED, "%s is '%.64s', which is not built yet; L1, L2 and L1L2 are", path,
-                        name);
+                        object.class_name);
+    *regularizer = class->defaults;
     // Keras's L1L2(l1=0.0, l2=0.0), but l1_l2() has 0.01 for both.
-    if (!has_both || !object.has_envelope)
-        *regularizer = (struct mst_regularizer){has_l2 ? 0 : 0.01, has_l1 ? 0 : 0.01};
+    if (class->n_fields == 2 && !object.has_envelope)
+        *regularizer = (struct mst_regularizer){0.01, 0.01};
     snprintf(at, sizeof at, "%s.config", path);
-    MST_TRY(mst_config_fields(object.config, at, fields + (has_l2 ? 1 : 0), has_both ? 2 : 1, regularizer, err));
+    MST_TRY(mst_config_fields(object.config, at, regularizer_fields + class->first_field, class->n_fields, regularizer,
+                              err));
     if (!isfinite(regularizer->l1) || !isfinite(regularizer->l2))
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s: l1 %g and l2 %g should be finite", path, regularizer->l1,
                         regularizer->l2);
@@ -196,6 +223,17 @@ enum { N_COMMON = sizeof common_fields / sizeof common_fields[0] };
 static const struct mst_layer_table *const tables[] = {&mst_layers_core, &mst_layers_merge, &mst_layers_shape,
                                                        &mst_layers_norm};
 enum { N_TABLES = sizeof tables / sizeof tables[0], MAX_CLASSES = 128 };
+
+const struct mst_layer_table *mst_layer_tables(size_t i)
+{
+    return i < N_TABLES ? tables[i] : NULL;
+}
+
+const struct mst_config_field *mst_layer_common_fields(size_t *n_out)
+{
+    *n_out = N_COMMON;
+    return common_fields;
+}
 
 static const struct mst_layer_class *find_in(const struct mst_layer_table *table, const char *class_name)
 {

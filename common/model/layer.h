@@ -204,6 +204,13 @@ struct mst_infer {
     const char *where;     // "layers[1] 'dense' (Dense)"
 };
 
+/** The tables of layers, from 0 on; NULL after the last. */
+const struct mst_layer_table *mst_layer_tables(size_t i);
+/** The keys that every layer's config may have. */
+const struct mst_config_field *mst_layer_common_fields(size_t *n_out);
+/** The regularizers that there are, from 0 on; false after the last. */
+bool mst_regularizer_entry(size_t i, struct mst_config_entry *out);
+
 /** Reads a serialised layer that stands at place. Owner: out's texts are borrowed from json
  *  Errors: UNIMPLEMENTED a layer or an option we lack, by name; INVALID_ARGUMENT */
 MST_MUST_USE mst_status mst_layer_parse(const json_t *json, const char *place, struct mst_layer *out,

@@ -97,6 +97,21 @@ static const struct mst_option options[] = {
 
 enum { N_OPTIONS = sizeof options / sizeof *options };
 
+const struct mst_option *mst_optimizer_options(size_t *n_out)
+{
+    *n_out = N_OPTIONS;
+    return options;
+}
+
+const char *mst_optimizer_other(size_t i, const char **why_out)
+{
+    *why_out = NULL;
+    if (i >= sizeof other_optimizers / sizeof *other_optimizers)
+        return NULL;
+    *why_out = other_optimizers[i].why;
+    return other_optimizers[i].name;
+}
+
 static mst_status read_legacy(const json_t *value, const char *where, struct mst_optimizer *optimizer,
                               struct mst_error *err)
 {

@@ -53,6 +53,12 @@ struct mst_optimizer {
     float *u_products;          // Nadam: after 1, 2, … MST_NADAM_PRODUCTS updates; owned
 };
 
+struct mst_option;
+
+/** The options, each with bits 1 << kind of the optimizers that have it. */
+const struct mst_option *mst_optimizer_options(size_t *n_out);
+/** Keras's other optimizers, from 0 on, and why each is not built; NULL after the last. */
+const char *mst_optimizer_other(size_t i, const char **why_out);
 /** Keras's class name of a kind. */
 const char *mst_optimizer_kind_name(enum mst_optimizer_kind kind);
 /** Computes what a parsed optimizer keeps beside its options. */

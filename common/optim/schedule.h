@@ -44,6 +44,12 @@ struct mst_schedule {
     double *values; // n_boundaries + 1
 };
 
+struct mst_option;
+
+/** The options, each with bits 1 << kind of the schedules that have it. */
+const struct mst_option *mst_schedule_options(size_t *n_out);
+/** Keras's class name of a kind. */
+const char *mst_schedule_kind_name(enum mst_schedule_kind kind);
 /** New schedule in *out from {"class_name", "config", "module", "registered_name"}.
  *  Owner:  borrows json and path, the place that errors begin with
  *  Errors: INVALID_ARGUMENT no schedule of Keras, an unknown key, a key that is missing, a value out of range */

@@ -57,6 +57,18 @@ static const struct kind {
     [MST_SCHEDULE_PIECEWISE] = {"PiecewiseConstantDecay", {"boundaries", "values"}},
 };
 
+const struct mst_option *mst_schedule_options(size_t *n_out)
+{
+    *n_out = N_OPTIONS;
+    return options;
+}
+
+const char *mst_schedule_kind_name(enum mst_schedule_kind kind)
+{
+    MST_ASSERT((unsigned)kind < MST_N_SCHEDULES);
+    return kinds[kind].name;
+}
+
 static mst_status read_list(const json_t *list, const char *where, double **out, struct mst_error *err)
 {
     char text[MST_OPTION_SHOWN_BYTES];
