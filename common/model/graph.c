@@ -118,6 +118,8 @@ static mst_status add_layer(struct mst_graph_reader *reader, const struct mst_sc
     *own = *layer;
     own->trainable = layer->trainable && scope->trainable;
     own->data_format = own->function = NULL;
+    // A shared layer may have been built for a call of another shape.
+    own->built_known = layer->built_known && scope->is_sequential;
     size_t path_len = strlen(scope->path);
     size_t name_len = strlen(layer->name);
     void *path;

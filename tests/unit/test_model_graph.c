@@ -109,6 +109,20 @@ static void test_nested_twice(void **state)
     mst_model_free(model);
 }
 
+// A shared layer may have been built for one of its other calls.
+static void test_built_for_another_call(void **state)
+{
+    (void)state;
+    struct mst_model *model = model_parse_right(
+        FUNCTIONAL("m",
+                   IN("a", "[null, 3, 4]") ",{\"class_name\":\"Dense\",\"config\":{\"name\":\"d\",\"units\":4},"
+                                           "\"build_config\":{\"input_shape\":[null,7,4]},\"inbound_nodes\":[" NODE3(
+                                               T3("a", "0")) "]}",
+                   "[[\"a\",0,0]]", "[[\"d\",0,0]]", ""));
+    assert_string_equal(shape_text(mst_model_output_shape(model, 0)), "(3, 4)");
+    mst_model_free(model);
+}
+
 static void test_frozen(void **state)
 {
     (void)state;
@@ -268,9 +282,13 @@ static void test_explosion(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_dialects), cmocka_unit_test(test_nested_twice),
-                                       cmocka_unit_test(test_frozen),        cmocka_unit_test(test_training_of_keras_3),
-                                       cmocka_unit_test(test_broken_graphs), cmocka_unit_test(test_joins),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_dialects),
+                                       cmocka_unit_test(test_nested_twice),
+                                       cmocka_unit_test(test_frozen),
+                                       cmocka_unit_test(test_built_for_another_call),
+                                       cmocka_unit_test(test_training_of_keras_3),
+                                       cmocka_unit_test(test_broken_graphs),
+                                       cmocka_unit_test(test_joins),
                                        cmocka_unit_test(test_explosion)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
