@@ -76,6 +76,7 @@ static struct mst_job *job_of(const char *file, json_t *json)
         .output_keras = bool_at(json, "output.keras"),
         .resolved = json,
     };
+    job->callbacks = mst_job_callbacks_of(json_object_get(json, "callbacks"), &job->n_callbacks);
     return job;
 }
 
@@ -117,6 +118,7 @@ void mst_job_free(struct mst_job *job)
     free(job->init_from);
     free(job->checkpoint_dir);
     free(job->output_dir);
+    mst_job_callbacks_free(job->callbacks, job->n_callbacks);
     json_decref(job->compile);
     json_decref(job->class_weight);
     json_decref(job->resolved);
@@ -146,6 +148,7 @@ mst_status mst_job_hash(const struct mst_job *job, const char *model_text, size_
         json_object_del(json, places[i]);
     for (size_t i = 0; i < sizeof data_sets / sizeof data_sets[0]; i++)
         mst_job_data_strip(mst_json_at(json, data_sets[i]));
+    mst_job_callbacks_strip(json_object_get(json, "callbacks"));
     *out = hash_json(model, hash_json(json, 0));
     json_decref(json);
     json_decref(model);

@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "spec/callback.h"
 #include "spec/partitioner.h"
 #include "spec/schema.h"
 
@@ -70,6 +71,9 @@ struct mst_job {
     uint64_t lease_ms;
     char *output_dir; // absolute
     bool output_keras;
+
+    struct mst_job_callback *callbacks; // in the order of the file
+    size_t n_callbacks;
 
     json_t *resolved; // the whole job with every default, paths absolute; what `muster config` prints
 };

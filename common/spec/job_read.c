@@ -106,6 +106,7 @@ static mst_status check_rest(json_t *json, struct sets *sets, struct mst_error *
     }
     MST_TRY(check_data(json, "data.train", sets, err));
     MST_TRY(check_data(json, "data.eval", sets, err));
+    MST_TRY(mst_job_callbacks_check(json_object_get(json, "callbacks"), source_of("callbacks", sets), err));
     json_t *partitioner = json_object_get(json, "partitioner");
     if (json_is_object(partitioner)) {
         const char *class_name = json_string_value(json_object_get(partitioner, "class_name"));
@@ -190,6 +191,21 @@ static mst_status resolve_key(json_t *json, const char *path, const struct sets 
     return status;
 }
 
+static mst_status resolve_callback_paths(json_t *json, const struct sets *sets, const struct folders *folders,
+                                         struct mst_error *err)
+{
+    json_t *callbacks = json_object_get(json, "callbacks");
+    const char *dir = is_set(sets, "callbacks") ? folders->current : folders->of_file;
+    for (size_t i = 0; i < json_array_size(callbacks); i++) {
+        json_t *config = json_object_get(json_array_get(callbacks, i), "config");
+        for (const char *const *key = mst_job_callback_paths(); *key; key++) {
+            if (json_object_get(config, *key))
+                MST_TRY(resolve_path(config, *key, *key, dir, source_of("callbacks", (void *)sets), err));
+        }
+    }
+    return MST_OK;
+}
+
 static mst_status resolve_paths(json_t *json, const struct sets *sets, const char *file_dir, const char *current_dir,
                                 struct mst_error *err)
 {
@@ -199,6 +215,7 @@ static mst_status resolve_paths(json_t *json, const struct sets *sets, const cha
         if (schema->keys[i].types & MST_TYPE_PATH)
             MST_TRY(resolve_key(json, schema->keys[i].path, sets, &folders, err));
     }
+    MST_TRY(resolve_callback_paths(json, sets, &folders, err));
     if (json_is_string(mst_json_at(json, "checkpoint.dir")))
         return MST_OK;
     char *dir = absolute("ckpt", json_string_value(mst_json_at(json, "output.dir")));

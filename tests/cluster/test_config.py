@@ -209,6 +209,9 @@ ACCEPTED = [
     ("data.eval", {"format": "csv", "features": "f", "label": ["a", "b"], "columns": [1], "separator": "tab"}),
     ("replicas", 0), ("checkpoint.dir", None), ("checkpoint.dir", "/ckpt"), ("checkpoint.every_steps", 1),
     ("checkpoint.every_seconds", 1.5), ("checkpoint.keep", 1), ("checkpoint.resume", True), ("checkpoint.local", False),
+    ("callbacks", []), ("callbacks", [{"class_name": "TerminateOnNaN"}]),
+    ("callbacks", [{"class_name": "EarlyStopping", "config": {"patience": 0, "baseline": None, "mode": "max"}}]),
+    ("callbacks", [{"class_name": "CSVLogger", "config": {"filename": "f", "separator": ";", "append": True}}]),
     ("class_weight", None), ("class_weight", {"0": 1, "7": 2.5}), ("eval.every", None), ("eval.every", "epoch"), ("eval.every", 100), ("eval.final_timeout", 0), ("cluster.heartbeat_ms", 10), ("cluster.lease_ms", 600000),
     ("output.dir", "."), ("compile.metrics", ["accuracy"]), ("compile.anything", {"of": ["Keras"]}),
 ]
@@ -240,7 +243,10 @@ REFUSED = [
     ("checkpoint.keep", 0), ("checkpoint.resume", "yes"), ("checkpoint.local", True), ("checkpoint.max_bytes_per_second", 1),
     ("eval.every", "step"), ("eval.every", 0), ("eval.final_timeout", -1), ("eval.final_timeout", None),
     ("cluster.heartbeat_ms", 9), ("cluster.heartbeat_ms", 60001), ("cluster.lease_ms", 49), ("output", "run"), ("output.dir", None),
-    ("output.directory", "run"), ("init_from", 1), ("output.keras", "yes"), ("callbacks", []), ("class_weight", [1.0]), ("security", {}),
+    ("output.directory", "run"), ("init_from", 1), ("output.keras", "yes"), ("callbacks", {}), ("callbacks", [1]), ("callbacks", [{}]),
+    ("callbacks", [{"class_name": "TensorBoard"}]), ("callbacks", [{"class_name": "CSVLogger"}]),
+    ("callbacks", [{"class_name": "EarlyStopping", "config": {"patience": -1}}]),
+    ("callbacks", [{"class_name": "EarlyStopping", "config": {"mode": "least"}}]), ("class_weight", [1.0]), ("security", {}),
     ("batchsize", 64), ("Name", "x"),
 ]
 

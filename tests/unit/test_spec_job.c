@@ -75,7 +75,7 @@ static void test_defaults(void **state)
         "\"replicas\":0,\"checkpoint\":{\"dir\":\"/here/a/run/ckpt\",\"every_steps\":null,\"every_seconds\":null,"
         "\"keep\":5,\"resume\":false,\"local\":false},\"eval\":{\"every\":null,\"final_timeout\":600},"
         "\"cluster\":{\"heartbeat_ms\":1000,\"lease_ms\":3000},\"output\":{\"dir\":\"/here/a/run\",\"keras\":true},"
-        "\"class_weight\":null}");
+        "\"callbacks\":[],\"class_weight\":null}");
     // What is printed can be read again as a job, and gives the same.
     struct mst_job *again = parse_right(got, NULL);
     assert_true(json_equal(job->resolved, again->resolved));
@@ -511,7 +511,22 @@ static void test_not_built_yet(void **state)
          "false"},
         {"checkpoint.max_bytes_per_second", "1", "checkpoint.max_bytes_per_second is not built yet: leave it out"},
         {"init_from", "1", "init_from is an integer (1), must be a path or null"},
-        {"callbacks", "[]", "callbacks is not built yet: leave it out"},
+        {"callbacks", "{}", "callbacks is an object ({}), must be a list"},
+        {"callbacks", "[1]", "callbacks[0] must be an object {\"class_name\", \"config\"}, not an integer"},
+        {"callbacks", "[{}]",
+         "callbacks[0]: class_name is missing, must be one of: EarlyStopping|CSVLogger|TerminateOnNaN"},
+        {"callbacks", "[{\"class_name\": \"TerminateOnNaN\"}, {\"class_name\": \"TensorBoard\"}]",
+         "callbacks[1]: class_name is \"TensorBoard\", must be one of: EarlyStopping|CSVLogger|TerminateOnNaN"},
+        {"callbacks", "[{\"class_name\": \"EarlyStopping\", \"module\": \"keras\"}]",
+         "callbacks[0]: module is not known; known here: class_name, config"},
+        {"callbacks", "[{\"class_name\": \"EarlyStopping\", \"config\": null}]",
+         "callbacks[0]: config is null, must be an object"},
+        {"callbacks", "[{\"class_name\": \"EarlyStopping\", \"config\": {\"patience\": 1.5}}]",
+         "callbacks[0]: config.patience is a number (1.5), must be an integer"},
+        {"callbacks", "[{\"class_name\": \"EarlyStopping\", \"config\": {\"mode\": \"least\"}}]",
+         "callbacks[0]: config.mode is \"least\", must be one of: auto|min|max"},
+        {"callbacks", "[{\"class_name\": \"CSVLogger\", \"config\": {\"filename\": \"f\", \"separator\": \"\\n\"}}]",
+         "callbacks[0]: config.separator must be one character of ASCII, neither a quotation mark nor a new line"},
         {"security", "{}", "security is not built yet: leave it out"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {

@@ -153,6 +153,28 @@ static void put_data_rules(json_t *job)
     }
 }
 
+// Which options there are depends on the class.
+static json_t *schema_of_callback(void)
+{
+    json_t *names = json_array(), *cases = json_array();
+    for (size_t i = 0; i < MST_CALLBACK_N_KINDS; i++) {
+        enum mst_callback_kind kind = (enum mst_callback_kind)i;
+        const struct mst_schema *schema = mst_callback_schema(kind);
+        if (!schema)
+            continue;
+        json_t *config = schema_of_object(schema, schema->at, mst_callback_name(kind));
+        json_t *then = json_pack("{s:{s:o}}", "properties", "config", config);
+        if (json_object_get(config, "required"))
+            put(then, "required", json_pack("[s]", "config"));
+        json_array_append_new(names, json_string(mst_callback_name(kind)));
+        json_array_append_new(cases, json_pack("{s:{s:{s:{s:s}}}, s:o}", "if", "properties", "class_name", "const",
+                                               mst_callback_name(kind), "then", then));
+    }
+    return json_pack("{s:s, s:{s:{s:o}, s:{s:s}}, s:b, s:[s], s:o}", "type", "object", "properties", "class_name",
+                     "enum", names, "config", "type", "object", "additionalProperties", 0, "required", "class_name",
+                     "allOf", cases);
+}
+
 // What no table of single keys says: job_read.c's rules between keys, but for that of the two times in cluster, which
 // JSON Schema cannot say.
 static void put_rules(json_t *job)
@@ -180,6 +202,7 @@ static void put_rules(json_t *job)
                                         mst_partitioner_name(kind), "required", "class_name", "then", then));
     }
     put(mst_json_at(job, "properties.partitioner"), "allOf", cases);
+    put(mst_json_at(job, "properties.callbacks"), "items", schema_of_callback());
 }
 
 static char *fresh_text(void)
@@ -245,6 +268,9 @@ static void test_tables(void **state)
     for (size_t i = MST_PARTITIONER_FIXED_SHARDS; i <= MST_PARTITIONER_MAX_SIZE; i++)
         check_table(mst_partitioner_schema((enum mst_partitioner_kind)i));
     assert_null(mst_partitioner_schema(MST_PARTITIONER_NONE));
+    for (size_t i = 0; i < MST_CALLBACK_N_KINDS; i++)
+        if (mst_callback_schema((enum mst_callback_kind)i))
+            check_table(mst_callback_schema((enum mst_callback_kind)i));
 }
 
 int main(int argc, char **argv)
