@@ -169,6 +169,11 @@ bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_
     return true;
 }
 
+void mst_coordinator_stop(struct mst_coordinator *c)
+{
+    mst_leases_stop(&c->leases);
+}
+
 bool mst_coordinator_finished(const struct mst_coordinator *c)
 {
     return mst_leases_finished(&c->leases);

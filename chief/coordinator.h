@@ -87,6 +87,8 @@ size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms);
 bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_fence *fence,
                                     const struct mst_lease_mark *marks, size_t n_marks,
                                     struct mst_leases_revoked *revoked);
+/** No more work is given out (mst_leases_stop). */
+void mst_coordinator_stop(struct mst_coordinator *c);
 /** True when every batch is trained. */
 bool mst_coordinator_finished(const struct mst_coordinator *c);
 /** Takes the oldest record of an epoch whose batches are all done into *out; false if there is none.

@@ -28,7 +28,8 @@ void mst_leases_init(struct mst_leases *leases, uint64_t n_batches, uint64_t n_e
         n_total = UINT64_MAX;
     if (max_steps && max_steps < n_total)
         n_total = max_steps;
-    *leases = (struct mst_leases){.n_batches = n_batches, .n_epochs = n_epochs, .n_total = n_total, .next_id = 1};
+    *leases = (struct mst_leases){
+        .n_batches = n_batches, .n_epochs = n_epochs, .n_planned = n_total, .n_total = n_total, .next_id = 1};
 }
 
 void mst_leases_fini(struct mst_leases *leases)
@@ -42,7 +43,7 @@ void mst_leases_fini(struct mst_leases *leases)
 static uint64_t epoch_size(const struct mst_leases *leases, uint64_t epoch)
 {
     uint64_t before = epoch * leases->n_batches;
-    uint64_t left = leases->n_total - before;
+    uint64_t left = leases->n_planned - before;
     return left < leases->n_batches ? left : leases->n_batches;
 }
 
@@ -154,7 +155,7 @@ enum mst_lease_kind mst_leases_grant(struct mst_leases *leases, uint32_t worker,
         return MST_LEASE_FINISHED;
     if (holder->n_held == MST_LEASES_PER_WORKER)
         return MST_LEASE_WAIT;
-    if (!cut_returned(leases, want, out) && !cut_new(leases, want, out))
+    if (leases->is_stopped || (!cut_returned(leases, want, out) && !cut_new(leases, want, out)))
         return MST_LEASE_WAIT;
     out->id = leases->next_id++;
     out->seq = seq;
@@ -215,13 +216,25 @@ struct mst_leases_revoked mst_leases_revoke(struct mst_leases *leases, uint32_t 
             count_done(leases, lease->epoch, done);
         revoked.n_torn += done - done_of(lease, low);
         revoked.n_returned += lease->n_batches - done;
-        if (done < lease->n_batches)
+        if (leases->is_stopped)
+            leases->n_total -= lease->n_batches - done;
+        else if (done < lease->n_batches)
             push_returned(leases,
                           (struct mst_lease_range){lease->epoch, lease->first_batch + done, lease->n_batches - done});
     }
     leases->n_torn += revoked.n_torn;
     *holder = leases->holders[--leases->n_holders];
     return revoked;
+}
+
+void mst_leases_stop(struct mst_leases *leases)
+{
+    leases->is_stopped = true;
+    leases->n_ranges = 0;
+    leases->n_total = leases->n_done;
+    for (size_t i = 0; i < leases->n_holders; i++)
+        for (size_t k = 0; k < leases->holders[i].n_held; k++)
+            leases->n_total += leases->holders[i].held[k].n_batches;
 }
 
 bool mst_leases_finished(const struct mst_leases *leases)

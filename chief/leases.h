@@ -31,7 +31,7 @@ struct mst_lease {
 enum mst_lease_kind {
     MST_LEASE_GRANTED,
     MST_LEASE_WAIT,     // all is given out, but a holder may still die
-    MST_LEASE_FINISHED, // every batch of every epoch is done
+    MST_LEASE_FINISHED, // mst_leases_finished
     MST_LEASE_REFUSED,  // a sequence number that was never due
 };
 
@@ -44,7 +44,7 @@ struct mst_lease_mark {
 struct mst_leases_revoked {
     uint64_t n_done;     // batches of its leases that count as done
     uint64_t n_torn;     // of these, applied on some shards and not on others
-    uint64_t n_returned; // batches that go to others
+    uint64_t n_returned; // batches that go to others, or to nobody once it is stopped
 };
 
 struct mst_lease_holder;
@@ -53,7 +53,9 @@ struct mst_lease_range;
 struct mst_leases {
     uint64_t n_batches; // an epoch
     uint64_t n_epochs;
-    uint64_t n_total;   // batches of the whole job
+    uint64_t n_planned; // batches of the whole job
+    uint64_t n_total;   // batches that will be done: those, unless it is stopped
+    bool is_stopped;
     uint64_t n_granted; // batches cut from epochs so far
     uint64_t n_done;
     uint64_t n_torn;
@@ -87,5 +89,8 @@ bool mst_leases_complete(struct mst_leases *leases, uint32_t worker, uint64_t nu
  *  returned. */
 struct mst_leases_revoked mst_leases_revoke(struct mst_leases *leases, uint32_t worker, uint64_t number,
                                             const struct mst_lease_mark *marks, size_t n_marks);
-/** True when every batch of every epoch is done. */
+/** Ends it early: no more leases are given out, those that are held are the last; what the dead left, or leave, is not
+ *  done. */
+void mst_leases_stop(struct mst_leases *leases);
+/** True when every batch of every epoch is done, or every lease that was held when it was stopped. */
 bool mst_leases_finished(const struct mst_leases *leases);

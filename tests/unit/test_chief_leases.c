@@ -149,6 +149,40 @@ static void test_marks_of_a_later_lease_finish_the_earlier(void **state)
     assert_int_equal(revoked.n_returned, 3);
 }
 
+static void test_stopping_lets_what_is_held_be_done(void **state)
+{
+    (void)state;
+    start(5, 3, 0);
+    granted(0, 1, 5, 0, 0, 5);
+    granted(1, 1, 3, 1, 0, 3);
+    granted(1, 2, 2, 1, 3, 2);
+    granted(2, 1, 2, 2, 0, 2);
+    completed(0, 1);
+    const struct mst_lease_mark mark = {0};
+    assert_int_equal(mst_leases_revoke(&leases, 2, 1, &mark, 1).n_returned, 2); // goes to nobody
+    mst_leases_stop(&leases);
+    assert_int_equal(leases.n_total, 10);
+    assert_int_equal(mst_leases_grant(&leases, 0, 1, 2, 4, &lease), MST_LEASE_WAIT);
+    granted(1, 2, 2, 1, 3, 2); // the same question once more
+    completed(1, 1);
+    assert_false(mst_leases_finished(&leases));
+    struct mst_leases_revoked revoked = mst_leases_revoke(&leases, 1, 1, &mark, 1);
+    assert_true(revoked.n_returned == 2 && revoked.n_done == 0);
+    assert_true(mst_leases_finished(&leases)); // what it had left is withdrawn
+    assert_true(leases.n_total == 8 && leases.n_done == 8 && leases.n_epochs_done == 1);
+    assert_int_equal(mst_leases_grant(&leases, 0, 1, 2, 4, &lease), MST_LEASE_FINISHED);
+}
+
+static void test_stopping_with_nothing_held_ends_at_once(void **state)
+{
+    (void)state;
+    start(4, 2, 0);
+    mst_leases_skip(&leases, 4);
+    mst_leases_stop(&leases);
+    assert_true(mst_leases_finished(&leases));
+    assert_int_equal(mst_leases_grant(&leases, 0, 1, 1, 4, &lease), MST_LEASE_FINISHED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +193,8 @@ int main(void)
         cmocka_unit_test_teardown(test_steps_end_the_job_inside_an_epoch, teardown),
         cmocka_unit_test_teardown(test_what_a_dead_worker_left_goes_to_others, teardown),
         cmocka_unit_test_teardown(test_a_bucket_that_saw_nothing_makes_the_first_batch_torn, teardown),
+        cmocka_unit_test_teardown(test_stopping_lets_what_is_held_be_done, teardown),
+        cmocka_unit_test_teardown(test_stopping_with_nothing_held_ends_at_once, teardown),
         cmocka_unit_test_teardown(test_marks_of_a_later_lease_finish_the_earlier, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
