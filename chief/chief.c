@@ -104,9 +104,9 @@ static void report_epochs(struct mst_chief *chief)
         uint64_t n_steps = (record.epoch + 1) * chief->coordinator.leases.n_batches;
         mst_board_epoch(chief->board, record.epoch, &scores,
                         mst_optimizer_learning_rate(chief->config.optimizer, n_steps));
-        mst_chief_on_epoch_trained(chief, &record, &scores);
         MST_LOG(INFO, "chief", "epoch done", "epoch=%llu loss=%.6g", (unsigned long long)record.epoch + 1,
                 scores.values[0]);
+        mst_chief_on_epoch_trained(chief, &record, &scores);
     }
 }
 
@@ -194,6 +194,7 @@ void mst_chief_set_running(struct mst_chief *chief)
     MST_LOG(INFO, "chief", "running", "term=%llu steps=%llu of=%llu", (unsigned long long)chief->term,
             (unsigned long long)mst_chief_steps_done(chief), (unsigned long long)chief->coordinator.leases.n_total);
     mst_progress_write(chief->config.progress_fd, "started", json_object());
+    mst_chief_callbacks_begin(chief);
     mst_chief_advance(chief);
 }
 
@@ -381,6 +382,7 @@ static mst_status set_up(struct mst_chief *chief, struct mst_error *err)
     MST_TRY(mst_loop_thread_start(chief->work, err));
     struct mst_board_config board = {.output_dir = config->job->output_dir, .work = chief->work};
     chief->board = mst_board_new(&board);
+    MST_TRY(mst_chief_callbacks_new(chief, err));
     return mst_chief_links_new(chief, err);
 }
 
@@ -421,6 +423,7 @@ void mst_chief_free(struct mst_chief *chief)
         mst_loop_free(chief->work);
     }
     mst_board_free(chief->board);
+    mst_chief_callbacks_free(chief);
     mst_chief_save_free(chief);
     mst_chief_links_free(chief);
     mst_chief_workers_free(chief);

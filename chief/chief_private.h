@@ -2,8 +2,10 @@
 #pragma once
 
 #include "chief/board.h"
+#include "chief/callbacks.h"
 #include "chief/chief.h"
 #include "chief/coordinator.h"
+#include "chief/csv_log.h"
 #include "chief/epoch_scores.h"
 #include "chief/evaluations.h"
 #include "chief/plan.h"
@@ -110,8 +112,10 @@ struct mst_chief {
     struct mst_evaluations evaluations;
     struct mst_epoch_ledger ledger;
     struct final_evaluation final;
-    json_t *evaluated;       // what result.json lists
-    uint64_t evaluated_step; // the last that an evaluation was wanted for
+    struct mst_callbacks *callbacks;
+    struct mst_csv_log **csv_logs; // by callback; NULL: it is none, or training has not begun
+    json_t *evaluated;             // what result.json lists
+    uint64_t evaluated_step;       // the last that an evaluation was wanted for
     struct rival evaluator_rival;
     struct mst_role_figures evaluator_figures; // role NULL: it was never here
     struct mst_timer tick;
@@ -204,6 +208,17 @@ void mst_chief_on_evaluation(struct mst_chief *chief, const struct mst_evaluatio
                              const struct mst_scores *scores);
 // One failed.
 void mst_chief_on_evaluation_failed(struct mst_chief *chief, const struct mst_evaluation_task *task, const char *why);
+
+// acting.c
+mst_status mst_chief_callbacks_new(struct mst_chief *chief, struct mst_error *err);
+// Training begins.
+void mst_chief_callbacks_begin(struct mst_chief *chief);
+// After the work loop.
+void mst_chief_callbacks_free(struct mst_chief *chief);
+// All is known of an epoch, in the order of epochs.
+void mst_chief_act_on_epoch(struct mst_chief *chief, const struct mst_epoch_scores *known);
+// What result.json says of the callback that stopped the training; null.
+json_t *mst_chief_stopped_json(const struct mst_chief *chief);
 
 // saving.c
 // Begins a checkpoint of this step unless one is under way; when it is committed (or failed), mst_chief_on_saved is

@@ -113,6 +113,7 @@ static json_t *make_result(struct closing *closing)
     json_t *json = mst_result_json(&result);
     json_object_set_new(json, "evaluations", json_incref(chief->evaluated));
     json_object_set_new(json, "evaluations_skipped", json_integer((json_int_t)chief->evaluations.n_skipped));
+    json_object_set_new(json, "stopped", mst_chief_stopped_json(chief));
     free(roles);
     return json;
 }

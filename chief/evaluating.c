@@ -20,6 +20,21 @@ static bool awaits_validation(const struct mst_chief *chief)
     return chief->config.eval && chief->config.job->eval_every_epoch;
 }
 
+static void on_epoch_known(struct mst_chief *chief, const struct mst_epoch_scores *known)
+{
+    if (known->validation.is_known)
+        MST_LOG(INFO, "chief", "epoch evaluated", "epoch=%llu loss=%.6g val_loss=%.6g",
+                (unsigned long long)known->epoch + 1, known->train.values[0], known->validation.values[0]);
+    mst_chief_act_on_epoch(chief, known);
+}
+
+static void tell_known(struct mst_chief *chief)
+{
+    struct mst_epoch_scores known;
+    while (mst_epoch_ledger_take(&chief->ledger, &known))
+        on_epoch_known(chief, &known);
+}
+
 // ---- when one is wanted ----
 
 static void want(struct mst_chief *chief, struct mst_evaluation_task task)
@@ -38,6 +53,7 @@ void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_
     if (awaits_validation(chief) && !mst_coordinator_finished(&chief->coordinator))
         want(chief, (struct mst_evaluation_task){
                         .epoch = record->epoch, .step = mst_chief_steps_done(chief), .is_epoch_end = true});
+    tell_known(chief);
 }
 
 static void want_by_steps(struct mst_chief *chief)
@@ -72,21 +88,6 @@ void mst_chief_want_final(struct mst_chief *chief)
 }
 
 // ---- what becomes of it ----
-
-static void on_epoch_known(struct mst_chief *chief, const struct mst_epoch_scores *known)
-{
-    (void)chief;
-    if (known->validation.is_known)
-        MST_LOG(INFO, "chief", "epoch evaluated", "epoch=%llu loss=%.6g val_loss=%.6g",
-                (unsigned long long)known->epoch + 1, known->train.values[0], known->validation.values[0]);
-}
-
-static void tell_known(struct mst_chief *chief)
-{
-    struct mst_epoch_scores known;
-    while (mst_epoch_ledger_take(&chief->ledger, &known))
-        on_epoch_known(chief, &known);
-}
 
 static void show_metrics(const struct mst_scores *scores)
 {

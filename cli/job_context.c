@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "chief/callbacks.h"
 #include "ckpt/checkpoint_list.h"
 #include "cli/job_source.h"
 #include "keras/archive.h"
@@ -34,6 +35,20 @@ static mst_status read_sources(struct mst_job_context *context, const char *file
     return status;
 }
 
+// The chief alone acts on them, but everybody refuses the same jobs.
+static mst_status check_callbacks(const struct mst_job_context *context, struct mst_error *err)
+{
+    const struct mst_job *job = context->job;
+    struct mst_callbacks_config config = {.callbacks = job->callbacks,
+                                          .n_callbacks = job->n_callbacks,
+                                          .compile = &context->compile,
+                                          .is_validated = job->eval.format && job->eval_every_epoch};
+    struct mst_callbacks *callbacks;
+    mst_status status = mst_callbacks_new(&config, &callbacks, err);
+    mst_callbacks_free(callbacks);
+    return status == MST_OK ? MST_OK : mst_fail_prefix(err, status, "%s", job->file);
+}
+
 static mst_status read_all(struct mst_job_context *context, const struct mst_job_request *request,
                            struct mst_error *err)
 {
@@ -60,6 +75,7 @@ static mst_status read_all(struct mst_job_context *context, const struct mst_job
     if (status != MST_OK)
         return status;
     MST_TRY(read_sources(context, request->path, err));
+    MST_TRY(check_callbacks(context, err));
     return mst_job_hash(context->job, (const char *)context->model_text.data, context->model_text.len, &context->hash,
                         err);
 }

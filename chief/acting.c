@@ -1,0 +1,81 @@
+// What the job's callbacks decide (chief/callbacks.h), carried out: the lines of a CSVLogger, and the end of the
+// training when one stops it. What is being trained then is finished, so the training has gone a little further than
+// the epoch that was decided about.
+#include "chief/chief_private.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+
+mst_status mst_chief_callbacks_new(struct mst_chief *chief, struct mst_error *err)
+{
+    const struct mst_job *job = chief->config.job;
+    struct mst_callbacks_config config = {.callbacks = job->callbacks,
+                                          .n_callbacks = job->n_callbacks,
+                                          .compile = chief->config.compile,
+                                          .is_validated = chief->config.eval && job->eval_every_epoch};
+    chief->csv_logs = mst_alloc_array(job->n_callbacks + 1, sizeof(struct mst_csv_log *));
+    return mst_callbacks_new(&config, &chief->callbacks, err);
+}
+
+void mst_chief_callbacks_begin(struct mst_chief *chief)
+{
+    const struct mst_job *job = chief->config.job;
+    for (size_t i = 0; i < job->n_callbacks; i++) {
+        const struct mst_job_callback *callback = &job->callbacks[i];
+        if (callback->kind != MST_CALLBACK_CSV_LOGGER)
+            continue;
+        struct mst_csv_log_config config = {.path = callback->path,
+                                            .separator = callback->separator,
+                                            .appends = callback->appends,
+                                            .is_validated = chief->config.eval && job->eval_every_epoch,
+                                            .has_rate = mst_callbacks_view(chief->callbacks, i).has_rate,
+                                            .compile = chief->config.compile,
+                                            .work = chief->work};
+        chief->csv_logs[i] = mst_csv_log_new(&config);
+    }
+}
+
+void mst_chief_callbacks_free(struct mst_chief *chief)
+{
+    for (size_t i = 0; chief->csv_logs && i < chief->config.job->n_callbacks; i++)
+        mst_csv_log_free(chief->csv_logs[i]);
+    free(chief->csv_logs);
+    mst_callbacks_free(chief->callbacks);
+}
+
+json_t *mst_chief_stopped_json(const struct mst_chief *chief)
+{
+    size_t by;
+    uint64_t epoch;
+    if (!mst_callbacks_stopped(chief->callbacks, &by, &epoch))
+        return json_null();
+    struct mst_callback_view view = mst_callbacks_view(chief->callbacks, by);
+    json_t *best = view.has_best ? json_integer((json_int_t)view.best_epoch + 1) : json_null();
+    return json_pack("{s:s, s:s, s:I, s:o}", "callback", mst_callback_name(chief->config.job->callbacks[by].kind),
+                     "monitor", view.monitor, "epoch", (json_int_t)epoch + 1, "best_epoch", best);
+}
+
+static void stop(struct mst_chief *chief, const struct mst_callbacks_decision *decided, uint64_t epoch)
+{
+    struct mst_callback_view view = mst_callbacks_view(chief->callbacks, decided->stopped_by);
+    bool is_over = mst_coordinator_finished(&chief->coordinator);
+    MST_LOG(INFO, "chief", "stopping early", "epoch=%llu monitor=%s best=%.6g best_epoch=%llu steps=%llu over=%d",
+            (unsigned long long)epoch + 1, view.monitor, view.best, (unsigned long long)view.best_epoch + 1,
+            (unsigned long long)mst_chief_steps_done(chief), (int)is_over);
+    mst_progress_write(chief->config.progress_fd, "stopped", mst_chief_stopped_json(chief));
+    if (!is_over)
+        mst_coordinator_stop(&chief->coordinator);
+}
+
+void mst_chief_act_on_epoch(struct mst_chief *chief, const struct mst_epoch_scores *known)
+{
+    struct mst_callbacks_decision decided;
+    mst_callbacks_epoch(chief->callbacks, known, 0, &decided);
+    for (size_t i = 0; i < chief->config.job->n_callbacks; i++)
+        if (chief->csv_logs[i])
+            mst_csv_log_epoch(chief->csv_logs[i], known, mst_callbacks_view(chief->callbacks, i).rate);
+    if (decided.stops)
+        stop(chief, &decided, known->epoch);
+}
