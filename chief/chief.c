@@ -297,7 +297,11 @@ static void on_tick(void *arg)
 {
     struct mst_chief *chief = arg;
     uint64_t now_ms = mst_clock_monotonic_ms();
+    uint64_t slept_ms = chief->coordinator.slept_ms;
     size_t n_dead = mst_coordinator_tick(&chief->coordinator, now_ms);
+    if (chief->coordinator.slept_ms > slept_ms)
+        MST_LOG(WARN, "chief", "was not running", "ms=%llu",
+                (unsigned long long)(chief->coordinator.slept_ms - slept_ms));
     if (n_dead > 0)
         MST_LOG(WARN, "chief", "workers declared dead", "n=%zu", n_dead);
     mst_chief_links_tick(chief, now_ms);
@@ -364,6 +368,7 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
                                             .max_steps = job->steps,
                                             .lease_ms = job->lease_ms,
                                             .grace_ms = job->heartbeat_ms < GRACE_MS ? job->heartbeat_ms : GRACE_MS,
+                                            .sleep_ms = job->heartbeat_ms,
                                             .n_sums = mst_compile_n_sums(chief->config.compile)};
     mst_coordinator_init(&chief->coordinator, &config);
     mst_evaluations_init(&chief->evaluations, config.lease_ms, config.grace_ms);

@@ -25,6 +25,7 @@ void mst_coordinator_init(struct mst_coordinator *c, const struct mst_coordinato
     mst_membership_init(&c->membership, config->n_ps, config->lease_ms, config->grace_ms);
     mst_leases_init(&c->leases, config->n_batches, config->n_epochs, config->max_steps);
     c->n_sums = config->n_sums;
+    c->sleep_ms = config->sleep_ms;
     mst_training_sums_init(&c->total, config->n_sums);
 }
 
@@ -152,6 +153,12 @@ uint64_t mst_coordinator_steps_of(const struct mst_coordinator *c, uint32_t work
 
 size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms)
 {
+    uint64_t since_ms = c->ticked_ms ? now_ms - c->ticked_ms : 0;
+    c->ticked_ms = now_ms;
+    if (since_ms > c->sleep_ms) {
+        c->slept_ms += since_ms;
+        mst_membership_slept(&c->membership, since_ms, now_ms);
+    }
     return mst_membership_tick(&c->membership, now_ms);
 }
 

@@ -22,6 +22,7 @@ struct mst_coordinator_config {
     uint64_t max_steps; // 0: no limit
     uint64_t lease_ms;  // silence that counts as death
     uint64_t grace_ms;  // … once the connection closed
+    uint64_t sleep_ms;  // without a tick for longer, this process did not run: several ticks
     size_t n_sums;      // values of the sums that workers report
 };
 
@@ -57,6 +58,9 @@ struct mst_coordinator {
     struct mst_membership membership;
     struct mst_leases leases;
     size_t n_sums;
+    uint64_t sleep_ms;
+    uint64_t ticked_ms; // the last tick; 0: none yet
+    uint64_t slept_ms;  // time in which this process did not run, all of it
     struct mst_training_sums total;
     struct mst_epoch_record *epochs; // of the epochs from first_epoch on
     uint64_t first_epoch;
@@ -80,7 +84,8 @@ void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease
 void mst_coordinator_skip(struct mst_coordinator *c, uint64_t n_steps);
 /** Steps that were reported for a worker's index, by any incarnation. */
 uint64_t mst_coordinator_steps_of(const struct mst_coordinator *c, uint32_t worker);
-/** Declares dead who was silent too long; returns how many fences began. */
+/** Declares dead who was silent too long; returns how many fences began. Time in which this process did not run (a tick
+ *  more than sleep_ms after the one before) is no silence; it is added to slept_ms. */
 size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms);
 /** A PS answered a fence. True when it was the last one: the worker's leases are taken back, the figures in *revoked.
  */

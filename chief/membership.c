@@ -40,6 +40,18 @@ static struct mst_member *current(struct mst_membership *m, uint32_t worker, uin
     return &m->members[worker];
 }
 
+static void expect_until(struct mst_member *member, uint64_t silent_at_ms, uint64_t now_ms)
+{
+    member->silent_at_ms = silent_at_ms;
+    member->set_at_ms = now_ms;
+}
+
+static void expect_within_lease(const struct mst_membership *m, struct mst_member *member, uint64_t now_ms)
+{
+    expect_until(member, now_ms + m->lease_ms, now_ms);
+    member->is_spared = false;
+}
+
 enum mst_greet_verdict mst_membership_greet(struct mst_membership *m, uint32_t worker, uint64_t incarnation,
                                             uint64_t now_ms, uint64_t *number_out)
 {
@@ -53,7 +65,7 @@ enum mst_greet_verdict mst_membership_greet(struct mst_membership *m, uint32_t w
         member->incarnation = incarnation;
         member->number++;
     }
-    member->silent_at_ms = now_ms + m->lease_ms;
+    expect_within_lease(m, member, now_ms);
     *number_out = member->number;
     return MST_GREET_ADMITTED;
 }
@@ -63,7 +75,7 @@ bool mst_membership_heard(struct mst_membership *m, uint32_t worker, uint64_t nu
     struct mst_member *member = current(m, worker, number);
     if (!member || member->state != MST_MEMBER_LIVE)
         return false;
-    member->silent_at_ms = now_ms + m->lease_ms;
+    expect_within_lease(m, member, now_ms);
     return true;
 }
 
@@ -76,13 +88,28 @@ void mst_membership_lost(struct mst_membership *m, uint32_t worker, uint64_t num
 {
     struct mst_member *member = current(m, worker, number);
     if (member && member->state == MST_MEMBER_LIVE && member->silent_at_ms > now_ms + m->grace_ms)
-        member->silent_at_ms = now_ms + m->grace_ms;
+        expect_until(member, now_ms + m->grace_ms, now_ms);
 }
 
 void mst_membership_leave(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms)
 {
     if (mst_membership_is_acting(m, worker, number))
-        m->members[worker].silent_at_ms = now_ms;
+        expect_until(&m->members[worker], now_ms, now_ms);
+}
+
+// What was heard on waking, before this call, was heard just now; the rest before the sleep: half of it tells which.
+void mst_membership_slept(struct mst_membership *m, uint64_t slept_ms, uint64_t now_ms)
+{
+    for (size_t i = 0; i < m->n_members; i++) {
+        struct mst_member *member = &m->members[i];
+        if (member->state != MST_MEMBER_LIVE || member->is_spared || now_ms - member->set_at_ms < slept_ms / 2)
+            continue;
+        uint64_t latest_ms = now_ms + m->lease_ms;
+        member->silent_at_ms += slept_ms;
+        if (member->silent_at_ms > latest_ms)
+            member->silent_at_ms = latest_ms;
+        member->is_spared = true;
+    }
 }
 
 size_t mst_membership_tick(struct mst_membership *m, uint64_t now_ms)

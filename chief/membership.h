@@ -5,6 +5,7 @@
  *      mst_membership_greet(&m, worker, incarnation, now_ms, &number)   // ADMITTED with its number, or BUSY: ask again
  *      mst_membership_heard(&m, worker, number, now_ms)                 // false: this incarnation is out, greet again
  *      mst_membership_lost(&m, worker, number, now_ms)                  // its connection closed
+ *      mst_membership_slept(&m, 40000, now_ms)                          // we did not run: that is no silence of theirs
  *      mst_membership_tick(&m, now_ms)                                  // the silent ones are fenced
  *      while (mst_membership_next_fence(&m, &cursor, &fence))           // to be sent, and sent again, to fence.ps
  *      mst_membership_fence_answered(&m, ps, worker, number, marks, n)  // true: all PSs have answered
@@ -34,6 +35,8 @@ struct mst_member {
     uint64_t incarnation;    // 0 while absent
     uint64_t number;         // of the current or last incarnation
     uint64_t silent_at_ms;   // when it counts as dead unless heard
+    uint64_t set_at_ms;      // when silent_at_ms was set
+    bool is_spared;          // this silence was prolonged once
     unsigned char *answered; // by PS, while fencing
     size_t n_answered;
     struct mst_lease_mark *marks; // what the PSs answered, one a bucket
@@ -70,6 +73,10 @@ bool mst_membership_is_acting(const struct mst_membership *m, uint32_t worker, u
 void mst_membership_lost(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms);
 /** This incarnation says that it leaves: it is dead at the next tick. */
 void mst_membership_leave(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms);
+/** This process did not run for slept_ms, until now (it was stopped, or the machine was asleep), and could hear nobody:
+ *  that time does not count as silence of who was in before. Once in a silence, so that a chief that is always late
+ *  still sees the dead. */
+void mst_membership_slept(struct mst_membership *m, uint64_t slept_ms, uint64_t now_ms);
 /** Begins the fence of each member that is silent for too long; returns how many fences began. */
 size_t mst_membership_tick(struct mst_membership *m, uint64_t now_ms);
 /** The next fence a PS has not answered yet; *cursor starts at 0. False after the last. */

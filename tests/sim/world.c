@@ -121,7 +121,7 @@ static void kill_worker(struct world *w, size_t worker)
     world_schedule(w, &restart, 1 + world_draw(w, 2 * LEASE_MS));
 }
 
-// Between two deliveries a worker may be killed or paused.
+// Between two deliveries a worker may be killed or paused, or the chief paused.
 static void draw_faults(struct world *w)
 {
     if (w->now_ms >= FAULTS_END_MS)
@@ -135,6 +135,9 @@ static void draw_faults(struct world *w)
     } else if (w->n_pauses_left && world_draw(w, 60) == 0) {
         w->n_pauses_left--;
         w->workers[worker].paused_until_ms = w->now_ms + world_draw(w, 4 * LEASE_MS);
+    } else if (w->n_chief_pauses_left && world_draw(w, 60) == 0) {
+        w->n_chief_pauses_left--;
+        w->chief_paused_until_ms = w->now_ms + world_draw(w, 4 * LEASE_MS);
     }
 }
 
@@ -142,7 +145,10 @@ static void deliver(struct world *w, const struct message *m)
 {
     w->n_delivered++;
     if (m->to == 0) {
-        chief_receive(w, m);
+        if (w->now_ms < w->chief_paused_until_ms)
+            enqueue(w, m, w->chief_paused_until_ms);
+        else
+            chief_receive(w, m);
     } else if (m->to <= w->n_ps) {
         ps_receive(w, m);
     } else {
@@ -170,12 +176,14 @@ struct world *world_new(uint64_t seed, enum plant plant)
     w->slow_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 10);
     w->n_kills_left = (unsigned)world_draw(w, 4);
     w->n_pauses_left = (unsigned)world_draw(w, 4);
+    w->n_chief_pauses_left = (unsigned)world_draw(w, 3);
     struct mst_coordinator_config config = {.n_ps = w->n_ps,
                                             .n_batches = w->n_batches,
                                             .n_epochs = w->n_epochs,
                                             .max_steps = world_draw(w, 2) ? 1 + world_draw(w, 20) : 0,
                                             .lease_ms = LEASE_MS,
-                                            .grace_ms = GRACE_MS};
+                                            .grace_ms = GRACE_MS,
+                                            .sleep_ms = HEARTBEAT_MS};
     mst_coordinator_init(&w->chief, &config);
     for (size_t b = 0; b < w->n_buckets; b++) {
         w->buckets[b].ps = (uint32_t)(b % w->n_ps);

@@ -83,6 +83,7 @@ struct world {
     unsigned slow_percent;
     unsigned n_kills_left;
     unsigned n_pauses_left;
+    unsigned n_chief_pauses_left;
     size_t n_ps;
     size_t n_workers;
     size_t n_buckets;
@@ -92,6 +93,7 @@ struct world {
     uint64_t n_acknowledged; // batches whose every push was acknowledged to a live worker
     uint64_t n_deaths;
     struct mst_coordinator chief;
+    uint64_t chief_paused_until_ms;
     struct sim_bucket buckets[MAX_BUCKETS];
     struct sim_worker workers[MAX_WORKERS];
     char fault[256];

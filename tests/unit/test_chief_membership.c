@@ -115,6 +115,62 @@ static void test_one_that_leaves_is_fenced_at_once(void **state)
     assert_false(mst_membership_heard(&members, 0, 1, 11)); // its last heartbeat
 }
 
+static void test_our_own_sleep_is_no_silence(void **state)
+{
+    (void)state;
+    admitted(77, 0, 1);
+    assert_true(mst_membership_heard(&members, 0, 1, 1000));
+    mst_membership_slept(&members, 60000, 61100); // from 1100 on
+    assert_int_equal(mst_membership_tick(&members, 61100), 0);
+    assert_int_equal(mst_membership_tick(&members, 61000 + LEASE_MS - 1), 0); // what was left of its lease
+    assert_int_equal(mst_membership_tick(&members, 61000 + LEASE_MS), 1);
+}
+
+static void test_a_sleep_gives_no_more_than_a_lease(void **state)
+{
+    (void)state;
+    admitted(77, 0, 1);
+    assert_true(mst_membership_heard(&members, 0, 1, 1400)); // after the tick that the sleep is counted from
+    mst_membership_slept(&members, 60000, 61100);
+    assert_int_equal(mst_membership_tick(&members, 61100 + LEASE_MS - 1), 0);
+    assert_int_equal(mst_membership_tick(&members, 61100 + LEASE_MS), 1);
+}
+
+static void test_a_chief_that_is_always_late_sees_the_dead(void **state)
+{
+    (void)state;
+    admitted(77, 0, 1);
+    uint64_t now_ms = 0;
+    size_t n_begun = 0;
+    for (; n_begun == 0 && now_ms < 100 * LEASE_MS; now_ms += 1500) {
+        mst_membership_slept(&members, 1500, now_ms);
+        n_begun = mst_membership_tick(&members, now_ms);
+    }
+    assert_int_equal(n_begun, 1);
+    assert_in_range(now_ms, LEASE_MS + 1500, LEASE_MS + 3 * 1500);
+}
+
+static void test_who_is_heard_is_spared_again(void **state)
+{
+    (void)state;
+    admitted(77, 0, 1);
+    mst_membership_slept(&members, 10000, 10100);
+    assert_true(mst_membership_heard(&members, 0, 1, 10200));
+    mst_membership_slept(&members, 10000, 20300);
+    assert_int_equal(mst_membership_tick(&members, 20300), 0);
+    mst_membership_slept(&members, 10000, 30300); // and was not heard in between
+    assert_int_equal(mst_membership_tick(&members, 30300), 1);
+}
+
+static void test_what_is_heard_on_waking_counts_from_then(void **state)
+{
+    (void)state;
+    admitted(77, 0, 1);
+    mst_membership_leave(&members, 0, 1, 10100); // read before the late tick
+    mst_membership_slept(&members, 10000, 10101);
+    assert_int_equal(mst_membership_tick(&members, 10101), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +180,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_closed_connection_leaves_a_short_grace, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_that_leaves_is_fenced_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_messages_of_unknown_workers_are_not_heard, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_our_own_sleep_is_no_silence, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_sleep_gives_no_more_than_a_lease, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_chief_that_is_always_late_sees_the_dead, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_who_is_heard_is_spared_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_heard_on_waking_counts_from_then, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
