@@ -54,6 +54,12 @@ def nested(rng, x):
     return keras.Model(i, L.Add()([y, L.Dense(3)(i)]) if rng.random() < 0.5 else y)(x)
 
 
+def operators(rng, x, y):
+    if len(x.shape) != len(y.shape):
+        raise ValueError("an operator pairs the examples with another axis then")
+    return x + y if rng.random() < 0.5 else x * y
+
+
 # What is made of one tensor; dense more often.
 ALONE = [dense] * 4 + [
     batch_norm, nested,
@@ -72,7 +78,7 @@ ALONE = [dense] * 4 + [
 TOGETHER = [
     lambda rng, x, y: L.Concatenate(axis=int(rng.integers(1, len(x.shape))))([x, y]),
     lambda rng, x, y: getattr(L, str(rng.choice(JOINS)))()([x, y]),
-    lambda rng, x, y: x + y if rng.random() < 0.5 else x * y,
+    operators,
     lambda rng, x, y: L.Dot(axes=(len(x.shape) - 1, len(y.shape) - 1), normalize=bool(rng.random() < 0.3))([x, y])]
 
 
@@ -93,11 +99,14 @@ def random_model(rng):
             if rng.random() < 0.25:
                 tensors.append(TOGETHER[rng.integers(len(TOGETHER))](rng, x, y))
             elif shared and rng.random() < 0.2:
-                tensors.append(shared[rng.integers(len(shared))](x))
+                layer, shape = shared[rng.integers(len(shared))]
+                # A Sequential of Keras takes any shape here, and fails when it is called with numbers.
+                if isinstance(layer, L.Dense) or x.shape == shape:
+                    tensors.append(layer(x))
             else:
                 tensors.append(ALONE[rng.integers(len(ALONE))](rng, x))
                 layer = tensors[-1]._keras_history.operation
-                shared += [layer] if isinstance(layer, (L.Dense, keras.Model)) else []
+                shared += [(layer, x.shape)] if isinstance(layer, (L.Dense, keras.Model)) else []
         except ValueError:
             continue  # shapes that do not go together
     ends = [tensors[-1]] + [tensors[rng.integers(len(tensors))] for _ in range(rng.integers(0, 2))]
