@@ -163,6 +163,13 @@ static bool make_group(hid_t file, hid_t with_parents, const struct mst_keras_ar
     return done;
 }
 
+// The variables of the model itself: none. tf_keras looks for the group all the same.
+static bool make_root_group(hid_t file)
+{
+    hid_t group = H5Gcreate2(file, "vars", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    return group >= 0 && H5Gclose(group) >= 0;
+}
+
 static bool write_array(hid_t file, hid_t with_parents, const struct mst_keras_array *array)
 {
     hsize_t dims[MST_SHAPE_MAX_RANK];
@@ -187,7 +194,7 @@ mst_status mst_weights_file_write(const char *path, const struct mst_keras_array
     if (file < 0)
         return mst_fail(err, MST_UNAVAILABLE, "cannot make %s; does its folder exist, and may it be written?", path);
     hid_t with_parents = H5Pcreate(H5P_LINK_CREATE);
-    bool done = H5Pset_create_intermediate_group(with_parents, 1) >= 0;
+    bool done = H5Pset_create_intermediate_group(with_parents, 1) >= 0 && make_root_group(file);
     size_t i = 0;
     for (; i < n && done; i++)
         done = write_array(file, with_parents, &arrays[i]);
