@@ -9,8 +9,10 @@
 #include "tf_names.h"
 #include "tfio/bundle_reader.h"
 
+#include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 void mst_weights_free(struct mst_weights *weights)
 {
@@ -200,6 +202,24 @@ mst_status mst_weights_write_dir(const struct mst_model *model, const struct mst
     return status;
 }
 
+// New text of an archive's config.json. What to_json() of Keras 2 prints does not say whose class the model is, and its
+// load_model asks for that; a Model of layers becomes the Functional that it was.
+static char *archive_config(struct mst_bytes model_json)
+{
+    json_t *json = json_loadb(model_json.data, model_json.len, 0, NULL);
+    char *text = NULL;
+    if (json_is_object(json) && !json_object_get(json, "module")) {
+        const char *class_name = json_string_value(json_object_get(json, "class_name"));
+        if (class_name && strcmp(class_name, "Functional") == 0)
+            json_object_set_new(json, "class_name", json_string("Model"));
+        json_object_set_new(json, "module", json_string("keras"));
+        json_object_set_new(json, "registered_name", json_null());
+        text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    }
+    json_decref(json);
+    return text ? text : mst_text("%.*s", (int)model_json.len, (const char *)model_json.data);
+}
+
 mst_status mst_weights_write_archive(const struct mst_model *model, const struct mst_weights *weights,
                                      struct mst_bytes model_json, const char *file, struct mst_error *err)
 {
@@ -210,7 +230,9 @@ mst_status mst_weights_write_archive(const struct mst_model *model, const struct
         describe_array(model, places, v, &arrays[v]);
         arrays[v].values = weights->values[v];
     }
-    mst_status status = mst_keras_write(file, model_json, arrays, weights->n, err);
+    char *config = archive_config(model_json);
+    mst_status status = mst_keras_write(file, (struct mst_bytes){config, strlen(config)}, arrays, weights->n, err);
+    free(config);
     free(arrays);
     mst_places_free(places);
     return status;

@@ -116,13 +116,14 @@ def test_layers_named_in_another_session(run, data, tmp_path):
     expect_predictions(run("predict", write_job(tmp_path, other), "--input", data, "--checkpoint", tmp_path / "weights"), model)
 
 
+@pytest.mark.parametrize("k", KERAS.values(), ids=KERAS)
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("command", [["run"], ["local", "--workers", "2", "--ps", "2"]], ids=["process", "cluster"])
-def test_keras_loads_what_a_job_left(run, data, tmp_path, command, make):
-    model = make(keras)
+def test_keras_loads_what_a_job_left(run, data, tmp_path, command, make, k):
+    model = make(k)
     partitioner = {"class_name": "FixedShardsPartitioner", "config": {"num_shards": 2}}
     run(command[0], write_job(tmp_path, model, partitioner=partitioner, output={"dir": "out"}), *command[1:])
-    loaded = keras.models.load_model(tmp_path / "out" / "model.keras")
+    loaded = k.models.load_model(tmp_path / "out" / "model.keras")
     assert not np.allclose(loaded.predict(X, verbose=0), model.predict(X, verbose=0)), "it was trained"
     expect_predictions(run("predict", "out/model", "--input", data, "--label", "kind"), loaded)
     expect_predictions(run("predict", "out/model.keras", "--input", data, "--label", "kind"), loaded)
