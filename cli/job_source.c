@@ -110,6 +110,16 @@ static mst_status make_outputs(const struct mst_job_data *data, const struct mst
     return !compile || arrange(&side, parts) ? MST_OK : fail_names(&side, where, err);
 }
 
+static struct mst_csv_categories *categories_of(const struct mst_job_data *data)
+{
+    struct mst_csv_categories *categories = mst_alloc_array(data->n_categories + 1, sizeof *categories);
+    for (size_t i = 0; i < data->n_categories; i++) {
+        const struct mst_job_part *part = &data->categories[i];
+        categories[i] = (struct mst_csv_categories){part->name, (const char *const *)part->columns, part->n_columns};
+    }
+    return categories;
+}
+
 mst_status mst_job_source_new(const struct mst_job_data *data, const struct mst_model *model,
                               const struct mst_compile *compile, const char *where, struct mst_dataset_source **out,
                               struct mst_error *err)
@@ -124,7 +134,9 @@ mst_status mst_job_source_new(const struct mst_job_data *data, const struct mst_
     source->csv = (struct mst_csv_options){.separator = data->separator,
                                            .is_headless = data->is_headless,
                                            .fills_missing = data->fills_missing,
-                                           .missing = data->missing};
+                                           .missing = data->missing,
+                                           .categories = categories_of(data),
+                                           .n_categories = data->n_categories};
     mst_status status = make_inputs(data, model, where, source, err);
     if (status == MST_OK)
         status = make_outputs(data, model, compile, where, source, err);
@@ -142,5 +154,6 @@ void mst_job_source_free(struct mst_dataset_source *source)
         return;
     free((struct mst_dataset_part *)source->inputs);
     free((struct mst_dataset_part *)source->outputs);
+    free((struct mst_csv_categories *)source->csv.categories);
     free(source);
 }

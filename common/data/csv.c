@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "csv_columns.h"
 #include "csv_lines.h"
+#include "csv_lookup.h"
 #include "muster/status.h"
 #include "number.h"
 
@@ -17,6 +18,9 @@
 #include <string.h>
 
 enum { ROWS_FIRST = 256 };
+
+// Of a suggestion, which has to fit into an error's text with the file's name.
+enum { TEXTS_MAX = 20, TEXT_MAX_BYTES = 32, SUGGESTION_MAX_BYTES = 500 };
 
 struct reading {
     const struct mst_csv_wanted *wanted;
@@ -145,6 +149,85 @@ static mst_status check_empty(const struct reading *r, const struct mst_csv_line
     return MST_OK;
 }
 
+static mst_status read_category(const struct reading *r, const struct mst_csv_line *line, size_t column, double *out,
+                                struct mst_error *err)
+{
+    const char *text;
+    size_t len;
+    char why[100];
+    (void)trim(line, column, &text, &len);
+    if (mst_csv_lookup_find(r->columns->lookups[column], text, len, out))
+        return MST_OK;
+    snprintf(why, sizeof why, "which is none of the column's %zu \"categories\": add it there",
+             mst_csv_lookup_n(r->columns->lookups[column]));
+    return fail_field(r, line, column, why, err);
+}
+
+// Puts a text among the others, in their order, unless it is there; false if it is one too many or does
+// not fit between quotes of JSON.
+static bool add_text(char texts[][TEXT_MAX_BYTES], size_t *n, const char *text, size_t len)
+{
+    char copy[TEXT_MAX_BYTES];
+    snprintf(copy, sizeof copy, "%.*s", (int)len, text);
+    if (len >= sizeof copy || strlen(copy) != len || strpbrk(copy, "\"\\\n\r"))
+        return false;
+    size_t at = 0;
+    while (at < *n && strcmp(texts[at], copy) < 0)
+        at++;
+    if (at < *n && strcmp(texts[at], copy) == 0)
+        return true;
+    if (*n == TEXTS_MAX)
+        return false;
+    memmove(texts[at + 1], texts[at], (*n - at) * TEXT_MAX_BYTES);
+    memcpy(texts[at], copy, sizeof copy);
+    (*n)++;
+    return true;
+}
+
+// What to write into the job for a column of few short texts, from this line on; "" for any other.
+static void suggest_categories(const struct reading *r, const struct mst_csv_line *first, size_t column, char *out,
+                               size_t out_bytes)
+{
+    char texts[TEXTS_MAX][TEXT_MAX_BYTES];
+    size_t n = 0;
+    struct mst_error ignored;
+    out[0] = '\0';
+    for (struct mst_csv_line line = *first; line.n_fields > 0;) {
+        const char *text;
+        size_t len;
+        bool is_there = column < line.n_fields && trim(&line, column, &text, &len);
+        if ((is_there && !add_text(texts, &n, text, len)) || mst_csv_lines_next(r->lines, &line, &ignored) != MST_OK)
+            return;
+    }
+    size_t used = (size_t)snprintf(out, out_bytes, "\"categories\": {\"%.60s\": [", r->columns->names[column]);
+    for (size_t i = 0; i < n && used < out_bytes; i++)
+        used += (size_t)snprintf(out + used, out_bytes - used, "%s\"%s\"", i ? ", " : "", texts[i]);
+    if (used < out_bytes)
+        used += (size_t)snprintf(out + used, out_bytes - used, "]}");
+    if (used >= out_bytes)
+        out[0] = '\0';
+}
+
+static mst_status fail_text(const struct reading *r, const struct mst_csv_line *line, size_t column,
+                            struct mst_error *err)
+{
+    char held[80], suggestion[SUGGESTION_MAX_BYTES] = "";
+    struct mst_csv_line at = {.number = line->number};
+    snprintf(held, sizeof held, "%.40s", line->text + line->fields[column].at);
+    if (r->columns->names)
+        suggest_categories(r, line, column, suggestion, sizeof suggestion);
+    char what[SUGGESTION_MAX_BYTES + 160];
+    if (suggestion[0])
+        snprintf(what, sizeof what, "holds \"%s\", which is no number; give %s, or name the columns to use", held,
+                 suggestion);
+    else
+        snprintf(what, sizeof what,
+                 "holds \"%s\", which is not a decimal number; list the column's texts in \"categories\", or name the "
+                 "columns to use",
+                 held);
+    return fail_at(r, &at, column, what, err);
+}
+
 static mst_status read_field(struct reading *r, const struct mst_csv_line *line, size_t column, struct mst_error *err)
 {
     const char *text;
@@ -152,10 +235,10 @@ static mst_status read_field(struct reading *r, const struct mst_csv_line *line,
     double number = (double)NAN;
     if (!trim(line, column, &text, &len))
         MST_TRY(check_empty(r, line, column, err));
+    else if (r->columns->lookups[column])
+        MST_TRY(read_category(r, line, column, &number, err));
     else if (!mst_number_read(text, len, &number))
-        return fail_field(r, line, column,
-                          "which is not a decimal number; write categories as numbers, or name the columns to use",
-                          err);
+        return fail_text(r, line, column, err);
     return put_number(r, line, column, number, err);
 }
 

@@ -7,8 +7,9 @@
  *      … table.arrays[0].values[row * table.arrays[0].n_columns + column], table.arrays[1].labels[row] …
  *      mst_csv_table_fini(&table);
  *
- *  Fields of the columns that a group names are numbers, quoted or not, blanks around them allowed; what stands in
- *  other columns does not matter. A column may be in several groups. Every line has as many fields as the first.
+ *  Fields of the columns that a group names are numbers, or texts of the column's categories, quoted or not, blanks
+ *  around them allowed; what stands in other columns does not matter. A column may be in several groups. Every line has
+ *  as many fields as the first.
  *  csv_lines.h has the form of the file and its limits; whether it is gzip is told from its first bytes.
  *  Thread: any.
  */
@@ -23,12 +24,21 @@
 // Of one group in memory: what a worker could hold at all.
 #define MST_CSV_DATA_MAX_BYTES ((uint64_t)64 << 30)
 
-/** How to read it. Zeros are the defaults: commas, a header, nothing missing. */
+/** The texts of a column, each of which is read as its place in the list, from 0. Borrowed. */
+struct mst_csv_categories {
+    const char *column; // as of a group
+    const char *const *texts;
+    size_t n;
+};
+
+/** How to read it. Zeros are the defaults: commas, a header, nothing missing, numbers alone. Borrowed. */
 struct mst_csv_options {
     char separator;     // 0: a comma
     bool is_headless;   // the first line is an example too
     bool fills_missing; // a feature that is empty or NaN is `missing`; else an empty one is an error
     float missing;
+    const struct mst_csv_categories *categories;
+    size_t n_categories;
 };
 
 enum mst_csv_kind {
@@ -61,8 +71,9 @@ struct mst_csv_table {
 
 /** Reads the whole file into *out (all zeros after a failure).
  *  Errors: NOT_FOUND, PERMISSION_DENIED, UNAVAILABLE the file; INVALID_ARGUMENT no such column (with those there
- *          are); DATA_LOSS no column left for a group, no examples, a field that is no number or empty, a
- *          line of another length (with path:line:column); OUT_OF_RANGE, RESOURCE_EXHAUSTED over a limit
+ *          are), a category listed twice; DATA_LOSS no column left for a group, no examples, a field that is no
+ *          number or no category or is empty, a line of another length (with path:line:column); OUT_OF_RANGE,
+ *          RESOURCE_EXHAUSTED over a limit
  *  Cost:   one pass; memory beyond the arrays: one line and 256 KiB */
 MST_MUST_USE mst_status mst_csv_read(const char *path, const struct mst_csv_options *options,
                                      const struct mst_csv_group *groups, size_t n_groups, struct mst_csv_table *out,

@@ -11,7 +11,9 @@
 
 enum { NAMES_MAX_BYTES = 300, NUMBER_DIGITS_MAX = 6 };
 
-static const char *const kinds[] = {"a feature", "a label", "the sample weight"};
+enum { CATEGORIES = MST_CSV_WEIGHTS + 1 };
+
+static const char *const kinds[] = {"a feature", "a label", "the sample weight", "categories"};
 
 static void keep_names(struct mst_csv_columns *columns, const struct mst_csv_line *line)
 {
@@ -26,7 +28,7 @@ static void keep_names(struct mst_csv_columns *columns, const struct mst_csv_lin
     }
 }
 
-static mst_status fail_column(const struct mst_csv_columns *columns, const char *name, enum mst_csv_kind kind,
+static mst_status fail_column(const struct mst_csv_columns *columns, const char *name, size_t kind,
                               struct mst_error *err)
 {
     struct mst_buf names;
@@ -43,7 +45,7 @@ static mst_status fail_column(const struct mst_csv_columns *columns, const char 
 }
 
 // A name first, because a column may be called "0". *out is n when there is none.
-static mst_status find(const struct mst_csv_columns *columns, const char *name, enum mst_csv_kind kind, size_t *out,
+static mst_status find(const struct mst_csv_columns *columns, const char *name, size_t kind, size_t *out,
                        struct mst_error *err)
 {
     *out = columns->n;
@@ -126,6 +128,38 @@ static mst_status put_all(struct mst_csv_columns *columns, const struct mst_csv_
     return MST_OK;
 }
 
+// Whether a group that may be missing names it: then so may its categories.
+static bool is_optional(const struct mst_csv_wanted *wanted, const char *name)
+{
+    for (size_t g = 0; g < wanted->n_groups; g++) {
+        for (size_t i = 0; wanted->groups[g].is_optional && i < wanted->groups[g].n_columns; i++) {
+            if (strcmp(wanted->groups[g].columns[i], name) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+static mst_status put_categories(struct mst_csv_columns *columns, const struct mst_csv_wanted *wanted,
+                                 struct mst_error *err)
+{
+    for (size_t i = 0; i < wanted->options->n_categories; i++) {
+        const struct mst_csv_categories *categories = &wanted->options->categories[i];
+        size_t column;
+        MST_TRY(find(columns, categories->column, CATEGORIES, &column, err));
+        if (column == columns->n && is_optional(wanted, categories->column))
+            continue;
+        if (column == columns->n)
+            return fail_column(columns, categories->column, CATEGORIES, err);
+        if (columns->lookups[column])
+            return mst_fail(err, MST_INVALID_ARGUMENT,
+                            "%s: categories names column %zu, \"%.60s\", twice: leave one out", columns->path,
+                            column + 1, categories->column);
+        MST_TRY(mst_csv_lookup_new(columns->path, categories, &columns->lookups[column], err));
+    }
+    return MST_OK;
+}
+
 mst_status mst_csv_columns_new(const struct mst_csv_wanted *wanted, const struct mst_csv_line *line,
                                struct mst_csv_columns **out, struct mst_error *err)
 {
@@ -143,7 +177,10 @@ mst_status mst_csv_columns_new(const struct mst_csv_wanted *wanted, const struct
     for (size_t i = 0; i < columns->n; i++)
         columns->first[i] = MST_CSV_NOWHERE;
     columns->widths = mst_alloc_array(wanted->n_groups, sizeof *columns->widths);
+    columns->lookups = mst_alloc_array(columns->n, sizeof *columns->lookups);
     mst_status status = put_all(columns, wanted, err);
+    if (status == MST_OK)
+        status = put_categories(columns, wanted, err);
     if (status != MST_OK) {
         mst_csv_columns_free(columns);
         return status;
@@ -159,6 +196,9 @@ void mst_csv_columns_free(struct mst_csv_columns *columns)
     for (size_t i = 0; columns->names && i < columns->n; i++)
         free(columns->names[i]);
     free(columns->names);
+    for (size_t i = 0; columns->lookups && i < columns->n; i++)
+        mst_csv_lookup_free(columns->lookups[i]);
+    free(columns->lookups);
     free(columns->first);
     free(columns->places);
     free(columns->widths);

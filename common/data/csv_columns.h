@@ -10,6 +10,7 @@
 #pragma once
 
 #include "csv_lines.h"
+#include "csv_lookup.h"
 #include "data/csv.h"
 
 enum { MST_CSV_NOWHERE = UINT32_MAX };
@@ -36,12 +37,14 @@ struct mst_csv_columns {
     uint32_t *first; // of each column: its first place
     struct mst_csv_place *places;
     size_t n_places;
-    size_t *widths; // of each group: its columns; 0: not there
+    size_t *widths;                  // of each group: its columns; 0: not there
+    struct mst_csv_lookup **lookups; // of each column; NULL: numbers
 };
 
 /** New table of places in *out from the first line.
- *  Owner:  borrows wanted->path
- *  Errors: INVALID_ARGUMENT a column that is not there or ambiguous; DATA_LOSS no column for a group */
+ *  Owner:  borrows wanted->path and the texts of categories
+ *  Errors: INVALID_ARGUMENT a column that is not there or ambiguous, a text or a column listed twice in
+ *          categories; DATA_LOSS no column for a group */
 MST_MUST_USE mst_status mst_csv_columns_new(const struct mst_csv_wanted *wanted, const struct mst_csv_line *line,
                                             struct mst_csv_columns **out, struct mst_error *err);
 /** Releases it; NULL is fine. */

@@ -37,6 +37,8 @@ struct mst_job_data {
     bool is_headless;   // csv: the first line is an example too
     bool fills_missing; // csv: an empty field means `missing`
     float missing;
+    struct mst_job_part *categories; // csv: of the column `name` the texts `columns`, in their numbers' order
+    size_t n_categories;
     bool shuffle;
 };
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLUMN_NUMBER_MAX = 65535 };
+enum { COLUMN_NUMBER_MAX = 65535, CATEGORIES_MAX = 1 << 20 };
 
 static bool is_csv(const json_t *data)
 {
@@ -45,7 +45,7 @@ static bool is_columns(const json_t *value)
                                 : is_column(value);
 }
 
-static bool is_file(const json_t *value)
+static bool is_text(const json_t *value)
 {
     return json_is_string(value) && *json_string_value(value) != '\0';
 }
@@ -73,6 +73,32 @@ static mst_status check_parts(const struct check *check, const char *leaf, bool 
     return MST_OK;
 }
 
+static bool is_texts(const json_t *value)
+{
+    size_t i;
+    json_t *text;
+    json_array_foreach(value, i, text)
+    {
+        if (!is_text(text))
+            return false;
+    }
+    return json_array_size(value) > 0 && json_array_size(value) <= CATEGORIES_MAX;
+}
+
+static mst_status check_categories(const struct check *check)
+{
+    const char *name;
+    json_t *texts;
+    json_object_foreach(json_object_get(check->data, "categories"), name, texts)
+    {
+        if (!is_texts(texts))
+            return mst_fail(check->err, MST_INVALID_ARGUMENT,
+                            "%s: %s.categories.%.100s must be a list of 1 to %d texts, each read as its place from 0",
+                            check->source, check->key, name, CATEGORIES_MAX);
+    }
+    return MST_OK;
+}
+
 static mst_status check_keys(const struct check *check, const char *const *others, size_t n_others, const char *needed)
 {
     for (size_t i = 0; i < n_others; i++) {
@@ -89,12 +115,12 @@ static mst_status check_keys(const struct check *check, const char *const *other
 
 static mst_status check_idx(const struct check *check)
 {
-    static const char *const of_csv[] = {"label",  "header",    "missing",      "columns",
-                                         "inputs", "separator", "sample_weight"};
+    static const char *const of_csv[] = {"label",  "header",    "missing",       "columns",
+                                         "inputs", "separator", "sample_weight", "categories"};
     static const char *const wanted = "the path of a file";
     MST_TRY(check_keys(check, of_csv, sizeof of_csv / sizeof of_csv[0], "labels"));
-    MST_TRY(check_parts(check, "features", is_file, wanted));
-    return check_parts(check, "labels", is_file, wanted);
+    MST_TRY(check_parts(check, "features", is_text, wanted));
+    return check_parts(check, "labels", is_text, wanted);
 }
 
 static mst_status check_csv(const struct check *check)
@@ -113,7 +139,8 @@ static mst_status check_csv(const struct check *check)
                         check->key);
     MST_TRY(check_parts(check, "columns", is_columns, wanted));
     MST_TRY(check_parts(check, "inputs", is_columns, wanted));
-    return check_parts(check, "label", is_columns, wanted);
+    MST_TRY(check_parts(check, "label", is_columns, wanted));
+    return check_categories(check);
 }
 
 mst_status mst_job_data_check(json_t *data, const char *key, const char *source, struct mst_error *err)
@@ -198,6 +225,9 @@ struct mst_job_data mst_job_data_of(const json_t *data)
     const json_t *outputs = json_object_get(data, of_columns ? "label" : "labels");
     if (outputs)
         out.outputs = parts_of(outputs, of_columns, &out.n_outputs);
+    const json_t *categories = json_object_get(data, "categories");
+    if (categories)
+        out.categories = parts_of(categories, true, &out.n_categories);
     return out;
 }
 
@@ -257,6 +287,7 @@ void mst_job_data_fini(struct mst_job_data *data)
     free(data->weights);
     free_parts(data->inputs, data->n_inputs);
     free_parts(data->outputs, data->n_outputs);
+    free_parts(data->categories, data->n_categories);
     *data = (struct mst_job_data){0};
 }
 

@@ -40,6 +40,8 @@ static void check(const struct mst_csv_table *table, const struct way *way)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const label[] = {"label"}, *const first[] = {"0"}, *const two[] = {"1", "0"};
+    static const char *const texts[] = {"1", "a", ""};
+    static const struct mst_csv_categories categories[] = {{"label", texts, 3}, {"1", texts, 2}};
     static const struct way ways[] = {
         {{0}, {{.kind = MST_CSV_FEATURES}, {MST_CSV_TARGETS, label, 1, false}}, 2},
         {{.is_headless = true}, {{.kind = MST_CSV_FEATURES}, {MST_CSV_TARGETS, first, 1, false}}, 2},
@@ -53,6 +55,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
           {MST_CSV_TARGETS, two, 2, true},
           {MST_CSV_TARGETS, first, 1, false}},
          4},
+        {{.categories = categories, .n_categories = 2, .fills_missing = true},
+         {{.kind = MST_CSV_FEATURES}, {MST_CSV_TARGETS, label, 1, true}},
+         2},
     };
     int fd = memfd_create("fuzz", 0);
     char path[64];

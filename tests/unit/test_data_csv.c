@@ -161,7 +161,8 @@ static void test_bad_fields(void **state)
     } rows[] = {
         {"a,k\n1,0\n,1\n", "file.csv:3:1: column \"a\" is empty; fill it, or say with \"missing\""},
         {"a,k\n1,0\n2,\n", "file.csv:3:2: column \"k\" is the label and is empty"},
-        {"a,k\n1,0\nred,1\n", "file.csv:3:1: column \"a\" holds \"red\", which is not a decimal number"},
+        {"a,k\n1,0\nred,1\n",
+         "file.csv:3:1: column \"a\" holds \"red\", which is no number; give \"categories\": {\"a\": [\"red\"]}, or"},
         {"a,k\n1,nan\n", ":2:2: column \"k\" holds \"nan\", and labels are finite"},
         {"a,k\n1,-inf\n", ":2:2: column \"k\" holds \"-inf\", and labels are finite"},
         {"a,k\nnano,0\n", ":2:1: column \"a\" holds \"nano\""},
@@ -170,7 +171,7 @@ static void test_bad_fields(void **state)
         {"a,k\n1e39,0\n", ":2:1: column \"a\" holds \"1e39\", a number too large for float32"},
         {"a,k\n1-1,0\n", ":2:1: column \"a\" holds \"1-1\""},
         {"a,k\n1 2,0\n", ":2:1: column \"a\" holds \"1 2\""},
-        {"a,k\n1,cat\n", ":2:2: column \"k\" holds \"cat\", which is not a decimal number"},
+        {"a,k\n1,cat\n", ":2:2: column \"k\" holds \"cat\", which is no number; give \"categories\": "},
         {"a,k\n1,0\n\n1\n", "file.csv:4:1: 1 fields, and the first line has 2"},
         {"a,k\n1,0,3\n", "file.csv:2:3: 3 fields, and the first line has 2"},
         {"a,k\n\"1,0\n", "file.csv:2:1: the quote that begins here is never closed"},
@@ -421,6 +422,78 @@ static void test_edges_of_the_buffer(void **state)
     free(text);
 }
 
+static void test_categories(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"rose", "iris", "a \"b\"", "7"}, *const colours[] = {"red", "blue"};
+    static const char *const kind = "kind", *const used[] = {"colour", "x"};
+    const struct mst_csv_categories categories[] = {{"kind", kinds, 4}, {"0", colours, 2}};
+    const struct mst_csv_options options = {.categories = categories, .n_categories = 2, .fills_missing = true};
+    const struct mst_csv_group groups[] = {{MST_CSV_FEATURES, used, 2, false}, {MST_CSV_TARGETS, &kind, 1, false}};
+    struct mst_csv_table table;
+    static const char text[] = "colour,kind,x\n blue ,7,1\nred,\"iris\",2\nblue,\"a \"\"b\"\"\",3\n,rose,4\n";
+    assert_int_equal(read_groups(text, &options, groups, 2, &table), MST_OK);
+    static const int32_t numbers[] = {3, 1, 2, 0};
+    static const float values[] = {1, 1, 0, 2, 1, 3, 0, 4}; // what is missing is 0
+    assert_memory_equal(table.arrays[1].labels, numbers, sizeof numbers);
+    assert_memory_equal(table.arrays[0].values, values, sizeof values);
+    mst_csv_table_fini(&table);
+    // Examples to predict come without the labels, and so without their texts.
+    struct mst_csv_group alone[] = {groups[0], groups[1]};
+    alone[1].is_optional = true;
+    assert_int_equal(read_groups("colour,x\nblue,1\n", &options, alone, 2, &table), MST_OK);
+    mst_csv_table_fini(&table);
+}
+
+static void expect_refused(const char *text, const struct mst_csv_options *options, mst_status want, const char *words)
+{
+    static const char *const k = "k";
+    const struct mst_csv_group groups[] = {{.kind = MST_CSV_FEATURES}, {MST_CSV_TARGETS, &k, 1, false}};
+    struct mst_csv_table table;
+    struct mst_error err = {0};
+    data_file_write(path, FORM_PLAIN, text, strlen(text));
+    mst_status status = mst_csv_read(path, options, groups, 2, &table, &err);
+    if (status != want || !strstr(err.text, words))
+        fail_msg("status %d, text \"%s\"; want status %d and \"%s\"", (int)status, err.text, (int)want, words);
+}
+
+static void test_bad_categories(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"b", "a", "b"};
+    struct mst_csv_categories list[] = {{"k", texts, 2}, {"1", texts, 2}};
+    struct mst_csv_options options = {.categories = list, .n_categories = 1};
+    expect_refused("x,k\n1,a\n1,c\n", &options, MST_DATA_LOSS,
+                   ":3:2: column \"k\" holds \"c\", which is none of the column's 2 \"categories\": add it there");
+    expect_refused("x,k\n1,\n", &options, MST_DATA_LOSS, "column \"k\" is the label and is empty");
+    list[0].n = 3;
+    expect_refused("x,k\n1,a\n", &options, MST_INVALID_ARGUMENT, "categories of column \"k\" name \"b\" twice");
+    list[0].n = 2;
+    options.n_categories = 2;
+    expect_refused("x,k\n1,a\n", &options, MST_INVALID_ARGUMENT, "categories names column 2, \"1\", twice");
+    list[0].column = "kind";
+    expect_refused("x,k\n1,a\n", &options, MST_INVALID_ARGUMENT,
+                   "there is no column \"kind\" for categories among its 2; they are x, k");
+}
+
+// A column of few short texts is answered with what to write; any other with the way to it.
+static void test_suggestions(void **state)
+{
+    (void)state;
+    const struct mst_csv_options options = {0};
+    expect_refused(
+        "x,k\n1,0\n1,b\n1, a\n1,b\n1,\n", &options, MST_DATA_LOSS,
+        ":3:2: column \"k\" holds \"b\", which is no number; give \"categories\": {\"k\": [\"a\", \"b\"]}, or");
+    static const char *const wordy = "which is not a decimal number; list the column's texts in \"categories\", or";
+    expect_refused("x,k\n1,\"say \"\"a\"\"\"\n", &options, MST_DATA_LOSS, wordy);
+    expect_refused("x,k\n1,a\n1,\"b\n", &options, MST_DATA_LOSS, wordy);
+    expect_refused("x,k\n1,a\n1,1234567890123456789012345678901234567890\n", &options, MST_DATA_LOSS, wordy);
+    char text[400] = "x,k\n";
+    for (int i = 0; i < 21; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "1,text %d\n", i);
+    expect_refused(text, &options, MST_DATA_LOSS, wordy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +505,9 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_many_rows),
         cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_categories),
+        cmocka_unit_test(test_bad_categories),
+        cmocka_unit_test(test_suggestions),
         cmocka_unit_test(test_labels_that_turn_out_to_be_values),
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_nearest),

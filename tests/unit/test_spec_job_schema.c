@@ -148,8 +148,9 @@ static void put_data_rules(json_t *job)
                       "sample_weights", 0, "features", "type", "string", "not", "type", "object", "required", "columns",
                       "inputs"));
         put(data, "else",
-            json_pack("{s:[s], s:{s:b, s:b, s:b, s:b, s:b, s:b, s:b}}", "required", "labels", "properties", "label", 0,
-                      "header", 0, "missing", 0, "columns", 0, "inputs", 0, "separator", 0, "sample_weight", 0));
+            json_pack("{s:[s], s:{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b}}", "required", "labels", "properties",
+                      "label", 0, "header", 0, "missing", 0, "columns", 0, "inputs", 0, "separator", 0, "sample_weight",
+                      0, "categories", 0));
     }
 }
 
