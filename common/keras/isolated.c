@@ -78,6 +78,7 @@ mst_status mst_isolated_run(mst_isolated_fn *work, void *arg, const char *file, 
     while (waitpid(child, &how, 0) < 0 && errno == EINTR)
         ;
     mst_status status = answer->status;
+    answer->err.text[sizeof answer->err.text - 1] = '\0'; // whatever a child that was upset left there
     if (answer->is_there && status != MST_OK)
         (void)mst_fail(err, status, "%s", answer->err.text);
     else if (!ended)

@@ -60,7 +60,11 @@ mst_status mst_zip_read(const char *file, const char *member, char *out, size_t 
             len += (size_t)n;
     }
     char more;
-    if (status == MST_OK && len == max_bytes && zip_fread(from, &more, 1) != 0)
+    if (status == MST_OK && len == max_bytes)
+        n = zip_fread(from, &more, 1); // libzip knows the checksum at the end
+    if (status == MST_OK && n < 0)
+        status = damaged(file, member, from, err);
+    else if (status == MST_OK && n > 0)
         status = mst_fail(err, MST_RESOURCE_EXHAUSTED, "%s: its %s has more than the limit of %zu bytes", file, member,
                           max_bytes);
     *len_out = len;

@@ -139,6 +139,20 @@ static void test_no_module(void **state)
     free(before);
 }
 
+// One bit of a weight: only the checksum of the member knows.
+static void test_one_bit(void **state)
+{
+    (void)state;
+    struct mst_buf whole;
+    assert_int_equal(mst_disk_read(path, 1 << 20, &whole, NULL), MST_OK);
+    uint8_t *at = memmem(whole.data, whole.len, kernel, sizeof kernel);
+    assert_non_null(at);
+    *at ^= 1;
+    data_file_write(path, FORM_PLAIN, whole.data, whole.len);
+    expect_refused(&arrays[1], MST_DATA_LOSS, "is damaged: its model.weights.h5 cannot be unpacked");
+    mst_buf_fini(&whole);
+}
+
 // Whatever a file holds, the answer is a status. Cut at every kind of place, and with bytes changed at random.
 static void test_damage(void **state)
 {
@@ -181,6 +195,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_archive, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cannot_write, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_module, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_bit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
