@@ -58,6 +58,19 @@ static mst_status unknown_output(const struct parse *p, const char *path, const 
                     mst_config_list(names, p->out->n_outputs, list, sizeof list));
 }
 
+// Of an object with an entry for each output.
+static mst_status check_names(const struct parse *p, const json_t *json, const char *path, struct mst_error *err)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)json, name, value)
+    {
+        if (find_output(p, name) == SIZE_MAX)
+            return unknown_output(p, path, name, err);
+    }
+    return MST_OK;
+}
+
 // A serialised object, not one entry an output.
 static bool is_object_of_keras(const json_t *json)
 {
@@ -87,18 +100,12 @@ static mst_status read_loss(const struct parse *p, const json_t *json, const cha
 static mst_status read_losses_by_name(const struct parse *p, const json_t *json, const char *path,
                                       struct mst_error *err)
 {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)json, name, value)
-    {
-        if (find_output(p, name) == SIZE_MAX)
-            return unknown_output(p, path, name, err);
-    }
+    MST_TRY(check_names(p, json, path, err));
     for (size_t o = 0; o < p->out->n_outputs; o++) {
         char at[MST_CONFIG_PATH_BYTES];
-        name = mst_model_output_name(p->model, o);
+        const char *name = mst_model_output_name(p->model, o);
+        const json_t *value = json_object_get(json, name);
         snprintf(at, sizeof at, "%s.%s", path, name);
-        value = json_object_get(json, name);
         if (value == NULL)
             return mst_fail(err, MST_INVALID_ARGUMENT, "%s is missing: give each output a loss, or null", at);
         MST_TRY(read_loss(p, value, at, o, err));
@@ -113,12 +120,13 @@ static mst_status read_losses(const struct parse *p, const json_t *json, struct 
     snprintf(path, sizeof path, "%s.loss", p->path);
     if (json == NULL)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s is missing; training needs one", path);
-    if (json_is_object(json) && !is_object_of_keras(json))
-        return read_losses_by_name(p, json, path, err);
+    bool is_by_name = json_is_object(json) && !is_object_of_keras(json);
+    if (is_by_name)
+        MST_TRY(read_losses_by_name(p, json, path, err));
     if (json_is_array(json) && json_array_size(json) != n_outputs)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s: a list of %zu losses for %zu outputs", path,
                         json_array_size(json), n_outputs);
-    for (size_t o = 0; o < n_outputs; o++) {
+    for (size_t o = 0; o < n_outputs && !is_by_name; o++) {
         char at[MST_CONFIG_PATH_BYTES];
         snprintf(at, sizeof at, json_is_array(json) ? "%s[%zu]" : "%s", path, o);
         MST_TRY(read_loss(p, json_is_array(json) ? json_array_get(json, o) : json, at, o, err));
@@ -275,18 +283,12 @@ static mst_status read_metrics_of(const struct parse *p, const json_t *json, con
 static mst_status read_metrics_by_name(const struct parse *p, const json_t *json, const char *path,
                                        struct mst_error *err)
 {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)json, name, value)
-    {
-        if (find_output(p, name) == SIZE_MAX)
-            return unknown_output(p, path, name, err);
-    }
+    MST_TRY(check_names(p, json, path, err));
     for (size_t o = 0; o < p->out->n_outputs; o++) {
         char at[MST_CONFIG_PATH_BYTES];
-        name = mst_model_output_name(p->model, o);
+        const char *name = mst_model_output_name(p->model, o);
+        const json_t *value = json_object_get(json, name);
         snprintf(at, sizeof at, "%s.%s", path, name);
-        value = json_object_get(json, name);
         if (value != NULL)
             MST_TRY(read_metrics_of(p, value, at, o, err));
     }

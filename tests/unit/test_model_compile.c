@@ -304,6 +304,8 @@ static void test_refused_losses(void **state)
         {"{\"loss\": [null]}", "3", MST_INVALID_ARGUMENT, "compile.loss: no output has a loss; training needs one"},
         {"{\"loss\": {\"dense\": \"mse\"}}", "3", MST_INVALID_ARGUMENT,
          "compile.loss: the model has no output 'dense'; its outputs are d"},
+        {"{\"loss\": {\"d\": null}}", "3", MST_INVALID_ARGUMENT,
+         "compile.loss: no output has a loss; training needs one"},
         {"{\"loss\": {}}", "3", MST_INVALID_ARGUMENT, "compile.loss.d is missing: give each output a loss, or null"},
         {"{\"loss\": 7}", "3", MST_INVALID_ARGUMENT,
          "compile.loss is 7; it should be a name or an object with class_name and config"},
