@@ -164,7 +164,9 @@ static void on_evaluator_end(void *arg, mst_status status, const char *text)
 {
     struct run *run = arg;
     if (run->cluster->role == MST_ROLE_EVALUATOR)
-        post_ended(run, false, status, text); // else the chief goes on without it
+        post_ended(run, false, status, text);
+    else if (status != MST_OK) // the chief goes on without it
+        MST_LOG(WARN, "cli", "no more evaluations", "status=%s reason=\"%s\"", mst_status_name(status), text);
 }
 
 // ---- signals ----
