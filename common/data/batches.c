@@ -152,18 +152,16 @@ void mst_batch_fini(struct mst_batch *batch)
     *batch = (struct mst_batch){0};
 }
 
-static void gather_rows(void *to, const void *from, size_t row_bytes, const size_t *examples, size_t n)
+static inline void gather_rows(void *to, const void *from, size_t row_bytes, const size_t *examples, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         memcpy((char *)to + i * row_bytes, (const char *)from + examples[i] * row_bytes, row_bytes);
 }
 
-// Labels and weights, four bytes each.
+// Labels and weights: rows of one size, which needs no call.
 static void gather_words(void *to, const void *from, const size_t *examples, size_t n)
 {
-    uint32_t *words = to;
-    for (size_t i = 0; i < n; i++)
-        words[i] = ((const uint32_t *)from)[examples[i]];
+    gather_rows(to, from, sizeof(uint32_t), examples, n);
 }
 
 static void gather_targets(const struct mst_batches *batches, const size_t *examples, size_t n, struct mst_batch *out,

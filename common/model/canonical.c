@@ -87,7 +87,7 @@ static void put_norm(json_t *object, const struct mst_layer *layer)
 static void put_weights(json_t *object, const struct mst_layer *layer)
 {
     static const char *const keys[MST_LAYER_MAX_WEIGHTS] = {"regularizer_0", "regularizer_1", "regularizer_2",
-                                                            "regularizer_3"};
+                                                            "regularizer_3", "regularizer_4"};
     for (size_t w = 0; w < MST_LAYER_MAX_WEIGHTS; w++) {
         char key[80];
         if (layer->weights[w].suffix == NULL)

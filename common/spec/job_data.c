@@ -296,11 +296,11 @@ void mst_job_data_strip(json_t *data)
     static const char *const keys[] = {"features", "labels", "sample_weights"}; // of the last, that it is there
     for (size_t i = 0; json_is_object(data) && i < sizeof keys / sizeof keys[0]; i++) {
         json_t *value = json_object_get(data, keys[i]);
+        for (void *at = json_object_iter(value); at; at = json_object_iter_next(value, at))
+            json_object_iter_set_new(value, at, json_null());
         if (json_is_string(value) && i == 2)
             json_object_set_new(data, keys[i], json_true());
         else if (json_is_string(value))
             json_object_del(data, keys[i]);
-        for (void *at = json_object_iter(value); at; at = json_object_iter_next(value, at))
-            json_object_iter_set_new(value, at, json_null());
     }
 }
