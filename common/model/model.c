@@ -36,8 +36,8 @@ static mst_status add_variable(struct mst_model *model, size_t layer_index, cons
                                .momentum = weight->momentum,
                                .l1 = weight->regularizer.l1,
                                .l2 = weight->regularizer.l2};
-    // A frozen layer, and one that no output depends on, keep what they have.
-    if (!layer->trainable || !layer->is_live)
+    // A frozen layer, and one that no output depends on, keep what they have; but a regularizer is at work there, too.
+    if (!layer->trainable || (!layer->is_live && v->l1 == 0 && v->l2 == 0))
         v->update = MST_UPDATE_FROZEN;
     MST_TRY(mst_initializer_check(&weight->initializer, shape, name, err));
     const uint64_t limit = MST_MODEL_MAX_VARIABLE_BYTES / sizeof(float);

@@ -137,6 +137,33 @@ static void test_frozen(void **state)
     free(text);
 }
 
+// What nothing reads is not computed and keeps what it has, but Keras counts its regularizer and trains it by that.
+static void test_unread_outputs(void **state)
+{
+    (void)state;
+    static const enum mst_variable_update updates[] = {MST_UPDATE_OPTIMIZER, MST_UPDATE_OPTIMIZER, MST_UPDATE_OPTIMIZER,
+                                                       MST_UPDATE_FROZEN};
+    struct mst_model *model = model_parse_right(FUNCTIONAL(
+        "m",
+        IN("a", "[null, 4]") "," FUNCTIONAL(
+            "inner",
+            IN("x", "[null, 4]") "," DENSE(
+                "d", "4",
+                NODE3(
+                    T3("x",
+                       "0"))) ","
+                              "{\"class_name\":\"Dense\",\"config\":{\"name\":\"e\",\"units\":2,\"kernel_regularizer\":"
+                              "{\"class_name\":\"L2\",\"config\":{\"l2\":0.5}}},\"inbound_nodes\":[" NODE3(
+                                  T3("d", "0")) "]}",
+            "[\"x\",0,0]", "[[\"d\",0,0],[\"e\",0,0]]",
+            ",\"name\":\"inner\",\"inbound_nodes\":[" NODE3(T3("a", "0")) "]"),
+        "[\"a\",0,0]", "[\"inner\",1,0]", ""));
+    assert_int_equal(mst_model_n_variables(model), COUNT(updates));
+    for (size_t v = 0; v < COUNT(updates); v++)
+        assert_int_equal(mst_model_variable(model, v)->update, updates[v]);
+    mst_model_free(model);
+}
+
 #define DROPPED(kwargs)                                                                                                \
     FUNCTIONAL("m",                                                                                                    \
                IN("a", "[null, 4]") "," DENSE(                                                                         \
@@ -282,13 +309,11 @@ static void test_explosion(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_dialects),
-                                       cmocka_unit_test(test_nested_twice),
-                                       cmocka_unit_test(test_frozen),
-                                       cmocka_unit_test(test_built_for_another_call),
-                                       cmocka_unit_test(test_training_of_keras_3),
-                                       cmocka_unit_test(test_broken_graphs),
-                                       cmocka_unit_test(test_joins),
-                                       cmocka_unit_test(test_explosion)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_both_dialects),  cmocka_unit_test(test_nested_twice),
+        cmocka_unit_test(test_frozen),         cmocka_unit_test(test_built_for_another_call),
+        cmocka_unit_test(test_unread_outputs), cmocka_unit_test(test_training_of_keras_3),
+        cmocka_unit_test(test_broken_graphs),  cmocka_unit_test(test_joins),
+        cmocka_unit_test(test_explosion)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
