@@ -93,11 +93,26 @@ static mst_status check_data(json_t *json, const char *key, struct sets *sets, s
     return json_is_object(data) ? mst_job_data_check(data, key, source_of(key, sets), err) : MST_OK;
 }
 
+// The name stands in every greeting, in logs and on terminals.
+static mst_status check_name(const json_t *json, const struct sets *sets, struct mst_error *err)
+{
+    const char *name = json_string_value(json_object_get(json, "name"));
+    for (const char *at = name; at && *at; at++) {
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            return mst_fail(err, MST_INVALID_ARGUMENT,
+                            "%s: name holds the control character 0x%02x; write it without line ends, tabs and the "
+                            "like",
+                            is_set(sets, "name") ? "--set" : sets->file, (unsigned)*at);
+    }
+    return MST_OK;
+}
+
 // What one table cannot say: a partitioner's arguments by its class, the parts of compile, and how two keys go
 // together.
 static mst_status check_rest(json_t *json, struct sets *sets, struct mst_error *err)
 {
     static const char *const needed[] = {"optimizer", "loss"};
+    MST_TRY(check_name(json, sets, err));
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         const json_t *part = json_object_get(json_object_get(json, "compile"), needed[i]);
         if (!part || json_is_null(part))

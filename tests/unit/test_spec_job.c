@@ -429,6 +429,10 @@ static void test_wrong_values(void **state)
     static const char *const rows[][3] = {
         {"name", "\"\"", "name must not be empty"},
         {"name", "7", "name is an integer (7), must be a text"},
+        {"name", "\"a\\u001b[31mb\"",
+         "name holds the control character 0x1b; write it without line ends, tabs and the like"},
+        {"name", "\"a\\nb\"", "name holds the control character 0x0a; write it without line ends, tabs and the like"},
+        {"name", "\"\\u007f\"", "name holds the control character 0x7f; write it without line ends, tabs and the like"},
         {"model", "null", "model is null (null), must be a path"},
         {"model", "{}", "model is an object ({}), must be a path"},
         {"compile", "[]", "compile is a list ([]), must be an object"},
