@@ -120,9 +120,9 @@ static mst_status open_sources(struct top *top, struct mst_error *err)
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "nothing says whom to ask: give --job JOB of a running muster local, or the HTTP addresses of "
                         "roles, or set TF_CONFIG");
-    struct mst_cluster_request request = {.tf_config = options->tf_config};
+    struct mst_cluster_request request = {.tf_config = options->tf_config, .is_onlooker = true};
     MST_TRY(mst_cluster_parse(&request, &top->cluster, err));
-    return top->cluster->role == MST_ROLE_LOCAL
+    return json_object_size(top->cluster->spec) == 0
                ? mst_fail(err, MST_INVALID_ARGUMENT, "TF_CONFIG names no cluster, so there is nobody to ask")
                : MST_OK;
 }

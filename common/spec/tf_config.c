@@ -304,6 +304,17 @@ static mst_status find_place(const struct mst_cluster_request *request, const js
     return check_addresses_differ(cluster, err);
 }
 
+// The tasks alone, for who only wants to know where they are.
+static mst_status look_on(struct mst_cluster *cluster, struct mst_error *err)
+{
+    cluster->role = MST_ROLE_LOCAL;
+    MST_TRY(check_names(cluster, err));
+    fill_lists(cluster);
+    cluster->n_workers = cluster->jobs[MST_ROLE_WORKER].n_tasks;
+    cluster->n_ps = cluster->jobs[MST_ROLE_PS].n_tasks;
+    return parse_addresses(cluster, err);
+}
+
 static mst_status read_root(const struct mst_cluster_request *request, const json_t *root, struct mst_cluster *cluster,
                             struct mst_error *err)
 {
@@ -316,7 +327,7 @@ static mst_status read_root(const struct mst_cluster_request *request, const jso
         cluster->is_partial = true;
     if (jobs)
         MST_TRY(read_jobs(cluster, jobs, err));
-    return find_place(request, root, cluster, err);
+    return request->is_onlooker ? look_on(cluster, err) : find_place(request, root, cluster, err);
 }
 
 // A variable that a template left empty is common enough for Python's own words and the remedy.

@@ -21,6 +21,7 @@ struct mst_cluster_request {
     const char *task_index;      // --task-index, likewise
     const char *task_index_from; // --task-index-from: "hostname" or "env:NAME"
     const char *hostname;        // what "hostname" means; NULL: gethostname()
+    bool is_onlooker;            // who is no member: `task` is not read, and the role is LOCAL with the cluster's tasks
 };
 
 /** New cluster in *out; without TF_CONFIG, or without a cluster in it, role LOCAL.

@@ -72,12 +72,16 @@ def test_addresses_and_a_role_that_is_not_there(training, top, job):
     assert f"unreachable at {nobody.address}: Connection refused\n" in done.stdout
 
 
-def test_tf_config(cluster, job, write_job, top):
-    """Names come from TF_CONFIG, so one that cannot be reached is named."""
+@pytest.mark.parametrize("has_task", [True, False])
+def test_tf_config(cluster, job, write_job, top, has_task):
+    """Names come from TF_CONFIG, so one that cannot be reached is named; who looks on is nobody in it."""
     made = cluster(write_job(job), n_workers=1, n_ps=1)
     made.start("ps-0")
     made["ps-0"].wait_log("ps: listening")
-    done = top("--once", "--http-port", made.http_ports["ps-0"].number, TF_CONFIG=made.tf_config("chief-0"))
+    described = json.loads(made.tf_config("chief-0"))
+    if not has_task:
+        del described["task"]
+    done = top("--once", "--http-port", made.http_ports["ps-0"].number, TF_CONFIG=json.dumps(described))
     # All hosts are this one, so every role's address is that of ps-0, which says what it waits for.
     assert len(re.findall(r"^ps-0 +.*chief", done.stdout, re.MULTILINE)) == 3, done.stdout
 

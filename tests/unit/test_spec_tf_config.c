@@ -266,15 +266,44 @@ static void test_long_texts(void **state)
     }
 }
 
+static void test_onlookers_need_no_task(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "{\"cluster\": {\"chief\": [\"c:1\"], \"ps\": [\"p:1\", \"q:2\"], \"worker\": [\"w:1\"]}}",
+        "{\"cluster\": {\"chief\": [\"c:1\"], \"ps\": [\"p:1\", \"q:2\"], \"worker\": [\"w:1\"]}, \"task\": 7}",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct mst_error err = {""};
+        struct mst_cluster *cluster;
+        struct mst_cluster_request request = {.tf_config = texts[i]};
+        assert_int_equal(mst_cluster_parse(&request, &cluster, &err), MST_INVALID_ARGUMENT);
+        request.is_onlooker = true;
+        if (mst_cluster_parse(&request, &cluster, &err) != MST_OK)
+            fail_msg("%s", err.text);
+        assert_int_equal(cluster->role, MST_ROLE_LOCAL);
+        assert_int_equal(cluster->jobs[MST_ROLE_PS].n_tasks, 2);
+        assert_string_equal(cluster->jobs[MST_ROLE_PS].tasks[1].host, "q");
+        assert_int_equal(cluster->n_workers, 1);
+        mst_cluster_free(cluster);
+    }
+    struct mst_error err = {""};
+    struct mst_cluster *cluster;
+    struct mst_cluster_request bad = {.tf_config = "{\"cluster\": {\"ps\": [\"p:x\"]}}", .is_onlooker = true};
+    assert_int_equal(mst_cluster_parse(&bad, &cluster, &err), MST_INVALID_ARGUMENT);
+    assert_null(cluster);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
         return 2;
     golden_path = argv[1];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),      cmocka_unit_test(test_struct),   cmocka_unit_test(test_chiefs),
-        cmocka_unit_test(test_task_lookup), cmocka_unit_test(test_runnable), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_long_texts),
+        cmocka_unit_test(test_golden),     cmocka_unit_test(test_struct),
+        cmocka_unit_test(test_chiefs),     cmocka_unit_test(test_task_lookup),
+        cmocka_unit_test(test_runnable),   cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_long_texts), cmocka_unit_test(test_onlookers_need_no_task),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
