@@ -122,6 +122,22 @@ static bool has_checkpoint(const struct mst_job *job)
     return has;
 }
 
+// A Normalization that nobody adapted would pass its input on as it is.
+static mst_status check_adapted(const struct mst_job_context *context, struct mst_error *err)
+{
+    for (size_t v = 0; v < mst_model_n_variables(context->model); v++) {
+        const struct mst_variable *variable = mst_model_variable(context->model, v);
+        if (variable->is_adapted)
+            return mst_fail(
+                err, MST_INVALID_ARGUMENT,
+                "%s: model: what the layer \"%s\" learnt by adapt() is not in %s: Keras writes it to weights "
+                "alone; give the archive of model.save(\"my.keras\") as model or init_from, or the layer's "
+                "mean and variance",
+                context->job->file, mst_model_layer_name(context->model, variable->layer), context->job->model_path);
+    }
+    return MST_OK;
+}
+
 mst_status mst_job_context_initial(const struct mst_job_context *context, struct mst_weights **out,
                                    struct mst_error *err)
 {
@@ -131,8 +147,10 @@ mst_status mst_job_context_initial(const struct mst_job_context *context, struct
     source.path = job->init_from;
     if (!source.path && mst_keras_is_archive(job->model_path))
         source.path = job->model_path;
-    if (!source.path || (job->checkpoint_resume && has_checkpoint(job)))
+    if (job->checkpoint_resume && has_checkpoint(job))
         return MST_OK;
+    if (!source.path)
+        return check_adapted(context, err);
     mst_status status = mst_weights_load(&source, out, err);
     if (status == MST_OK)
         return MST_OK;

@@ -109,6 +109,7 @@ struct mst_weight {
     struct mst_shape shape;
     struct mst_initializer initializer;
     enum mst_variable_update update;
+    bool is_adapted;
     double momentum;
     struct mst_regularizer regularizer;
 };

@@ -174,6 +174,7 @@ static mst_status infer_standardize(const struct mst_infer *infer, struct mst_er
     set_weight(layer, MST_WEIGHT_COUNT, "count", &scalar);
     for (size_t w = 0; w < MST_LAYER_MAX_WEIGHTS; w++)
         layer->weights[w].update = MST_UPDATE_FROZEN;
+    layer->weights[MST_WEIGHT_MEAN].is_adapted = layer->weights[MST_WEIGHT_VARIANCE].is_adapted = true;
     return MST_OK;
 }
 

@@ -33,6 +33,7 @@ static mst_status add_variable(struct mst_model *model, size_t layer_index, cons
                                .shape = *shape,
                                .initializer = weight->initializer,
                                .update = weight->update,
+                               .is_adapted = weight->is_adapted && layer->is_live,
                                .momentum = weight->momentum,
                                .l1 = weight->regularizer.l1,
                                .l2 = weight->regularizer.l2};

@@ -47,6 +47,7 @@ struct mst_variable {
     size_t n_elements;
     struct mst_initializer initializer;
     enum mst_variable_update update;
+    bool is_adapted; // what adapt() of Keras learns from data: its initial value means nothing
     double momentum; // MOVING_AVERAGE: from 0 to 1
     double l1;       // its regularizer, which adds l1 Σ |x| + l2 Σ x² to the loss while it is trained
     double l2;

@@ -56,11 +56,15 @@ static mst_status newest_of_tensorflow(const char *dir, char **out, struct mst_e
         dir);
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t len = strlen(text), end_len = strlen(end);
+    return len > end_len && strcmp(text + len - end_len, end) == 0;
+}
+
 mst_status mst_weights_find_prefix(const char *path, char **out, struct mst_error *err)
 {
-    static const char index[] = ".index";
     struct stat info;
-    size_t len = strlen(path);
     *out = NULL;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
         uint64_t step;
@@ -71,9 +75,19 @@ mst_status mst_weights_find_prefix(const char *path, char **out, struct mst_erro
         mst_status status = mst_checkpoint_newest(path, NULL, NULL, out, &step, err);
         return status == MST_NOT_FOUND ? newest_of_tensorflow(path, out, err) : status;
     }
-    if (len > sizeof index - 1 && strcmp(path + len - (sizeof index - 1), index) == 0)
-        *out = mst_text("%.*s", (int)(len - (sizeof index - 1)), path);
-    else
-        *out = mst_strdup(path);
-    return MST_OK;
+    if (ends_with(path, ".index")) {
+        *out = mst_text("%.*s", (int)(strlen(path) - strlen(".index")), path);
+        return MST_OK;
+    }
+    *out = mst_text("%s.index", path);
+    bool is_prefix = access(*out, F_OK) == 0;
+    (*out)[strlen(path)] = '\0';
+    if (is_prefix || access(path, F_OK) != 0)
+        return MST_OK;
+    free(*out);
+    *out = NULL;
+    return mst_fail(err, MST_INVALID_ARGUMENT,
+                    "%s is %s: give the archive that model.save(\"my.keras\") of Keras writes", path,
+                    ends_with(path, ".h5") ? "a file of Keras's weights alone or of an older format"
+                                           : "no archive, no model directory and no checkpoint");
 }

@@ -63,6 +63,24 @@ def test_a_checkpoint_to_resume_comes_first(first, job, write_job, muster, tmp_p
     assert result["steps"] == 250
 
 
+@pytest.mark.parametrize("command", [["run"], ["local", "--workers", "1", "--ps", "1"]], ids=["process", "cluster"])
+def test_statistics_of_adapt_must_be_there(job, write_job, muster, tmp_path, command):
+    """The JSON of an adapted model lacks what it learnt; a layer with its own numbers needs nothing."""
+    job["epochs"] = 1
+    path = write_job(job)
+    model = json.loads((tmp_path / "model.json").read_text())
+    config = {"name": "scaled", "axis": None, "invert": False, "mean": None, "variance": None}
+    model["config"]["layers"].insert(1, {"module": "keras.layers", "class_name": "Normalization", "config": config})
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    process = muster(command[0], path, *command[1:])
+    process.expect(2)
+    for words in ('what the layer "scaled" learnt by adapt()', "model.json", 'save("my.keras")'):
+        assert words in process.log()
+    config.update(mean=100.0, variance=4000.0)
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    muster(command[0], path, *command[1:]).expect(0)
+
+
 def test_no_archive_on_request(job, write_job, muster, tmp_path):
     job["epochs"] = 1
     job["output"]["keras"] = False
@@ -74,6 +92,8 @@ def test_no_archive_on_request(job, write_job, muster, tmp_path):
     ("nowhere", None, "nowhere"),
     ("nowhere.keras", None, "nowhere.keras"),
     ("text.keras", b"no zip", "is no `.keras` archive"),
+    ("my.weights.h5", b"\x89HDF\r\n\x1a\n", "my.weights.h5 is a file of Keras's weights alone or of an older format: give the archive that model.save"),
+    ("model-5.data-00000-of-00001", b"x", "is no archive, no model directory and no checkpoint: give"),
     ("empty", "folder", "has neither a whole checkpoint of a job"),
 ])
 def test_what_cannot_be_read(job, write_job, muster, tmp_path, name, content, words):
