@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +161,53 @@ static mst_status make_inputs(struct build *build, const struct mst_scope *scope
     return MST_OK;
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// Where a model's inputs or outputs are a dict of n tensors, its keys name them, in the order that Python's tree has:
+// sorted. New list of texts borrowed from the JSON, or NULL: no such dict.
+static const char **keys_of(const json_t *layers, size_t n)
+{
+    if (!json_is_object(layers) || json_object_size(layers) != n)
+        return NULL;
+    const char **keys = mst_alloc_array(n, sizeof *keys);
+    const char *key;
+    json_t *ignored;
+    size_t at = 0;
+    bool are_names = true;
+    json_object_foreach((json_t *)layers, key, ignored)
+    {
+        are_names = are_names && key[0] != '\0' && strlen(key) <= MST_MODEL_MAX_NAME_BYTES;
+        keys[at++] = key;
+    }
+    qsort((void *)keys, n, sizeof *keys, compare_texts);
+    if (are_names)
+        return keys;
+    free((void *)keys);
+    return NULL;
+}
+
+static mst_status name_by_keys(struct mst_model *model, const struct mst_scope *scope)
+{
+    const char **in = keys_of(scope->input_layers, model->n_inputs);
+    const char **out = keys_of(scope->output_layers, model->n_outputs);
+    mst_status status = MST_OK;
+    char *copy = NULL;
+    for (size_t i = 0; in != NULL && i < model->n_inputs && status == MST_OK; i++) {
+        status = mst_arena_text(&model->arena, in[i], strlen(in[i]), &copy);
+        model->inputs[i].name = copy;
+    }
+    for (size_t i = 0; out != NULL && i < model->n_outputs && status == MST_OK; i++) {
+        status = mst_arena_text(&model->arena, out[i], strlen(out[i]), &copy);
+        model->output_names[i] = copy;
+    }
+    free((void *)out);
+    free((void *)in);
+    return status;
+}
+
 // As Keras 2 makes them unique: "sub", "sub_1".
 static mst_status name_outputs(struct mst_model *model, const struct mst_scope *scope)
 {
@@ -177,7 +225,7 @@ static mst_status name_outputs(struct mst_model *model, const struct mst_scope *
         MST_TRY(mst_arena_text(&model->arena, name, strlen(name), &copy));
         model->output_names[i] = copy;
     }
-    return MST_OK;
+    return name_by_keys(model, scope);
 }
 
 static void drop_dead_nodes(struct mst_model *model)

@@ -67,7 +67,7 @@ void mst_model_free(struct mst_model *model);
 const char *mst_model_name(const struct mst_model *model);
 /** Number of inputs: the arrays that an example has. */
 size_t mst_model_n_inputs(const struct mst_model *model);
-/** Name of an input, as Keras calls it: its InputLayer's. Owner: borrowed until free */
+/** Name of an input, as Keras calls it: its InputLayer's, or its key in a dict of inputs. Owner: borrowed until free */
 const char *mst_model_input_name(const struct mst_model *model, size_t input);
 /** Shape of one example's input, without the axis of examples. Owner: borrowed until free */
 const struct mst_shape *mst_model_input_shape(const struct mst_model *model, size_t input);
@@ -75,7 +75,8 @@ const struct mst_shape *mst_model_input_shape(const struct mst_model *model, siz
 enum mst_dtype mst_model_input_dtype(const struct mst_model *model, size_t input);
 /** Number of outputs. */
 size_t mst_model_n_outputs(const struct mst_model *model);
-/** Name of an output, as in Keras's model.output_names: that of the layer it comes from. Owner: borrowed until free */
+/** Name of an output, as Keras's compile wants it: that of the layer it comes from, or its key in a dict of outputs.
+ *  Owner: borrowed until free */
 const char *mst_model_output_name(const struct mst_model *model, size_t output);
 /** Shape of one example's output, without the axis of examples. Owner: borrowed until free */
 const struct mst_shape *mst_model_output_shape(const struct mst_model *model, size_t output);

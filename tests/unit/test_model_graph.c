@@ -86,6 +86,24 @@ static void test_both_dialects(void **state)
     free(canonical[1]);
 }
 
+// What compile and the data call the tensors of dicts: by their keys, in the order of these.
+static void test_keys_are_names(void **state)
+{
+    (void)state;
+    struct mst_model *model = model_parse_right(
+        FUNCTIONAL("m",
+                   IN("a", "[null, 4]") "," IN("b", "[null, 2]") "," DENSE("c", "3", NODE3(T3("a", "0"))) "," DENSE(
+                       "d", "1", NODE3(T3("b", "0"))),
+                   "{\"wide\":[\"a\",0,0],\"deep\":[\"b\",0,0]}", "{\"score\":[\"c\",0,0],\"kind\":[\"d\",0,0]}", ""));
+    assert_string_equal(mst_model_input_name(model, 0), "deep");
+    assert_string_equal(mst_model_input_name(model, 1), "wide");
+    assert_string_equal(shape_text(mst_model_input_shape(model, 0)), "(2,)");
+    assert_string_equal(mst_model_output_name(model, 0), "kind");
+    assert_string_equal(mst_model_output_name(model, 1), "score");
+    assert_string_equal(shape_text(mst_model_output_shape(model, 1)), "(3,)");
+    mst_model_free(model);
+}
+
 #define INNER(nodes)                                                                                                   \
     FUNCTIONAL("inner",                                                                                                \
                IN("x", "[null, 4]") "," DENSE("d", "4", NODE3(T3("x", "0"))) "," DENSE("e", "4", NODE3(T3("d", "0"))), \
@@ -309,11 +327,15 @@ static void test_explosion(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_both_dialects),  cmocka_unit_test(test_nested_twice),
-        cmocka_unit_test(test_frozen),         cmocka_unit_test(test_built_for_another_call),
-        cmocka_unit_test(test_unread_outputs), cmocka_unit_test(test_training_of_keras_3),
-        cmocka_unit_test(test_broken_graphs),  cmocka_unit_test(test_joins),
-        cmocka_unit_test(test_explosion)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_dialects),
+                                       cmocka_unit_test(test_keys_are_names),
+                                       cmocka_unit_test(test_nested_twice),
+                                       cmocka_unit_test(test_frozen),
+                                       cmocka_unit_test(test_built_for_another_call),
+                                       cmocka_unit_test(test_unread_outputs),
+                                       cmocka_unit_test(test_training_of_keras_3),
+                                       cmocka_unit_test(test_broken_graphs),
+                                       cmocka_unit_test(test_joins),
+                                       cmocka_unit_test(test_explosion)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
