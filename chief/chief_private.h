@@ -203,6 +203,8 @@ void mst_chief_evaluations_advance(struct mst_chief *chief);
 void mst_chief_want_final(struct mst_chief *chief);
 // True when the end need not wait for an evaluation any more.
 bool mst_chief_is_evaluated(struct mst_chief *chief);
+// None comes any more: tells the epochs that waited for theirs.
+void mst_chief_settle_epochs(struct mst_chief *chief);
 // An evaluation is done, by whomever.
 void mst_chief_on_evaluation(struct mst_chief *chief, const struct mst_evaluation_task *task,
                              const struct mst_scores *scores);

@@ -149,6 +149,7 @@ static void over(void *arg)
     if (status == MST_OK) {
         if (closing->has_eval)
             show_evaluation(closing);
+        mst_chief_settle_epochs(chief);
         status = write_result(closing);
     }
     if (status == MST_OK) {

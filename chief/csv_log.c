@@ -18,7 +18,7 @@
 
 enum {
     COLUMNS_MAX = 2 * (MST_MEASURES_MAX + 1),
-    LINE_MAX_BYTES = COLUMNS_MAX * (MST_MEASURE_NAME_BYTES + 8),
+    LINE_MAX_BYTES = COLUMNS_MAX * (2 * MST_MEASURE_NAME_BYTES + 8), // all of it may be quotation marks
 };
 
 struct column {

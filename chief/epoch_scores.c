@@ -35,6 +35,12 @@ void mst_epoch_ledger_validated(struct mst_epoch_ledger *ledger, uint64_t epoch,
     }
 }
 
+void mst_epoch_ledger_give_up(struct mst_epoch_ledger *ledger)
+{
+    for (size_t i = 0; i < ledger->n; i++)
+        ledger->entries[i].is_awaiting = false;
+}
+
 bool mst_epoch_ledger_take(struct mst_epoch_ledger *ledger, struct mst_epoch_scores *out)
 {
     if (ledger->n == 0 || ledger->entries[0].is_awaiting)

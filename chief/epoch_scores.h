@@ -33,5 +33,7 @@ void mst_epoch_ledger_trained(struct mst_epoch_ledger *ledger, uint64_t epoch, c
                               bool awaits_validation);
 /** The epoch's validation; NULL: there will be none. One that is not awaited is ignored. */
 void mst_epoch_ledger_validated(struct mst_epoch_ledger *ledger, uint64_t epoch, const struct mst_scores *validation);
+/** No validation comes any more. */
+void mst_epoch_ledger_give_up(struct mst_epoch_ledger *ledger);
 /** Takes the oldest epoch if all that is to be known of it is; false if it is not, or there is none. */
 bool mst_epoch_ledger_take(struct mst_epoch_ledger *ledger, struct mst_epoch_scores *out);

@@ -136,6 +136,12 @@ void mst_chief_on_evaluation(struct mst_chief *chief, const struct mst_evaluatio
     tell_known(chief);
 }
 
+void mst_chief_settle_epochs(struct mst_chief *chief)
+{
+    mst_epoch_ledger_give_up(&chief->ledger);
+    tell_known(chief);
+}
+
 static void give_up_final(struct mst_chief *chief, const char *why)
 {
     chief->final.is_settled = true;

@@ -122,9 +122,10 @@ def test_killed_in_the_middle_and_started_again(with_evaluator, job, write_job):
 
 
 @pytest.mark.parametrize("what", ["paused", "killed", "absent"])
-def test_the_end_does_not_wait_for_ever(with_evaluator, job, write_job, what):
-    """eval is null, the reason is said, and the job is finished all the same."""
+def test_the_end_does_not_wait_for_ever(with_evaluator, job, write_job, tmp_path, what):
+    """eval is null, the reason is said, the job is finished all the same, and no epoch is missing from a CSVLogger's file."""
     job["eval"] = {"every": "epoch", "final_timeout": 1 if what == "paused" else 600}
+    job["callbacks"] = [{"class_name": "CSVLogger", "config": {"filename": str(tmp_path / "epochs.csv")}}]
     running = with_evaluator(write_job(job))
     running.start("chief-0")
     if what != "absent":
@@ -141,6 +142,7 @@ def test_the_end_does_not_wait_for_ever(with_evaluator, job, write_job, what):
     assert result["eval"] is None and result["evaluations"] == []
     assert ("eval.final_timeout" if what == "paused" else "no evaluator") in result["warning"], result["warning"]
     assert pathlib.Path(result["model"]).is_dir()
+    assert len((tmp_path / "epochs.csv").read_text().splitlines()) == 1 + job["epochs"]
 
 
 def test_one_that_comes_too_late_is_told(with_evaluator, job, write_job):

@@ -53,11 +53,29 @@ static void test_a_validation_that_nobody_awaits_is_ignored(void **state)
     mst_epoch_ledger_fini(&ledger);
 }
 
+static void test_at_the_end_none_is_kept_back(void **state)
+{
+    (void)state;
+    struct mst_epoch_ledger ledger = {0};
+    struct mst_epoch_scores scores;
+    mst_epoch_ledger_trained(&ledger, 0, &train, true);
+    mst_epoch_ledger_trained(&ledger, 1, &train, true);
+    mst_epoch_ledger_validated(&ledger, 1, &validation);
+    mst_epoch_ledger_give_up(&ledger);
+    assert_true(mst_epoch_ledger_take(&ledger, &scores));
+    assert_true(scores.epoch == 0 && scores.train.is_known && !scores.validation.is_known);
+    assert_true(mst_epoch_ledger_take(&ledger, &scores));
+    assert_true(scores.epoch == 1 && scores.validation.is_known);
+    assert_false(mst_epoch_ledger_take(&ledger, &scores));
+    mst_epoch_ledger_fini(&ledger);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_told_in_order_when_all_is_known),
         cmocka_unit_test(test_a_validation_that_nobody_awaits_is_ignored),
+        cmocka_unit_test(test_at_the_end_none_is_kept_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
