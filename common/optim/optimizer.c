@@ -9,6 +9,7 @@
 #include "optimizer_private.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 // Out of place, results above this size are stored past the cache: they would push out more than they leave behind, and
@@ -111,9 +112,29 @@ float mst_optimizer_slot_initial(const struct mst_optimizer *optimizer, size_t s
 
 float mst_optimizer_learning_rate(const struct mst_optimizer *optimizer, uint64_t iteration)
 {
-    float rate =
-        optimizer->schedule ? mst_schedule_rate(optimizer->schedule, iteration) : (float)optimizer->learning_rate;
+    // Acquire: who sees that the rate is set sees the rate. An update under way on another thread takes the one before
+    // or the one after, and nothing hangs on which.
+    float rate;
+    if (atomic_load_explicit(&optimizer->is_rate_set, memory_order_acquire))
+        rate = atomic_load_explicit(&optimizer->set_rate, memory_order_relaxed);
+    else if (optimizer->schedule)
+        rate = mst_schedule_rate(optimizer->schedule, iteration);
+    else
+        rate = (float)optimizer->learning_rate;
     return optimizer->decay == 0 ? rate : rate / (1.0f + (float)optimizer->decay * (float)iteration);
+}
+
+void mst_optimizer_set_learning_rate(struct mst_optimizer *optimizer, float rate)
+{
+    if (mst_optimizer_has_schedule(optimizer) || !isfinite(rate) || rate < 0)
+        return;
+    atomic_store_explicit(&optimizer->set_rate, rate, memory_order_relaxed);
+    atomic_store_explicit(&optimizer->is_rate_set, true, memory_order_release);
+}
+
+bool mst_optimizer_has_schedule(const struct mst_optimizer *optimizer)
+{
+    return optimizer->schedule != NULL;
 }
 
 static float power(double beta, float step)

@@ -12,7 +12,7 @@
  *  Keras's schedules as learning_rate, in float32 and in Keras 3's order of operations. Clipping by norms comes before,
  *  where whole variables are (optim/clip.h). Options of Keras that are not built yet (averages of weights) are accepted
  *  at their default and refused by name otherwise; so are other optimizers.
- *  Thread: immutable after parse, so any.
+ *  Thread: immutable after parse, but for the learning rate, which may be set meanwhile; so any.
  */
 #pragma once
 
@@ -45,6 +45,10 @@ const char *mst_optimizer_slot_name(const struct mst_optimizer *optimizer, size_
 float mst_optimizer_slot_initial(const struct mst_optimizer *optimizer, size_t slot);
 /** The learning rate of the update after `iteration` others. */
 float mst_optimizer_learning_rate(const struct mst_optimizer *optimizer, uint64_t iteration);
+/** From now on the learning rate is this one. Ignored if it is a schedule's, or rate is not finite or below 0. */
+void mst_optimizer_set_learning_rate(struct mst_optimizer *optimizer, float rate);
+/** True if the learning rate is a schedule's and cannot be set. */
+bool mst_optimizer_has_schedule(const struct mst_optimizer *optimizer);
 
 /** Applies one update to n weights; returns true if every new weight and slot value is finite (a NaN or Inf gradient
  *  makes one that is not, but clipvalue makes an Inf finite, as in Keras). Everything is written in either case.

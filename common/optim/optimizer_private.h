@@ -7,6 +7,8 @@
 #include "schedule.h"
 #include "tensor/isa.h"
 
+#include <stdatomic.h>
+
 enum mst_optimizer_kind {
     MST_OPTIMIZER_SGD,
     MST_OPTIMIZER_ADAM,
@@ -29,6 +31,8 @@ struct mst_optimizer {
     enum mst_optimizer_kind kind;
     enum mst_isa isa;
     double learning_rate;          // if there is no schedule
+    _Atomic float set_rate;        // in its place …
+    atomic_bool is_rate_set;       // … once this is so
     struct mst_schedule *schedule; // owned; or NULL
     double decay;                  // of Keras 2's legacy optimizers; 0: none
     bool is_legacy;

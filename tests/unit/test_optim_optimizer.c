@@ -321,6 +321,43 @@ static void test_legacy_decay(void **state)
     }
 }
 
+static void test_the_learning_rate_can_be_set(void **state)
+{
+    (void)state;
+    json_t *json = json_pack("{s:s, s:{s:f}}", "class_name", "SGD", "config", "learning_rate", 0.5);
+    struct mst_optimizer *optimizer;
+    assert_int_equal(mst_optimizer_parse(json, "o", &optimizer, NULL), MST_OK);
+    const float grad = 1;
+    float w = 0;
+    assert_true(mst_optimizer_apply(optimizer, 0, 1, &grad, &w, &w, NULL));
+    assert_true(w == -0.5f);
+    mst_optimizer_set_learning_rate(optimizer, 0.25f);
+    mst_optimizer_set_learning_rate(optimizer, -1);
+    mst_optimizer_set_learning_rate(optimizer, NAN);
+    assert_true(mst_optimizer_learning_rate(optimizer, 7) == 0.25f);
+    assert_true(mst_optimizer_apply(optimizer, 1, 1, &grad, &w, &w, NULL));
+    assert_true(w == -0.75f);
+    mst_optimizer_set_learning_rate(optimizer, 0);
+    assert_true(mst_optimizer_learning_rate(optimizer, 7) == 0);
+    mst_optimizer_free(optimizer);
+    json_decref(json);
+}
+
+static void test_a_schedule_is_not_set(void **state)
+{
+    (void)state;
+    json_t *json =
+        json_pack("{s:s, s:{s:{s:s, s:{s:f, s:i, s:f}}}}", "class_name", "SGD", "config", "learning_rate", "class_name",
+                  "ExponentialDecay", "config", "initial_learning_rate", 0.5, "decay_steps", 10, "decay_rate", 0.5);
+    struct mst_optimizer *optimizer;
+    assert_int_equal(mst_optimizer_parse(json, "o", &optimizer, NULL), MST_OK);
+    assert_true(mst_optimizer_has_schedule(optimizer));
+    mst_optimizer_set_learning_rate(optimizer, 3);
+    assert_true(mst_optimizer_learning_rate(optimizer, 0) == 0.5f);
+    mst_optimizer_free(optimizer);
+    json_decref(json);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +372,8 @@ int main(void)
         cmocka_unit_test(test_legacy_decay),
         cmocka_unit_test(test_nan_is_told),
         cmocka_unit_test(test_out_of_place_is_in_place),
+        cmocka_unit_test(test_the_learning_rate_can_be_set),
+        cmocka_unit_test(test_a_schedule_is_not_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
