@@ -14,7 +14,8 @@ mst_status mst_chief_callbacks_new(struct mst_chief *chief, struct mst_error *er
     struct mst_callbacks_config config = {.callbacks = job->callbacks,
                                           .n_callbacks = job->n_callbacks,
                                           .compile = chief->config.compile,
-                                          .is_validated = chief->config.eval && job->eval_every_epoch};
+                                          .is_validated = chief->config.eval && job->eval_every_epoch,
+                                          .has_schedule = mst_optimizer_has_schedule(chief->config.optimizer)};
     chief->csv_logs = mst_alloc_array(job->n_callbacks + 1, sizeof(struct mst_csv_log *));
     return mst_callbacks_new(&config, &chief->callbacks, err);
 }
@@ -69,13 +70,48 @@ static void stop(struct mst_chief *chief, const struct mst_callbacks_decision *d
         mst_coordinator_stop(&chief->coordinator);
 }
 
+// The parameter servers hear of it now, or, if a heartbeat is under way, with the next one.
+static void set_rate(struct mst_chief *chief, uint64_t epoch)
+{
+    float rate;
+    if (!mst_callbacks_rate(chief->callbacks, &rate))
+        return;
+    mst_optimizer_set_learning_rate(chief->config.optimizer, rate);
+    MST_LOG(INFO, "chief", "learning rate reduced", "epoch=%llu learning_rate=%.9g", (unsigned long long)epoch + 1,
+            (double)rate);
+    mst_progress_write(chief->config.progress_fd, "learning_rate",
+                       json_pack("{s:I, s:f}", "epoch", (json_int_t)epoch + 1, "learning_rate", (double)rate));
+    mst_chief_links_beat(chief);
+}
+
+void mst_chief_callbacks_resume(struct mst_chief *chief, const int64_t *numbers, size_t n)
+{
+    float rate;
+    size_t by;
+    uint64_t epoch;
+    if (!mst_callbacks_restore(chief->callbacks, numbers, n)) {
+        MST_LOG(INFO, "chief", "callbacks begin anew", "reason=\"the checkpoint is of other callbacks\"");
+        return;
+    }
+    if (mst_callbacks_rate(chief->callbacks, &rate))
+        mst_optimizer_set_learning_rate(chief->config.optimizer, rate);
+    if (!mst_callbacks_stopped(chief->callbacks, &by, &epoch))
+        return;
+    MST_LOG(INFO, "chief", "stopped before", "callback=%s epoch=%llu",
+            mst_callback_name(chief->config.job->callbacks[by].kind), (unsigned long long)epoch + 1);
+    mst_coordinator_stop(&chief->coordinator);
+}
+
 void mst_chief_act_on_epoch(struct mst_chief *chief, const struct mst_epoch_scores *known)
 {
     struct mst_callbacks_decision decided;
-    mst_callbacks_epoch(chief->callbacks, known, 0, &decided);
+    float rate = mst_optimizer_learning_rate(chief->config.optimizer, 0); // what it decays by later is another matter
+    mst_callbacks_epoch(chief->callbacks, known, rate, &decided);
     for (size_t i = 0; i < chief->config.job->n_callbacks; i++)
         if (chief->csv_logs[i])
             mst_csv_log_epoch(chief->csv_logs[i], known, mst_callbacks_view(chief->callbacks, i).rate);
+    if (decided.rate != rate)
+        set_rate(chief, known->epoch);
     if (decided.stops)
         stop(chief, &decided, known->epoch);
 }

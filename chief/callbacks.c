@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/hash.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -24,6 +25,8 @@ struct mst_callbacks {
     bool is_stopped;
     size_t stopped_by;
     uint64_t stopped_epoch;
+    bool is_rate_set;
+    float rate;
     struct callback all[]; // config.n_callbacks
 };
 
@@ -130,6 +133,11 @@ mst_status mst_callbacks_new(const struct mst_callbacks_config *config, struct m
         }
         if (callback->job->monitor)
             status = find_monitor(config, i, callback, err);
+        if (status == MST_OK && config->has_schedule && callback->job->kind == MST_CALLBACK_REDUCE_LR_ON_PLATEAU)
+            status = mst_fail(err, MST_INVALID_ARGUMENT,
+                              "callbacks[%zu]: ReduceLROnPlateau needs a learning_rate that is a number, that of "
+                              "compile.optimizer is a schedule: use one of them",
+                              i);
     }
     if (status != MST_OK) {
         mst_callbacks_free(callbacks);
@@ -237,6 +245,10 @@ void mst_callbacks_epoch(struct mst_callbacks *callbacks, const struct mst_epoch
         if (callback->job->monitor && find_value(callback, known, &value))
             act(callbacks, i, value, known->epoch, out); // each sees this epoch, also after one that stops, as in Keras
     }
+    if (out->rate != rate) {
+        callbacks->is_rate_set = true;
+        callbacks->rate = out->rate;
+    }
     if (out->stops) {
         callbacks->is_stopped = true;
         callbacks->stopped_by = out->stopped_by;
@@ -254,4 +266,104 @@ bool mst_callbacks_stopped(const struct mst_callbacks *callbacks, size_t *by_out
     *by_out = callbacks->stopped_by;
     *epoch_out = callbacks->stopped_epoch;
     return callbacks->is_stopped;
+}
+
+bool mst_callbacks_rate(const struct mst_callbacks *callbacks, float *out)
+{
+    *out = callbacks->rate;
+    return callbacks->is_rate_set;
+}
+
+// ---- what is remembered ----
+
+// All of the job's callbacks, so that numbers of others are told from ours.
+static uint64_t hash_of(const struct mst_callbacks *callbacks)
+{
+    uint64_t hash = 0;
+    for (size_t i = 0; i < callbacks->config.n_callbacks; i++) {
+        const struct mst_job_callback *job = callbacks->all[i].job;
+        char *text = mst_text(
+            "%d %s %d %a %llu %d %a %llu %a %a %llu", (int)job->kind, job->monitor ? job->monitor : "", (int)job->mode,
+            job->min_delta, (unsigned long long)job->patience, (int)job->has_baseline, job->baseline,
+            (unsigned long long)job->start_from_epoch, job->factor, job->min_lr, (unsigned long long)job->cooldown);
+        hash = mst_hash_text(text, hash);
+        free(text);
+    }
+    return hash;
+}
+
+enum {
+    AT_HASH,
+    AT_IS_STOPPED,
+    AT_STOPPED_BY,
+    AT_STOPPED_EPOCH,
+    AT_IS_RATE_SET,
+    AT_RATE,
+    N_COMMON,
+    AT_HAS_BEST = 0, // of each callback
+    AT_BEST,
+    AT_BEST_EPOCH,
+    AT_WAIT,
+    AT_COOLDOWN,
+    N_EACH,
+};
+
+static int64_t bits_of(double value)
+{
+    int64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static double real_of(int64_t bits)
+{
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+size_t mst_callbacks_n_numbers(const struct mst_callbacks *callbacks)
+{
+    return N_COMMON + callbacks->config.n_callbacks * N_EACH;
+}
+
+void mst_callbacks_save(const struct mst_callbacks *callbacks, int64_t *numbers)
+{
+    numbers[AT_HASH] = (int64_t)hash_of(callbacks);
+    numbers[AT_IS_STOPPED] = callbacks->is_stopped;
+    numbers[AT_STOPPED_BY] = (int64_t)callbacks->stopped_by;
+    numbers[AT_STOPPED_EPOCH] = (int64_t)callbacks->stopped_epoch;
+    numbers[AT_IS_RATE_SET] = callbacks->is_rate_set;
+    numbers[AT_RATE] = bits_of((double)callbacks->rate);
+    for (size_t i = 0; i < callbacks->config.n_callbacks; i++) {
+        const struct callback *callback = &callbacks->all[i];
+        int64_t *own = numbers + N_COMMON + i * N_EACH;
+        own[AT_HAS_BEST] = callback->view.has_best;
+        own[AT_BEST] = bits_of(callback->view.best);
+        own[AT_BEST_EPOCH] = (int64_t)callback->view.best_epoch;
+        own[AT_WAIT] = (int64_t)callback->view.wait;
+        own[AT_COOLDOWN] = (int64_t)callback->cooldown;
+    }
+}
+
+bool mst_callbacks_restore(struct mst_callbacks *callbacks, const int64_t *numbers, size_t n)
+{
+    if (n != mst_callbacks_n_numbers(callbacks) || numbers[AT_HASH] != (int64_t)hash_of(callbacks) ||
+        (uint64_t)numbers[AT_STOPPED_BY] >= callbacks->config.n_callbacks)
+        return false;
+    callbacks->is_stopped = numbers[AT_IS_STOPPED] != 0;
+    callbacks->stopped_by = (size_t)numbers[AT_STOPPED_BY];
+    callbacks->stopped_epoch = (uint64_t)numbers[AT_STOPPED_EPOCH];
+    callbacks->is_rate_set = numbers[AT_IS_RATE_SET] != 0;
+    callbacks->rate = (float)real_of(numbers[AT_RATE]);
+    for (size_t i = 0; i < callbacks->config.n_callbacks; i++) {
+        struct callback *callback = &callbacks->all[i];
+        const int64_t *own = numbers + N_COMMON + i * N_EACH;
+        callback->view.has_best = own[AT_HAS_BEST] != 0;
+        callback->view.best = real_of(own[AT_BEST]);
+        callback->view.best_epoch = (uint64_t)own[AT_BEST_EPOCH];
+        callback->view.wait = (uint64_t)own[AT_WAIT];
+        callback->cooldown = (uint64_t)own[AT_COOLDOWN];
+    }
+    return true;
 }

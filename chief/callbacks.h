@@ -18,7 +18,8 @@
 #include "chief/epoch_scores.h"
 #include "spec/callback.h"
 
-#define MST_NO_EPOCH UINT64_MAX
+#define MST_NO_EPOCH         UINT64_MAX
+#define MST_CALLBACKS_TENSOR "callbacks" // what is remembered, in a checkpoint
 
 struct mst_callbacks;
 
@@ -28,6 +29,7 @@ struct mst_callbacks_config {
     size_t n_callbacks;
     const struct mst_compile *compile;
     bool is_validated; // each epoch is: data.eval is given and eval.every is "epoch"
+    bool has_schedule; // the learning rate is a schedule's
 };
 
 /** What was decided about an epoch. */
@@ -60,5 +62,13 @@ void mst_callbacks_epoch(struct mst_callbacks *callbacks, const struct mst_epoch
                          struct mst_callbacks_decision *out);
 /** What callback i holds. Owner: borrowed from callbacks */
 struct mst_callback_view mst_callbacks_view(const struct mst_callbacks *callbacks, size_t i);
+/** True once one has changed the learning rate, which is then in *out. */
+bool mst_callbacks_rate(const struct mst_callbacks *callbacks, float *out);
+/** How many numbers say what is remembered. */
+size_t mst_callbacks_n_numbers(const struct mst_callbacks *callbacks);
+/** Writes them. */
+void mst_callbacks_save(const struct mst_callbacks *callbacks, int64_t *numbers);
+/** Takes back what save wrote; false, and nothing is taken, if these are not the numbers of such callbacks. */
+bool mst_callbacks_restore(struct mst_callbacks *callbacks, const int64_t *numbers, size_t n);
 /** True once one has stopped the training; which and at the end of which epoch (from 0). */
 bool mst_callbacks_stopped(const struct mst_callbacks *callbacks, size_t *by_out, uint64_t *epoch_out);

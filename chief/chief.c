@@ -86,6 +86,8 @@ static void report_progress(struct mst_chief *chief)
                                (int)mst_membership_n_live(&chief->coordinator.membership));
     show_progress(chief, epoch < leases->n_epochs ? epoch + 1 : leases->n_epochs, rate, loss);
     json_object_set_new(fields, "loss", loss ? loss : json_null());
+    json_object_set_new(fields, "learning_rate",
+                        json_real((double)mst_optimizer_learning_rate(chief->config.optimizer, leases->n_done)));
     json_object_set_new(fields, "metrics", metrics);
     mst_progress_write(chief->config.progress_fd, "progress", fields);
 }

@@ -32,7 +32,7 @@ struct mst_chief_config {
     struct mst_bytes model_text;            // as given, for the model directory
     const struct mst_model *model;
     const struct mst_compile *compile;
-    const struct mst_optimizer *optimizer;
+    struct mst_optimizer *optimizer; // a callback may set its learning rate
     struct mst_weights *initial; // what to begin with, unless there is a checkpoint to resume; NULL: initial values.
                                  // The chief frees it, also when mst_chief_new fails
     struct mst_loop *control;

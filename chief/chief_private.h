@@ -215,6 +215,8 @@ void mst_chief_on_evaluation_failed(struct mst_chief *chief, const struct mst_ev
 mst_status mst_chief_callbacks_new(struct mst_chief *chief, struct mst_error *err);
 // Training begins.
 void mst_chief_callbacks_begin(struct mst_chief *chief);
+// Goes on from what a checkpoint holds of them. After mst_coordinator_skip.
+void mst_chief_callbacks_resume(struct mst_chief *chief, const int64_t *numbers, size_t n);
 // After the work loop.
 void mst_chief_callbacks_free(struct mst_chief *chief);
 // All is known of an epoch, in the order of epochs.

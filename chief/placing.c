@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { NUMBERS_MAX = 1024 }; // more than callbacks remember
+
 static enum mst_plan_update update_of(const struct mst_variable *variable)
 {
     switch (variable->update) {
@@ -95,6 +97,24 @@ static mst_status read_iterations(const char *prefix, uint64_t *out, struct mst_
     return status;
 }
 
+// What the callbacks remembered; nothing if the checkpoint has none of it.
+static mst_status resume_callbacks(struct mst_chief *chief, struct mst_error *err)
+{
+    struct mst_bundle *bundle;
+    MST_TRY(mst_bundle_open(chief->restore_prefix, &bundle, err));
+    const struct mst_bundle_entry *entry = mst_bundle_find(bundle, MST_CALLBACKS_TENSOR);
+    mst_status status = MST_OK;
+    if (entry && entry->type == MST_TF_INT64 && entry->shape.rank == 1 && entry->shape.dims[0] <= NUMBERS_MAX) {
+        int64_t numbers[NUMBERS_MAX];
+        size_t n = entry->shape.dims[0];
+        status = mst_bundle_read(bundle, entry, numbers, n * sizeof numbers[0], err);
+        if (status == MST_OK)
+            mst_chief_callbacks_resume(chief, numbers, n);
+    }
+    mst_bundle_free(bundle);
+    return status;
+}
+
 static mst_status resume(struct mst_chief *chief, struct mst_error *err)
 {
     const char *dir = chief->config.job->checkpoint_dir;
@@ -111,7 +131,7 @@ static mst_status resume(struct mst_chief *chief, struct mst_error *err)
     chief->n_steps_resumed = mst_chief_steps_done(chief);
     MST_LOG(INFO, "chief", "resuming", "prefix=%s steps=%llu", chief->restore_prefix,
             (unsigned long long)chief->n_steps_resumed);
-    return MST_OK;
+    return resume_callbacks(chief, err);
 }
 
 // Weights to begin with become checkpoint 0, from which each PS takes its shards.
@@ -179,6 +199,8 @@ mst_status mst_chief_make_map(struct mst_chief *chief, struct mst_error *err)
         MST_TRY(begin_from(chief, err));
     mst_weights_free(chief->config.initial);
     chief->config.initial = NULL;
+    float rate;
+    bool sets_rate = mst_callbacks_rate(chief->callbacks, &rate);
     chief->map = (struct mst_msg_map){.term = chief->term,
                                       .epoch = 1,
                                       .seed = chief->config.job->seed,
@@ -186,6 +208,8 @@ mst_status mst_chief_make_map(struct mst_chief *chief, struct mst_error *err)
                                       .shards = chief->shards,
                                       .restore_prefix = chief->restore_prefix,
                                       .iterations = chief->n_steps_resumed,
+                                      .sets_learning_rate = sets_rate,
+                                      .learning_rate = (double)rate,
                                       .nonce_path = chief->nonce_path,
                                       .nonce = chief->nonce};
     return MST_OK;

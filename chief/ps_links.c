@@ -171,6 +171,9 @@ void mst_chief_links_beat(struct mst_chief *chief)
         link->is_beating = true;
         struct mst_msg_heartbeat heartbeat = {.role = MST_PEER_CHIEF,
                                               .incarnation = chief->config.identity->incarnation};
+        float rate;
+        heartbeat.sets_learning_rate = mst_callbacks_rate(chief->callbacks, &rate);
+        heartbeat.learning_rate = (double)rate;
         CALL(link, HEARTBEAT, heartbeat, &heartbeat, chief->config.job->lease_ms, on_beat);
     }
 }

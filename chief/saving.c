@@ -25,6 +25,8 @@ struct mst_chief_save {
     size_t n_waiting;   // PSs that have not answered
     uint64_t n_updates; // the fewest of a PS
     uint64_t began_ms;
+    int64_t *remembered; // of the callbacks; NULL: there are none
+    size_t n_remembered;
     mst_status status;
     struct mst_error err;
     struct save_part parts[]; // by PS; here, so that they go also when no answer comes any more
@@ -40,6 +42,7 @@ void mst_chief_save_free(struct mst_chief *chief)
     if (!chief->save)
         return;
     mst_checkpoint_abort(chief->save->writer);
+    free(chief->save->remembered);
     free(chief->save);
     chief->save = NULL;
 }
@@ -63,6 +66,7 @@ static void over(struct mst_chief_save *save)
         mst_progress_write(chief->config.progress_fd, "checkpoint", json_pack("{s:s}", "prefix", chief->checkpoint));
     }
     chief->save = NULL;
+    free(save->remembered);
     free(save);
     mst_chief_on_saved(chief, status, err.text);
 }
@@ -77,8 +81,13 @@ static void commit(void *arg)
 {
     struct mst_chief_save *save = arg;
     int64_t iterations = (int64_t)save->n_updates;
-    struct mst_checkpoint_value value = {.tensor = {.name = "iterations", .type = MST_TF_INT64}, .data = &iterations};
-    save->status = mst_checkpoint_write(save->writer, &value, 1, &save->err);
+    const struct mst_checkpoint_value values[] = {
+        {.tensor = {.name = "iterations", .type = MST_TF_INT64}, .data = &iterations},
+        {.tensor = {.name = MST_CALLBACKS_TENSOR,
+                    .type = MST_TF_INT64,
+                    .shape = {.rank = 1, .dims = {save->n_remembered}}},
+         .data = save->remembered}};
+    save->status = mst_checkpoint_write(save->writer, values, save->remembered ? 2 : 1, &save->err);
     if (save->status == MST_OK)
         save->status = mst_checkpoint_commit(save->writer, save->chief->config.job->checkpoint_keep, &save->err);
     else
@@ -148,6 +157,11 @@ void mst_chief_save(struct mst_chief *chief, uint64_t step)
     struct mst_chief_save *save = mst_alloc(sizeof *save + chief->config.n_ps * sizeof save->parts[0]);
     *save = (struct mst_chief_save){.chief = chief, .step = step, .n_updates = UINT64_MAX};
     save->began_ms = mst_clock_monotonic_ms();
+    if (chief->config.job->n_callbacks) {
+        save->n_remembered = mst_callbacks_n_numbers(chief->callbacks);
+        save->remembered = mst_alloc_array(save->n_remembered, sizeof *save->remembered);
+        mst_callbacks_save(chief->callbacks, save->remembered);
+    }
     chief->save = save;
     size_t n_shards = chief->config.n_ps + 1; // the last one is the chief's own
     save->status = mst_checkpoint_begin(chief->config.job->checkpoint_dir, step, n_shards, &save->writer, &save->err);

@@ -42,7 +42,8 @@ static mst_status check_callbacks(const struct mst_job_context *context, struct 
     struct mst_callbacks_config config = {.callbacks = job->callbacks,
                                           .n_callbacks = job->n_callbacks,
                                           .compile = &context->compile,
-                                          .is_validated = job->eval.format && job->eval_every_epoch};
+                                          .is_validated = job->eval.format && job->eval_every_epoch,
+                                          .has_schedule = mst_optimizer_has_schedule(context->optimizer)};
     struct mst_callbacks *callbacks;
     mst_status status = mst_callbacks_new(&config, &callbacks, err);
     mst_callbacks_free(callbacks);

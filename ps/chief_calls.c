@@ -145,6 +145,8 @@ static mst_status accept_map(struct mst_ps *ps, const struct mst_message *messag
 {
     MST_TRY(mst_msg_map_decode(message->meta, &ps->map_arena, &ps->map, err));
     MST_TRY(mst_ps_check_term(ps, ps->map.term, err));
+    if (ps->map.sets_learning_rate)
+        mst_optimizer_set_learning_rate(ps->config.optimizer, (float)ps->map.learning_rate);
     return check_nonce(&ps->map, err);
 }
 

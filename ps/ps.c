@@ -242,6 +242,8 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
     } else {
         const struct mst_ps *ps = ((const struct control_conn *)arg)->ps;
         struct mst_msg_heartbeat_reply reply = {.job_state = MST_JOB_RUNNING};
+        if (heartbeat.sets_learning_rate)
+            mst_optimizer_set_learning_rate(ps->config.optimizer, (float)heartbeat.learning_rate);
         if (ps->is_leaving)
             reply = (struct mst_msg_heartbeat_reply){
                 .job_state = MST_JOB_FAILED, .status = MST_UNAVAILABLE, .text = ps->leaving_text};

@@ -25,7 +25,7 @@ struct mst_ps;
 struct mst_ps_config {
     const struct mst_identity *identity;
     const struct mst_model *model;
-    const struct mst_optimizer *optimizer;
+    struct mst_optimizer *optimizer; // the chief may set its learning rate
     struct mst_loop *control;
     struct mst_loop *const *data_loops; // run by somebody else
     size_t n_data_loops;

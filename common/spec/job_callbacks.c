@@ -61,6 +61,38 @@ static const struct mst_schema_key early_stopping_keys[] = {
      .doc = "Epochs that are not looked at."},
 };
 
+static const struct mst_schema_key plateau_keys[] = {
+    MONITOR_KEYS,
+    {.path = "config.factor",
+     .types = MST_TYPE_NUMBER,
+     .default_json = "0.1",
+     .min = 0,
+     .max = 1,
+     .doc = "What the learning rate is multiplied by; below 1."},
+    {.path = "config.patience",
+     .types = MST_TYPE_INTEGER,
+     .default_json = "10",
+     .min = 0,
+     .max = MAX_EPOCHS,
+     .doc = "Epochs in a row that may be no better before the learning rate is reduced."},
+    {.path = "config.min_delta",
+     .types = MST_TYPE_NUMBER,
+     .default_json = "0.0001",
+     .doc = "The least change that counts as better."},
+    {.path = "config.cooldown",
+     .types = MST_TYPE_INTEGER,
+     .default_json = "0",
+     .min = 0,
+     .max = MAX_EPOCHS,
+     .doc = "Epochs after a reduction that are not counted."},
+    {.path = "config.min_lr",
+     .types = MST_TYPE_NUMBER,
+     .default_json = "0.0",
+     .min = 0,
+     .max = MAX_EPOCHS,
+     .doc = "The learning rate is not reduced below this."},
+};
+
 static const struct mst_schema_key csv_logger_keys[] = {
     {.path = "config.filename",
      .types = MST_TYPE_PATH,
@@ -89,7 +121,7 @@ static const struct {
     struct mst_schema schema;
 } kinds[MST_CALLBACK_N_KINDS] = {
     [MST_CALLBACK_EARLY_STOPPING] = {"EarlyStopping", {"config", early_stopping_keys, COUNT(early_stopping_keys)}},
-    [MST_CALLBACK_REDUCE_LR_ON_PLATEAU] = {.name = "ReduceLROnPlateau"},
+    [MST_CALLBACK_REDUCE_LR_ON_PLATEAU] = {"ReduceLROnPlateau", {"config", plateau_keys, COUNT(plateau_keys)}},
     [MST_CALLBACK_MODEL_CHECKPOINT] = {.name = "ModelCheckpoint"},
     [MST_CALLBACK_CSV_LOGGER] = {"CSVLogger", {"config", csv_logger_keys, COUNT(csv_logger_keys)}},
     [MST_CALLBACK_TERMINATE_ON_NAN] = {"TerminateOnNaN", {"config", terminate_keys, COUNT(terminate_keys)}},
@@ -145,6 +177,9 @@ static mst_status check_config(enum mst_callback_kind kind, const json_t *config
                                struct mst_error *err)
 {
     const char *separator = json_string_value(json_object_get(config, "separator"));
+    double factor = json_number_value(json_object_get(config, "factor"));
+    if (kind == MST_CALLBACK_REDUCE_LR_ON_PLATEAU && factor >= 1)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "%s: config.factor is %g, must be below 1", source, factor);
     if (kind == MST_CALLBACK_CSV_LOGGER && separator && (strlen(separator) != 1 || strchr("\r\n\"", separator[0])))
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "%s: config.separator must be one character of ASCII, neither a quotation mark nor a new line",
@@ -238,6 +273,9 @@ static struct mst_job_callback callback_of(const json_t *json)
         .has_baseline = json_is_number(json_object_get(config, "baseline")),
         .baseline = json_number_value(json_object_get(config, "baseline")),
         .start_from_epoch = (uint64_t)json_integer_value(json_object_get(config, "start_from_epoch")),
+        .factor = json_number_value(json_object_get(config, "factor")),
+        .min_lr = json_number_value(json_object_get(config, "min_lr")),
+        .cooldown = (uint64_t)json_integer_value(json_object_get(config, "cooldown")),
         .path = text_of(config, "filename"),
         .separator = separator ? separator[0] : '\0',
         .appends = json_is_true(json_object_get(config, "append")),

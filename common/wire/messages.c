@@ -46,7 +46,9 @@
     F(SUMS, sums, )                                                                                                    \
     F(VALUE, cpu_seconds, )                                                                                            \
     F(VALUE, max_rss_bytes, )                                                                                          \
-    F(TEXT, state_text, )
+    F(TEXT, state_text, )                                                                                              \
+    F(BOOL, sets_learning_rate, )                                                                                      \
+    F(VALUE, learning_rate, )
 #define HEARTBEAT_REPLY_FIELDS(F)                                                                                      \
     F(ENUM, job_state, MST_JOB_STATES) F(STATUS, status, ) F(TEXT, text, ) F(VALUE, epoch, ) F(VALUE, step, )
 #define LEASE_FIELDS(F)                                                                                                \
@@ -86,7 +88,9 @@
     F(TEXT, nonce_path, )                                                                                              \
     F(TEXT, nonce, )                                                                                                   \
     F(VALUE, ps, )                                                                                                     \
-    F(VALUE, iterations, )
+    F(VALUE, iterations, )                                                                                             \
+    F(BOOL, sets_learning_rate, )                                                                                      \
+    F(VALUE, learning_rate, )
 #define MAP_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, epoch, ) F(VALUE, bytes, )
 #define PUSH_FIELDS(F)                                                                                                 \
     F(VALUE, bucket, )                                                                                                 \

@@ -104,6 +104,8 @@ struct mst_msg_heartbeat {
     double cpu_seconds;
     uint64_t max_rss_bytes;
     const char *state_text;
+    bool sets_learning_rate; // of the chief: another than the job's
+    double learning_rate;
 };
 
 struct mst_msg_heartbeat_reply {
@@ -157,9 +159,11 @@ struct mst_msg_map {
     const struct mst_msg_shard *shards;
     const char *restore_prefix; // "" : initial values
     uint64_t iterations;
-    const char *nonce_path; // a file that the chief wrote into the checkpoint directory; "": none
-    const char *nonce;      // what it holds
-    uint32_t ps;            // the index of the PS this is sent to: its own view may not say
+    const char *nonce_path;  // a file that the chief wrote into the checkpoint directory; "": none
+    const char *nonce;       // what it holds
+    uint32_t ps;             // the index of the PS this is sent to: its own view may not say
+    bool sets_learning_rate; // to another than the job's
+    double learning_rate;
 };
 
 struct mst_msg_map_reply {

@@ -24,6 +24,10 @@ def csv_logger(**config):
     return {"class_name": "CSVLogger", "config": config}
 
 
+def plateau(**config):
+    return {"class_name": "ReduceLROnPlateau", "config": config}
+
+
 def rows_of(path):
     text = pathlib.Path(path).read_bytes().decode()
     assert text.count("\r\n") == text.count("\n")
@@ -102,6 +106,61 @@ def test_training_figures_need_no_evaluation(muster, still_job, write_job):
     assert lines[0] == "epoch;accuracy;loss;val_accuracy;val_loss" and lines[1].endswith(";NA;NA")
 
 
+@pytest.fixture
+def plateau_job(job):
+    """Nothing is ever better by so much, so the learning rate is halved after each epoch but the first."""
+    job["epochs"] = 5
+    job["compile"]["optimizer"]["config"]["learning_rate"] = 0.0625
+    job["callbacks"] = [plateau(monitor="loss", min_delta=1e9, patience=1, factor=0.5), csv_logger(filename="log.csv")]
+    return job
+
+
+@pytest.mark.threads
+def test_the_learning_rate_is_reduced(cluster, plateau_job, write_job):
+    job_path = write_job(plateau_job)
+    running = cluster(job_path)
+    running.start_all()
+    running.expect_all(0)
+    rates = [float(row["learning_rate"]) for row in rows_of(job_path.parent / "log.csv")]
+    assert rates == [0.0625, 0.0625, 0.03125, 0.015625, 0.0078125], "those that the epochs ended with"
+    assert running["chief-0"].log().count("learning rate reduced") == 4
+    assert running.progress("progress")[-1]["learning_rate"] == 0.00390625
+
+
+def test_a_rate_of_nothing_is_what_the_servers_apply(muster, plateau_job, write_job):
+    """After the second epoch the rate is 0: whatever comes then changes no weight, also when the job is resumed."""
+    plateau_job["callbacks"][0]["config"]["factor"] = 0.0
+    plateau_job["checkpoint"].update(resume=True, keep=100)
+    plateau_job["epochs"] = 100
+    job_path = write_job(plateau_job)
+    muster("run", job_path).expect(0)
+    first = read_result(plateau_job)
+    assert first["eval"]["accuracy"] > 0.9, "before that it learnt"
+    ran = muster("run", job_path, "--set", "epochs=130")
+    ran.expect(0)
+    second = read_result(plateau_job)
+    assert second["steps"] == 130 * STEPS_PER_EPOCH and second["eval"] == first["eval"]
+    assert [float(row["learning_rate"]) for row in rows_of(job_path.parent / "log.csv")] == [0.0] * 30
+
+
+def test_what_was_stopped_stays_stopped(muster, still_job, write_job):
+    still_job["callbacks"] = [early_stopping(monitor="loss", patience=1)]
+    still_job["checkpoint"]["resume"] = True
+    job_path = write_job(still_job)
+    muster("run", job_path).expect(0)
+    first = read_result(still_job)
+    again = muster("run", job_path)
+    again.expect(0)
+    second = read_result(still_job)
+    assert "stopped before" in again.log()
+    assert (second["steps"], second["stopped"]) == (first["steps"], first["stopped"])
+    still_job["callbacks"] = []
+    job_path = write_job(still_job)
+    longer = str(first["epochs"] + 3)
+    muster("run", job_path, "--set", f"epochs={longer}").expect(0)
+    assert read_result(still_job)["epochs"] == first["epochs"] + 3, "another list of callbacks begins anew"
+
+
 def test_nothing_stops_a_job_that_gets_better(muster, job, write_job):
     job["callbacks"] = [early_stopping(monitor="loss", patience=1), {"class_name": "TerminateOnNaN"}]
     muster("run", write_job(job)).expect(0)
@@ -127,14 +186,24 @@ def test_a_file_that_cannot_be_written_costs_no_job(muster, job, write_job):
     assert ran.log().count("csv not written") == 1
 
 
+def test_a_schedule_is_not_reduced(muster, plateau_job, write_job):
+    plateau_job["compile"]["optimizer"]["config"]["learning_rate"] = {
+        "class_name": "ExponentialDecay",
+        "config": {"initial_learning_rate": 0.1, "decay_steps": 100, "decay_rate": 0.9}}
+    ran = muster("run", write_job(plateau_job))
+    ran.expect(2)
+    assert "callbacks[0]: ReduceLROnPlateau needs a learning_rate that is a number" in ran.log()
+
+
 @pytest.mark.parametrize("callbacks, eval_every, sentence", [
     ([early_stopping(monitor="val_acc")], "epoch",
      'callbacks[0]: config.monitor is "val_acc", must be one of: loss, accuracy, val_loss, val_accuracy'),
     ([early_stopping()], None, 'callbacks[0]: config.monitor is "val_loss", which needs data.eval and eval.every "epoch"'),
     ([early_stopping(monitor="loss"), early_stopping()], 50,
      'callbacks[1]: config.monitor is "val_loss", which needs data.eval and eval.every "epoch"'),
+    ([plateau(monitor="loss", factor=1.5)], None, "callbacks[0]: config.factor is 1.5, must be from 0 to 1"),
     ([early_stopping(monitor="loss", patience=-1)], None, "callbacks[0]: config.patience is -1, must be from 0"),
-], ids=["unknown monitor", "not evaluated", "by steps", "patience"])
+], ids=["unknown monitor", "not evaluated", "by steps", "factor", "patience"])
 def test_refused_by_all(muster, job, write_job, callbacks, eval_every, sentence):
     job["callbacks"] = callbacks
     job["eval"] = {"every": eval_every}

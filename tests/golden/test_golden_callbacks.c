@@ -75,8 +75,27 @@ static struct mst_epoch_scores scores_of(const char *monitor, uint64_t epoch, co
     return known;
 }
 
-static void check_trace(size_t index, struct mst_callbacks *callbacks, const struct mst_job_callback *job)
+// As a job that is resumed: others go on from what these remember.
+static void resume(struct mst_callbacks **callbacks, const struct mst_callbacks_config *config)
 {
+    size_t n = mst_callbacks_n_numbers(*callbacks);
+    int64_t *numbers = mst_alloc_array(n, sizeof *numbers);
+    mst_callbacks_save(*callbacks, numbers);
+    mst_callbacks_free(*callbacks);
+    assert_int_equal(mst_callbacks_new(config, callbacks, NULL), MST_OK);
+    assert_false(mst_callbacks_restore(*callbacks, numbers, n - 1));
+    numbers[0]++;
+    assert_false(mst_callbacks_restore(*callbacks, numbers, n)); // of other callbacks
+    numbers[0]--;
+    assert_true(mst_callbacks_restore(*callbacks, numbers, n));
+    free(numbers);
+}
+
+static void check_trace(size_t index, const struct mst_callbacks_config *config)
+{
+    const struct mst_job_callback *job = config->callbacks;
+    struct mst_callbacks *callbacks;
+    assert_int_equal(mst_callbacks_new(config, &callbacks, NULL), MST_OK);
     const json_t *trace = golden_case_value(golden, index, "trace"), *after = golden_case_value(golden, index, "after");
     struct mst_callbacks_decision decided = {0};
     float rate = 0.05f;
@@ -85,6 +104,7 @@ static void check_trace(size_t index, struct mst_callbacks *callbacks, const str
         struct mst_epoch_scores known = scores_of(job->monitor, epoch, json_array_get(trace, epoch));
         mst_callbacks_epoch(callbacks, &known, rate, &decided);
         rate = decided.rate;
+        resume(&callbacks, config);
         struct mst_callback_view view = mst_callbacks_view(callbacks, 0);
         const json_t *wanted = json_array_get(after, epoch);
         assert_int_equal(view.has_best, json_is_number(json_array_get(wanted, 0)));
@@ -100,6 +120,12 @@ static void check_trace(size_t index, struct mst_callbacks *callbacks, const str
     const json_t *best_epoch = golden_case_value(golden, index, "best_epoch");
     if (json_is_integer(best_epoch))
         assert_int_equal(mst_callbacks_view(callbacks, 0).best_epoch, json_integer_value(best_epoch));
+    size_t by;
+    uint64_t stopped_epoch;
+    assert_int_equal(mst_callbacks_stopped(callbacks, &by, &stopped_epoch), decided.stops);
+    float kept;
+    assert_true(mst_callbacks_rate(callbacks, &kept) ? kept == rate : rate == 0.05f);
+    mst_callbacks_free(callbacks);
 }
 
 static void test_traces(void **state)
@@ -115,11 +141,8 @@ static void test_traces(void **state)
         struct mst_job_callback job = callback_of(i);
         struct mst_callbacks_config config = {
             .callbacks = &job, .n_callbacks = 1, .compile = compile, .is_validated = true};
-        struct mst_callbacks *callbacks;
-        assert_int_equal(mst_callbacks_new(&config, &callbacks, NULL), MST_OK);
         print_message("%s\n", name);
-        check_trace(i, callbacks, &job);
-        mst_callbacks_free(callbacks);
+        check_trace(i, &config);
         n++;
     }
     assert_true(n >= 60);

@@ -99,8 +99,10 @@ static void test_heartbeats(void **state)
 {
     (void)state;
     {
-        const struct mst_msg_heartbeat sent = {MST_PEER_WORKER, 2, 3, 4, 5, sums, 6.5, 7, "training"};
+        const struct mst_msg_heartbeat sent = {MST_PEER_WORKER, 2, 3, 4, 5, sums, 6.5, 7, "training", true, 0.25};
         SEND(heartbeat);
+        SAME(sets_learning_rate);
+        SAME_REAL(learning_rate);
         SAME(role);
         SAME(index);
         SAME(incarnation);
@@ -153,8 +155,10 @@ static void test_maps(void **state)
     (void)state;
     {
         const struct mst_msg_shard shards[] = {{1, 2, 3, 4, 5, 6, 7, 8}, {0}, {9, 10, 11, 12, 13, 14, 15, 16}};
-        const struct mst_msg_map sent = {1, 2, 3, 3, shards, "ckpt/model-5", 7, "ckpt/nonce", "n", 4};
+        const struct mst_msg_map sent = {1, 2, 3, 3, shards, "ckpt/model-5", 7, "ckpt/nonce", "n", 4, true, 0.125};
         SEND(map);
+        SAME(sets_learning_rate);
+        SAME_REAL(learning_rate);
         SAME(term);
         SAME(epoch);
         SAME(seed);
@@ -528,7 +532,7 @@ static void test_each_size_of_arena(void **state)
 {
     (void)state;
     const struct mst_msg_shard shards[] = {{1, 2, 3, 4, 5, 6, 7, 8}, {0}};
-    const struct mst_msg_map sent = {1, 2, 3, 2, shards, "prefix", 7, "path", "nonce", 4};
+    const struct mst_msg_map sent = {1, 2, 3, 2, shards, "prefix", 7, "path", "nonce", 4, false, 0};
     struct mst_msg_map got;
     assert_int_equal(mst_msg_map_encode(&sent, &buf), MST_OK);
     mst_status status = MST_INTERNAL;
