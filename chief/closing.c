@@ -27,6 +27,8 @@ struct closing {
     struct mst_loop_hook hook; // it goes with the control loop if the process is told to stop meanwhile
     size_t n_waiting;          // PSs that have not answered STATS
     char *model_dir;
+    char *archive;         // for Keras, if it could be written
+    char *archive_warning; // else why not
     struct mst_training_sums eval;
     bool has_eval;
     mst_status status;
@@ -40,6 +42,8 @@ static void free_closing(void *arg)
     mst_loop_hook_remove(&closing->hook);
     mst_training_sums_fini(&closing->eval);
     free(closing->model_dir);
+    free(closing->archive);
+    free(closing->archive_warning);
     free(closing);
 }
 
@@ -105,6 +109,8 @@ static json_t *make_result(struct closing *closing)
                                 .n_roles = n_roles,
                                 .checkpoint = chief->checkpoint,
                                 .model_dir = closing->model_dir,
+                                .archive = closing->archive,
+                                .archive_warning = closing->archive_warning,
                                 .blas_core = openblas_get_corename(),
                                 .n_torn = chief->coordinator.leases.n_torn,
                                 .staleness_mean =
@@ -184,8 +190,12 @@ static void write_archive(struct closing *closing, const struct mst_weights *wei
     const struct mst_chief_config *config = &closing->chief->config;
     struct mst_error err;
     char *file = mst_text("%s/model.keras", config->job->output_dir);
-    if (mst_weights_write_archive(config->model, weights, config->model_text, file, &err) != MST_OK)
-        MST_LOG(WARN, "chief", "no archive for Keras", "file=%s reason=\"%s\"", file, err.text);
+    if (mst_weights_write_archive(config->model, weights, config->model_text, file, &err) == MST_OK) {
+        closing->archive = file;
+        return;
+    }
+    MST_LOG(WARN, "chief", "no archive for Keras", "file=%s reason=\"%s\"", file, err.text);
+    closing->archive_warning = mst_text("no %s: %s", file, err.text);
     free(file);
 }
 

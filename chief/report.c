@@ -71,6 +71,9 @@ json_t *mst_result_json(const struct mst_result *result)
     json_object_set_new(object, "roles", roles_json(result));
     json_object_set_new(object, "checkpoint", result->checkpoint ? json_string(result->checkpoint) : json_null());
     json_object_set_new(object, "model", result->model_dir ? json_string(result->model_dir) : json_null());
+    json_object_set_new(object, "keras", result->archive ? json_string(result->archive) : json_null());
+    if (result->archive_warning)
+        json_object_set_new(object, "keras_warning", json_string(result->archive_warning));
     json_object_set_new(object, "blas_core", json_string(result->blas_core));
     json_object_set_new(object, "torn", json_integer((json_int_t)result->n_torn));
     json_object_set_new(

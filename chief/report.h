@@ -48,7 +48,9 @@ struct mst_result {
     size_t n_roles;
     const char *checkpoint; // prefix, or NULL
     const char *model_dir;
-    const char *blas_core; // OpenBLAS's core type: bits of GEMMs depend on it
+    const char *archive;         // for Keras, or NULL
+    const char *archive_warning; // why there is none, or NULL: none was wanted
+    const char *blas_core;       // OpenBLAS's core type: bits of GEMMs depend on it
     uint64_t n_torn;
     double staleness_mean;
     uint64_t staleness_max;

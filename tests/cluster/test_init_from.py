@@ -1,5 +1,6 @@
 """init_from: a job begins with the weights of another, unless it has a checkpoint of its own to resume."""
 import json
+import os
 import subprocess
 
 import pytest
@@ -86,6 +87,17 @@ def test_no_archive_on_request(job, write_job, muster, tmp_path):
     job["output"]["keras"] = False
     muster("run", write_job(job)).expect(0)
     assert not (tmp_path / "out" / "model.keras").exists()
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["keras"] is None and "keras_warning" not in result
+
+
+def test_the_result_names_the_archive_or_says_why_not(job, write_job, binary, tmp_path):
+    job["epochs"] = 1
+    path = write_job(job)
+    for folder, words in ((None, f"for Keras      {tmp_path}/out/model.keras"), (tmp_path, "warning        no ")):
+        environment = dict(os.environ, **({"MUSTER_MODULE_DIR": str(folder)} if folder else {}))
+        done = subprocess.run([str(binary), "local", str(path)], env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and words in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name, content, words", [

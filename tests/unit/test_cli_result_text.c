@@ -30,7 +30,7 @@ static void test_whole(void **state)
     (void)state;
     check("{\"steps\": 4690, \"examples\": 300000, \"seconds\": 4.12, \"examples_per_second\": 72815.5, "
           "\"first_step_seconds\": 0.418, \"eval\": {\"loss\": 0.3402, \"accuracy\": 0.88125}, "
-          "\"checkpoint\": \"ckpt/model-4690\", \"model\": \"out/model\"}",
+          "\"checkpoint\": \"ckpt/model-4690\", \"model\": \"out/model\", \"keras\": \"out/model.keras\"}",
           "finished: 4690 steps, 300000 examples in 4.12 s\n"
           "\n"
           "  test accuracy  0.8812\n"
@@ -39,6 +39,7 @@ static void test_whole(void **state)
           "  result         out/result.json\n"
           "  checkpoint     ckpt/model-4690\n"
           "  model          out/model\n"
+          "  for Keras      out/model.keras\n"
           "  logs           out/logs\n");
 }
 
@@ -46,10 +47,11 @@ static void test_without_evaluation(void **state)
 {
     (void)state;
     check("{\"steps\": 10, \"examples\": 160, \"seconds\": 0, \"eval\": null, \"warning\": \"data.eval is not given\", "
-          "\"checkpoint\": null}",
+          "\"checkpoint\": null, \"keras\": null, \"keras_warning\": \"no out/model.keras: why\"}",
           "finished: 10 steps, 160 examples\n"
           "\n"
           "  warning        data.eval is not given\n"
+          "  warning        no out/model.keras: why\n"
           "  result         out/result.json\n"
           "  logs           out/logs\n");
 }
