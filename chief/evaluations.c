@@ -149,8 +149,3 @@ bool mst_evaluations_take_skipped(struct mst_evaluations *e, struct mst_evaluati
         e->skipped[i] = e->skipped[i + 1];
     return true;
 }
-
-bool mst_evaluations_is_busy(const struct mst_evaluations *e)
-{
-    return e->is_waiting || e->is_running;
-}

@@ -93,5 +93,3 @@ bool mst_evaluations_done(struct mst_evaluations *e, enum mst_evaluator_seat sea
                           struct mst_evaluation_task *out);
 /** Takes the oldest skipped one that was not taken; false if there is none. */
 bool mst_evaluations_take_skipped(struct mst_evaluations *e, struct mst_evaluation_task *out);
-/** True while one waits or is under way. */
-bool mst_evaluations_is_busy(const struct mst_evaluations *e);

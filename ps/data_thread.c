@@ -525,11 +525,6 @@ struct mst_bucket *const *mst_data_thread_buckets(const struct mst_data_thread *
     return thread->buckets;
 }
 
-struct mst_loop *mst_data_thread_loop(const struct mst_data_thread *thread)
-{
-    return thread->loop;
-}
-
 struct mst_data_thread_counts mst_data_thread_counts(const struct mst_data_thread *thread)
 {
     return thread->counts;

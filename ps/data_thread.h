@@ -44,7 +44,5 @@ void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_bucket **b
                            uint64_t epoch);
 /** Its buckets. Owner: borrowed */
 struct mst_bucket *const *mst_data_thread_buckets(const struct mst_data_thread *thread, size_t *n_out);
-/** The loop it runs on. Thread: any */
-struct mst_loop *mst_data_thread_loop(const struct mst_data_thread *thread);
 /** The counts so far. */
 struct mst_data_thread_counts mst_data_thread_counts(const struct mst_data_thread *thread);

@@ -55,11 +55,6 @@ struct mst_dataset *mst_batches_dataset(const struct mst_batches *batches)
     return batches->dataset;
 }
 
-size_t mst_batches_batch_size(const struct mst_batches *batches)
-{
-    return batches->batch_size;
-}
-
 uint64_t mst_batches_n_batches(const struct mst_batches *batches)
 {
     return batches->n_batches;

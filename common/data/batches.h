@@ -59,8 +59,6 @@ void mst_batches_free(struct mst_batches *batches);
 
 /** The data set. Owner: borrowed */
 struct mst_dataset *mst_batches_dataset(const struct mst_batches *batches);
-/** Examples of a whole batch. */
-size_t mst_batches_batch_size(const struct mst_batches *batches);
 /** Batches of an epoch, the partial one included. */
 uint64_t mst_batches_n_batches(const struct mst_batches *batches);
 /** Examples of this batch; number < n_batches. */

@@ -312,9 +312,8 @@ struct mst_device_ops {
      *  undefined. (Keras takes an id below 0 from the table's end.) */
     size_t (*gather)(struct mst_device *device, const struct mst_gather *gather);
     void (*scatter_add)(struct mst_device *device, const struct mst_scatter *scatter);
-    /** Whole numbers of ids that came as floats or bytes, rounded towards 0; INT32_MIN for what no int32 can hold. */
+    /** Whole numbers of ids that came as floats, rounded towards 0; INT32_MIN for what no int32 can hold. */
     void (*ids_from_f32)(struct mst_device *device, size_t n, const float *x, int32_t *ids);
-    void (*ids_from_u8)(struct mst_device *device, size_t n, const uint8_t *x, int32_t *ids);
     /** Σ |x| and Σ x², in double and in an order that only n decides. */
     double (*sum_absolute)(struct mst_device *device, size_t n, const float *x);
     double (*sum_squares)(struct mst_device *device, size_t n, const float *x);

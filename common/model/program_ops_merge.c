@@ -215,61 +215,40 @@ static void move_backward(struct mst_program *program, const struct op *op, cons
     program->device->ops->copy(program->device, &copy);
 }
 
-// A softmax over another axis than the last: the axis is brought to the end, and back.
-static struct mst_copy to_the_end(const struct op *op, const struct mst_program_step *step)
+// A softmax over another axis than the last.
+static size_t rows_before(const struct op *op, const struct mst_program_step *step)
 {
-    const struct mst_shape *in = &op->node->in;
-    size_t n = in->dims[op->node->axis];
-    size_t inner = step_of(in, op->node->axis);
-    size_t outer = step->n_examples * product(in->dims, op->node->axis);
-    return (struct mst_copy){
-        .n_axes = 3, .shape = {outer, inner, n}, .from = {n * inner, 1, inner}, .to = {n * inner, n, 1}};
+    return step->n_examples * product(op->node->in.dims, op->node->axis);
 }
 
 static void softmax_forward(struct mst_program *program, const struct op *op, const struct mst_program_step *step)
 {
-    struct mst_copy copy = to_the_end(op, step);
     struct mst_activate activate = {.activation = op->activation,
-                                    .rows = copy.shape[0] * copy.shape[1],
-                                    .columns = copy.shape[2],
-                                    .x = op->kept,
-                                    .y = op->kept};
-    copy.x = program->values[op->inputs[0].value];
-    copy.y = op->kept;
-    program->device->ops->copy(program->device, &copy);
+                                    .rows = rows_before(op, step),
+                                    .columns = op->node->in.dims[op->node->axis],
+                                    .inner = step_of(&op->node->in, op->node->axis),
+                                    .x = program->values[op->inputs[0].value],
+                                    .y = op->out};
     program->device->ops->activate(program->device, &activate);
-    turn(&copy);
-    copy.x = op->kept;
-    copy.y = op->out;
-    program->device->ops->copy(program->device, &copy);
 }
 
 static void softmax_backward(struct mst_program *program, const struct op *op, const struct mst_program_step *step)
 {
-    struct mst_copy copy = to_the_end(op, step);
-    float *turned = op->kept + op->kept_floats / 2;
     struct mst_activate_backward backward = {.activation = op->activation,
-                                             .rows = copy.shape[0] * copy.shape[1],
-                                             .columns = copy.shape[2],
-                                             .y = op->kept,
-                                             .dy = turned,
-                                             .dx = turned};
-    float *dx = mst_op_dx(program, op, 0);
-    if (dx == NULL)
-        return;
-    copy.x = op->gradient;
-    copy.y = turned;
-    program->device->ops->copy(program->device, &copy);
-    program->device->ops->activate_backward(program->device, &backward);
-    turn(&copy);
-    copy.x = turned;
-    copy.y = dx;
-    program->device->ops->copy(program->device, &copy);
+                                             .rows = rows_before(op, step),
+                                             .columns = op->node->in.dims[op->node->axis],
+                                             .inner = step_of(&op->node->in, op->node->axis),
+                                             .y = op->out,
+                                             .dy = op->gradient,
+                                             .dx = mst_op_dx(program, op, 0)};
+    if (backward.dx != NULL)
+        program->device->ops->activate_backward(program->device, &backward);
 }
 
 static void softmax_plan(const struct mst_program *program, struct op *op)
 {
-    op->kept_floats = 2 * program->options.max_batch * op->node->n_out;
+    (void)program;
+    op->keeps_out = true;
 }
 
 struct matrices {
@@ -473,7 +452,8 @@ static void embedding_plan(const struct mst_program *program, struct op *op)
 
 const struct op_class mst_op_merge = {.forward = merge_forward, .backward = merge_backward, .plan = merge_plan};
 const struct op_class mst_op_prelu = {.forward = prelu_forward, .backward = prelu_backward, .plan = keep_inputs};
-const struct op_class mst_op_softmax = {.forward = softmax_forward, .backward = softmax_backward, .plan = softmax_plan};
+const struct op_class mst_op_softmax = {
+    .forward = softmax_forward, .backward = softmax_backward, .plan = softmax_plan, .in_place = true};
 const struct op_class mst_op_concatenate = {.forward = concatenate_forward, .backward = concatenate_backward};
 const struct op_class mst_op_move = {.forward = move_forward, .backward = move_backward};
 const struct op_class mst_op_dot = {.forward = dot_forward, .backward = dot_backward, .plan = dot_plan};

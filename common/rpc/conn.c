@@ -587,12 +587,6 @@ void *mst_conn_user(const struct mst_conn *conn)
     return conn->user;
 }
 
-void mst_conn_set_name(struct mst_conn *conn, const char *name)
-{
-    free(conn->name);
-    conn->name = mst_strdup(name);
-}
-
 const char *mst_conn_name(const struct mst_conn *conn)
 {
     return conn->name;

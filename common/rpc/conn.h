@@ -111,9 +111,7 @@ void mst_conn_attach(struct mst_conn *conn, struct mst_loop *loop);
 void mst_conn_set_user(struct mst_conn *conn, void *user);
 /** What was set, or NULL. */
 void *mst_conn_user(const struct mst_conn *conn);
-/** Another name for texts, once it is known who it is. Copied. */
-void mst_conn_set_name(struct mst_conn *conn, const char *name);
-/** "worker-1". Owner: borrowed until set_name or close */
+/** "worker-1". Owner: borrowed until close */
 const char *mst_conn_name(const struct mst_conn *conn);
 /** The loop it is on. */
 struct mst_loop *mst_conn_loop(const struct mst_conn *conn);

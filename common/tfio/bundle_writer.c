@@ -68,11 +68,6 @@ mst_status mst_bundle_data_append(struct mst_bundle_data *data, const void *byte
     return mst_disk_file_append(data->file, bytes, len, err);
 }
 
-uint64_t mst_bundle_data_size_bytes(const struct mst_bundle_data *data)
-{
-    return mst_disk_file_size_bytes(data->file);
-}
-
 mst_status mst_bundle_data_close(struct mst_bundle_data *data, struct mst_error *err)
 {
     mst_status status = mst_disk_file_close(data->file, err);

@@ -31,8 +31,6 @@ MST_MUST_USE mst_status mst_bundle_data_new(const char *path, struct mst_bundle_
  *  Errors: RESOURCE_EXHAUSTED disk full; UNAVAILABLE another write error */
 MST_MUST_USE mst_status mst_bundle_data_append(struct mst_bundle_data *data, const void *bytes, size_t len,
                                                struct mst_bundle_piece *out, struct mst_error *err);
-/** Bytes appended so far: the size the file will have. */
-uint64_t mst_bundle_data_size_bytes(const struct mst_bundle_data *data);
 /** Flushes to the disk, closes and releases data, also when it fails. Errors: as append */
 MST_MUST_USE mst_status mst_bundle_data_close(struct mst_bundle_data *data, struct mst_error *err);
 /** Closes, deletes the file and releases data; NULL is fine. */

@@ -137,14 +137,10 @@ static void test_ids_from(void **state)
                                    2147483520.0f, -2147483648.0f, 2147483648.0f, -1e20f, INFINITY, NAN};
     static const int32_t want[] = {0,          1,         2,         0,         -3,        16777216,
                                    2147483520, INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN};
-    static const uint8_t bytes[] = {0, 1, 127, 128, 255};
     enum { N = sizeof floats / sizeof *floats };
     int32_t ids[N];
     devices[0]->ops->ids_from_f32(devices[0], N, floats, ids);
     assert_memory_equal(ids, want, sizeof want);
-    devices[0]->ops->ids_from_u8(devices[0], sizeof bytes, bytes, ids);
-    for (size_t i = 0; i < sizeof bytes; i++)
-        assert_int_equal(ids[i], bytes[i]);
 }
 
 static const size_t sizes[] = {0, 1, 15, 16, 17, 1000, 65536, 65537, 800003};

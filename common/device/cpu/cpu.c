@@ -316,7 +316,6 @@ static const struct mst_device_ops ops = {
     .gather = mst_cpu_gather,
     .scatter_add = mst_cpu_scatter_add,
     .ids_from_f32 = mst_cpu_ids_from_f32,
-    .ids_from_u8 = mst_cpu_ids_from_u8,
     .sum_absolute = mst_cpu_sum_absolute,
     .sum_squares = mst_cpu_sum_squares,
     .add_penalty = mst_cpu_add_penalty,

@@ -55,7 +55,6 @@ void mst_cpu_gemm_batch(struct mst_device *device, const struct mst_gemm_batch *
 size_t mst_cpu_gather(struct mst_device *device, const struct mst_gather *gather);
 void mst_cpu_scatter_add(struct mst_device *device, const struct mst_scatter *scatter);
 void mst_cpu_ids_from_f32(struct mst_device *device, size_t n, const float *x, int32_t *ids);
-void mst_cpu_ids_from_u8(struct mst_device *device, size_t n, const uint8_t *x, int32_t *ids);
 double mst_cpu_sum_absolute(struct mst_device *device, size_t n, const float *x);
 double mst_cpu_sum_squares(struct mst_device *device, size_t n, const float *x);
 void mst_cpu_add_penalty(struct mst_device *device, const struct mst_penalty *penalty);

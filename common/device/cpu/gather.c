@@ -75,10 +75,3 @@ void mst_cpu_ids_from_f32(struct mst_device *device, size_t n, const float *x, i
 {
     ((struct mst_cpu *)device)->kernels->ids_from_f32(n, x, ids);
 }
-
-void mst_cpu_ids_from_u8(struct mst_device *device, size_t n, const uint8_t *x, int32_t *ids)
-{
-    (void)device;
-    for (size_t i = 0; i < n; i++)
-        ids[i] = x[i];
-}
