@@ -1,5 +1,5 @@
-// The `muster` command: one table of sub-commands, each with its table of options; the work is done by run.c, local.c,
-// config.c and eval.c. Errors are printed here, once, and become the exit code here.
+// The `muster` command: one table of sub-commands, each with its table of options; the work is done by a file of each
+// (run.c, local.c, …). Errors are printed here, once, and become the exit code here.
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/ckpt.h"
