@@ -192,6 +192,8 @@ void mst_chief_on_evaluator(struct mst_chief *chief, struct mst_conn *conn, cons
                             const struct mst_msg_greeting *greeting);
 // Answers an evaluator's question if there is an answer; false: keep it.
 bool mst_chief_try_evaluate(struct worker_conn *from, const struct mst_message *message);
+// There is none yet, and it has waited long enough: it shall ask again.
+void mst_chief_evaluate_later(struct mst_conn *conn, const struct mst_message *message);
 
 // evaluating.c
 // An epoch is trained.

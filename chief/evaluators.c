@@ -64,6 +64,12 @@ bool mst_chief_try_evaluate(struct worker_conn *from, const struct mst_message *
     return true;
 }
 
+void mst_chief_evaluate_later(struct mst_conn *conn, const struct mst_message *message)
+{
+    struct mst_msg_evaluate_reply reply = {.kind = MST_EVALUATE_REPLY_WAIT};
+    answer(conn, message, &reply);
+}
+
 static void take_scores(struct worker_conn *from, const struct mst_msg_evaluate *evaluate)
 {
     struct mst_chief *chief = from->chief;

@@ -1,7 +1,7 @@
 // What workers ask (evaluators.c: what evaluators ask): to be admitted (greeting), where variables live (MAP), what to
 // train (LEASE), a sign of life (HEARTBEAT), and that it cannot go on (FINISH). A question that has no answer yet is
-// parked and looked at again whenever something changed; none is kept longer than HOLD_MS, so that a worker's deadline
-// never passes unanswered.
+// parked and looked at again whenever something changed; none but MAP is kept longer than HOLD_MS, so that the
+// deadline of who asked never passes unanswered. MAP is asked anew then, which takes the older question's place.
 #include "chief/chief_private.h"
 
 #include "base/alloc.h"
@@ -43,8 +43,30 @@ static const struct mst_service service = {handlers, sizeof handlers / sizeof ha
 
 // ---- parked questions ----
 
+static void free_parked(struct parked *parked)
+{
+    mst_training_sums_fini(&parked->ask.sums);
+    free(parked);
+}
+
+// The questions of a connection; method 0: all of them.
+static void drop_parked(struct mst_chief *chief, const struct worker_conn *from, uint16_t method)
+{
+    for (struct parked **at = &chief->parked; *at;) {
+        struct parked *parked = *at;
+        if (parked->from != from || (method != 0 && parked->method != method)) {
+            at = &parked->next;
+            continue;
+        }
+        *at = parked->next;
+        free_parked(parked);
+    }
+}
+
 void mst_chief_park(struct worker_conn *from, const struct mst_message *message, const struct mst_lease_ask *ask)
 {
+    if (message->method == MST_METHOD_MAP)
+        drop_parked(from->chief, from, message->method);
     struct parked *parked = mst_alloc(sizeof *parked);
     *parked = (struct parked){.from = from, .method = message->method, .call = message->call};
     parked->since_ms = mst_clock_monotonic_ms();
@@ -57,25 +79,6 @@ void mst_chief_park(struct worker_conn *from, const struct mst_message *message,
     while (*end)
         end = &(*end)->next;
     *end = parked;
-}
-
-static void free_parked(struct parked *parked)
-{
-    mst_training_sums_fini(&parked->ask.sums);
-    free(parked);
-}
-
-static void drop_parked(struct mst_chief *chief, const struct worker_conn *from)
-{
-    for (struct parked **at = &chief->parked; *at;) {
-        struct parked *parked = *at;
-        if (parked->from != from) {
-            at = &parked->next;
-            continue;
-        }
-        *at = parked->next;
-        free_parked(parked);
-    }
 }
 
 static void reply_lease(struct mst_conn *conn, const struct mst_message *message, const struct mst_lease_answer *answer)
@@ -169,9 +172,12 @@ static void supersede(struct mst_chief *chief, const struct worker_conn *from)
 
 static bool hold_no_longer(const struct parked *parked, struct mst_conn *conn, const struct mst_message *message)
 {
-    if (parked->method != MST_METHOD_LEASE || mst_clock_monotonic_ms() - parked->since_ms < HOLD_MS)
+    if (parked->method == MST_METHOD_MAP || mst_clock_monotonic_ms() - parked->since_ms < HOLD_MS)
         return false;
-    answer_wait(conn, message);
+    if (parked->method == MST_METHOD_EVALUATE)
+        mst_chief_evaluate_later(conn, message);
+    else
+        answer_wait(conn, message);
     return true;
 }
 
@@ -358,7 +364,7 @@ struct worker_conn *mst_chief_add_conn(struct mst_chief *chief, struct mst_conn 
 void mst_chief_remove_conn(struct worker_conn *closed)
 {
     struct mst_chief *chief = closed->chief;
-    drop_parked(chief, closed);
+    drop_parked(chief, closed, 0);
     for (struct worker_conn **at = &chief->workers; *at; at = &(*at)->next)
         if (*at == closed) {
             *at = closed->next;
