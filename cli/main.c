@@ -307,7 +307,7 @@ static mst_status predict_command(const struct mst_call *call, int *exit_code, s
                         "with several inputs one IDX file for each, by the input's name"),
         MST_OPTION_TEXT("data", "JSON", &predict.data,
                         "CSV: how to read it, with the keys that data.train of a job has: columns, inputs, label, "
-                        "separator, header, missing (default: as in the job)"),
+                        "separator, header, missing, categories (default: as in the job)"),
         MST_OPTION_TEXT("label", "COLUMN", &predict.label,
                         "CSV: a column that is no feature, by name or number from 0 (default: the job's label, if the "
                         "file has it)"),

@@ -162,8 +162,8 @@ mst_status mst_options_parse(const struct mst_command *command, int argc, char *
         }
     }
     if (command->operand && command->operand[0] != '[' && !p.operand_seen)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "muster %s needs a %s: muster %s %s", command->name,
-                        command->operand, command->name, command->operand);
+        return mst_fail(err, MST_INVALID_ARGUMENT, "muster %s needs %s, as in '%s' ('muster %s --help')", command->name,
+                        command->operand, command->examples ? command->examples[0] : command->operand, command->name);
     return MST_OK;
 }
 

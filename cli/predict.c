@@ -241,6 +241,19 @@ static mst_status find_examples(const struct mst_predict_options *options, const
     return MST_OK;
 }
 
+// A file with the column of the labels still in it is the usual one.
+static mst_status check_shapes(const struct mst_predict_options *options, const struct trained *trained,
+                               const struct mst_dataset *dataset, struct mst_error *err)
+{
+    struct mst_error why = {""};
+    mst_status status = mst_input_check_shapes(dataset, trained->model, &why);
+    bool may_have_label = mst_dataset_input(dataset, 0)->shape.rank == 1 && !options->label && !options->data;
+    if (status != MST_OK)
+        (void)mst_fail(err, status, "%s%s", why.text,
+                       may_have_label ? "; --label names one that is no feature, --data those that are" : "");
+    return status;
+}
+
 static mst_status predict_source(const struct mst_predict_options *options, const struct trained *trained,
                                  const struct mst_dataset_source *source, enum mst_predictions_format format,
                                  struct mst_error *err)
@@ -250,7 +263,7 @@ static mst_status predict_source(const struct mst_predict_options *options, cons
     struct mst_batches *batches = NULL;
     mst_status status = mst_dataset_open(source, &dataset, err);
     if (status == MST_OK)
-        status = mst_input_check_shapes(dataset, trained->model, err);
+        status = check_shapes(options, trained, dataset, err);
     if (status == MST_OK)
         status = mst_batches_new(dataset, &order, &batches, err);
     // What is wrong with the file's end is known before the first line is out, so a pipe gets all or nothing too.

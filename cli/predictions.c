@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 // An example of 2^24 outputs; lines are handed on before more of them are gathered.
 enum { TEXT_MAX_BYTES = 512 << 20, TEXT_GATHERED_BYTES = 256 << 10 };
@@ -63,6 +64,9 @@ static mst_status start(struct mst_predictions *predictions, const char *path, s
         return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory for a header of all outputs");
     if (!path)
         return MST_OK;
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return mst_fail(err, MST_INVALID_ARGUMENT, "--output: %s is a directory; name a file in it", path);
     predictions->path = mst_strdup(path);
     predictions->temporary = mst_text("%s.tmp", path);
     return mst_disk_file_new(predictions->temporary, &predictions->file, err);

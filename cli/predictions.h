@@ -31,7 +31,7 @@ struct mst_predictions_output {
 
 /** New writer in *out of examples of these outputs, n_outputs > 0.
  *  Owner: borrows the outputs' names. path NULL: standard output; else path.tmp until close.
- *  Errors: INVALID_ARGUMENT an example without elements; those of mst_disk_file_new */
+ *  Errors: INVALID_ARGUMENT an example without elements, a directory; those of mst_disk_file_new */
 MST_MUST_USE mst_status mst_predictions_new(const char *path, enum mst_predictions_format format,
                                             const struct mst_predictions_output *outputs, size_t n_outputs,
                                             struct mst_predictions **out, struct mst_error *err);

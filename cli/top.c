@@ -61,6 +61,19 @@ static void clear_targets(struct top *top)
     top->n_targets = 0;
 }
 
+static mst_status check_addresses(const struct mst_top_options *options, struct mst_error *err)
+{
+    for (size_t i = 0; i < options->n_addresses; i++) {
+        const char *address = options->addresses[i], *colon = strrchr(address, ':');
+        const char *port = colon ? colon + 1 : address;
+        if (*port == '\0' || port[strspn(port, "0123456789")] != '\0' || strtoul(port, NULL, 10) > UINT16_MAX)
+            return mst_fail(err, MST_INVALID_ARGUMENT,
+                            "'%s' is no address of a role; write HOST:PORT, or the port alone for this machine",
+                            address);
+    }
+    return MST_OK;
+}
+
 static void add_given(struct top *top)
 {
     for (size_t i = 0; i < top->options->n_addresses; i++) {
@@ -115,7 +128,7 @@ static mst_status open_sources(struct top *top, struct mst_error *err)
         return mst_job_load(&request, &top->job, err);
     }
     if (options->n_addresses)
-        return MST_OK;
+        return check_addresses(options, err);
     if (!options->tf_config)
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "nothing says whom to ask: give --job JOB of a running muster local, or the HTTP addresses of "

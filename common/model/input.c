@@ -28,7 +28,7 @@ mst_status mst_input_check_shapes(const struct mst_dataset *dataset, const struc
         if (!suits(&input->shape, want))
             return mst_fail(err, MST_INVALID_ARGUMENT,
                             "%s holds examples of shape %s, and the model's InputLayer%s%s takes %s: change "
-                            "batch_shape or the data",
+                            "batch_shape or the data, of a CSV file its columns",
                             input->file, mst_shape_print(&input->shape, got_text, sizeof got_text), n > 1 ? " " : "",
                             n > 1 ? mst_model_input_name(model, i) : "",
                             mst_shape_print(want, want_text, sizeof want_text));

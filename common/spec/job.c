@@ -84,6 +84,12 @@ static mst_status job_of_json(const struct mst_job_request *request, json_t *jso
                               struct mst_error *err)
 {
     json_t *resolved = NULL;
+    if (json_object_get(json, "class_name") && json_object_get(json, "config")) {
+        json_decref(json);
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s: this is a Keras model; a job is a file of its own, which names it as \"model\"",
+                        request->path);
+    }
     MST_TRY(mst_job_resolve(request, json, &resolved, err));
     *out = job_of(request->path, resolved);
     return MST_OK;

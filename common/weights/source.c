@@ -82,10 +82,15 @@ mst_status mst_weights_find_prefix(const char *path, char **out, struct mst_erro
     *out = mst_text("%s.index", path);
     bool is_prefix = access(*out, F_OK) == 0;
     (*out)[strlen(path)] = '\0';
-    if (is_prefix || access(path, F_OK) != 0)
+    if (is_prefix)
         return MST_OK;
     free(*out);
     *out = NULL;
+    if (access(path, F_OK) != 0)
+        return mst_fail(err, MST_NOT_FOUND,
+                        "neither %s nor %s.index is there: give a .keras archive, a model directory or a checkpoint "
+                        "(muster ckpt ls DIR lists those of a directory)",
+                        path, path);
     return mst_fail(err, MST_INVALID_ARGUMENT,
                     "%s is %s: give the archive that model.save(\"my.keras\") of Keras writes", path,
                     ends_with(path, ".h5") ? "a file of Keras's weights alone or of an older format"

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void mst_weights_free(struct mst_weights *weights)
 {
@@ -149,6 +150,14 @@ mst_status mst_weights_load(const struct mst_weights_source *source, struct mst_
     return MST_OK;
 }
 
+static bool has_model_dir(const char *path)
+{
+    char *file = mst_text("%s/model/model.json", path);
+    bool has = access(file, F_OK) == 0;
+    free(file);
+    return has;
+}
+
 static mst_status read_json(const char *path, struct mst_buf *model_json, char **file_out, struct mst_error *err)
 {
     if (mst_keras_is_archive(path)) {
@@ -159,6 +168,8 @@ static mst_status read_json(const char *path, struct mst_buf *model_json, char *
     *file_out = mst_text("%s/model.json", path);
     mst_status status = mst_model_dir_open(path, model_json, &bundle, err);
     mst_bundle_free(bundle);
+    if (status == MST_NOT_FOUND && has_model_dir(path))
+        return mst_fail(err, status, "%s is the output of a job and no model directory: give %s/model", path, path);
     if (status == MST_NOT_FOUND)
         return mst_fail_prefix(err, status, "%s is not a model directory, which has model.json and weights.*", path);
     return status;

@@ -68,7 +68,7 @@ def test_version(say):
     (["local", "job.json", "--max-restart", "2"], ["--max-restart;", "--max-restarts"]),
     (["run", "job.json", "--thread=2"], ["--thread;", "--threads"]),
     (["run", "job.json", "-t", "2"], ["-t;", "two dashes"]),
-    (["eval"], ["JOB", "muster eval JOB"]),
+    (["eval"], ["needs JOB", "'muster eval job.json'"]),
     (["eval", "a.json", "b.json"], ["'b.json'", "one too many"]),
     (["local"], ["JOB"]),
     (["local", "job.json", "--workers", "0"], ["--workers", "'0'", "1 to 1024"]),

@@ -94,7 +94,7 @@ def test_predict_of_csv(csv_job, muster, run, tmp_path):
     # A model directory knows no job: the label's column is named.
     assert run("predict", "out/model", "--input", "eval.csv.gz", "--label", "kind")[1] == of_job
     assert run("predict", "out/model", "--input", "bare.csv")[1] == of_job
-    expect_sentence(run("predict", "out/model", "--input", "eval.csv.gz"), 2, "(4,)", "(3,)")
+    expect_sentence(run("predict", "out/model", "--input", "eval.csv.gz"), 2, "(4,)", "(3,)", "--label names")
     expect_sentence(run("predict", "out/model", "--input", "bare.csv", "--label", "kind"), 2, '"kind"', "w, l, h")
     # Another order and text beside it: the keys of data.train say how.
     (tmp_path / "other.csv").write_text("h;note;l;w\n" + "".join(f'{c};"; {i}";{b};{a}\n' for i, (_, a, b, c) in enumerate(made)))

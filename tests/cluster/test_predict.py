@@ -137,6 +137,7 @@ def test_refusals(run, job, write_job, data, tmp_path):
     expect_sentence(run("predict", path, "--input", images, "--checkpoint", "no/model-1"), 1, "no/model-1")
     expect_sentence(run("predict", path, "--input", images, "--format", "xml"), 2, "'xml'", "csv", "jsonl")
     expect_sentence(run("predict", ".", "--input", images), 1, "model.json")
+    expect_sentence(run("predict", "model.json", "--input", images), 2, "model.json: this is a Keras model; a job is")
     expect_sentence(run("predict", ".", "--input", images, "--set", "epochs=1"), 2, "--set epochs=1", "model directory")
     expect_sentence(run("predict", path, "--input", images, "--checkpoint", "no/model-1", "--label", "x"), 1, "no/model-1")
     expect_sentence(run("predict", "nowhere.json", "--input", images), 2, "nowhere.json")
@@ -150,6 +151,17 @@ def test_the_input_by_its_name(run, trained, data):
     assert run("predict", trained, "--input", f"{name}={images}") == plain and plain[0] == 0
     expect_sentence(run("predict", trained, "--input", images, "--input", images), 2, "without a name", name)
     expect_sentence(run("predict", trained, "--input", images, "--label", "x"), 2, "--label is for CSV")
+
+
+def test_slips(run, trained, data, tmp_path):
+    """What comes first to mind, and is answered with what to write instead."""
+    images = data / "train-images.idx"
+    expect_sentence(run("predict", "out", "--input", images), 1, "out is the output of a job", "give out/model")
+    expect_sentence(run("predict", trained, "--input", images, "--output", "out"), 2, "--output: out is a directory")
+    assert not (tmp_path / "out.tmp").exists()
+    expect_sentence(run("predict", trained, "--input", images, "--checkpoint", "no/model-1"), 1,
+                    "neither no/model-1 nor no/model-1.index is there", "muster ckpt ls")
+    expect_sentence(run("top", "ps-0", "--once"), 2, "'ps-0' is no address of a role", "HOST:PORT")
 
 
 def test_no_such_input(run, trained):

@@ -186,7 +186,7 @@ static void test_refusals(void **state)
         {"job --listen-fd -1", "--listen-fd: '-1' is not a whole number from 0 to 1048576"},
         {"job --http=", "--http: the value is empty, [ADDR:]PORT is expected"},
         {"job another", "muster try takes one JOB; 'another' is one too many"},
-        {"--workers 2", "muster try needs a JOB: muster try JOB"},
+        {"--workers 2", "muster try needs JOB, as in 'muster try job.json' ('muster try --help')"},
     };
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
         struct table table;

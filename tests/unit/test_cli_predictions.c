@@ -16,6 +16,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char *folder;
@@ -187,9 +188,16 @@ static void test_refusals(void **state)
     assert_int_equal(new_of_one("/nonexistent/p.csv", MST_PREDICTIONS_CSV, &vector, &predictions, &err), MST_NOT_FOUND);
     assert_non_null(strstr(err.text, "/nonexistent/p.csv"));
     assert_null(predictions);
-    // A name that is a folder: found out at the end, and nothing is left beside it.
-    assert_int_equal(new_of_one(folder, MST_PREDICTIONS_CSV, &vector, &predictions, &err), MST_OK);
+    // A name that is a folder, before or only at the end: nothing is left beside it.
+    assert_int_equal(new_of_one(folder, MST_PREDICTIONS_CSV, &vector, &predictions, &err), MST_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.text, "is a directory; name a file in it"));
+    assert_null(predictions);
+    char *late = mst_text("%s/late", folder);
+    assert_int_equal(new_of_one(late, MST_PREDICTIONS_CSV, &vector, &predictions, &err), MST_OK);
+    assert_int_equal(mkdir(late, 0700), 0);
     assert_int_not_equal(mst_predictions_close(predictions, &err), MST_OK);
+    assert_int_equal(rmdir(late), 0);
+    free(late);
     char *beside = mst_text("%s.tmp", folder);
     assert_int_not_equal(access(beside, F_OK), 0);
     free(beside);

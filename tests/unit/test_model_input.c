@@ -89,7 +89,7 @@ static void test_other_shape(void **state)
                          MST_INVALID_ARGUMENT);
         char *wanted =
             mst_text("%s holds examples of shape (2, 3), and the model's InputLayer takes %s: change batch_shape "
-                     "or the data",
+                     "or the data, of a CSV file its columns",
                      features_path, shapes[i][1]);
         assert_string_equal(err.text, wanted);
         free(wanted);
