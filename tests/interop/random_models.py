@@ -11,6 +11,7 @@ import math
 import sys
 
 import numpy as np
+import tensorflow as tf
 
 ACTIVATIONS = ["linear", "relu", "leaky_relu", "relu6", "sigmoid", "tanh", "softmax", "log_softmax", "elu", "selu",
                "celu", "softplus", "softsign", "gelu", "silu", "exponential", "hard_sigmoid", "hard_silu", "hard_tanh",
@@ -207,6 +208,8 @@ class Gardener:
 
     def standardize(self, rng, shape):
         axis = pick(rng, [None, -1])
+        if maybe(rng, 0.3):  # adapted: its statistics are weights
+            return self.layers.Normalization(axis=axis)
         n = 1 if axis is None else shape[-1]
         mean, variance = rng.normal(0, 1, n).round(3), rng.uniform(0.3, 2, n).round(3)
         given = {"mean": mean.tolist(), "variance": variance.tolist()} if n > 1 or axis is not None else {
@@ -298,10 +301,14 @@ class Gardener:
         return self.layers.Dot(axes=(a + 1, b + 1), normalize=normalizes)([x, y])
 
     def step_operator(self, rng, pool):
-        x = self.recent(rng, pool)
-        kind, c = pick(rng, ["x+c", "c-x", "x*c", "x/c", "x-c", "x+y", "x-y", "x*y", "c*x"]), number(rng, 0.3, 2)
-        y = self.partner(rng, pool, shape_of(x)) if "y" in kind else None
-        return eval(kind, {"x": x, "y": y, "c": c})  # one of the list above
+        x, c = self.recent(rng, pool), number(rng, 0.3, 2)
+        if maybe(rng):
+            return pick(rng, [lambda: x + c, lambda: c - x, lambda: x * c, lambda: c * x, lambda: x / c,
+                              lambda: x - c])()
+        y = self.partner(rng, pool, shape_of(x))
+        of = self.k.ops if self.dialect == "keras" else tf
+        return pick(rng, [lambda: x + y, lambda: x - y, lambda: x * y, lambda: of.maximum(x, y),
+                          lambda: of.minimum(x, y)])()
 
     def step_nested(self, rng, pool):
         """A model within the model; its parts are its own."""

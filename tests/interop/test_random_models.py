@@ -161,6 +161,9 @@ class Computed:
     def assign(self, floatx):
         for path, _, v in variables(self.grown.model):
             v.assign(self.batch.weights[path].astype(floatx))
+        for layer in self.grown.model._flatten_layers():
+            if isinstance(layer, (keras.layers.Normalization, tf_keras.layers.Normalization)):
+                layer.finalize_state()
 
     def compute(self, floatx):
         self.apart = set()
