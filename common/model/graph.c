@@ -247,6 +247,27 @@ const struct mst_shape *mst_graph_input_shape(const struct mst_scope *scope, siz
     return layer != NULL && layer->has_input_shape ? &layer->input_shape : NULL;
 }
 
+// The one name that means another function in Keras 2.
+static mst_status refuse_hard_sigmoid(const struct mst_graph_reader *reader, const struct mst_scope *scope,
+                                      size_t first_layer, struct mst_error *err)
+{
+    const struct mst_layer *layers = reader->model->layers;
+    size_t n_layers = reader->model->n_layers;
+    bool is_keras_2 = false;
+    for (size_t i = 0; i < scope->n_items; i++)
+        is_keras_2 = is_keras_2 || (scope->items[i].input != NULL && scope->items[i].input->is_keras_2);
+    for (size_t i = first_layer; i < n_layers; i++)
+        is_keras_2 = is_keras_2 || layers[i].is_keras_2;
+    for (size_t i = first_layer; i < n_layers && is_keras_2; i++)
+        if (layers[i].activation.kind == MST_ACTIVATION_HARD_SIGMOID)
+            return mst_fail(
+                err, MST_UNIMPLEMENTED,
+                "%s '%.64s' (%s) has the activation hard_sigmoid, which in Keras 2 is another function than "
+                "in Keras 3; that of Keras 3 is built",
+                layers[i].place, layers[i].name, layers[i].class_name);
+    return MST_OK;
+}
+
 mst_status mst_graph_read(struct mst_graph_reader *reader, const json_t *json, const char *prefix, const char *path,
                           struct mst_scope **out, struct mst_error *err)
 {
@@ -263,6 +284,7 @@ mst_status mst_graph_read(struct mst_graph_reader *reader, const json_t *json, c
     for (size_t i = first_layer; i < reader->model->n_layers; i++)
         reader->model->layers[i].trainable = reader->model->layers[i].trainable && scope->trainable;
     MST_TRY(check_unique(scope, err));
+    MST_TRY(refuse_hard_sigmoid(reader, scope, first_layer, err));
     if (scope->is_sequential)
         MST_TRY(find_sequential_shape(reader, scope, err));
     MST_TRY(mst_graph_read_calls(reader, scope, err));

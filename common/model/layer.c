@@ -56,6 +56,13 @@ mst_status mst_layer_read_input_shape(const json_t *value, const char *path, voi
     return MST_OK;
 }
 
+static mst_status read_batch_input_shape(const json_t *value, const char *path, void *out, struct mst_error *err)
+{
+    struct mst_layer *layer = out;
+    layer->is_keras_2 = true;
+    return mst_layer_read_input_shape(value, path, out, err);
+}
+
 mst_status mst_layer_read_activation(const json_t *value, const char *path, void *out, struct mst_error *err)
 {
     struct mst_activation *activation = out;
@@ -215,7 +222,7 @@ static const struct mst_config_field common_fields[] = {
     {"name", mst_config_text, offsetof(struct mst_layer, name)},
     {"trainable", mst_config_bool, offsetof(struct mst_layer, trainable)},
     {"dtype", read_dtype, 0},
-    {"batch_input_shape", mst_layer_read_input_shape, 0}, // Keras 2, on the first layer
+    {"batch_input_shape", read_batch_input_shape, 0}, // Keras 2, on the first layer
     {"activity_regularizer", mst_layer_read_regularizer, offsetof(struct mst_layer, activity)},
 };
 enum { N_COMMON = sizeof common_fields / sizeof common_fields[0] };

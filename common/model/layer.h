@@ -125,6 +125,7 @@ struct mst_layer {
 
     struct mst_shape input_shape; // InputLayer (or Keras 2's batch_input_shape)
     bool has_input_shape;
+    bool is_keras_2; // it says batch_input_shape
     enum mst_dtype input_dtype;
     bool built_known; // build_config says which input it was built for
     struct mst_shape built_shape;

@@ -279,6 +279,27 @@ static void test_names(void **state)
     free(text);
 }
 
+// Keras 2's hard_sigmoid has another slope.
+static void test_hard_sigmoid_of_keras_2(void **state)
+{
+    (void)state;
+    static const char layers[] = "{\"class_name\": \"InputLayer\", \"config\": {\"%s\": [null, 3], \"name\": \"in\"}},"
+                                 "{\"class_name\": \"Dense\", \"config\": {\"name\": \"d\", \"units\": 2, "
+                                 "\"activation\": \"hard_sigmoid\"}}";
+    char given[400];
+    snprintf(given, sizeof given, layers, "batch_shape");
+    char *text = model_text(given);
+    mst_model_free(model_parse_right(text));
+    free(text);
+    snprintf(given, sizeof given, layers, "batch_input_shape");
+    text = model_text(given);
+    model_check_refused(
+        text, MST_UNIMPLEMENTED,
+        "layers[1] 'd' (Dense) has the activation hard_sigmoid, which in Keras 2 is another function than "
+        "in Keras 3; that of Keras 3 is built");
+    free(text);
+}
+
 // With rms_scaling there is a gamma, whatever scale says, and never a beta.
 static void test_rms_scaling(void **state)
 {
@@ -295,8 +316,12 @@ static void test_rms_scaling(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_meaning), cmocka_unit_test(test_dense),
-                                       cmocka_unit_test(test_refused), cmocka_unit_test(test_not_built_yet),
-                                       cmocka_unit_test(test_names),   cmocka_unit_test(test_rms_scaling)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_meaning),
+                                       cmocka_unit_test(test_dense),
+                                       cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_not_built_yet),
+                                       cmocka_unit_test(test_names),
+                                       cmocka_unit_test(test_rms_scaling),
+                                       cmocka_unit_test(test_hard_sigmoid_of_keras_2)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
