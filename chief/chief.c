@@ -268,11 +268,18 @@ void mst_chief_tell(struct mst_chief *chief, mst_status status, const char *text
 
 // ---- told to stop ----
 
-// The checkpoint of what is trained is there, or there is nothing to write.
+// One more checkpoint, also after one that was under way; when it is there, or there is nothing to write, all are told.
 static void try_to_stop(struct mst_chief *chief)
 {
-    if (chief->stop_text && chief->phase < CHIEF_CLOSING && !mst_chief_is_saving(chief))
+    if (!chief->stop_text || chief->phase >= CHIEF_CLOSING || mst_chief_is_saving(chief))
+        return;
+    bool is_news = chief->phase == CHIEF_RUNNING && mst_chief_steps_done(chief) > chief->checkpoint_step;
+    if (is_news && !chief->is_stop_saved) {
+        chief->is_stop_saved = true;
+        mst_chief_save(chief, mst_chief_steps_done(chief));
+    } else {
         mst_chief_tell(chief, MST_UNAVAILABLE, chief->stop_text);
+    }
 }
 
 void mst_chief_stop(struct mst_chief *chief, const char *text)
@@ -282,9 +289,6 @@ void mst_chief_stop(struct mst_chief *chief, const char *text)
     chief->stop_text = mst_strdup(text);
     MST_LOG(WARN, "chief", "stopping", "reason=\"%s\" steps=%llu", text,
             (unsigned long long)mst_chief_steps_done(chief));
-    if (chief->phase == CHIEF_RUNNING && !mst_chief_is_saving(chief) &&
-        mst_chief_steps_done(chief) > chief->checkpoint_step)
-        mst_chief_save(chief, mst_chief_steps_done(chief));
     try_to_stop(chief);
 }
 

@@ -138,6 +138,7 @@ struct mst_chief {
     struct mst_epoch_record last_epoch; // the last that was over
     uint64_t n_steps_resumed;
     char *stop_text;       // told to stop: why; else NULL
+    bool is_stop_saved;    // the checkpoint for that is written, or under way
     bool are_servers_told; // or are being told how it ended
     mst_status end_status;
     char *end_text;

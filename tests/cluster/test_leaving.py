@@ -53,6 +53,20 @@ def test_an_endless_worker_leaves_and_the_chief_knows(cluster, job, write_job):
     until(lambda: running.updates() > updates + 50, "the other one to train on")
 
 
+def test_a_checkpoint_under_way_is_not_the_last_one(cluster, job, write_job):
+    """The chief is saving nearly all the time; what was trained since it began counts, too."""
+    job["epochs"] = 1_000_000
+    job["checkpoint"].update(every_steps=1, keep=2)
+    running = cluster(write_job(job))
+    running.start_all()
+    chief = running["chief-0"]
+    chief.wait_log("checkpoint written")
+    chief.send(signal.SIGTERM)
+    chief.expect(143)
+    steps = int(re.search(r"chief: stopping .*steps=(\d+)", chief.log()).group(1))
+    assert newest_step(job) >= steps, chief.tail()
+
+
 @pytest.mark.parametrize("who", ["chief-0", "ps-1", "all"])
 def test_a_checkpoint_is_written_before_the_job_ends(cluster, job, write_job, who, muster):
     job["epochs"] = 1_000_000
