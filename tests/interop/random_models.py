@@ -93,10 +93,10 @@ class Gardener:
         r = self.k.regularizers
         return {"l1": r.L1(a), "l2": r.L2(a), "both": r.L1L2(a, b), "name": "l2"}[kind]
 
-    def activity(self, rng):
-        # tf_keras divides it by the number of examples and leaves it out of the JSON of most layers.
+    def activity(self, rng, is_kept=False):
+        # tf_keras leaves it out of the JSON of most layers.
         r = self.regularizer(rng, 0.08)
-        return {"activity_regularizer": r} if r is not None and self.dialect == "keras" else {}
+        return {"activity_regularizer": r} if r is not None and (is_kept or self.dialect == "keras") else {}
 
     def freeze(self, layer):
         # tf_keras goes on counting the regularizers of frozen variables.
@@ -123,7 +123,7 @@ class Gardener:
         bias = pick(rng, ["zeros", "ones", "random_normal"])
         return self.layers.Dense(units, use_bias=maybe(rng, 0.8), kernel_initializer=kernel, bias_initializer=bias,
                                  kernel_regularizer=self.regularizer(rng), bias_regularizer=self.regularizer(rng),
-                                 **self.activity(rng), **options)
+                                 **self.activity(rng, is_kept=True), **options)
 
     def flatten(self, rng, shape):
         return self.layers.Flatten()
