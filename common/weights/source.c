@@ -42,13 +42,15 @@ static mst_status newest_of_tensorflow(const char *dir, char **out, struct mst_e
 {
     struct mst_buf state;
     char *path = mst_text("%s/checkpoint", dir);
-    mst_status status = mst_disk_read(path, STATE_MAX_BYTES, &state, NULL);
+    mst_status status = mst_disk_read(path, STATE_MAX_BYTES, &state, err);
     if (status == MST_OK && mst_buf_append(&state, "", 1) == MST_OK)
         *out = named_by_state(dir, (const char *)state.data);
     mst_buf_fini(&state);
     free(path);
     if (*out != NULL)
         return MST_OK;
+    if (status != MST_OK && status != MST_NOT_FOUND)
+        return status; // it is there, and cannot be read
     return mst_fail(
         err, MST_NOT_FOUND,
         "%s has neither a whole checkpoint of a job, nor model.json and weights.*, nor a file 'checkpoint' of "

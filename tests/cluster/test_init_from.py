@@ -107,10 +107,13 @@ def test_the_result_names_the_archive_or_says_why_not(job, write_job, binary, tm
     ("my.weights.h5", b"\x89HDF\r\n\x1a\n", "my.weights.h5 is a file of Keras's weights alone or of an older format: give the archive that model.save"),
     ("model-5.data-00000-of-00001", b"x", "is no archive, no model directory and no checkpoint: give"),
     ("empty", "folder", "has neither a whole checkpoint of a job"),
+    ("unreadable", "folder of a folder", "unreadable/checkpoint"),
 ])
 def test_what_cannot_be_read(job, write_job, muster, tmp_path, name, content, words):
     if content == "folder":
         (tmp_path / name).mkdir()
+    elif content == "folder of a folder":
+        (tmp_path / name / "checkpoint").mkdir(parents=True)
     elif content is not None:
         (tmp_path / name).write_bytes(content)
     job["init_from"] = str(tmp_path / name)
