@@ -190,12 +190,15 @@ static void suggest_categories(const struct reading *r, const struct mst_csv_lin
 {
     char texts[TEXTS_MAX][TEXT_MAX_BYTES];
     size_t n = 0;
+    double number;
     struct mst_error ignored;
     out[0] = '\0';
     for (struct mst_csv_line line = *first; line.n_fields > 0;) {
         const char *text;
         size_t len;
         bool is_there = column < line.n_fields && trim(&line, column, &text, &len);
+        if (is_there && (strchr("0123456789+-.", *text) || mst_number_read(text, len, &number)))
+            return; // numbers, and this text among them is a slip
         if ((is_there && !add_text(texts, &n, text, len)) || mst_csv_lines_next(r->lines, &line, &ignored) != MST_OK)
             return;
     }
@@ -222,8 +225,8 @@ static mst_status fail_text(const struct reading *r, const struct mst_csv_line *
                  suggestion);
     else
         snprintf(what, sizeof what,
-                 "holds \"%s\", which is not a decimal number; list the column's texts in \"categories\", or name the "
-                 "columns to use",
+                 "holds \"%s\", which is not a decimal number like 1234.5; correct it, leave it empty with \"missing\" "
+                 "given, list the column's texts in \"categories\", or name the columns to use",
                  held);
     return fail_at(r, &at, column, what, err);
 }

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "number.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,16 @@ static void keep_names(struct mst_csv_columns *columns, const struct mst_csv_lin
     }
 }
 
+static bool are_all_numbers(const struct mst_csv_columns *columns)
+{
+    double number;
+    for (size_t i = 0; columns->names && i < columns->n; i++) {
+        if (!mst_number_read(columns->names[i], strlen(columns->names[i]), &number))
+            return false;
+    }
+    return columns->names != NULL;
+}
+
 static mst_status fail_column(const struct mst_csv_columns *columns, const char *name, size_t kind,
                               struct mst_error *err)
 {
@@ -39,7 +50,9 @@ static mst_status fail_column(const struct mst_csv_columns *columns, const char 
     bool may_be_separator = columns->n == 1 && columns->names && strpbrk(columns->names[0], ",;\t");
     mst_fail(err, MST_INVALID_ARGUMENT, "%s: there is no column \"%.100s\" for %s among its %zu%s%s%s", columns->path,
              name, kinds[kind], columns->n, names.data ? (const char *)names.data : "", status == MST_OK ? "" : ", …",
-             may_be_separator ? ": give the file's \"separator\"" : "");
+             may_be_separator           ? ": give the file's \"separator\""
+             : are_all_numbers(columns) ? ": of a file without a header say \"header\": false and columns by number"
+                                        : "");
     mst_buf_fini(&names);
     return MST_INVALID_ARGUMENT;
 }

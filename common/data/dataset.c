@@ -412,9 +412,10 @@ mst_status mst_dataset_check_labels(const struct mst_dataset *dataset, size_t ou
         return fail_values(of, dataset->n_examples, n_classes, err);
     for (size_t i = 0; i < dataset->n_examples; i++) {
         if (of->labels[i] < 0 || (size_t)of->labels[i] >= n_classes)
-            return mst_fail(err, MST_OUT_OF_RANGE,
-                            "%s: the label of example %zu is %d, outside 0 to %zu: the model has %zu classes", of->file,
-                            i, (int)of->labels[i], n_classes - 1, n_classes);
+            return mst_fail(
+                err, MST_OUT_OF_RANGE,
+                "%s: the label of example %zu is %d, outside 0 to %zu: the model has %zu classes, counted from 0",
+                of->file, i, (int)of->labels[i], n_classes - 1, n_classes);
     }
     return MST_OK;
 }

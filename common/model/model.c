@@ -106,6 +106,11 @@ mst_status mst_model_parse(struct mst_bytes text, const char *file, struct mst_m
     json_error_t where;
     *out = NULL;
     json_t *json = json_loadb(text.data != NULL ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &where);
+    if (json == NULL && text.data != NULL && text.len > 0 && strchr("{[ \t\r\n", *(const char *)text.data) == NULL)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s: this is no JSON; give what model.to_json() of Keras prints, or the archive of "
+                        "model.save(\"my.keras\")",
+                        file);
     if (json == NULL)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s:%d:%d: %s", file, where.line < 1 ? 1 : where.line,
                         where.column < 1 ? 1 : where.column, where.text);

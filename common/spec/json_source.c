@@ -60,6 +60,23 @@ static bool is_blank(const char *text, size_t len)
     return true;
 }
 
+// The two other kinds of file that hold a Keras model.
+static mst_status check_magic(const char *text, size_t len, const char *source, struct mst_error *err)
+{
+    if (len >= 4 && memcmp(text, "\x89HDF", 4) == 0)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s: is HDF5, not JSON; of a Keras model give what model.to_json() prints, or the archive of "
+                        "model.save(\"my.keras\")",
+                        source);
+    if (len >= 4 && memcmp(text, "PK\x03\x04", 4) == 0)
+        return mst_fail(
+            err, MST_INVALID_ARGUMENT,
+            "%s: is a zip file, not JSON; an archive of Keras is called something.keras, and a job names it "
+            "as \"model\"",
+            source);
+    return MST_OK;
+}
+
 mst_status mst_json_parse(const char *text, size_t len, const char *source, json_t **out, struct mst_error *err)
 {
     *out = NULL;
@@ -71,6 +88,7 @@ mst_status mst_json_parse(const char *text, size_t len, const char *source, json
     if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "%s:1:1: begins with a byte order mark; save it as UTF-8 without one", source);
+    MST_TRY(check_magic(text, len, source, err));
     MST_TRY(check_depth(text, len, source, err));
     json_error_t error;
     *out = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);

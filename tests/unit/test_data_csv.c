@@ -199,6 +199,8 @@ static void test_bad_labels_columns(void **state)
                    "there is no column \"kind\" for a label among its 2; they are a, b");
     expect_failure(TEXT_AND_LEN("a;kind\n1;0\n"), &options, MST_INVALID_ARGUMENT,
                    "among its 1; they are a;kind: give the file's \"separator\"");
+    expect_failure(TEXT_AND_LEN("1.5,2\n1,0\n"), &options, MST_INVALID_ARGUMENT,
+                   "they are 1.5, 2: of a file without a header say \"header\": false");
     expect_failure(TEXT_AND_LEN("kind,a,kind\n1,0,1\n"), &options, MST_INVALID_ARGUMENT,
                    "columns 1 and 3 are both called");
     const struct way number = {.label = "2", .is_headless = true};
@@ -484,10 +486,12 @@ static void test_suggestions(void **state)
     expect_refused(
         "x,k\n1,0\n1,b\n1, a\n1,b\n1,\n", &options, MST_DATA_LOSS,
         ":3:2: column \"k\" holds \"b\", which is no number; give \"categories\": {\"k\": [\"a\", \"b\"]}, or");
-    static const char *const wordy = "which is not a decimal number; list the column's texts in \"categories\", or";
+    static const char *const wordy = "which is not a decimal number like 1234.5; correct it, leave it empty";
     expect_refused("x,k\n1,\"say \"\"a\"\"\"\n", &options, MST_DATA_LOSS, wordy);
     expect_refused("x,k\n1,a\n1,\"b\n", &options, MST_DATA_LOSS, wordy);
-    expect_refused("x,k\n1,a\n1,1234567890123456789012345678901234567890\n", &options, MST_DATA_LOSS, wordy);
+    expect_refused("x,k\n1,a\n1,b234567890123456789012345678901234567890\n", &options, MST_DATA_LOSS, wordy);
+    expect_refused("x,k\n1,n/a\n1,2\n", &options, MST_DATA_LOSS, wordy);
+    expect_refused("x;k\n1;\"1,5\"\n", &(const struct mst_csv_options){.separator = ';'}, MST_DATA_LOSS, wordy);
     char text[400] = "x,k\n";
     for (int i = 0; i < 21; i++)
         snprintf(text + strlen(text), sizeof text - strlen(text), "1,text %d\n", i);

@@ -165,6 +165,8 @@ static void test_broken_texts(void **state)
     (void)state;
     static const char *const rows[][2] = {
         {"", "1:1: '[' or '{' expected near end of file"},
+        {"\x89HDF",
+         "this is no JSON; give what model.to_json() of Keras prints, or the archive of model.save(\"my.keras\")"},
         {"{\"class_name\": \"Sequential\",\n\"config\": }", "2:11: unexpected token near '}'"},
         {"{\"class_name\": 1, \"class_name\": 2}", "1:30: duplicate object key near '\"class_name\"'"},
         {"[]", "model is []; it should be a name or an object with class_name and config"},

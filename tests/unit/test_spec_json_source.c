@@ -55,6 +55,12 @@ static void test_syntax_errors(void **state)
         {"[NaN]", "x.json:1:4: invalid token near 'NaN'"},
         {"[1e999]", "x.json:1:6: real number overflow near '1e999'"},
         {"\xef\xbb\xbf{}", "x.json:1:1: begins with a byte order mark; save it as UTF-8 without one"},
+        {"\x89HDF\r\n",
+         "x.json: is HDF5, not JSON; of a Keras model give what model.to_json() prints, or the archive of "
+         "model.save(\"my.keras\")"},
+        {"PK\x03\x04",
+         "x.json: is a zip file, not JSON; an archive of Keras is called something.keras, and a job names it "
+         "as \"model\""},
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         check_refused(rows[i][0], strlen(rows[i][0]), rows[i][1]);
