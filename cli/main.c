@@ -71,6 +71,14 @@ static mst_status set_log(const struct log_options *log, struct mst_error *err)
     return MST_OK;
 }
 
+static mst_status check_progress_fd(int fd, struct mst_error *err)
+{
+    if (fd < 0 || fcntl(fd, F_GETFD) >= 0)
+        return MST_OK;
+    return mst_fail(err, MST_INVALID_ARGUMENT,
+                    "--progress-fd: descriptor %d is not open; give one that is, as in --progress-fd 3 3>FILE", fd);
+}
+
 static mst_status run_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
     static const char *const examples[] = {"muster run job.json",
@@ -127,6 +135,8 @@ static mst_status run_command(const struct mst_call *call, int *exit_code, struc
         run.sets = sets.items;
         run.n_sets = sets.n;
         status = set_log(&log, err);
+        if (status == MST_OK)
+            status = check_progress_fd(run.progress_fd, err);
         if (status == MST_OK)
             status = mst_run(&run, exit_code, err);
     }

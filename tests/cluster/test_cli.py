@@ -76,6 +76,7 @@ def test_version(say):
     (["local", "job.json", "--workers"], ["--workers needs a value"]),
     (["local", "job.json", "--ps", "1", "--ps", "2"], ["--ps is given twice"]),
     (["local", "job.json", "--http-base-port", "70000"], ["--http-base-port", "65535"]),
+    (["run", "job.json", "--progress-fd", "77"], ["descriptor 77 is not open", "--progress-fd 3 3>FILE"]),
     (["run", "job.json", "--http", ""], ["--http", "empty"]),
     (["local", "nowhere.json"], ["nowhere.json"]),
     (["config", "nowhere.json"], ["nowhere.json"]),
