@@ -79,6 +79,14 @@ static mst_status check_progress_fd(int fd, struct mst_error *err)
                     "--progress-fd: descriptor %d is not open; give one that is, as in --progress-fd 3 3>FILE", fd);
 }
 
+static mst_status run_role(const struct mst_run_options *run, const struct log_options *log, int *exit_code,
+                           struct mst_error *err)
+{
+    MST_TRY(set_log(log, err));
+    MST_TRY(check_progress_fd(run->progress_fd, err));
+    return mst_run(run, exit_code, err);
+}
+
 static mst_status run_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
     static const char *const examples[] = {"muster run job.json",
@@ -134,11 +142,7 @@ static mst_status run_command(const struct mst_call *call, int *exit_code, struc
     if (is_to_run) {
         run.sets = sets.items;
         run.n_sets = sets.n;
-        status = set_log(&log, err);
-        if (status == MST_OK)
-            status = check_progress_fd(run.progress_fd, err);
-        if (status == MST_OK)
-            status = mst_run(&run, exit_code, err);
+        status = run_role(&run, &log, exit_code, err);
     }
     mst_text_list_fini(&sets);
     return status;
