@@ -29,6 +29,8 @@ struct mst_checkpoint_writer {
     size_t n_shards;
     uint64_t *shard_end; // for each shard, where its last added piece ends
     struct mst_bundle_index *index;
+    uint64_t *spared; // steps
+    size_t n_spared;
 };
 
 char *mst_checkpoint_prefix(const char *dir, uint64_t step)
@@ -75,6 +77,7 @@ mst_status mst_checkpoint_begin(const char *dir, uint64_t step, size_t n_shards,
 
 static void writer_free(struct mst_checkpoint_writer *writer)
 {
+    free(writer->spared);
     mst_bundle_index_free(writer->index);
     free(writer->shard_end);
     free(writer->prefix);
@@ -234,6 +237,21 @@ static void oldest_first(uint64_t *steps, size_t n_steps, uint64_t latest)
     free(ordered);
 }
 
+static bool is_spared(const struct mst_checkpoint_writer *writer, uint64_t step)
+{
+    for (size_t i = 0; i < writer->n_spared; i++)
+        if (writer->spared[i] == step)
+            return true;
+    return false;
+}
+
+void mst_checkpoint_spare(struct mst_checkpoint_writer *writer, const uint64_t *steps, size_t n_steps)
+{
+    writer->spared = mst_realloc_array(writer->spared, n_steps + 1, sizeof *writer->spared);
+    memcpy(writer->spared, steps, n_steps * sizeof *steps);
+    writer->n_spared = n_steps;
+}
+
 static mst_status publish(const struct mst_checkpoint_writer *writer, size_t keep, struct mst_error *err)
 {
     uint64_t *steps;
@@ -243,7 +261,8 @@ static mst_status publish(const struct mst_checkpoint_writer *writer, size_t kee
     size_t n_old = keep > 0 && n_steps > keep ? n_steps - keep : 0;
     mst_status status = write_state(writer->dir, steps + n_old, n_steps - n_old, writer->step, err);
     for (size_t i = 0; status == MST_OK && i < n_old; i++)
-        status = remove_checkpoint(writer->dir, steps[i], err);
+        if (!is_spared(writer, steps[i]))
+            status = remove_checkpoint(writer->dir, steps[i], err);
     free(steps);
     return status;
 }

@@ -72,7 +72,10 @@ MST_MUST_USE mst_status mst_checkpoint_add(struct mst_checkpoint_writer *writer,
 MST_MUST_USE mst_status mst_checkpoint_write(struct mst_checkpoint_writer *writer,
                                              const struct mst_checkpoint_value *values, size_t n_values,
                                              struct mst_error *err);
-/** Commits as the opening says, keeps the newest `keep` whole ones (0: all), and releases writer, also when it fails.
+/** The checkpoints of these steps are not deleted by commit, however old. Owner: copies */
+void mst_checkpoint_spare(struct mst_checkpoint_writer *writer, const uint64_t *steps, size_t n_steps);
+/** Commits as the opening says, keeps the newest `keep` whole ones (0: all) and those that are spared, and releases
+ *  writer, also when it fails.
  *  Errors: DATA_LOSS a shard's file is missing or shorter than what was added from it; INVALID_ARGUMENT slices with a
  *          gap; disk errors. After an error from step 6 on, the checkpoint exists all the same */
 MST_MUST_USE mst_status mst_checkpoint_commit(struct mst_checkpoint_writer *writer, size_t keep, struct mst_error *err);

@@ -146,6 +146,26 @@ static void test_commit_and_keep(void **state)
     assert_true(exists("model-11.index"));
 }
 
+static void test_what_is_spared_stays(void **state)
+{
+    (void)state;
+    const uint64_t spared[] = {10, 7};
+    struct mst_checkpoint_writer *writer;
+    commit(10, 1);
+    assert_int_equal(prepare(11, &writer, NULL), MST_OK);
+    mst_checkpoint_spare(writer, spared, 2);
+    assert_int_equal(mst_checkpoint_commit(writer, 1, NULL), MST_OK);
+    assert_true(exists("model-10.index") && exists("model-10.data-00000-of-00003"));
+    expect_newest(11);
+    assert_int_equal(prepare(12, &writer, NULL), MST_OK);
+    mst_checkpoint_spare(writer, spared, 1);
+    assert_int_equal(mst_checkpoint_commit(writer, 1, NULL), MST_OK);
+    assert_true(exists("model-10.index") && !exists("model-11.index"));
+    commit(13, 1); // not any more
+    assert_false(exists("model-10.index") || exists("model-12.index"));
+    expect_newest(13);
+}
+
 static void test_missing_or_short_shard(void **state)
 {
     (void)state;
@@ -336,6 +356,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_commit_and_keep, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_spared_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_missing_or_short_shard, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nan_is_never_saved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_newest_passes_over_broken_ones, set_up, tear_down),
