@@ -43,6 +43,7 @@ void mst_chief_callbacks_free(struct mst_chief *chief)
     for (size_t i = 0; chief->csv_logs && i < chief->config.job->n_callbacks; i++)
         mst_csv_log_free(chief->csv_logs[i]);
     free(chief->csv_logs);
+    free(chief->epoch_checkpoints);
     mst_callbacks_free(chief->callbacks);
 }
 
@@ -93,6 +94,7 @@ void mst_chief_callbacks_resume(struct mst_chief *chief, const int64_t *numbers,
         MST_LOG(INFO, "chief", "callbacks begin anew", "reason=\"the checkpoint is of other callbacks\"");
         return;
     }
+    mst_chief_best_resume(chief);
     if (mst_callbacks_rate(chief->callbacks, &rate))
         mst_optimizer_set_learning_rate(chief->config.optimizer, rate);
     if (!mst_callbacks_stopped(chief->callbacks, &by, &epoch))
@@ -110,6 +112,7 @@ void mst_chief_act_on_epoch(struct mst_chief *chief, const struct mst_epoch_scor
     for (size_t i = 0; i < chief->config.job->n_callbacks; i++)
         if (chief->csv_logs[i])
             mst_csv_log_epoch(chief->csv_logs[i], known, mst_callbacks_view(chief->callbacks, i).rate);
+    mst_chief_best_epoch_known(chief, known->epoch);
     if (decided.rate != rate)
         set_rate(chief, known->epoch);
     if (decided.stops)

@@ -170,6 +170,7 @@ static void set_best(struct callback *callback, double value, uint64_t epoch)
     callback->view.has_best = true;
     callback->view.best = value;
     callback->view.best_epoch = epoch;
+    callback->view.has_step = false;
 }
 
 // True: training stops.
@@ -274,6 +275,31 @@ bool mst_callbacks_rate(const struct mst_callbacks *callbacks, float *out)
     return callbacks->is_rate_set;
 }
 
+// ---- checkpoints of the best ----
+
+bool mst_callback_keeps_best(const struct mst_job_callback *callback)
+{
+    return callback->kind == MST_CALLBACK_MODEL_CHECKPOINT || callback->restores_best;
+}
+
+void mst_callbacks_saved(struct mst_callbacks *callbacks, uint64_t epoch, uint64_t step)
+{
+    for (size_t i = 0; i < callbacks->config.n_callbacks; i++) {
+        struct mst_callback_view *view = &callbacks->all[i].view;
+        if (!view->has_best || view->best_epoch != epoch)
+            continue;
+        view->has_step = true;
+        view->step = step;
+    }
+}
+
+void mst_callbacks_not_saved(struct mst_callbacks *callbacks, uint64_t epoch)
+{
+    for (size_t i = 0; i < callbacks->config.n_callbacks; i++)
+        if (callbacks->all[i].view.best_epoch == epoch)
+            callbacks->all[i].view.has_step = false;
+}
+
 // ---- what is remembered ----
 
 // All of the job's callbacks, so that numbers of others are told from ours.
@@ -282,10 +308,11 @@ static uint64_t hash_of(const struct mst_callbacks *callbacks)
     uint64_t hash = 0;
     for (size_t i = 0; i < callbacks->config.n_callbacks; i++) {
         const struct mst_job_callback *job = callbacks->all[i].job;
-        char *text = mst_text(
-            "%d %s %d %a %llu %d %a %llu %a %a %llu", (int)job->kind, job->monitor ? job->monitor : "", (int)job->mode,
-            job->min_delta, (unsigned long long)job->patience, (int)job->has_baseline, job->baseline,
-            (unsigned long long)job->start_from_epoch, job->factor, job->min_lr, (unsigned long long)job->cooldown);
+        char *text =
+            mst_text("%d %s %d %a %llu %d %a %llu %a %a %llu %d", (int)job->kind, job->monitor ? job->monitor : "",
+                     (int)job->mode, job->min_delta, (unsigned long long)job->patience, (int)job->has_baseline,
+                     job->baseline, (unsigned long long)job->start_from_epoch, job->factor, job->min_lr,
+                     (unsigned long long)job->cooldown, (int)job->restores_best);
         hash = mst_hash_text(text, hash);
         free(text);
     }
@@ -305,6 +332,8 @@ enum {
     AT_BEST_EPOCH,
     AT_WAIT,
     AT_COOLDOWN,
+    AT_HAS_STEP,
+    AT_STEP,
     N_EACH,
 };
 
@@ -343,6 +372,8 @@ void mst_callbacks_save(const struct mst_callbacks *callbacks, int64_t *numbers)
         own[AT_BEST_EPOCH] = (int64_t)callback->view.best_epoch;
         own[AT_WAIT] = (int64_t)callback->view.wait;
         own[AT_COOLDOWN] = (int64_t)callback->cooldown;
+        own[AT_HAS_STEP] = callback->view.has_step;
+        own[AT_STEP] = (int64_t)callback->view.step;
     }
 }
 
@@ -364,6 +395,8 @@ bool mst_callbacks_restore(struct mst_callbacks *callbacks, const int64_t *numbe
         callback->view.best_epoch = (uint64_t)own[AT_BEST_EPOCH];
         callback->view.wait = (uint64_t)own[AT_WAIT];
         callback->cooldown = (uint64_t)own[AT_COOLDOWN];
+        callback->view.has_step = own[AT_HAS_STEP] != 0;
+        callback->view.step = (uint64_t)own[AT_STEP];
     }
     return true;
 }

@@ -45,6 +45,8 @@ struct mst_callback_view {
     bool has_best;
     double best;
     uint64_t best_epoch; // MST_NO_EPOCH: best is where it began
+    bool has_step;       // the best epoch's checkpoint is there
+    uint64_t step;       // … and is this one
     uint64_t wait;       // epochs in a row that were no better
     bool has_rate;       // a ReduceLROnPlateau stands before it in the list
     double rate;         // … and this is the learning_rate it wrote into the last epoch's logs
@@ -62,6 +64,12 @@ void mst_callbacks_epoch(struct mst_callbacks *callbacks, const struct mst_epoch
                          struct mst_callbacks_decision *out);
 /** What callback i holds. Owner: borrowed from callbacks */
 struct mst_callback_view mst_callbacks_view(const struct mst_callbacks *callbacks, size_t i);
+/** True if the best epoch's checkpoint is to be kept for it. */
+bool mst_callback_keeps_best(const struct mst_job_callback *callback);
+/** The checkpoint of this step is the epoch's; whose best it is remembers that. */
+void mst_callbacks_saved(struct mst_callbacks *callbacks, uint64_t epoch, uint64_t step);
+/** The epoch has no checkpoint after all. */
+void mst_callbacks_not_saved(struct mst_callbacks *callbacks, uint64_t epoch);
 /** True once one has changed the learning rate, which is then in *out. */
 bool mst_callbacks_rate(const struct mst_callbacks *callbacks, float *out);
 /** How many numbers say what is remembered. */

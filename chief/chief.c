@@ -118,6 +118,8 @@ static bool checkpoint_is_due(const struct mst_chief *chief, uint64_t now_ms)
 {
     const struct mst_job *job = chief->config.job;
     uint64_t done = mst_chief_steps_done(chief);
+    if (mst_chief_best_is_due(chief))
+        return true;
     if (done <= chief->checkpoint_step)
         return false;
     if (job->checkpoint_every_steps &&

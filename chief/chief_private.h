@@ -77,6 +77,7 @@ struct final_evaluation {
 };
 
 struct mst_chief_save;
+struct epoch_checkpoint;
 
 // What /metrics tells of the job.
 struct mst_chief_metrics {
@@ -113,6 +114,8 @@ struct mst_chief {
     struct mst_epoch_ledger ledger;
     struct final_evaluation final;
     struct mst_callbacks *callbacks;
+    struct epoch_checkpoint *epoch_checkpoints; // best.c; oldest first
+    size_t n_epoch_checkpoints;
     struct mst_csv_log **csv_logs; // by callback; NULL: it is none, or training has not begun
     json_t *evaluated;             // what result.json lists
     uint64_t evaluated_step;       // the last that an evaluation was wanted for
@@ -226,6 +229,27 @@ void mst_chief_callbacks_free(struct mst_chief *chief);
 void mst_chief_act_on_epoch(struct mst_chief *chief, const struct mst_epoch_scores *known);
 // What result.json says of the callback that stopped the training; null.
 json_t *mst_chief_stopped_json(const struct mst_chief *chief);
+
+// best.c
+// True if a callback wants the best epoch's checkpoint kept.
+bool mst_chief_keeps_best(const struct mst_chief *chief);
+// An epoch is trained: a checkpoint of it is due. Before the callbacks hear of it.
+void mst_chief_best_epoch_trained(struct mst_chief *chief, uint64_t epoch);
+bool mst_chief_best_is_due(const struct mst_chief *chief);
+// The callbacks have heard of it.
+void mst_chief_best_epoch_known(struct mst_chief *chief, uint64_t epoch);
+// A checkpoint begins, or failed.
+void mst_chief_best_saving(struct mst_chief *chief, uint64_t step);
+void mst_chief_best_save_failed(struct mst_chief *chief, uint64_t step);
+// New array of the steps of checkpoints that are to stay; their number.
+size_t mst_chief_best_steps(const struct mst_chief *chief, uint64_t **steps_out);
+// Takes up what the callbacks remember of a resumed job.
+void mst_chief_best_resume(struct mst_chief *chief);
+// New prefix of callback i's best checkpoint, and of the one that the trained model is taken from; NULL: none.
+char *mst_chief_best_prefix(const struct mst_chief *chief, size_t i);
+char *mst_chief_restored_prefix(const struct mst_chief *chief);
+// What result.json says of the best epochs.
+json_t *mst_chief_best_json(const struct mst_chief *chief);
 
 // saving.c
 // Begins a checkpoint of this step unless one is under way; when it is committed (or failed), mst_chief_on_saved is

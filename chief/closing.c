@@ -29,6 +29,9 @@ struct closing {
     char *model_dir;
     char *archive;         // for Keras, if it could be written
     char *archive_warning; // else why not
+    char *prefix;          // of the checkpoint that is the trained model
+    bool is_restored;
+    char **best; // by callback: prefix of its best epoch, or NULL
     struct mst_training_sums eval;
     bool has_eval;
     mst_status status;
@@ -44,6 +47,10 @@ static void free_closing(void *arg)
     free(closing->model_dir);
     free(closing->archive);
     free(closing->archive_warning);
+    free(closing->prefix);
+    for (size_t i = 0; i < closing->chief->config.job->n_callbacks; i++)
+        free(closing->best[i]);
+    free(closing->best);
     free(closing);
 }
 
@@ -120,6 +127,7 @@ static json_t *make_result(struct closing *closing)
     json_object_set_new(json, "evaluations", json_incref(chief->evaluated));
     json_object_set_new(json, "evaluations_skipped", json_integer((json_int_t)chief->evaluations.n_skipped));
     json_object_set_new(json, "stopped", mst_chief_stopped_json(chief));
+    json_object_set_new(json, "best", mst_chief_best_json(chief));
     free(roles);
     return json;
 }
@@ -141,7 +149,7 @@ static void show_evaluation(const struct closing *closing)
     uint64_t n_steps = mst_chief_steps_done(chief);
     struct mst_evaluation_task task = {.epoch = n_steps ? (n_steps - 1) / chief->coordinator.leases.n_batches : 0,
                                        .step = n_steps,
-                                       .is_epoch_end = true,
+                                       .is_epoch_end = !closing->is_restored,
                                        .is_final = true};
     struct mst_scores scores = mst_scores_of(chief->config.compile, &closing->eval);
     mst_chief_on_evaluation(chief, &task, &scores);
@@ -199,6 +207,23 @@ static void write_archive(struct closing *closing, const struct mst_weights *wei
     free(file);
 }
 
+// The files of ModelCheckpoints.
+static void write_best(struct closing *closing)
+{
+    const struct mst_chief_config *config = &closing->chief->config;
+    for (size_t i = 0; closing->status == MST_OK && i < config->job->n_callbacks; i++) {
+        const struct mst_job_callback *callback = &config->job->callbacks[i];
+        const char *prefix = callback->kind == MST_CALLBACK_MODEL_CHECKPOINT ? closing->best[i] : NULL;
+        struct mst_weights *weights = NULL;
+        struct mst_error err = {0};
+        if (prefix &&
+            (mst_weights_read(config->model, prefix, &weights, &err) != MST_OK ||
+             mst_weights_write_archive(config->model, weights, config->model_text, callback->path, &err) != MST_OK))
+            MST_LOG(WARN, "chief", "best model not written", "file=%s reason=\"%s\"", callback->path, err.text);
+        mst_weights_free(weights);
+    }
+}
+
 // On the work thread.
 static void finish_work(void *arg)
 {
@@ -208,7 +233,7 @@ static void finish_work(void *arg)
     closing->model_dir = mst_text("%s/model", config->job->output_dir);
     closing->status = mst_disk_make_folders(config->job->output_dir, &closing->err);
     if (closing->status == MST_OK)
-        closing->status = mst_weights_read(config->model, closing->chief->checkpoint, &weights, &closing->err);
+        closing->status = mst_weights_read(config->model, closing->prefix, &weights, &closing->err);
     if (closing->status == MST_OK)
         closing->status = evaluate(closing, weights);
     if (closing->status == MST_OK)
@@ -217,6 +242,7 @@ static void finish_work(void *arg)
     if (closing->status == MST_OK && config->job->output_keras)
         write_archive(closing, weights);
     mst_weights_free(weights);
+    write_best(closing);
     mst_loop_post(config->control, over, closing);
 }
 
@@ -245,6 +271,15 @@ void mst_chief_close(struct mst_chief *chief)
     closing->hook = (struct mst_loop_hook){.on_free = free_closing, .arg = closing};
     mst_loop_hook_add(chief->config.control, &closing->hook);
     closing->n_waiting = chief->config.n_ps;
+    closing->best = mst_alloc_array(chief->config.job->n_callbacks + 1, sizeof closing->best[0]);
+    for (size_t i = 0; i < chief->config.job->n_callbacks; i++)
+        closing->best[i] = mst_chief_best_prefix(chief, i);
+    closing->prefix = mst_chief_restored_prefix(chief);
+    closing->is_restored = closing->prefix != NULL;
+    if (closing->is_restored)
+        MST_LOG(INFO, "chief", "best weights restored", "prefix=%s", closing->prefix);
+    else
+        closing->prefix = mst_strdup(chief->checkpoint);
     struct mst_msg_stats message = {chief->term};
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);

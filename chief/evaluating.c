@@ -35,6 +35,15 @@ static void tell_known(struct mst_chief *chief)
         on_epoch_known(chief, &known);
 }
 
+// Which weights are the trained model depends on the epochs' validations.
+static bool waits_for_epochs(const struct mst_chief *chief)
+{
+    size_t by;
+    uint64_t epoch;
+    return mst_chief_keeps_best(chief) && awaits_validation(chief) &&
+           !mst_callbacks_stopped(chief->callbacks, &by, &epoch);
+}
+
 // ---- when one is wanted ----
 
 static void want(struct mst_chief *chief, struct mst_evaluation_task task)
@@ -48,9 +57,10 @@ static void want(struct mst_chief *chief, struct mst_evaluation_task task)
 void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_record *record,
                                 const struct mst_scores *scores)
 {
+    mst_chief_best_epoch_trained(chief, record->epoch);
     mst_epoch_ledger_trained(&chief->ledger, record->epoch, scores, awaits_validation(chief));
-    // The last epoch's is the evaluation of the trained model.
-    if (awaits_validation(chief) && !mst_coordinator_finished(&chief->coordinator))
+    // The last epoch's is the evaluation of the trained model, unless the model depends on it.
+    if (awaits_validation(chief) && (!mst_coordinator_finished(&chief->coordinator) || waits_for_epochs(chief)))
         want(chief, (struct mst_evaluation_task){
                         .epoch = record->epoch, .step = mst_chief_steps_done(chief), .is_epoch_end = true});
     tell_known(chief);
@@ -77,13 +87,15 @@ void mst_chief_want_final(struct mst_chief *chief)
     final->wanted_ms = mst_clock_monotonic_ms();
     if (!chief->config.eval)
         return;
+    if (mst_chief_keeps_best(chief))
+        final->is_the_roles = false; // it has the last weights, which need not be the best
     if (final->is_the_roles)
         want(chief,
              (struct mst_evaluation_task){.epoch = n_steps ? (n_steps - 1) / chief->coordinator.leases.n_batches : 0,
                                           .step = n_steps,
                                           .is_epoch_end = true,
                                           .is_final = true});
-    else
+    else if (!waits_for_epochs(chief))
         mst_evaluations_drop_waiting(&chief->evaluations); // the end evaluates by itself
 }
 
@@ -207,6 +219,8 @@ bool mst_chief_is_evaluated(struct mst_chief *chief)
     bool is_timeout = (double)(now_ms - final->wanted_ms) >= job->eval_final_timeout_seconds * 1000;
     if (!chief->config.eval || final->is_settled)
         return true;
+    if (!final->is_the_roles && waits_for_epochs(chief))
+        return is_timeout || chief->ledger.n == 0;
     if (!final->is_the_roles) { // the end evaluates by itself, when its own thread has done what it began
         mst_evaluations_drop_waiting(&chief->evaluations);
         return is_timeout || !chief->evaluations.is_running;

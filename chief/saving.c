@@ -65,6 +65,8 @@ static void over(struct mst_chief_save *save)
                     chief->checkpoint, took_ms);
         mst_progress_write(chief->config.progress_fd, "checkpoint", json_pack("{s:s}", "prefix", chief->checkpoint));
     }
+    if (status != MST_OK)
+        mst_chief_best_save_failed(chief, save->step);
     chief->save = NULL;
     free(save->remembered);
     free(save);
@@ -157,6 +159,7 @@ void mst_chief_save(struct mst_chief *chief, uint64_t step)
     struct mst_chief_save *save = mst_alloc(sizeof *save + chief->config.n_ps * sizeof save->parts[0]);
     *save = (struct mst_chief_save){.chief = chief, .step = step, .n_updates = UINT64_MAX};
     save->began_ms = mst_clock_monotonic_ms();
+    mst_chief_best_saving(chief, step);
     if (chief->config.job->n_callbacks) {
         save->n_remembered = mst_callbacks_n_numbers(chief->callbacks);
         save->remembered = mst_alloc_array(save->n_remembered, sizeof *save->remembered);
@@ -169,6 +172,10 @@ void mst_chief_save(struct mst_chief *chief, uint64_t step)
         over(save);
         return;
     }
+    uint64_t *steps;
+    size_t n_steps = mst_chief_best_steps(chief, &steps);
+    mst_checkpoint_spare(save->writer, steps, n_steps);
+    free(steps);
     save->n_waiting = chief->config.n_ps;
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct mst_msg_save message = {.term = chief->term,

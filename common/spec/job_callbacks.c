@@ -51,7 +51,6 @@ static const struct mst_schema_key early_stopping_keys[] = {
     {.path = "config.restore_best_weights",
      .types = MST_TYPE_BOOL,
      .default_json = "false",
-     .only = "the weights of the best epoch are not kept yet",
      .doc = "Whether the trained model is that of the best epoch."},
     {.path = "config.start_from_epoch",
      .types = MST_TYPE_INTEGER,
@@ -93,6 +92,32 @@ static const struct mst_schema_key plateau_keys[] = {
      .doc = "The learning rate is not reduced below this."},
 };
 
+static const struct mst_schema_key checkpoint_keys[] = {
+    {.path = "config.filepath",
+     .types = MST_TYPE_PATH,
+     .is_required = true,
+     .doc = "The .keras archive that the best epoch's model is written to when the job ends."},
+    MONITOR_KEYS,
+    {.path = "config.save_best_only",
+     .types = MST_TYPE_BOOL,
+     .is_required = true,
+     .doc = "Must be true: checkpoint.every_steps saves at intervals."},
+    {.path = "config.save_weights_only",
+     .types = MST_TYPE_BOOL,
+     .default_json = "false",
+     .only = "what is written is a whole model",
+     .doc = "Whether only weights are written."},
+    {.path = "config.save_freq",
+     .types = MST_TYPE_TEXT | MST_TYPE_INTEGER,
+     .default_json = "\"epoch\"",
+     .only = "the best is looked for at the ends of epochs",
+     .doc = "When it is looked for."},
+    {.path = "config.initial_value_threshold",
+     .types = MST_TYPE_NUMBER | MST_TYPE_NULL,
+     .default_json = "null",
+     .doc = "A value that has to be passed for the first epoch to count as best; null: none."},
+};
+
 static const struct mst_schema_key csv_logger_keys[] = {
     {.path = "config.filename",
      .types = MST_TYPE_PATH,
@@ -122,7 +147,7 @@ static const struct {
 } kinds[MST_CALLBACK_N_KINDS] = {
     [MST_CALLBACK_EARLY_STOPPING] = {"EarlyStopping", {"config", early_stopping_keys, COUNT(early_stopping_keys)}},
     [MST_CALLBACK_REDUCE_LR_ON_PLATEAU] = {"ReduceLROnPlateau", {"config", plateau_keys, COUNT(plateau_keys)}},
-    [MST_CALLBACK_MODEL_CHECKPOINT] = {.name = "ModelCheckpoint"},
+    [MST_CALLBACK_MODEL_CHECKPOINT] = {"ModelCheckpoint", {"config", checkpoint_keys, COUNT(checkpoint_keys)}},
     [MST_CALLBACK_CSV_LOGGER] = {"CSVLogger", {"config", csv_logger_keys, COUNT(csv_logger_keys)}},
     [MST_CALLBACK_TERMINATE_ON_NAN] = {"TerminateOnNaN", {"config", terminate_keys, COUNT(terminate_keys)}},
 };
@@ -173,11 +198,28 @@ static mst_status refuse_class(const json_t *class_name, const char *source, str
                     class_name ? mst_json_type_text(class_name) : "missing", known);
 }
 
+static mst_status check_checkpoint(const json_t *config, const char *source, struct mst_error *err)
+{
+    const char *path = json_string_value(json_object_get(config, "filepath"));
+    size_t len = strlen(path);
+    if (!json_is_true(json_object_get(config, "save_best_only")))
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s: config.save_best_only must be true; checkpoint.every_steps saves at intervals", source);
+    if (len < 6 || strcmp(path + len - 6, ".keras") != 0 || strchr(path, '{'))
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s: config.filepath is \"%.60s\", must end in .keras and have no {…} in it: the best model is "
+                        "written to one file",
+                        source, path);
+    return MST_OK;
+}
+
 static mst_status check_config(enum mst_callback_kind kind, const json_t *config, const char *source,
                                struct mst_error *err)
 {
     const char *separator = json_string_value(json_object_get(config, "separator"));
     double factor = json_number_value(json_object_get(config, "factor"));
+    if (kind == MST_CALLBACK_MODEL_CHECKPOINT)
+        return check_checkpoint(config, source, err);
     if (kind == MST_CALLBACK_REDUCE_LR_ON_PLATEAU && factor >= 1)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s: config.factor is %g, must be below 1", source, factor);
     if (kind == MST_CALLBACK_CSV_LOGGER && separator && (strlen(separator) != 1 || strchr("\r\n\"", separator[0])))
@@ -232,7 +274,7 @@ mst_status mst_job_callbacks_check(json_t *callbacks, const char *source, struct
 
 const char *const *mst_job_callback_paths(void)
 {
-    static const char *const keys[] = {"filename", NULL};
+    static const char *const keys[] = {"filename", "filepath", NULL};
     return keys;
 }
 
@@ -265,18 +307,22 @@ static struct mst_job_callback callback_of(const json_t *json)
 {
     const json_t *config = json_object_get(json, "config");
     const char *separator = json_string_value(json_object_get(config, "separator"));
+    const json_t *baseline = json_object_get(config, "baseline");
+    if (!baseline)
+        baseline = json_object_get(config, "initial_value_threshold");
     struct mst_job_callback callback = {
         .monitor = text_of(config, "monitor"),
         .mode = mode_of(config),
         .min_delta = json_number_value(json_object_get(config, "min_delta")),
         .patience = (uint64_t)json_integer_value(json_object_get(config, "patience")),
-        .has_baseline = json_is_number(json_object_get(config, "baseline")),
-        .baseline = json_number_value(json_object_get(config, "baseline")),
+        .has_baseline = json_is_number(baseline),
+        .baseline = json_number_value(baseline),
+        .restores_best = json_is_true(json_object_get(config, "restore_best_weights")),
         .start_from_epoch = (uint64_t)json_integer_value(json_object_get(config, "start_from_epoch")),
         .factor = json_number_value(json_object_get(config, "factor")),
         .min_lr = json_number_value(json_object_get(config, "min_lr")),
         .cooldown = (uint64_t)json_integer_value(json_object_get(config, "cooldown")),
-        .path = text_of(config, "filename"),
+        .path = text_of(config, json_object_get(config, "filename") ? "filename" : "filepath"),
         .separator = separator ? separator[0] : '\0',
         .appends = json_is_true(json_object_get(config, "append")),
     };

@@ -4,6 +4,7 @@ With a learning rate of 0 nothing gets better, so it is known beforehand what ea
 import csv
 import json
 import pathlib
+import zipfile
 
 import pytest
 import tiny_job
@@ -161,6 +162,51 @@ def test_what_was_stopped_stays_stopped(muster, still_job, write_job):
     assert read_result(still_job)["epochs"] == first["epochs"] + 3, "another list of callbacks begins anew"
 
 
+def indexes(job):
+    return {path.stem for path in pathlib.Path(job["checkpoint"]["dir"]).glob("*.index")}
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("monitor", ["loss", "val_loss"])
+def test_the_best_epoch_is_kept_and_restored(cluster, job, write_job, monitor):
+    """That the largest loss is called the best makes the best epoch the first, and the trained model a bad one."""
+    job["epochs"] = 8
+    job["checkpoint"]["keep"] = 1
+    job["eval"] = {"every": "epoch"}
+    watch = {"monitor": monitor, "mode": "max"}
+    job["callbacks"] = [early_stopping(patience=100, restore_best_weights=True, **watch),
+                        {"class_name": "ModelCheckpoint",
+                         "config": {"filepath": "best.keras", "save_best_only": True, **watch}}]
+    job_path = write_job(job)
+    running = cluster(job_path)
+    running.start_all()
+    running.expect_all(0)
+    result = read_result(job)
+    best = result["best"]
+    assert [one["callback"] for one in best] == ["EarlyStopping", "ModelCheckpoint"]
+    assert best[0]["epoch"] == best[1]["epoch"] < 8 and best[0]["checkpoint"] == best[1]["checkpoint"]
+    assert best[1]["file"] == str(job_path.parent / "best.keras") and zipfile.is_zipfile(best[1]["file"])
+    kept = pathlib.Path(best[0]["checkpoint"]).name
+    assert indexes(job) == {kept, f"model-{8 * STEPS_PER_EPOCH}"}
+    assert "best weights restored" in running["chief-0"].log()
+    assert result["eval"]["loss"] > result["train"]["loss"] * 1.5, "not the last weights"
+    if monitor == "loss":
+        assert best[0]["epoch"] == 1
+
+
+def test_the_best_epoch_is_known_when_resumed(muster, job, write_job):
+    job["checkpoint"].update(keep=1, resume=True)
+    job["callbacks"] = [early_stopping(monitor="loss", mode="max", patience=100, restore_best_weights=True)]
+    job_path = write_job(job)
+    muster("run", job_path).expect(0)
+    first = read_result(job)
+    muster("run", job_path, "--set", "epochs=4").expect(0)
+    second = read_result(job)
+    assert second["steps"] == 4 * STEPS_PER_EPOCH and second["best"] == first["best"]
+    assert second["eval"] == first["eval"], "both times the first epoch's weights"
+    assert indexes(job) == {pathlib.Path(first["best"][0]["checkpoint"]).name, f"model-{4 * STEPS_PER_EPOCH}"}
+
+
 def test_nothing_stops_a_job_that_gets_better(muster, job, write_job):
     job["callbacks"] = [early_stopping(monitor="loss", patience=1), {"class_name": "TerminateOnNaN"}]
     muster("run", write_job(job)).expect(0)
@@ -201,9 +247,13 @@ def test_a_schedule_is_not_reduced(muster, plateau_job, write_job):
     ([early_stopping()], None, 'callbacks[0]: config.monitor is "val_loss", which needs data.eval and eval.every "epoch"'),
     ([early_stopping(monitor="loss"), early_stopping()], 50,
      'callbacks[1]: config.monitor is "val_loss", which needs data.eval and eval.every "epoch"'),
+    ([{"class_name": "ModelCheckpoint", "config": {"filepath": "b.keras", "save_best_only": False}}], "epoch",
+     "callbacks[0]: config.save_best_only must be true"),
+    ([{"class_name": "ModelCheckpoint", "config": {"filepath": "b{epoch}.keras", "save_best_only": True}}], "epoch",
+     "must end in .keras"),
     ([plateau(monitor="loss", factor=1.5)], None, "callbacks[0]: config.factor is 1.5, must be from 0 to 1"),
     ([early_stopping(monitor="loss", patience=-1)], None, "callbacks[0]: config.patience is -1, must be from 0"),
-], ids=["unknown monitor", "not evaluated", "by steps", "factor", "patience"])
+], ids=["unknown monitor", "not evaluated", "by steps", "not only the best", "a file an epoch", "factor", "patience"])
 def test_refused_by_all(muster, job, write_job, callbacks, eval_every, sentence):
     job["callbacks"] = callbacks
     job["eval"] = {"every": eval_every}

@@ -73,6 +73,20 @@ static void test_options_are_read(void **state)
     mst_job_free(job);
 }
 
+static void test_the_best_is_kept(void **state)
+{
+    (void)state;
+    struct mst_job *job = parse_right(
+        "[{\"class_name\": \"ModelCheckpoint\", \"config\": {\"filepath\": \"b.keras\", \"save_best_only\": true, "
+        "\"initial_value_threshold\": 0.5}}, {\"class_name\": \"EarlyStopping\", \"config\": "
+        "{\"restore_best_weights\": true}}]");
+    assert_int_equal(job->callbacks[0].kind, MST_CALLBACK_MODEL_CHECKPOINT);
+    assert_string_equal(job->callbacks[0].path, "/here/a/b.keras");
+    assert_true(job->callbacks[0].has_baseline && job->callbacks[0].baseline == 0.5);
+    assert_true(job->callbacks[1].restores_best && !job->callbacks[1].has_baseline);
+    mst_job_free(job);
+}
+
 static void test_where_files_lie_is_no_part_of_the_hash(void **state)
 {
     (void)state;
@@ -109,6 +123,13 @@ static void test_refused(void **state)
          "callbacks[0]: config.factor is 1, must be below 1"},
         {"[{\"class_name\": \"CSVLogger\", \"config\": {\"filename\": \"f\", \"separator\": \"\\n\"}}]",
          "callbacks[0]: config.separator must be one character of ASCII, neither a quotation mark nor a new line"},
+        {"[{\"class_name\": \"ModelCheckpoint\", \"config\": {\"filepath\": \"b.keras\"}}]",
+         "callbacks[0]: config.save_best_only is missing: Must be true"},
+        {"[{\"class_name\": \"ModelCheckpoint\", \"config\": {\"filepath\": \"b.h5\", \"save_best_only\": true}}]",
+         "callbacks[0]: config.filepath is \"b.h5\", must end in .keras"},
+        {"[{\"class_name\": \"ModelCheckpoint\", \"config\": {\"filepath\": \"b.keras\", \"save_best_only\": true, "
+         "\"save_freq\": 10}}]",
+         "callbacks[0]: config.save_freq is 10, but the best is looked for at the ends of epochs"},
         {"[{\"class_name\": \"CSVLogger\"}]", "callbacks[0]: config.filename is missing"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -138,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults_are_those_of_keras),
         cmocka_unit_test(test_options_are_read),
+        cmocka_unit_test(test_the_best_is_kept),
         cmocka_unit_test(test_where_files_lie_is_no_part_of_the_hash),
         cmocka_unit_test(test_refused),
     };
