@@ -154,7 +154,8 @@ def test_schema_and_parser_have_the_same_keys_and_defaults(parse_job, tmp_path):
     assert resolved, said
     printed = keys_of_job(resolved, known)
     not_given = {f"data.{which}.{key}" for which in ("train", "eval")
-                 for key in ("sample_weights", "label", "sample_weight", "columns", "inputs", "header", "missing", "separator")}
+                 for key in ("sample_weights", "label", "sample_weight", "columns", "inputs", "header", "missing", "separator",
+                             "categories")}
     assert set(printed) == set(known) - not_given
     for which in ("train", "eval"):
         resolved, said = parse_job(with_key(f"data.{which}", {"format": "csv", "features": "x.csv", "label": "y"}))
