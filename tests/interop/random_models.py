@@ -248,7 +248,7 @@ class Gardener:
             return None
         layer, shapes = pick(rng, fitting)
         x = [pick(rng, [t for t in pool if shape_of(t) == s]) for s in shapes]
-        return self.first(layer(x if len(x) > 1 else x[0]))
+        return self.read(rng, layer, layer(x if len(x) > 1 else x[0]))
 
     def partner(self, rng, pool, shape):
         """A tensor of this shape: one that is there, or made of one by a Dense."""
@@ -339,13 +339,16 @@ class Gardener:
         assert len(pool) == before
         if not has_norm:
             self.shared.append((model, [shape_of(x)]))
-        return self.first(y, rng)
+        return self.read(rng, model, y)
 
-    @staticmethod
-    def first(y, rng=None):
+    def read(self, rng, model, y):
+        """One of several outputs; all where Muster leaves out what Keras does on the way to one that nothing reads."""
         if not isinstance(y, (list, tuple)):
             return y
-        return y[0] if rng is None or maybe(rng) else y[-1]
+        parts = model._flatten_layers()
+        if not any("BatchNorm" in type(part).__name__ or getattr(part, "activity_regularizer", None) for part in parts):
+            return pick(rng, y)
+        return self.layers.Concatenate()([self.layers.Flatten()(tensor) for tensor in y])
 
     @staticmethod
     def recent(rng, pool):
