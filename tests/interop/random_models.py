@@ -116,8 +116,7 @@ class Gardener:
     # Layers of one input: each takes (rng, shape) and returns a layer, or None where the shape does not suit it
 
     def dense(self, rng, shape, units=None, **options):
-        units = units or int(rng.integers(1, 7))
-        units = min(units, max(1, MAX_VALUES * shape[-1] // math.prod(shape)))
+        units = units or min(int(rng.integers(1, 7)), max(1, MAX_VALUES * shape[-1] // math.prod(shape)))
         options = {"activation": None if maybe(rng, 0.2) else self.activation(rng)} | options
         kernel = self.initializer(rng) if maybe(rng) else "glorot_uniform"
         bias = pick(rng, ["zeros", "ones", "random_normal"])
