@@ -2,6 +2,7 @@
 #include "cli/run_lock.h"
 
 #include "base/alloc.h"
+#include "base/error.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -108,7 +109,7 @@ static void test_what_cannot_be(void **state)
     assert_int_not_equal(mst_run_lock_take("/nowhere/at/all", &lock, &err), MST_OK);
     assert_non_null(strstr(err.text, "/nowhere/at/all/local.json"));
     FILE *file = fopen(path, "w");
-    assert_non_null(file);
+    MST_ASSERT(file != NULL);
     fputs("{half", file);
     fclose(file);
     assert_null(mst_run_lock_read(folder));
