@@ -137,6 +137,7 @@ def test_dynamic_worker_zero_does_not_coordinate_beside_a_chief(cluster, job, wr
 
 
 def test_dynamic_worker_zero_coordinates_where_there_is_no_chief(cluster, job, write_job):
+    job["epochs"] = 100  # so that worker 1, which asks now and then, finds the job still there
     running = cluster(write_job(job), n_workers=2)
     running.roles.remove("chief-0")
     for role in running.roles:
@@ -145,7 +146,7 @@ def test_dynamic_worker_zero_coordinates_where_there_is_no_chief(cluster, job, w
         running.start(role, environment=view)
     running["worker-0"].wait_log('cli: coordinating reason="no parameter server has heard of a chief"')
     running.expect_all(0)
-    check_learnt(job)
+    check_learnt(job, epochs=100)
 
 
 def test_a_chief_that_comes_after_worker_zero_coordinates_is_refused(cluster, job, write_job):

@@ -5,5 +5,3 @@ muster_test(test_model_layer SOURCES test_model_layer.c model_texts.c LINKS must
 muster_test(test_model_compile SOURCES test_model_compile.c model_texts.c LINKS muster_model)
 muster_test(test_model_input SOURCES test_model_input.c model_texts.c data_files.c LINKS muster_model)
 muster_test(test_model_confusion SOURCES test_model_confusion.c LINKS muster_model)
-add_executable(model_tool ${CMAKE_SOURCE_DIR}/tests/interop/model_tool.c)
-target_link_libraries(model_tool PRIVATE muster_model muster_warnings)
