@@ -121,8 +121,9 @@ def test_layers_named_in_another_session(run, data, tmp_path):
 @pytest.mark.parametrize("command", [["run"], ["local", "--workers", "2", "--ps", "2"]], ids=["process", "cluster"])
 def test_keras_loads_what_a_job_left(run, data, tmp_path, command, make, k):
     model = make(k)
+    model.save(tmp_path / "first.keras")  # what a Normalization was adapted to is in no JSON
     partitioner = {"class_name": "FixedShardsPartitioner", "config": {"num_shards": 2}}
-    run(command[0], write_job(tmp_path, model, partitioner=partitioner, output={"dir": "out"}), *command[1:])
+    run(command[0], write_job(tmp_path, model, init_from="first.keras", partitioner=partitioner, output={"dir": "out"}), *command[1:])
     loaded = k.models.load_model(tmp_path / "out" / "model.keras")
     assert not np.allclose(loaded.predict(X, verbose=0), model.predict(X, verbose=0)), "it was trained"
     expect_predictions(run("predict", "out/model", "--input", data, "--label", "kind"), loaded)
