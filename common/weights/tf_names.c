@@ -129,6 +129,16 @@ static const struct mst_bundle_entry *by_place(const struct mst_tf_names *names,
     return is_one ? found : NULL;
 }
 
+// Of a layer in nested models Keras 3 may know no more than its own name: "dense/kernel" for "inner/dense/kernel".
+static const struct mst_bundle_entry *by_own_name(const struct mst_tf_names *names, const struct mst_variable *variable)
+{
+    const char *last = strrchr(variable->name, '/');
+    const char *layer = last;
+    while (layer != NULL && layer > variable->name && layer[-1] != '/')
+        layer--;
+    return layer != NULL && layer > variable->name ? by_full_name(names, variable, layer) : NULL;
+}
+
 mst_status mst_tf_names_find(const struct mst_tf_names *names, const struct mst_model *model,
                              const struct mst_variable *variable, const struct mst_place *place,
                              const struct mst_bundle_entry **out, struct mst_error *err)
@@ -142,6 +152,8 @@ mst_status mst_tf_names_find(const struct mst_tf_names *names, const struct mst_
         *out = by_full_name(names, variable, with_model);
         free(with_model);
     }
+    if (*out == NULL)
+        *out = by_own_name(names, variable);
     if (*out == NULL && place != NULL)
         *out = by_place(names, variable, place);
     if (*out != NULL)

@@ -3,8 +3,8 @@
  *
  *  The rules, tried in this order for each variable; a tensor must be float32 (a scalar: or int64) and of its shape:
  *  1. its name, `dense/kernel`: ours, TensorFlow 1's;
- *  2. the name that the object graph of tf.train.Checkpoint gives it, with or without the model's name before it: Keras
- *     3's, and Keras 2's where no two layers share a name;
+ *  2. the name that the object graph of tf.train.Checkpoint gives it, with or without the model's name before it, or
+ *     without those of nested models: Keras 3's, and Keras 2's where no two layers share a name;
  *  3. a key that ends with its place, `layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE`: Keras 2's, also where
  *     the layers were named by another session (`dense_7`).
  *  Rules 2 and 3 pass over what an optimizer keeps, and take no tensor when two would do.

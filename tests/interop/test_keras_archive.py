@@ -69,6 +69,18 @@ def nested(k):
     return model
 
 
+def functional(k):
+    """A Functional in a Functional: Keras 3's checkpoints name the layers of the inner one without it."""
+    layers = k.layers
+    inside = layers.Input((WIDE,))
+    inner = k.Model(inside, layers.BatchNormalization(name="norm")(layers.Dense(5, name="deep")(inside)), name="inner")
+    features = layers.Input((WIDE,), name="features")
+    model = k.Model(features, layers.Dense(CLASSES, activation="softmax", name="top")(inner(features)))
+    model.compile(k.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    model.fit(X, Y, verbose=0)
+    return model
+
+
 def write_job(tmp_path, described, **keys):
     (tmp_path / "model.json").write_text(described.to_json())
     job = {"name": "archive", "model": "model.json",
@@ -99,7 +111,8 @@ def test_an_archive_of_keras(run, data, tmp_path, k, make):
 
 
 @pytest.mark.parametrize("k", KERAS.values(), ids=KERAS)
-@pytest.mark.parametrize("root, make", [("model", sequential), ("net", sequential), ("model", nested)])
+@pytest.mark.parametrize("root, make", [("model", sequential), ("net", sequential), ("model", nested),
+                                        ("model", functional)])
 def test_a_checkpoint_of_tensorflow(run, data, tmp_path, k, root, make):
     """Whatever the program called the model, and with its optimizer's slots beside it, whose names are like the variables'."""
     model = make(k)
