@@ -303,15 +303,17 @@ static mst_status eval_command(const struct mst_call *call, int *exit_code, stru
     return status;
 }
 
+static const char *const predict_examples[] = {
+    "muster predict job.json --input images.gz",
+    "the newest checkpoint of the job, CSV to standard output",
+    "muster predict run/model --input images.gz --format jsonl --output p.jsonl",
+    "a model directory, JSON lines to a file",
+    "muster predict run/model --input flowers.csv --label kind",
+    "a CSV file with a column that is no feature",
+    NULL};
+
 static mst_status predict_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
-    static const char *const examples[] = {"muster predict job.json --input images.gz",
-                                           "the newest checkpoint of the job, CSV to standard output",
-                                           "muster predict run/model --input images.gz --format jsonl --output p.jsonl",
-                                           "a model directory, JSON lines to a file",
-                                           "muster predict run/model --input flowers.csv --label kind",
-                                           "a CSV file with a column that is no feature",
-                                           NULL};
     struct mst_predict_options predict = {0};
     struct mst_text_list sets = {0}, inputs = {0};
     struct log_options log = {0};
@@ -347,7 +349,7 @@ static mst_status predict_command(const struct mst_call *call, int *exit_code, s
         .operand_value = &predict.model,
         .options = options,
         .n_options = LENGTH(options),
-        .examples = examples};
+        .examples = predict_examples};
     *exit_code = 0;
     bool is_to_run;
     mst_status status = mst_options_read(&command, call, &is_to_run, err);
