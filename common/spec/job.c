@@ -45,6 +45,13 @@ static struct mst_partitioner partitioner_of(const json_t *json)
     };
 }
 
+static enum mst_consistency consistency_of(const json_t *staleness)
+{
+    if (!json_is_integer(staleness))
+        return MST_CONSISTENCY_ASYNC;
+    return json_integer_value(staleness) == 0 ? MST_CONSISTENCY_SYNCHRONOUS : MST_CONSISTENCY_BOUNDED;
+}
+
 static struct mst_job *job_of(const char *file, json_t *json)
 {
     struct mst_job *job = mst_alloc(sizeof *job);
@@ -61,17 +68,25 @@ static struct mst_job *job_of(const char *file, json_t *json)
         .epochs = integer_at(json, "epochs"),
         .steps = integer_at(json, "steps"),
         .seed = integer_at(json, "seed"),
+        .consistency = consistency_of(mst_json_at(json, "consistency.staleness")),
+        .staleness = integer_at(json, "consistency.staleness"),
+        .backup_workers = integer_at(json, "consistency.backup_workers"),
+        .round_workers = integer_at(json, "consistency.workers"),
+        .accumulate_steps = integer_at(json, "consistency.accumulate_steps"),
         .partitioner = partitioner_of(json_object_get(json, "partitioner")),
         .checkpoint_dir = text_at(json, "checkpoint.dir"),
         .checkpoint_every_steps = integer_at(json, "checkpoint.every_steps"),
         .checkpoint_every_seconds = number_at(json, "checkpoint.every_seconds"),
         .checkpoint_keep = integer_at(json, "checkpoint.keep"),
         .checkpoint_resume = bool_at(json, "checkpoint.resume"),
+        .checkpoint_local = bool_at(json, "checkpoint.local"),
+        .checkpoint_max_bytes_per_second = integer_at(json, "checkpoint.max_bytes_per_second"),
         .eval_every_epoch = json_is_string(mst_json_at(json, "eval.every")),
         .eval_every_steps = integer_at(json, "eval.every"),
         .eval_final_timeout_seconds = number_at(json, "eval.final_timeout"),
         .heartbeat_ms = integer_at(json, "cluster.heartbeat_ms"),
         .lease_ms = integer_at(json, "cluster.lease_ms"),
+        .absence_ms = integer_at(json, "cluster.absence_ms"),
         .output_dir = text_at(json, "output.dir"),
         .output_keras = bool_at(json, "output.keras"),
         .resolved = json,

@@ -42,6 +42,13 @@ struct mst_job_data {
     bool shuffle;
 };
 
+/** How workers wait for each other: consistency.staleness. */
+enum mst_consistency {
+    MST_CONSISTENCY_ASYNC,       // nobody waits
+    MST_CONSISTENCY_BOUNDED,     // a worker leads by at most `staleness` steps
+    MST_CONSISTENCY_SYNCHRONOUS, // rounds
+};
+
 /** A job, resolved. */
 struct mst_job {
     char *file; // as given, for messages
@@ -58,6 +65,12 @@ struct mst_job {
     uint64_t steps;           // 0: epochs decides
     uint64_t seed;
 
+    enum mst_consistency consistency;
+    uint64_t staleness;        // BOUNDED: steps that a worker may lead by
+    uint64_t backup_workers;   // SYNCHRONOUS: how many a round does not wait for
+    uint64_t round_workers;    // SYNCHRONOUS: workers of a round; 0: those of TF_CONFIG
+    uint64_t accumulate_steps; // batches of one push
+
     struct mst_partitioner partitioner;
 
     char *checkpoint_dir;            // absolute
@@ -65,13 +78,16 @@ struct mst_job {
     double checkpoint_every_seconds; // 0: not by time
     uint64_t checkpoint_keep;
     bool checkpoint_resume;
+    bool checkpoint_local;
+    uint64_t checkpoint_max_bytes_per_second; // 0: no limit
     bool eval_every_epoch;
     uint64_t eval_every_steps; // 0: not by steps
     double eval_final_timeout_seconds;
 
     uint64_t heartbeat_ms;
     uint64_t lease_ms;
-    char *output_dir; // absolute
+    uint64_t absence_ms; // how long the others wait for a chief or a parameter server that is gone
+    char *output_dir;    // absolute
     bool output_keras;
 
     struct mst_job_callback *callbacks; // in the order of the file

@@ -90,7 +90,8 @@
     F(VALUE, ps, )                                                                                                     \
     F(VALUE, iterations, )                                                                                             \
     F(BOOL, sets_learning_rate, )                                                                                      \
-    F(VALUE, learning_rate, )
+    F(VALUE, learning_rate, )                                                                                          \
+    F(VALUE, n_round_workers, )
 #define MAP_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, epoch, ) F(VALUE, bytes, )
 #define PUSH_FIELDS(F)                                                                                                 \
     F(VALUE, bucket, )                                                                                                 \
@@ -101,7 +102,9 @@
     F(VALUE, step, )                                                                                                   \
     F(VALUE, lease, )                                                                                                  \
     F(VALUE, offset, )                                                                                                 \
-    F(VALUE, weight, )
+    F(VALUE, weight, )                                                                                                 \
+    F(SUMS, sums, )
+#define TURN_FIELDS(F) F(VALUE, round, ) F(VALUE, epoch, ) F(VALUE, unit, ) F(BOOL, has_unit, ) F(BOOL, is_over, )
 #define PUSH_REPLY_FIELDS(F)                                                                                           \
     F(VALUE, bucket, )                                                                                                 \
     F(VALUE, version, )                                                                                                \
@@ -110,16 +113,34 @@
     F(VALUE, iterations, )                                                                                             \
     F(VALUE, staleness, )                                                                                              \
     F(BOOL, is_repeat, )                                                                                               \
-    F(BOOL, is_finite, )
+    F(BOOL, is_finite, )                                                                                               \
+    F(TURN, turn, )
 #define PULL_FIELDS(F)                                                                                                 \
-    F(VALUE, bucket, ) F(VALUE, map_term, ) F(VALUE, map_epoch, ) F(VALUE, worker, ) F(VALUE, number, )
+    F(VALUE, bucket, )                                                                                                 \
+    F(VALUE, map_term, )                                                                                               \
+    F(VALUE, map_epoch, )                                                                                              \
+    F(VALUE, worker, )                                                                                                 \
+    F(VALUE, number, )                                                                                                 \
+    F(VALUE, round, )                                                                                                  \
+    F(VALUE, cut, )
 #define PULL_REPLY_FIELDS(F)                                                                                           \
-    F(VALUE, bucket, ) F(VALUE, version, ) F(VALUE, map_term, ) F(VALUE, map_epoch, ) F(VALUE, iterations, )
+    F(VALUE, bucket, )                                                                                                 \
+    F(VALUE, version, )                                                                                                \
+    F(VALUE, map_term, )                                                                                               \
+    F(VALUE, map_epoch, )                                                                                              \
+    F(VALUE, iterations, )                                                                                             \
+    F(TURN, turn, )
 #define FENCE_FIELDS(F) F(VALUE, term, ) F(VALUE, worker, ) F(VALUE, number, )
 #define CLIENT_ROW_FIELDS(F)                                                                                           \
     F(VALUE, bucket, ) F(VALUE, worker, ) F(VALUE, number, ) F(VALUE, step, ) F(VALUE, lease, ) F(VALUE, offset, )
 #define FENCE_REPLY_FIELDS(F) F(VALUE, ps, ) F(LIST, rows, client_row)
-#define SAVE_FIELDS(F)        F(VALUE, term, ) F(TEXT, dir, ) F(VALUE, step, ) F(VALUE, shard_id, ) F(VALUE, n_shards, )
+#define SAVE_FIELDS(F)                                                                                                 \
+    F(VALUE, term, )                                                                                                   \
+    F(TEXT, dir, )                                                                                                     \
+    F(VALUE, step, )                                                                                                   \
+    F(VALUE, shard_id, )                                                                                               \
+    F(VALUE, n_shards, )                                                                                               \
+    F(VALUE, cut, )
 #define BUNDLE_ENTRY_FIELDS(F)                                                                                         \
     F(TEXT, name, )                                                                                                    \
     F(VALUE, dtype, )                                                                                                  \
@@ -159,6 +180,63 @@
     F(STATUS, status, )                                                                                                \
     F(TEXT, text, )
 
+#define PART_FIELDS(F) F(VALUE, worker, ) F(VALUE, unit, )
+#define DEAL_FIELDS(F) F(VALUE, epoch, ) F(VALUE, k, ) F(NUMBERS, tail, ) F(LIST, plan, part)
+#define CLOSE_FIELDS(F)                                                                                                \
+    F(VALUE, term, )                                                                                                   \
+    F(VALUE, round, )                                                                                                  \
+    F(VALUE, attempt, )                                                                                                \
+    F(NUMBERS, ins, )                                                                                                  \
+    F(ONE, was, deal)                                                                                                  \
+    F(ONE, next, deal)                                                                                                 \
+    F(BOOL, is_over, )                                                                                                 \
+    F(VALUE, n_steps, )                                                                                                \
+    F(SUMS, epoch_sums, )                                                                                              \
+    F(SUMS, total_sums, )
+#define ROUND_FIELDS(F)                                                                                                \
+    F(VALUE, term, )                                                                                                   \
+    F(VALUE, known, )                                                                                                  \
+    F(BOOL, has_close, )                                                                                               \
+    F(ONE, close, close)                                                                                               \
+    F(VALUE, act_round, )                                                                                              \
+    F(REALS, scales, )
+#define ARRIVAL_FIELDS(F)                                                                                              \
+    F(VALUE, worker, )                                                                                                 \
+    F(VALUE, number, )                                                                                                 \
+    F(VALUE, unit, )                                                                                                   \
+    F(VALUE, weight, )                                                                                                 \
+    F(BOOL, has_sums, )                                                                                                \
+    F(SUMS, sums, )
+#define SQUARE_NORM_FIELDS(F) F(VALUE, group, ) F(VALUE, hi, ) F(VALUE, lo, ) F(BOOL, is_infinite, )
+#define ROUND_REPLY_FIELDS(F)                                                                                          \
+    F(VALUE, status, )                                                                                                 \
+    F(VALUE, stored_round, )                                                                                           \
+    F(VALUE, stored_attempt, )                                                                                         \
+    F(VALUE, applied_round, )                                                                                          \
+    F(LIST, arrivals, arrival)                                                                                         \
+    F(LIST, norms, square_norm)
+#define STATE_FIELDS(F)       F(VALUE, term, ) F(VALUE, n, ) F(BYTES, data, )
+#define STATE_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, n, )
+#define RECALL_FIELDS(F)      F(VALUE, term, )
+#define RECALL_REPLY_FIELDS(F)                                                                                         \
+    F(VALUE, term, )                                                                                                   \
+    F(VALUE, n, )                                                                                                      \
+    F(BYTES, data, )                                                                                                   \
+    F(BOOL, has_close, )                                                                                               \
+    F(ONE, close, close)                                                                                               \
+    F(VALUE, applied_round, )                                                                                          \
+    F(VALUE, map_term, )                                                                                               \
+    F(VALUE, map_epoch, )                                                                                              \
+    F(BOOL, is_serving, )
+#define CUT_FIELDS(F) F(VALUE, term, ) F(VALUE, id, ) F(ENUM, phase, MST_CUT_PHASES) F(LIST, rows, client_row)
+#define CUT_REPLY_FIELDS(F)                                                                                            \
+    F(VALUE, id, )                                                                                                     \
+    F(LIST, rows, client_row)                                                                                          \
+    F(BOOL, is_marked, )                                                                                               \
+    F(BOOL, is_refused, )                                                                                              \
+    F(TEXT, text, )                                                                                                    \
+    F(VALUE, pause_us, )
+
 // protobuf-c declares fields it does not change without const.
 static char *text_of(const char *text)
 {
@@ -175,6 +253,13 @@ static char *text_of(const char *text)
 #define FILL_NUMBERS(field, detail)                                                                                    \
     pb->n_##field = m->n_##field;                                                                                      \
     pb->field = (uint64_t *)(uintptr_t)m->field;
+#define FILL_REALS(field, detail)                                                                                      \
+    pb->n_##field = m->n_##field;                                                                                      \
+    pb->field = (double *)(uintptr_t)m->field;
+#define FILL_BYTES(field, detail) pb->field = (ProtobufCBinaryData){m->field.len, (uint8_t *)(uintptr_t)m->field.data};
+// One message within another: of this kind.
+#define FILL_ONE(field, kind)    MST_TRY(fill_one_##kind(&m->field, arena, &pb->field));
+#define FILL_TURN(field, detail) MST_TRY(fill_turn_if(&m->field, arena, &pb->field));
 #define FILL_SUMS(field, detail) MST_TRY(fill_sums(&m->field, arena, &pb->field));
 // `of` is what the list is of.
 #define FILL_LIST(field, of) MST_TRY(fill_list_##of(m->n_##field, m->field, arena, &pb->n_##field, &pb->field));
@@ -197,7 +282,13 @@ static char *text_of(const char *text)
 #define TAKE_NUMBERS(field, detail)                                                                                    \
     m->n_##field = pb->n_##field;                                                                                      \
     m->field = pb->field;
-#define TAKE_SUMS(field, detail) MST_TRY(take_sums(pb->field, &m->field, err));
+#define TAKE_REALS(field, detail)                                                                                      \
+    m->n_##field = pb->n_##field;                                                                                      \
+    m->field = pb->field;
+#define TAKE_BYTES(field, detail) m->field = (struct mst_bytes){pb->field.data, pb->field.len};
+#define TAKE_ONE(field, kind)     MST_TRY(take_one_##kind(pb->field, arena, &m->field, err));
+#define TAKE_TURN(field, detail)  MST_TRY(take_one_turn(pb->field, arena, &m->field, err));
+#define TAKE_SUMS(field, detail)  MST_TRY(take_sums(pb->field, &m->field, err));
 #define TAKE_LIST(field, detail)                                                                                       \
     MST_TRY(take_list_##detail(pb->n_##field, pb->field, arena, &m->n_##field, &m->field, err));
 #define TAKE_FIELD(kind, field, detail) TAKE_##kind(field, detail)
@@ -219,9 +310,12 @@ static mst_status check_text(const char *text, const char *field, struct mst_err
     return MST_OK;
 }
 
+// Sums of nothing are left out: most pushes have none, and a push allocates nothing.
 static mst_status fill_sums(const struct mst_training_sums *sums, struct mst_arena *arena, MstPb__Sums **out)
 {
     void *memory;
+    if (sums->n_values == 0 && sums->steps == 0 && sums->examples == 0)
+        return MST_OK;
     MST_TRY(mst_arena_alloc(arena, sizeof **out, &memory));
     MstPb__Sums *pb = *out = memory;
     mst_pb__sums__init(pb);
@@ -299,6 +393,22 @@ static mst_status take_sums(const MstPb__Sums *pb, struct mst_training_sums *out
         return MST_OK;                                                                                                 \
     }
 
+// A message within another one, which may be absent; then all of it is 0.
+#define ONE_CONVERSIONS(name, Pb)                                                                                      \
+    static mst_status fill_one_##name(const struct mst_msg_##name *one, struct mst_arena *arena, MstPb__##Pb **out)    \
+    {                                                                                                                  \
+        void *memory;                                                                                                  \
+        MST_TRY(mst_arena_alloc(arena, sizeof **out, &memory));                                                        \
+        *out = memory;                                                                                                 \
+        return fill_##name(one, arena, *out);                                                                          \
+    }                                                                                                                  \
+    static mst_status take_one_##name(const MstPb__##Pb *pb, struct mst_arena *arena, struct mst_msg_##name *out,      \
+                                      struct mst_error *err)                                                           \
+    {                                                                                                                  \
+        *out = (struct mst_msg_##name){0};                                                                             \
+        return pb ? take_##name(pb, arena, out, err) : MST_OK;                                                         \
+    }
+
 static mst_status fail_size(const struct mst_arena *arena, struct mst_error *err)
 {
     return mst_fail(err, MST_RESOURCE_EXHAUSTED, "message takes more than %zu bytes of memory", arena->max_bytes);
@@ -349,6 +459,20 @@ NO_RULE(bucket_stats)
 NO_RULE(stats_reply)
 NO_RULE(finish)
 NO_RULE(finish_reply)
+NO_RULE(turn)
+NO_RULE(part)
+NO_RULE(deal)
+NO_RULE(close)
+NO_RULE(round)
+NO_RULE(arrival)
+NO_RULE(square_norm)
+NO_RULE(round_reply)
+NO_RULE(state)
+NO_RULE(state_reply)
+NO_RULE(recall)
+NO_RULE(recall_reply)
+NO_RULE(cut)
+NO_RULE(cut_reply)
 NO_RULE(evaluate)
 NO_RULE(evaluate_reply)
 
@@ -360,6 +484,26 @@ CONVERSIONS(bundle_entry, BundleEntry, BUNDLE_ENTRY_FIELDS)
 LIST_CONVERSIONS(bundle_entry, BundleEntry)
 CONVERSIONS(bucket_stats, BucketStats, BUCKET_STATS_FIELDS)
 LIST_CONVERSIONS(bucket_stats, BucketStats)
+
+CONVERSIONS(turn, Turn, TURN_FIELDS)
+ONE_CONVERSIONS(turn, Turn)
+CONVERSIONS(part, Part, PART_FIELDS)
+LIST_CONVERSIONS(part, Part)
+CONVERSIONS(deal, Deal, DEAL_FIELDS)
+ONE_CONVERSIONS(deal, Deal)
+CONVERSIONS(close, Close, CLOSE_FIELDS)
+ONE_CONVERSIONS(close, Close)
+CONVERSIONS(arrival, Arrival, ARRIVAL_FIELDS)
+LIST_CONVERSIONS(arrival, Arrival)
+CONVERSIONS(square_norm, SquareNorm, SQUARE_NORM_FIELDS)
+LIST_CONVERSIONS(square_norm, SquareNorm)
+
+// Left out where there are no rounds.
+static mst_status fill_turn_if(const struct mst_msg_turn *turn, struct mst_arena *arena, MstPb__Turn **out)
+{
+    bool has_any = turn->round || turn->has_unit || turn->is_over;
+    return has_any ? fill_one_turn(turn, arena, out) : MST_OK;
+}
 
 // What protobuf-c allocates from while it unpacks; nothing is freed singly.
 static void *on_alloc(void *arg, size_t bytes)
@@ -439,6 +583,14 @@ MESSAGE(stats, Stats, STATS_FIELDS)
 MESSAGE(stats_reply, StatsReply, STATS_REPLY_FIELDS)
 MESSAGE(finish, Finish, FINISH_FIELDS)
 MESSAGE(finish_reply, FinishReply, FINISH_REPLY_FIELDS)
+MESSAGE(round, Round, ROUND_FIELDS)
+MESSAGE(round_reply, RoundReply, ROUND_REPLY_FIELDS)
+MESSAGE(state, State, STATE_FIELDS)
+MESSAGE(state_reply, StateReply, STATE_REPLY_FIELDS)
+MESSAGE(recall, Recall, RECALL_FIELDS)
+MESSAGE(recall_reply, RecallReply, RECALL_REPLY_FIELDS)
+MESSAGE(cut, Cut, CUT_FIELDS)
+MESSAGE(cut_reply, CutReply, CUT_REPLY_FIELDS)
 MESSAGE(evaluate, Evaluate, EVALUATE_FIELDS)
 MESSAGE(evaluate_reply, EvaluateReply, EVALUATE_REPLY_FIELDS)
 

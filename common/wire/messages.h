@@ -56,6 +56,14 @@ enum mst_evaluate_reply_kind {
     MST_EVALUATE_REPLY_KINDS, // how many
 };
 
+enum mst_cut_phase {
+    MST_CUT_HOLD,   // admit no new steps
+    MST_CUT_ADMIT,  // those up to the rows, then mark and go on
+    MST_CUT_RESUME, // it is given up
+    MST_CUT_DROP,   // its snapshot is not needed any more
+    MST_CUT_PHASES, // how many
+};
+
 /** An ERROR reply of any method. */
 struct mst_msg_error {
     mst_status status; // an mst_status, never OK
@@ -164,6 +172,7 @@ struct mst_msg_map {
     uint32_t ps;             // the index of the PS this is sent to: its own view may not say
     bool sets_learning_rate; // to another than the job's
     double learning_rate;
+    uint32_t n_round_workers; // workers of a synchronous round; 0: there are no rounds
 };
 
 struct mst_msg_map_reply {
@@ -181,7 +190,17 @@ struct mst_msg_push {
     uint64_t step;
     uint64_t lease;
     uint64_t offset;
-    double weight; // examples, or the sum of sample weights
+    double weight;                 // examples, or the sum of sample weights
+    struct mst_training_sums sums; // rounds, the first bucket: what was measured over the unit
+};
+
+/** In rounds: what a worker is to do for the round after `round`, the last that is applied where this comes from. */
+struct mst_msg_turn {
+    uint64_t round;
+    uint64_t epoch;
+    uint64_t unit; // of the epoch
+    bool has_unit; // false: it waits for the round after
+    bool is_over;  // nothing is left to train
 };
 
 struct mst_msg_push_reply {
@@ -193,6 +212,7 @@ struct mst_msg_push_reply {
     uint64_t staleness;
     bool is_repeat; // answered again, not applied again
     bool is_finite; // false: gradient or result held NaN or Inf
+    struct mst_msg_turn turn;
 };
 
 struct mst_msg_pull {
@@ -201,6 +221,8 @@ struct mst_msg_pull {
     uint64_t map_epoch;
     uint32_t worker;
     uint64_t number;
+    uint64_t round; // answered when that round, or a later one, is applied; 0: at once
+    uint64_t cut;   // from the snapshot of this cut; 0: what is current
 };
 
 struct mst_msg_pull_reply {
@@ -209,6 +231,7 @@ struct mst_msg_pull_reply {
     uint64_t map_term;
     uint64_t map_epoch;
     uint64_t iterations;
+    struct mst_msg_turn turn;
 };
 
 struct mst_msg_fence {
@@ -239,6 +262,7 @@ struct mst_msg_save {
     uint64_t step;
     uint32_t shard_id;
     uint32_t n_shards;
+    uint64_t cut; // the snapshot that is written; 0: what is current
 };
 
 /** One tensor, or one slice of a tensor, in a data file. */
@@ -318,6 +342,125 @@ struct mst_msg_finish_reply {
     uint64_t updates;
 };
 
+/** A worker's part of a round. */
+struct mst_msg_part {
+    uint32_t worker;
+    uint64_t unit;
+};
+
+/** Who is to contribute what to a round. */
+struct mst_msg_deal {
+    uint64_t epoch;
+    uint64_t k;    // rounds of the epoch before it
+    size_t n_tail; // units left out so far and not in plan
+    const uint64_t *tail;
+    size_t n_plan;
+    const struct mst_msg_part *plan; // by worker
+};
+
+/** The end of a round, as the chief decided it. */
+struct mst_msg_close {
+    uint64_t term;
+    uint64_t round;
+    uint64_t attempt;
+    size_t n_ins;
+    const uint64_t *ins;      // the workers whose contributions count, in ascending order; none: the round is empty
+    struct mst_msg_deal was;  // of this round
+    struct mst_msg_deal next; // of the next one
+    bool is_over;             // there is no next one
+    uint64_t n_steps;         // rounds so far that were not empty
+    struct mst_training_sums epoch_sums; // of next.epoch, so far
+    struct mst_training_sums total_sums; // of the job
+};
+
+/** All that the chief has decided about rounds, to a PS. */
+struct mst_msg_round {
+    uint64_t term;
+    uint64_t known; // status of the newest reply that has come
+    bool has_close;
+    struct mst_msg_close close; // the last one
+    uint64_t act_round;         // rounds up to this are to be applied
+    size_t n_scales;
+    const double *scales; // what the mean gradient of act_round is multiplied with, by clip group
+};
+
+/** A contribution that is complete on a PS. */
+struct mst_msg_arrival {
+    uint32_t worker;
+    uint64_t number;
+    uint64_t unit;
+    double weight;
+    bool has_sums; // from the PS that holds bucket 0
+    struct mst_training_sums sums;
+};
+
+/** A sum of squares on the grid of optim/square_norm.h. */
+struct mst_msg_square_norm {
+    uint32_t group; // 0: of all variables together; else of variable group - 1
+    uint64_t hi;
+    uint64_t lo;
+    bool is_infinite;
+};
+
+/** All that a PS has of rounds. */
+struct mst_msg_round_reply {
+    uint64_t status; // grows whenever the rest changes
+    uint64_t stored_round;
+    uint64_t stored_attempt;
+    uint64_t applied_round;
+    size_t n_arrivals;
+    const struct mst_msg_arrival *arrivals; // of round applied_round + 1
+    size_t n_norms;
+    const struct mst_msg_square_norm *norms; // of the mean gradient of stored_round, of its rows that are here
+};
+
+/** The chief's own state, to be kept for the one that may come after it. */
+struct mst_msg_state {
+    uint64_t term;
+    uint64_t n;
+    struct mst_bytes data; // chief/chief_state.h
+};
+
+struct mst_msg_state_reply {
+    uint64_t term;
+    uint64_t n; // the highest that is stored
+};
+
+/** A chief that starts claims its term and reads what is stored. */
+struct mst_msg_recall {
+    uint64_t term;
+};
+
+struct mst_msg_recall_reply {
+    uint64_t term; // under which data was stored
+    uint64_t n;
+    struct mst_bytes data;
+    bool has_close;
+    struct mst_msg_close close;
+    uint64_t applied_round;
+    uint64_t map_term;
+    uint64_t map_epoch;
+    bool is_serving; // it holds the shards of that map
+};
+
+struct mst_msg_cut {
+    uint64_t term;
+    uint64_t id; // grows
+    enum mst_cut_phase phase;
+    size_t n_rows;
+    const struct mst_msg_client_row *rows; // ADMIT: up to which step of each worker; bucket is not used
+};
+
+struct mst_msg_cut_reply {
+    uint64_t id;
+    size_t n_rows;
+    const struct mst_msg_client_row *rows; // HOLD: each worker's newest row
+    bool is_marked;
+    bool is_refused;
+    const char *text;  // why
+    uint64_t pause_us; // from the hold to the mark
+};
+
 // X(name): every message that is a frame's meta
 #define MST_MSG_MAP(X)                                                                                                 \
     X(error)                                                                                                           \
@@ -342,7 +485,15 @@ struct mst_msg_finish_reply {
     X(finish)                                                                                                          \
     X(finish_reply)                                                                                                    \
     X(evaluate)                                                                                                        \
-    X(evaluate_reply)
+    X(evaluate_reply)                                                                                                  \
+    X(round)                                                                                                           \
+    X(round_reply)                                                                                                     \
+    X(state)                                                                                                           \
+    X(state_reply)                                                                                                     \
+    X(recall)                                                                                                          \
+    X(recall_reply)                                                                                                    \
+    X(cut)                                                                                                             \
+    X(cut_reply)
 
 #define X(name)                                                                                                        \
     MST_MUST_USE mst_status mst_msg_##name##_encode(const struct mst_msg_##name *message, struct mst_buf *out);        \

@@ -17,7 +17,11 @@
     X(SAVE, 8, "save")           /* chief to PS: write your part of a checkpoint */                                    \
     X(STATS, 9, "stats")         /* chief to PS: what have you done */                                                 \
     X(FINISH, 10, "finish")      /* chief to any role: the job is over; worker to chief: it leaves */                  \
-    X(EVALUATE, 11, "evaluate")  /* evaluator to chief: asks what to evaluate, reports what it has */
+    X(EVALUATE, 11, "evaluate")  /* evaluator to chief: asks what to evaluate, reports what it has */                  \
+    X(ROUND, 12, "round")        /* chief to PS: what it decided about rounds; reply: what is there of them */         \
+    X(STATE, 13, "state")        /* chief to PS: keep this for the chief that comes after me */                        \
+    X(RECALL, 14, "recall")      /* a chief that starts to PS: what did the last one leave? */                         \
+    X(CUT, 15, "cut")            /* chief to PS: one point of all workers' steps, to be kept */
 
 enum mst_method {
 #define X(name, number, text) MST_METHOD_##name = number,

@@ -66,16 +66,18 @@ static void test_defaults(void **state)
     struct mst_job *job = parse_right(minimal, NULL);
     char *got = json_dumps(job->resolved, JSON_COMPACT);
     assert_string_equal(
-        got,
-        "{\"name\":\"tiny\",\"model\":\"/here/a/model.json\",\"init_from\":null,"
-        "\"compile\":{\"optimizer\":\"sgd\",\"loss\":\"mse\"},"
-        "\"data\":{\"train\":{\"format\":\"idx\",\"features\":\"/here/a/x.idx\",\"labels\":\"/data/y.idx\","
-        "\"shuffle\":true},\"eval\":null},\"batch_size\":32,\"epochs\":1,\"steps\":null,\"seed\":0,"
-        "\"consistency\":{\"staleness\":\"async\",\"backup_workers\":0,\"workers\":null},\"partitioner\":null,"
-        "\"replicas\":0,\"checkpoint\":{\"dir\":\"/here/a/run/ckpt\",\"every_steps\":null,\"every_seconds\":null,"
-        "\"keep\":5,\"resume\":false,\"local\":false},\"eval\":{\"every\":null,\"final_timeout\":600},"
-        "\"cluster\":{\"heartbeat_ms\":1000,\"lease_ms\":3000},\"output\":{\"dir\":\"/here/a/run\",\"keras\":true},"
-        "\"callbacks\":[],\"class_weight\":null}");
+        got, "{\"name\":\"tiny\",\"model\":\"/here/a/model.json\",\"init_from\":null,"
+             "\"compile\":{\"optimizer\":\"sgd\",\"loss\":\"mse\"},"
+             "\"data\":{\"train\":{\"format\":\"idx\",\"features\":\"/here/a/x.idx\",\"labels\":\"/data/y.idx\","
+             "\"shuffle\":true},\"eval\":null},\"batch_size\":32,\"epochs\":1,\"steps\":null,\"seed\":0,"
+             "\"consistency\":{\"staleness\":\"async\",\"backup_workers\":0,\"workers\":null,\"accumulate_steps\":1},"
+             "\"partitioner\":null,"
+             "\"replicas\":0,\"checkpoint\":{\"dir\":\"/here/a/run/ckpt\",\"every_steps\":null,\"every_seconds\":null,"
+             "\"keep\":5,\"resume\":false,\"local\":false,\"max_bytes_per_second\":null},"
+             "\"eval\":{\"every\":null,\"final_timeout\":600},"
+             "\"cluster\":{\"heartbeat_ms\":1000,\"lease_ms\":3000,\"absence_ms\":600000},"
+             "\"output\":{\"dir\":\"/here/a/run\",\"keras\":true},"
+             "\"callbacks\":[],\"class_weight\":null}");
     // What is printed can be read again as a job, and gives the same.
     struct mst_job *again = parse_right(got, NULL);
     assert_true(json_equal(job->resolved, again->resolved));
@@ -506,14 +508,17 @@ static void test_not_built_yet(void **state)
          "consistency.workers is 2, but synchronous rounds, which need to know the number of workers, are not built "
          "yet: leave "
          "it out or set it to null"},
-        {"consistency.accumulate_steps", "2", "consistency.accumulate_steps is not built yet: leave it out"},
+        {"consistency.accumulate_steps", "2",
+         "consistency.accumulate_steps is 2, but accumulating gradients is not built yet: leave it out or set it to 1"},
         {"replicas", "1",
          "replicas is 1, but replicas of parameter servers are not built yet: leave it out or set it to 0"},
         {"checkpoint.local", "true",
          "checkpoint.local is true, but checkpoints on storage that is not shared are not built yet: leave it out or "
          "set it to "
          "false"},
-        {"checkpoint.max_bytes_per_second", "1", "checkpoint.max_bytes_per_second is not built yet: leave it out"},
+        {"checkpoint.max_bytes_per_second", "1",
+         "checkpoint.max_bytes_per_second is 1, but a limit for writing checkpoints is not built yet: leave it out or "
+         "set it to null"},
         {"init_from", "1", "init_from is an integer (1), must be a path or null"},
         {"security", "{}", "security is not built yet: leave it out"},
     };

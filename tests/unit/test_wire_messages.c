@@ -1,49 +1,10 @@
 // Every message there and back, field by field, and what a hostile peer may put into one.
-#include "wire/messages.h"
+#include "messages_sent.h"
 
 #include "base/alloc.h"
-#include "base/arena.h"
-#include "base/bytes.h"
 #include "muster/status.h"
-#include "wire/frame.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include <stdlib.h>
-#include <string.h>
-
-static struct mst_arena arena;
-static struct mst_buf buf;
-
-static int set_up(void **state)
-{
-    (void)state;
-    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    mst_buf_init(&buf, MST_FRAME_META_MAX);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    mst_arena_fini(&arena);
-    mst_buf_fini(&buf);
-    return 0;
-}
-
-// `got` is what `sent` becomes.
-#define SEND(name)                                                                                                     \
-    struct mst_msg_##name got;                                                                                         \
-    mst_buf_reset(&buf);                                                                                               \
-    assert_int_equal(mst_msg_##name##_encode(&sent, &buf), MST_OK);                                                    \
-    assert_int_equal(mst_msg_##name##_decode(mst_buf_view(&buf), &arena, &got, NULL), MST_OK)
-#define SAME(field)      assert_int_equal(got.field, sent.field)
-#define SAME_TEXT(field) assert_string_equal(got.field, sent.field)
-#define SAME_REAL(field) assert_true(got.field == sent.field)
 
 static void test_greetings(void **state)
 {
@@ -79,20 +40,6 @@ static void test_greetings(void **state)
     SAME(term);
     SAME_TEXT(state_text);
     SAME(job_state);
-}
-
-static double values[] = {0.5, -4, 1e300, 8.25};
-static const struct mst_training_sums sums = {
-    .steps = 1, .examples = 2, .staleness_sum = 7, .staleness_max = 8, .n_values = 4, .values = values};
-
-static void expect_sums(const struct mst_training_sums *got)
-{
-    assert_int_equal(got->steps, sums.steps);
-    assert_int_equal(got->examples, sums.examples);
-    assert_int_equal(got->staleness_sum, sums.staleness_sum);
-    assert_int_equal(got->staleness_max, sums.staleness_max);
-    assert_int_equal(got->n_values, sums.n_values);
-    assert_memory_equal(got->values, values, sizeof values);
 }
 
 static void test_heartbeats(void **state)
@@ -155,8 +102,9 @@ static void test_maps(void **state)
     (void)state;
     {
         const struct mst_msg_shard shards[] = {{1, 2, 3, 4, 5, 6, 7, 8}, {0}, {9, 10, 11, 12, 13, 14, 15, 16}};
-        const struct mst_msg_map sent = {1, 2, 3, 3, shards, "ckpt/model-5", 7, "ckpt/nonce", "n", 4, true, 0.125};
+        const struct mst_msg_map sent = {1, 2, 3, 3, shards, "ckpt/model-5", 7, "ckpt/nonce", "n", 4, true, 0.125, 3};
         SEND(map);
+        SAME(n_round_workers);
         SAME(sets_learning_rate);
         SAME_REAL(learning_rate);
         SAME(term);
@@ -190,8 +138,9 @@ static void test_pushes(void **state)
 {
     (void)state;
     {
-        const struct mst_msg_push sent = {1, 2, 3, 4, 5, 6, 7, UINT64_MAX, 64.5};
+        const struct mst_msg_push sent = {1, 2, 3, 4, 5, 6, 7, UINT64_MAX, 64.5, sums};
         SEND(push);
+        expect_sums(&got.sums);
         SAME(bucket);
         SAME(map_term);
         SAME(map_epoch);
@@ -202,8 +151,13 @@ static void test_pushes(void **state)
         SAME(offset);
         SAME_REAL(weight);
     }
-    const struct mst_msg_push_reply sent = {1, 2, 3, 4, 5, 6, false, true};
+    const struct mst_msg_push_reply sent = {1, 2, 3, 4, 5, 6, false, true, {7, 8, 9, true, true}};
     SEND(push_reply);
+    SAME(turn.round);
+    SAME(turn.epoch);
+    SAME(turn.unit);
+    SAME(turn.has_unit);
+    SAME(turn.is_over);
     SAME(bucket);
     SAME(version);
     SAME(map_term);
@@ -218,16 +172,21 @@ static void test_pulls(void **state)
 {
     (void)state;
     {
-        const struct mst_msg_pull sent = {1, 2, 3, 4, 5};
+        const struct mst_msg_pull sent = {1, 2, 3, 4, 5, 6, 7};
         SEND(pull);
+        SAME(round);
+        SAME(cut);
         SAME(bucket);
         SAME(map_term);
         SAME(map_epoch);
         SAME(worker);
         SAME(number);
     }
-    const struct mst_msg_pull_reply sent = {1, 2, 3, 4, 5};
+    const struct mst_msg_pull_reply sent = {1, 2, 3, 4, 5, {6, 7, 8, false, true}};
     SEND(pull_reply);
+    SAME(turn.round);
+    SAME(turn.unit);
+    SAME(turn.is_over);
     SAME(bucket);
     SAME(version);
     SAME(map_term);
@@ -264,8 +223,9 @@ static void test_saves(void **state)
 {
     (void)state;
     {
-        const struct mst_msg_save sent = {1, "dir", 2, 3, 4};
+        const struct mst_msg_save sent = {1, "dir", 2, 3, 4, 5};
         SEND(save);
+        SAME(cut);
         SAME(term);
         SAME_TEXT(dir);
         SAME(step);
@@ -532,7 +492,7 @@ static void test_each_size_of_arena(void **state)
 {
     (void)state;
     const struct mst_msg_shard shards[] = {{1, 2, 3, 4, 5, 6, 7, 8}, {0}};
-    const struct mst_msg_map sent = {1, 2, 3, 2, shards, "prefix", 7, "path", "nonce", 4, false, 0};
+    const struct mst_msg_map sent = {1, 2, 3, 2, shards, "prefix", 7, "path", "nonce", 4, false, 0, 0};
     struct mst_msg_map got;
     assert_int_equal(mst_msg_map_encode(&sent, &buf), MST_OK);
     mst_status status = MST_INTERNAL;
@@ -566,8 +526,6 @@ static void test_roles_have_names(void **state)
         assert_string_equal(mst_peer_role_name((enum mst_peer_role)role), names[role]);
     assert_string_equal(mst_peer_role_name(MST_PEER_ROLES), "unknown");
 }
-
-#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
 {
