@@ -4,3 +4,5 @@ muster_test(test_optim_optimizer SOURCES test_optim_optimizer.c LINKS muster_opt
 muster_test(test_optim_optimizer_json SOURCES test_optim_optimizer_json.c LINKS muster_optim)
 muster_test(test_optim_schedule SOURCES test_optim_schedule.c LINKS muster_optim)
 muster_test(test_optim_schedule_json SOURCES test_optim_schedule_json.c LINKS muster_optim)
+muster_test(test_optim_square_norm SOURCES test_optim_square_norm.c LINKS muster_optim m)
+muster_test(test_optim_weighted_sum SOURCES test_optim_weighted_sum.c LINKS muster_optim)
