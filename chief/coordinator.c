@@ -24,6 +24,7 @@ void mst_coordinator_init(struct mst_coordinator *c, const struct mst_coordinato
     *c = (struct mst_coordinator){0};
     mst_membership_init(&c->membership, config->n_ps, config->lease_ms, config->grace_ms);
     mst_leases_init(&c->leases, config->n_batches, config->n_epochs, config->max_steps);
+    mst_pacing_init(&c->pacing, config->max_lead);
     c->n_sums = config->n_sums;
     c->sleep_ms = config->sleep_ms;
     mst_training_sums_init(&c->total, config->n_sums);
@@ -33,6 +34,7 @@ void mst_coordinator_fini(struct mst_coordinator *c)
 {
     mst_membership_fini(&c->membership);
     mst_leases_fini(&c->leases);
+    mst_pacing_fini(&c->pacing);
     for (size_t i = 0; i < c->n_epoch_records; i++)
         mst_training_sums_fini(&c->epochs[i].sums);
     for (size_t i = 0; i < c->n_paces; i++)
@@ -102,6 +104,7 @@ static void take_completed(struct mst_coordinator *c, const struct mst_lease_ask
     while (mst_leases_complete(&c->leases, ask->worker, ask->number, ask->done_seq, &lease)) {
         any = true;
         epoch = lease.epoch;
+        mst_pacing_done(&c->pacing, ask->worker, ask->number, lease.n_batches);
     }
     if (!any)
         return; // a repeated or late question: what it reports is counted, or will be by a newer one
@@ -133,10 +136,14 @@ void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease
         return;
     take_completed(c, ask);
     struct mst_worker_pace *pace = pace_of(c, ask->worker, ask->number);
+    uint64_t want = wanted_batches(c, pace, now_ms);
+    uint64_t allowed = mst_pacing_allows(&c->pacing, ask->worker, ask->number);
     uint64_t last_id = c->leases.next_id;
     enum mst_lease_kind kind = mst_leases_grant(&c->leases, ask->worker, ask->number, ask->seq,
-                                                wanted_batches(c, pace, now_ms), &answer->lease);
-    if (kind == MST_LEASE_GRANTED && c->leases.next_id != last_id) {
+                                                want < allowed ? want : allowed, &answer->lease);
+    bool is_new = kind == MST_LEASE_GRANTED && c->leases.next_id != last_id;
+    mst_pacing_given(&c->pacing, ask->worker, ask->number, is_new ? answer->lease.n_batches : 0);
+    if (is_new) {
         pace->last_batches = answer->lease.n_batches;
         pace->last_ms = now_ms;
     }
@@ -151,6 +158,16 @@ uint64_t mst_coordinator_steps_of(const struct mst_coordinator *c, uint32_t work
     return worker < c->n_paces ? c->paces[worker].n_steps : 0;
 }
 
+// Who is declared dead holds nobody back, though its leases are still its own until every PS has answered.
+static void forget_fenced(struct mst_coordinator *c)
+{
+    for (size_t i = c->pacing.n_runners; i-- > 0;) {
+        struct mst_pacing_runner runner = c->pacing.runners[i];
+        if (!mst_membership_is_acting(&c->membership, runner.worker, runner.number))
+            mst_pacing_forget(&c->pacing, runner.worker, runner.number);
+    }
+}
+
 size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms)
 {
     uint64_t since_ms = c->ticked_ms ? now_ms - c->ticked_ms : 0;
@@ -159,7 +176,10 @@ size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms)
         c->slept_ms += since_ms;
         mst_membership_slept(&c->membership, since_ms, now_ms);
     }
-    return mst_membership_tick(&c->membership, now_ms);
+    size_t n_dead = mst_membership_tick(&c->membership, now_ms);
+    if (n_dead > 0)
+        forget_fenced(c);
+    return n_dead;
 }
 
 bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_fence *fence,

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "chief/membership.h"
+#include "chief/pacing.h"
 #include "wire/training_sums.h"
 
 struct mst_coordinator_config {
@@ -24,6 +25,7 @@ struct mst_coordinator_config {
     uint64_t grace_ms;  // … once the connection closed
     uint64_t sleep_ms;  // without a tick for longer, this process did not run: several ticks
     size_t n_sums;      // values of the sums that workers report
+    uint64_t max_lead;  // steps that a worker may lead the slowest; 0: no limit
 };
 
 struct mst_lease_ask {
@@ -57,6 +59,7 @@ struct mst_worker_pace;
 struct mst_coordinator {
     struct mst_membership membership;
     struct mst_leases leases;
+    struct mst_pacing pacing;
     size_t n_sums;
     uint64_t sleep_ms;
     uint64_t ticked_ms; // the last tick; 0: none yet

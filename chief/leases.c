@@ -141,7 +141,6 @@ enum mst_lease_kind mst_leases_grant(struct mst_leases *leases, uint32_t worker,
                                      uint64_t want, struct mst_lease *out)
 {
     *out = (struct mst_lease){0};
-    MST_ASSERT(want > 0);
     struct mst_lease_holder *holder = find_holder(leases, worker, number);
     if (!holder)
         holder = add_holder(leases, worker, number);
@@ -153,7 +152,7 @@ enum mst_lease_kind mst_leases_grant(struct mst_leases *leases, uint32_t worker,
         return MST_LEASE_REFUSED;
     if (mst_leases_finished(leases))
         return MST_LEASE_FINISHED;
-    if (holder->n_held == MST_LEASES_PER_WORKER)
+    if (want == 0 || holder->n_held == MST_LEASES_PER_WORKER)
         return MST_LEASE_WAIT;
     if (leases->is_stopped || (!cut_returned(leases, want, out) && !cut_new(leases, want, out)))
         return MST_LEASE_WAIT;

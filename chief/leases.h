@@ -75,7 +75,7 @@ void mst_leases_init(struct mst_leases *leases, uint64_t n_batches, uint64_t n_e
 void mst_leases_skip(struct mst_leases *leases, uint64_t n_steps);
 /** Releases it. */
 void mst_leases_fini(struct mst_leases *leases);
-/** Lease number seq of this incarnation of the worker, of at most `want` batches (at least 1), in *out.
+/** Lease number seq of this incarnation of the worker, of at most `want` batches (0: no new one now), in *out.
  *  seq may be one more than the last granted (a new lease, unless it holds MST_LEASES_PER_WORKER unfinished ones) or
  *  the last granted (the same lease once more). */
 enum mst_lease_kind mst_leases_grant(struct mst_leases *leases, uint32_t worker, uint64_t number, uint64_t seq,

@@ -27,6 +27,7 @@ static void chief_answer_ask(struct world *w, const struct message *m)
         .kind = M_ANSWER, .to = world_worker_node(w, m->worker), .worker = m->worker, .number = m->number};
     answer.incarnation = m->incarnation;
     mst_coordinator_ask(&w->chief, &m->ask, w->now_ms, &answer.answer);
+    oracle_asked(w, &m->ask, &answer.answer);
     world_send(w, &answer);
 }
 
@@ -202,6 +203,7 @@ static void try_compute(struct world *w, size_t index)
         return;
     worker->batch = batch;
     worker->is_computing = true;
+    oracle_begins(w, index);
     struct message m = {.kind = M_COMPUTED, .to = world_worker_node(w, index), .incarnation = worker->incarnation};
     m.number = worker->session.number;
     world_schedule(w, &m, 1 + world_draw(w, 30));
@@ -285,7 +287,7 @@ void worker_receive(struct world *w, const struct message *m)
         on_tick(w, index, m);
         break;
     case M_GREETED:
-        if (m->number != worker->session.number) {
+        if (m->number > worker->session.number) { // not an old answer that was under way for long
             worker->sums = (struct mst_training_sums){0};
             worker->open_steps = worker->done_seq = 0;
         }

@@ -12,6 +12,78 @@ void oracle_applied(struct world *w, size_t bucket, const struct message *push)
                    (unsigned long long)push->push.number);
 }
 
+// ---- bounded staleness ----
+
+static bool holds_lease(const struct world *w, size_t index)
+{
+    const struct sim_lead *lead = &w->leads[index];
+    return lead->given_seq > lead->done_seq &&
+           mst_membership_is_acting(&w->chief.membership, (uint32_t)index, lead->number);
+}
+
+static uint64_t reported_clock(const struct sim_lead *lead)
+{
+    return lead->start + lead->n_reported;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+// The clocks by which a joiner starts are those that the chief knows.
+static void note_lowest_clock(struct world *w)
+{
+    uint64_t lowest = UINT64_MAX;
+    for (size_t i = 0; i < w->n_workers; i++)
+        if (holds_lease(w, i) && reported_clock(&w->leads[i]) < lowest)
+            lowest = reported_clock(&w->leads[i]);
+    if (lowest != UINT64_MAX)
+        w->lowest_clock = lowest;
+}
+
+void oracle_asked(struct world *w, const struct mst_lease_ask *ask, const struct mst_lease_answer *answer)
+{
+    struct sim_lead *lead = &w->leads[ask->worker];
+    if (answer->kind == MST_ANSWER_FENCED)
+        return;
+    if (lead->number != ask->number)
+        *lead = (struct sim_lead){.number = ask->number};
+    bool held = holds_lease(w, ask->worker);
+    lead->n_reported = larger(lead->n_reported, ask->sums.steps);
+    note_lowest_clock(w);
+    lead->done_seq = larger(lead->done_seq, ask->done_seq);
+    if (!held && reported_clock(lead) < w->lowest_clock)
+        lead->start = w->lowest_clock - lead->n_reported;
+    if (answer->kind == MST_ANSWER_LEASE)
+        lead->given_seq = larger(lead->given_seq, answer->lease.seq);
+    note_lowest_clock(w);
+}
+
+// What is done of its steps: more than the chief knows, unless its process is another by now.
+static uint64_t true_clock(const struct world *w, size_t index)
+{
+    const struct mst_session *session = &w->workers[index].session;
+    const struct sim_lead *lead = &w->leads[index];
+    if (session->number != lead->number)
+        return reported_clock(lead);
+    return lead->start + session->step - (session->step > 0 && session->n_outstanding > 0);
+}
+
+void oracle_begins(struct world *w, size_t index)
+{
+    if (w->max_lead == 0 || !holds_lease(w, index) || w->workers[index].session.number != w->leads[index].number)
+        return;
+    uint64_t clock = w->leads[index].start + w->workers[index].session.step + 1;
+    for (size_t i = 0; i < w->n_workers; i++)
+        if (holds_lease(w, i) && clock > true_clock(w, i) + w->max_lead)
+            world_fail(w, "worker %zu begins step %llu, worker %zu has done %llu, and %llu is the limit", index,
+                       (unsigned long long)clock, i, (unsigned long long)true_clock(w, i),
+                       (unsigned long long)w->max_lead);
+}
+
+// ---- at the end ----
+
 static bool was_any_fenced(const struct world *w)
 {
     const struct mst_membership *members = &w->chief.membership;

@@ -17,6 +17,7 @@ static const char *const plant_names[N_PLANTS] = {
     [PLANT_NEVER_FENCED] = "never-fenced",
     [PLANT_FROZEN_QUESTION] = "frozen-question",
     [PLANT_FROZEN_MARKS] = "frozen-marks",
+    [PLANT_LEAD_BY_MORE] = "lead-by-more",
 };
 
 const char *plant_name(enum plant plant)
@@ -177,13 +178,17 @@ struct world *world_new(uint64_t seed, enum plant plant)
     w->n_kills_left = (unsigned)world_draw(w, 4);
     w->n_pauses_left = (unsigned)world_draw(w, 4);
     w->n_chief_pauses_left = (unsigned)world_draw(w, 3);
+    w->max_lead = world_draw(w, 2) * (1 + world_draw(w, 4));
     struct mst_coordinator_config config = {.n_ps = w->n_ps,
                                             .n_batches = w->n_batches,
                                             .n_epochs = w->n_epochs,
                                             .max_steps = world_draw(w, 2) ? 1 + world_draw(w, 20) : 0,
                                             .lease_ms = LEASE_MS,
                                             .grace_ms = GRACE_MS,
-                                            .sleep_ms = HEARTBEAT_MS};
+                                            .sleep_ms = HEARTBEAT_MS,
+                                            .max_lead = w->max_lead};
+    if (w->max_lead && plant == PLANT_LEAD_BY_MORE)
+        config.max_lead++;
     mst_coordinator_init(&w->chief, &config);
     for (size_t b = 0; b < w->n_buckets; b++) {
         w->buckets[b].ps = (uint32_t)(b % w->n_ps);

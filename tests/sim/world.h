@@ -24,6 +24,7 @@ enum plant {
     PLANT_NEVER_FENCED,    // silent workers are never declared dead
     PLANT_FROZEN_QUESTION, // a lease question is repeated word for word, though leases were done since
     PLANT_FROZEN_MARKS,    // a fence answers for buckets that are never pushed, too
+    PLANT_LEAD_BY_MORE,    // a worker may lead the slowest by one step more than the job says
     N_PLANTS,
 };
 

@@ -62,6 +62,15 @@ struct sim_worker {
     uint64_t done_seq;              // leases that sums covers
 };
 
+// How far a worker is, as the oracle counts it.
+struct sim_lead {
+    uint64_t number;
+    uint64_t start;      // its clock is this and its steps under this number
+    uint64_t n_reported; // steps of which the chief knows
+    uint64_t given_seq;
+    uint64_t done_seq;
+};
+
 struct sim_bucket {
     uint32_t ps;
     struct mst_client_table clients;
@@ -90,12 +99,15 @@ struct world {
     size_t n_pushed; // the first ones; the others are frozen
     uint64_t n_batches;
     uint64_t n_epochs;
+    uint64_t max_lead;       // 0: no limit
     uint64_t n_acknowledged; // batches whose every push was acknowledged to a live worker
     uint64_t n_deaths;
     struct mst_coordinator chief;
     uint64_t chief_paused_until_ms;
     struct sim_bucket buckets[MAX_BUCKETS];
     struct sim_worker workers[MAX_WORKERS];
+    struct sim_lead leads[MAX_WORKERS];
+    uint64_t lowest_clock; // of a worker that held a lease
     char fault[256];
 };
 
@@ -116,4 +128,8 @@ void worker_start(struct world *w, size_t index);
 
 // The oracle.
 void oracle_applied(struct world *w, size_t bucket, const struct message *push);
+// The chief answered a question for a lease.
+void oracle_asked(struct world *w, const struct mst_lease_ask *ask, const struct mst_lease_answer *answer);
+// A worker begins to compute its next step.
+void oracle_begins(struct world *w, size_t index);
 void oracle_check_end(struct world *w);
