@@ -1,154 +1,27 @@
-// Three sub-commands over one question: which prefixes does an operand mean? A prefix is itself (with or without
-// `.index`), a directory all bundles in it, a job its checkpoint directory. Everything else is asked of the bundle
-// reader, which believes nothing before it is checked.
+// The sub-commands that look at checkpoints, and the table of all. Which prefixes an operand means is
+// ckpt_operand.h's; everything else is asked of the bundle reader, which believes nothing before it is checked.
 #include "cli/ckpt.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "cli/ckpt_diff.h"
+#include "cli/ckpt_operand.h"
+#include "cli/ckpt_reshard.h"
+#include "cli/command_table.h"
 #include "cli/options.h"
-#include "spec/job.h"
 #include "spec/json_source.h"
 #include "tfio/bundle_reader.h"
-#include "tfio/disk_file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#define INDEX_SUFFIX    ".index"
-#define LENGTH(array)   (sizeof(array) / sizeof(array)[0])
-#define JSON_LAYOUT     (JSON_INDENT(2) | JSON_SORT_KEYS)
-#define NOT_WHOLE_TEXT  "not whole: "
-#define INDEX_MAX_NAMES ((size_t)100000) // of a directory: more means that it is not one of checkpoints
-
-struct prefixes {
-    char **items; // owned
-    size_t n;
-};
-
-static void prefixes_fini(struct prefixes *prefixes)
-{
-    for (size_t i = 0; i < prefixes->n; i++)
-        free(prefixes->items[i]);
-    free(prefixes->items);
-    *prefixes = (struct prefixes){0};
-}
-
-static void prefixes_add(struct prefixes *prefixes, char *prefix)
-{
-    prefixes->items = mst_realloc_array(prefixes->items, prefixes->n + 1, sizeof *prefixes->items);
-    prefixes->items[prefixes->n++] = prefix;
-}
-
-static int is_index(const struct dirent *entry)
-{
-    size_t len = strlen(entry->d_name);
-    size_t suffix_len = strlen(INDEX_SUFFIX);
-    return len > suffix_len && strcmp(entry->d_name + len - suffix_len, INDEX_SUFFIX) == 0;
-}
-
-static char *without_suffix(const char *path)
-{
-    return mst_text("%.*s", (int)(strlen(path) - strlen(INDEX_SUFFIX)), path);
-}
-
-// versionsort orders the numbers in names as numbers: model-9 before model-10, ckpt-9 before ckpt-10.
-static mst_status list_directory(const char *dir, struct prefixes *out, struct mst_error *err)
-{
-    struct dirent **entries;
-    int n = scandir(dir, &entries, is_index, versionsort);
-    if (n < 0)
-        return mst_disk_fail(err, errno, "list", dir);
-    bool too_many = (size_t)n > INDEX_MAX_NAMES;
-    for (int i = 0; i < n; i++) {
-        if (!too_many) {
-            char *path = mst_text("%s/%s", dir, entries[i]->d_name);
-            prefixes_add(out, without_suffix(path));
-            free(path);
-        }
-        free(entries[i]);
-    }
-    free(entries);
-    if (too_many)
-        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "%s holds %d checkpoints; %zu are the limit", dir, n,
-                        INDEX_MAX_NAMES);
-    return MST_OK;
-}
-
-static bool is_directory(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-static mst_status fill_directory(const char *dir, struct prefixes *out, struct mst_error *err)
-{
-    mst_status status = list_directory(dir, out, err);
-    if (status == MST_OK && out->n == 0)
-        return mst_fail(err, MST_NOT_FOUND, "%s holds no checkpoint: no file there ends with " INDEX_SUFFIX, dir);
-    return status;
-}
-
-static mst_status fill_job(const char *path, struct prefixes *out, struct mst_error *err)
-{
-    struct mst_job_request request = {.path = path};
-    struct mst_job *job;
-    MST_TRY(mst_job_load(&request, &job, err));
-    mst_status status = MST_OK;
-    if (is_directory(job->checkpoint_dir))
-        status = fill_directory(job->checkpoint_dir, out, err);
-    else
-        status =
-            mst_fail(err, MST_NOT_FOUND, "%s: checkpoint.dir %s is not there; train first", path, job->checkpoint_dir);
-    mst_job_free(job);
-    return status;
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t len = strlen(text);
-    size_t end_len = strlen(end);
-    return len >= end_len && strcmp(text + len - end_len, end) == 0;
-}
-
-// New text in *out. A name that is no prefix fails with what a prefix is, because a file of the bundle is what people
-// name.
-static mst_status find_prefix(const char *name, char **out, struct mst_error *err)
-{
-    *out = NULL;
-    char *prefix = ends_with(name, INDEX_SUFFIX) ? without_suffix(name) : mst_strdup(name);
-    char *index = mst_bundle_index_path(prefix);
-    struct stat info;
-    mst_status status = MST_OK;
-    if (stat(index, &info) == 0)
-        *out = prefix;
-    else if (errno == ENOENT || errno == ENOTDIR)
-        status = mst_fail(err, MST_NOT_FOUND,
-                          "%s is not there; a checkpoint is named by its prefix, the path of its files without "
-                          "'" INDEX_SUFFIX "' or '.data-…' ('muster ckpt ls DIR' lists them)",
-                          index);
-    else
-        status = mst_disk_fail(err, errno, "examine", index);
-    free(index);
-    if (!*out)
-        free(prefix);
-    return status;
-}
-
-static mst_status fill_prefix_or_directory(const char *name, struct prefixes *out, struct mst_error *err)
-{
-    if (is_directory(name))
-        return fill_directory(name, out, err);
-    char *prefix;
-    MST_TRY(find_prefix(name, &prefix, err));
-    prefixes_add(out, prefix);
-    return MST_OK;
-}
+#define LENGTH(array)  (sizeof(array) / sizeof(array)[0])
+#define JSON_LAYOUT    (JSON_INDENT(2) | JSON_SORT_KEYS)
+#define NOT_WHOLE_TEXT "not whole: "
 
 static uint64_t stored_bytes(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry)
 {
@@ -224,12 +97,13 @@ static void print_list_row(const json_t *row)
 
 static mst_status list(const char *name, bool as_json, struct mst_error *err)
 {
-    struct prefixes prefixes = {0};
-    mst_status status = is_directory(name) ? fill_directory(name, &prefixes, err) : fill_job(name, &prefixes, err);
+    struct mst_prefixes prefixes = {0};
+    mst_status status = mst_is_directory(name) ? mst_prefixes_of_directory(name, &prefixes, err)
+                                               : mst_prefixes_of_job(name, &prefixes, err);
     json_t *rows = json_array();
     for (size_t i = 0; status == MST_OK && i < prefixes.n; i++)
         json_array_append_new(rows, list_row(prefixes.items[i]));
-    prefixes_fini(&prefixes);
+    mst_prefixes_fini(&prefixes);
     if (status != MST_OK) {
         json_decref(rows);
         return status;
@@ -304,12 +178,12 @@ static void print_tensor(const struct mst_bundle *bundle, const struct mst_bundl
 
 static mst_status inspect(const char *name, bool as_json, struct mst_error *err)
 {
-    if (is_directory(name))
+    if (mst_is_directory(name))
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "%s is a directory; name one checkpoint of it by its prefix ('muster ckpt ls %s' lists them)",
                         name, name);
     char *prefix;
-    MST_TRY(find_prefix(name, &prefix, err));
+    MST_TRY(mst_prefix_of_name(name, &prefix, err));
     struct mst_bundle *bundle;
     mst_status status = mst_bundle_open(prefix, &bundle, err);
     if (status == MST_OK && as_json) {
@@ -363,12 +237,12 @@ static size_t verify_one(const char *prefix)
 
 static mst_status verify(const char *name, int *exit_code, struct mst_error *err)
 {
-    struct prefixes prefixes = {0};
-    mst_status status = fill_prefix_or_directory(name, &prefixes, err);
+    struct mst_prefixes prefixes = {0};
+    mst_status status = mst_prefixes_of_operand(name, &prefixes, err);
     size_t n_torn = 0;
     for (size_t i = 0; i < prefixes.n && status == MST_OK; i++)
         n_torn += verify_one(prefixes.items[i]);
-    prefixes_fini(&prefixes);
+    mst_prefixes_fini(&prefixes);
     if (status == MST_OK)
         status = finish_output(err);
     if (status == MST_OK && n_torn)
@@ -416,24 +290,33 @@ static const struct {
     const char *details;
     bool has_json;
     const char *const *examples;
+    mst_command_fn command; // instead of all but word, summary and examples
 } words[] = {
     {"ls", on_ls, "ckpt ls", "DIR|JOB", "Lists the checkpoints of a directory, or of a job's checkpoint.dir.",
      "Any directory of TensorBundles: ours, TensorFlow's, a model directory. One that is not whole is listed with the "
      "reason.",
-     true, ls_examples},
+     true, ls_examples, NULL},
     {"inspect", on_inspect, "ckpt inspect", "PREFIX", "Prints the tensors of a checkpoint: type, shape, slices, bytes.",
      "PREFIX is the path of the checkpoint's files without '.index' or '.data-…'. Slots of the optimizer follow their "
      "variable's name.",
-     true, inspect_examples},
+     true, inspect_examples, NULL},
     {"verify", on_verify, "ckpt verify", "PREFIX|DIR", "Reads every byte of checkpoints and compares the checksums.",
      "Prints a line for each torn tensor or missing file. Exit code: 0 all whole, 1 something is torn.", false,
-     verify_examples},
+     verify_examples, NULL},
+    {.word = "reshard",
+     .summary = mst_ckpt_reshard_summary,
+     .examples = mst_ckpt_reshard_examples,
+     .command = mst_ckpt_reshard_command},
+    {.word = "diff",
+     .summary = mst_ckpt_diff_summary,
+     .examples = mst_ckpt_diff_examples,
+     .command = mst_ckpt_diff_command},
 };
 
 static void print_usage(FILE *to)
 {
-    fprintf(to, "usage: muster ckpt ls|inspect|verify … [options]\n\n"
-                "Lists, shows and checks checkpoints, ours and TensorFlow's.\n\noptions:\n");
+    fprintf(to, "usage: muster ckpt ls|inspect|verify|reshard|diff … [options]\n\n"
+                "Lists, shows, checks, rewrites and compares checkpoints, ours and TensorFlow's.\n\noptions:\n");
     for (size_t i = 0; i < LENGTH(words); i++)
         fprintf(to, "  %-8s  %s\n", words[i].word, words[i].summary);
     fprintf(to, "\n'muster ckpt ls --help' says more, and so do the others.\n\nexamples:\n");
@@ -445,6 +328,8 @@ static mst_status run_word(size_t at, const struct mst_call *call, int *exit_cod
 {
     const char *operand = NULL;
     bool as_json = false;
+    if (words[at].command)
+        return words[at].command(call, exit_code, err);
     const struct mst_option options[] = {
         MST_OPTION_FLAG("json", &as_json, "print one JSON document"),
     };
@@ -476,7 +361,7 @@ mst_status mst_ckpt_command(const struct mst_call *call, int *exit_code, struct 
         return show_words(call, exit_code, err);
     if (call->argc < 1)
         return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "muster ckpt needs a sub-command: ls, inspect or verify ('muster ckpt --help')");
+                        "muster ckpt needs a sub-command: ls, inspect, verify, reshard or diff ('muster ckpt --help')");
     const char *word = call->argv[0];
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
         print_usage(stdout);

@@ -214,7 +214,7 @@ static void zsh_options(const struct mst_command *command, FILE *to)
         fputc('\'', to);
     }
     if (command->operand) {
-        fputs(" \\\n            '1", to);
+        fputs(command->operand_list ? " \\\n            '*" : " \\\n            '1", to);
         zsh_argument(command->operand, to);
         fputc('\'', to);
     }

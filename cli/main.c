@@ -423,7 +423,7 @@ static const struct mst_command_row rows[] = {
     {"config", config_command, "print what TF_CONFIG and the job mean"},
     {"eval", eval_command, "loss and metrics of a checkpoint"},
     {"predict", predict_command, "what a trained model says of each example of a file"},
-    {"ckpt", mst_ckpt_command, "list, show and check checkpoints, ours and TensorFlow's"},
+    {"ckpt", mst_ckpt_command, "list, show, check, rewrite and compare checkpoints, ours and TensorFlow's"},
     {"top", top_command, "what every role of a running job does, anew each second"},
     {"completion", completion_command, "print a script that completes commands and options in a shell"},
     {"help", help_command, "print the help of a command"},

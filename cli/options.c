@@ -127,6 +127,7 @@ static mst_status parse_operand(struct parse *p, const char *word, struct mst_er
     if (list) {
         list->items = mst_realloc_array(list->items, list->n + 1, sizeof *list->items);
         list->items[list->n++] = word;
+        p->operand_seen = true;
         return MST_OK;
     }
     if (p->operand_seen)

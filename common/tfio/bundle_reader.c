@@ -292,6 +292,14 @@ static mst_status take_box(struct stream *stream, const struct mst_bundle_stored
     return MST_OK;
 }
 
+static mst_status wrong_checksum(const struct mst_bundle *bundle, const struct mst_bundle_item *item,
+                                 const struct mst_bundle_stored *stored, struct mst_error *err)
+{
+    return mst_fail(err, MST_DATA_LOSS, "%s: the %llu bytes of \"%s\" at %llu have a wrong checksum",
+                    bundle->files[stored->shard].path, (unsigned long long)stored->piece.size_bytes, item->entry.name,
+                    (unsigned long long)stored->piece.offset_bytes);
+}
+
 static mst_status take_piece(const struct mst_bundle *bundle, const struct mst_bundle_item *item,
                              const struct mst_bundle_stored *stored, const struct target *target, struct mst_error *err)
 {
@@ -310,11 +318,7 @@ static mst_status take_piece(const struct mst_bundle *bundle, const struct mst_b
         MST_TRY(take_rows(&stream, stored, shape->rank, target, err));
     else
         MST_TRY(take_box(&stream, stored, shape, target, mst_tf_type_bytes(item->entry.type), err));
-    if (mst_crc32c_mask(stream.crc) != stored->piece.crc32c)
-        return mst_fail(err, MST_DATA_LOSS, "%s: the %llu bytes of \"%s\" at %llu have a wrong checksum",
-                        stream.file->path, (unsigned long long)stored->piece.size_bytes, item->entry.name,
-                        (unsigned long long)stored->piece.offset_bytes);
-    return MST_OK;
+    return mst_crc32c_mask(stream.crc) == stored->piece.crc32c ? MST_OK : wrong_checksum(bundle, item, stored, err);
 }
 
 static bool touches(const struct mst_bundle_stored *stored, size_t rank, const struct target *target)
@@ -427,10 +431,25 @@ void mst_bundle_slice_at(const struct mst_bundle *bundle, const struct mst_bundl
     const struct mst_bundle_item *item = (const struct mst_bundle_item *)entry;
     MST_ASSERT(i < item->n_stored);
     const struct mst_bundle_stored *stored = &bundle->catalog.stored[item->first_stored + i];
-    *out = (struct mst_bundle_slice){
-        .shard = stored->shard, .offset_bytes = stored->piece.offset_bytes, .size_bytes = stored->piece.size_bytes};
+    *out = (struct mst_bundle_slice){.shard = stored->shard,
+                                     .offset_bytes = stored->piece.offset_bytes,
+                                     .size_bytes = stored->piece.size_bytes,
+                                     .crc32c = stored->piece.crc32c};
     memcpy(out->start, stored->start, sizeof out->start);
     memcpy(out->length, stored->length, sizeof out->length);
+}
+
+mst_status mst_bundle_read_stored(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry, size_t i,
+                                  void *out, size_t out_bytes, struct mst_error *err)
+{
+    const struct mst_bundle_item *item = (const struct mst_bundle_item *)entry;
+    MST_ASSERT(i < item->n_stored);
+    const struct mst_bundle_stored *stored = &bundle->catalog.stored[item->first_stored + i];
+    MST_ASSERT(out_bytes == stored->piece.size_bytes);
+    MST_TRY(read_raw(bundle, item, stored, out, err));
+    if (mst_tf_type_bytes(entry->type) > 0 && mst_crc32c_mask(mst_crc32c(out, out_bytes)) != stored->piece.crc32c)
+        return wrong_checksum(bundle, item, stored, err);
+    return MST_OK;
 }
 
 mst_status mst_bundle_verify_entry(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry,

@@ -83,6 +83,7 @@ struct mst_bundle_slice {
     size_t shard;
     uint64_t offset_bytes;
     uint64_t size_bytes;
+    uint32_t crc32c;                  // masked, as the index has it
     size_t start[MST_SHAPE_MAX_RANK]; // the box of the tensor that it is, an axis each
     size_t length[MST_SHAPE_MAX_RANK];
 };
@@ -92,6 +93,10 @@ size_t mst_bundle_n_slices(const struct mst_bundle_entry *entry);
 /** Stored piece i of this tensor in *out; i < n_slices. */
 void mst_bundle_slice_at(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry, size_t i,
                          struct mst_bundle_slice *out);
+/** Reads stored piece i of this tensor as it lies in the file, of whatever type; i < n_slices, out_bytes its size.
+ *  Errors: DATA_LOSS checksum (not looked at for a type without a fixed size), short file */
+MST_MUST_USE mst_status mst_bundle_read_stored(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry,
+                                               size_t i, void *out, size_t out_bytes, struct mst_error *err);
 /** Reads the stored bytes of one tensor and checks their CRCs (string tensors: nothing to do).
  *  Errors: DATA_LOSS names the tensor. Cost: reads the tensor */
 MST_MUST_USE mst_status mst_bundle_verify_entry(const struct mst_bundle *bundle, const struct mst_bundle_entry *entry,

@@ -15,6 +15,7 @@
 #include "tfio/ordered_code.h"
 #include "tfio/proto_fields.h"
 #include "tfio/table_writer.h"
+#include "tfio/tf_types.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -112,7 +113,10 @@ mst_status mst_bundle_index_add(struct mst_bundle_index *index, const struct mst
     if (shard >= index->n_shards)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s is said to be in shard %zu of %zu", tensor->name, shard,
                         index->n_shards);
-    MST_TRY(mst_bundle_tensor_bytes(tensor, &bytes, err));
+    if (mst_tf_type_bytes(tensor->type) == 0 && tensor->n_rows == 0)
+        bytes = piece->size_bytes <= INT64_MAX ? piece->size_bytes : 0;
+    else
+        MST_TRY(mst_bundle_tensor_bytes(tensor, &bytes, err));
     if (bytes != piece->size_bytes || piece->offset_bytes > INT64_MAX - bytes)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s has %llu bytes, a piece of %llu at %llu was written",
                         tensor->name, (unsigned long long)bytes, (unsigned long long)piece->size_bytes,

@@ -40,7 +40,8 @@ void mst_bundle_data_abort(struct mst_bundle_data *data);
 struct mst_bundle_index *mst_bundle_index_new(size_t n_shards);
 /** Releases the index; NULL is fine. */
 void mst_bundle_index_free(struct mst_bundle_index *index);
-/** Notes where a tensor or slice lies.
+/** Notes where a tensor or slice lies. One of a type without a fixed size comes whole, its piece as TensorFlow lays it
+ *  out and with TensorFlow's checksum.
  *  Owner:  copies all
  *  Errors: INVALID_ARGUMENT an empty or too long name, a shard or rows out of range, a piece of another size than the
  *          shape says, slices of one name that disagree about type or shape */

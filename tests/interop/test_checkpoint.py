@@ -3,6 +3,7 @@
 Needs TensorFlow and bundle_tool, which the build makes; tests/interop/run has both. MUSTER_BUILD names the build folder
 (default: build/debug, then build). Without either the tests are skipped.
 """
+import json
 import os
 import pathlib
 import subprocess
@@ -137,6 +138,60 @@ def test_we_read_an_object_checkpoint(tmp_path):
     prefix = tf.train.Checkpoint(kernel=kernel, step=tf.Variable(3, dtype=tf.int64)).save(str(tmp_path / "ckpt"))
     assert run("read", prefix, "kernel/.ATTRIBUTES/VARIABLE_VALUE") == kernel.numpy().tobytes()
     assert "_CHECKPOINTABLE_OBJECT_GRAPH string 0 whole" in run("list", prefix).decode()
+
+
+def muster(*args):
+    if "MUSTER_BINARY" not in os.environ:
+        pytest.skip("MUSTER_BINARY is not set: tests/interop/run builds it")
+    return subprocess.run([os.environ["MUSTER_BINARY"], *map(str, args)], capture_output=True, text=True, timeout=60)
+
+
+def test_resharded_reads_equal(tmp_path):
+    """Ours with other data files and cuts: TensorFlow reads equal values, by prefix and by directory."""
+    run("write", tmp_path, 7)
+    for name, options in (("whole", ["--shards", 1, "--partitioner", "none"]), ("cut", ["--shards", 4, "--partitioner", "fixed:3"])):
+        assert muster("ckpt", "reshard", tmp_path / "model-7", f"{tmp_path / name}/", *options).returncode == 0
+        assert tf.train.latest_checkpoint(str(tmp_path / name)) == str(tmp_path / name / "model-7")
+        reader = tf.train.load_checkpoint(str(tmp_path / name))
+        assert reader.get_variable_to_shape_map() == {**OURS, "iterations": []}
+        for tensor, shape in OURS.items():
+            np.testing.assert_array_equal(reader.get_tensor(tensor), expected(tensor, shape), err_msg=tensor)
+        assert reader.get_tensor("iterations") == 7
+
+
+def test_resharded_of_tensorflow_restores(tmp_path):
+    """An object checkpoint: its object graph, a string, is kept, and texts of several elements too."""
+    rng = np.random.default_rng(3)
+    values = {"kernel": rng.normal(size=(30, 4)).astype(np.float32), "half": rng.normal(size=(9,)).astype(np.float16),
+              "step": np.array(3, np.int64)}
+    made = {name: tf.Variable(value) for name, value in values.items()}
+    tf.train.Checkpoint(texts=tf.Variable(["a", "bc", ""]), **made).save(str(tmp_path / "ckpt"))
+    done = muster("ckpt", "reshard", tmp_path, tmp_path / "other" / "ckpt-1", "--shards", 3, "--partitioner", "max-size:64")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert muster("ckpt", "diff", tmp_path, tmp_path / "other").returncode == 0
+    restored = {name: tf.Variable(np.zeros_like(value)) for name, value in values.items()}
+    texts = tf.Variable(["", "", ""])
+    path = tf.train.latest_checkpoint(str(tmp_path / "other"))
+    tf.train.Checkpoint(texts=texts, **restored).restore(path).assert_consumed()
+    for name, value in values.items():
+        assert restored[name].numpy().tobytes() == value.tobytes(), name
+    assert list(texts.numpy()) == [b"a", b"bc", b""]
+
+
+def test_diff_counts_as_numpy_does(tmp_path):
+    rng = np.random.default_rng(5)
+    a = rng.normal(size=(50, 6)).astype(np.float32)
+    b = a.copy()
+    b[rng.random(a.shape) < 0.2] += np.float32(0.125)
+    for name, value in (("a", a), ("b", b)):
+        save_v2(tmp_path / name, [("w", tf.constant(value))])
+    done = muster("ckpt", "diff", tmp_path / "a", tmp_path / "b", "--json")
+    (row,) = json.loads(done.stdout)["differences"]
+    assert done.returncode == 1 and row["different"] == int((a != b).sum())
+    assert row["first"] == [int(i) for i in np.argwhere(a != b)[0]]
+    absolute = np.abs(a.astype(np.float64) - b)
+    assert row["max_absolute"] == absolute.max()
+    assert row["max_relative"] == (absolute / np.maximum(np.abs(a.astype(np.float64)), np.abs(b))).max()
 
 
 def test_many_keys(tmp_path):
