@@ -529,3 +529,23 @@ struct mst_data_thread_counts mst_data_thread_counts(const struct mst_data_threa
 {
     return thread->counts;
 }
+
+mst_status mst_data_thread_contribute(struct mst_data_thread *thread, const struct mst_msg_push *push,
+                                      const struct mst_gradients *gradients, mst_round_answer_fn fn, void *arg,
+                                      struct mst_error *err)
+{
+    (void)thread, (void)gradients, (void)fn, (void)arg;
+    return mst_fail(err, MST_UNAVAILABLE, "bucket %u: rounds have not begun here", push->bucket);
+}
+
+mst_status mst_data_thread_await(struct mst_data_thread *thread, const struct mst_msg_pull *pull,
+                                 mst_round_answer_fn fn, void *arg, struct mst_error *err)
+{
+    (void)thread, (void)fn, (void)arg;
+    return mst_fail(err, MST_UNAVAILABLE, "bucket %u: rounds have not begun here", pull->bucket);
+}
+
+void mst_data_thread_forget(struct mst_data_thread *thread, const void *arg)
+{
+    (void)thread, (void)arg;
+}

@@ -42,6 +42,26 @@ void mst_data_thread_adopt(struct mst_data_thread *thread, struct mst_conn *conn
 /** Serves these buckets from now on. Owner: steals buckets (the array and all) */
 void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_bucket **buckets, size_t n_buckets, uint64_t term,
                            uint64_t epoch);
+
+/** What came of a contribution, or of a pull that waited for a round: the bucket as it is then and what is next.
+ *  Owner: version is a reference of the callee's; turn is borrowed. Thread: loop */
+typedef void (*mst_round_answer_fn)(void *arg, uint32_t bucket, struct mst_version *version,
+                                    const struct mst_msg_turn *turn, bool is_finite);
+/** A push to a synchronous round from within the process: what a PUSH with this meta and the gradient as body does. The
+ *  gradient is copied; fn(arg) hears when the round is applied, within the call if it is so already, and never if an
+ *  error is returned.
+ *  Errors: those that a PUSH is answered with: FAILED_PRECONDITION an incarnation that is out; INVALID_ARGUMENT not
+ *          what the worker was dealt; NOT_FOUND, ABORTED not the map that is served; UNAVAILABLE not begun yet */
+MST_MUST_USE mst_status mst_data_thread_contribute(struct mst_data_thread *thread, const struct mst_msg_push *push,
+                                                   const struct mst_gradients *gradients, mst_round_answer_fn fn,
+                                                   void *arg, struct mst_error *err);
+/** A pull from within the process: fn(arg) hears when pull->round is applied, within the call if it is so already.
+ *  Errors: NOT_FOUND, ABORTED as for a PULL */
+MST_MUST_USE mst_status mst_data_thread_await(struct mst_data_thread *thread, const struct mst_msg_pull *pull,
+                                              mst_round_answer_fn fn, void *arg, struct mst_error *err);
+/** No answer goes to this arg any more; what it has contributed stays. */
+void mst_data_thread_forget(struct mst_data_thread *thread, const void *arg);
+
 /** Its buckets. Owner: borrowed */
 struct mst_bucket *const *mst_data_thread_buckets(const struct mst_data_thread *thread, size_t *n_out);
 /** The counts so far. */

@@ -397,3 +397,8 @@ struct mst_bucket *mst_ps_bucket(struct mst_ps *ps, uint32_t thread, uint32_t bu
             return buckets[i];
     return NULL;
 }
+
+struct mst_data_thread *mst_ps_data_thread(struct mst_ps *ps, uint32_t thread)
+{
+    return thread < ps->config.n_data_loops ? ps->threads[thread] : NULL;
+}

@@ -18,6 +18,7 @@
 #include "ps/bucket.h"
 #include "wire/greeting.h"
 
+struct mst_data_thread;
 struct mst_loop;
 struct mst_ps;
 
@@ -50,3 +51,5 @@ uint16_t mst_ps_port(const struct mst_ps *ps);
 MST_MUST_USE mst_status mst_ps_ready(const struct mst_ps *ps, struct mst_error *err);
 /** The bucket with this id, or NULL; for a direct exchange. Thread: the bucket's data loop */
 struct mst_bucket *mst_ps_bucket(struct mst_ps *ps, uint32_t thread, uint32_t bucket);
+/** The data thread with this index, or NULL; for a direct exchange in synchronous rounds. Owner: borrowed until free */
+struct mst_data_thread *mst_ps_data_thread(struct mst_ps *ps, uint32_t thread);
