@@ -331,9 +331,9 @@ static void on_progress(void *arg)
 static void describe_wait(const struct mst_chief *chief, char *out, size_t out_bytes)
 {
     out[0] = '\0';
-    if (chief->phase == CHIEF_WAITING || chief->phase == CHIEF_PLACING)
+    if (chief->phase < CHIEF_TELLING)
         mst_chief_links_state(chief, out, out_bytes);
-    else if (chief->phase == CHIEF_RUNNING && mst_membership_n_live(&chief->coordinator.membership) == 0)
+    if (!out[0] && chief->phase == CHIEF_RUNNING && mst_membership_n_live(&chief->coordinator.membership) == 0)
         snprintf(out, out_bytes, "workers: none is there");
 }
 

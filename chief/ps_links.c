@@ -40,7 +40,7 @@ static void lose_ps(struct mst_chief *chief, const struct ps_link *link, const c
 {
     struct mst_error err;
     mst_status status =
-        mst_fail(&err, MST_UNAVAILABLE, "ps-%u was lost (%s), and nothing replaces it yet", link->index, why);
+        mst_fail(&err, MST_UNAVAILABLE, "ps-%u was lost (%s), and nothing replaces it", link->index, why);
     mst_chief_tell(chief, status, err.text);
 }
 
@@ -157,9 +157,9 @@ static void on_beat(void *arg, const struct mst_reply *reply)
         answer.job_state == MST_JOB_FAILED)
         mst_chief_stop(link->chief, answer.text); // it was told to stop
     mst_arena_fini(&arena);
-    // The connection stands and nobody answers: a stopped process, or a host that is gone.
+    // The connection stands and nobody answers: a stopped process, or a host that is gone. From now on it is away.
     if (reply->status == MST_DEADLINE_EXCEEDED && link->chief->phase < CHIEF_TELLING)
-        lose_ps(link->chief, link, "it does not answer heartbeats");
+        mst_peer_break(link->peer, "was given up: no answer to a heartbeat");
 }
 
 void mst_chief_links_beat(struct mst_chief *chief)
@@ -229,11 +229,14 @@ void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
         return;
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
-        if (mst_peer_is_up(link->peer) || mst_peer_down_ms(link->peer) <= chief->config.job->lease_ms)
+        if (mst_peer_is_up(link->peer) || mst_peer_down_ms(link->peer) <= chief->config.job->absence_ms)
             continue;
         char state[128];
+        char why[256];
         mst_peer_state(link->peer, state, sizeof state);
-        lose_ps(chief, link, state);
+        snprintf(why, sizeof why, "%s; it did not come back within cluster.absence_ms, %llu ms", state,
+                 (unsigned long long)chief->config.job->absence_ms);
+        lose_ps(chief, link, why);
         return;
     }
     send_fences(chief);

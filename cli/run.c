@@ -282,6 +282,7 @@ static mst_status start_ps(struct run *run, struct mst_error *err)
                                    .n_data_loops = run->n_data_loops,
                                    .listen_fd = is_local ? -1 : run->options->listen_fd,
                                    .lease_ms = run->context->job->lease_ms,
+                                   .absence_ms = run->context->job->absence_ms,
                                    .on_end = on_ps_end,
                                    .arg = run};
     run->ps_identity = identity_of(run, MST_PEER_PS, is_local ? 0 : run->cluster->index, run->cluster->address);

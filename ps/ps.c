@@ -28,9 +28,9 @@ static void on_control_closed(void *arg, struct mst_conn *conn, mst_status statu
     if (conn == ps->chief) {
         ps->chief = NULL;
         if (ps->phase != PS_ENDED) {
-            MST_LOG(WARN, "ps", "chief lost", "reason=\"%s\" lease_ms=%llu", text,
-                    (unsigned long long)ps->config.lease_ms);
-            mst_timer_start_once(&ps->chief_lost, ps->config.lease_ms);
+            MST_LOG(WARN, "ps", "chief lost", "reason=\"%s\" absence_ms=%llu", text,
+                    (unsigned long long)ps->config.absence_ms);
+            mst_timer_start_once(&ps->chief_lost, ps->config.absence_ms);
         }
     }
     for (struct control_conn **at = &ps->conns; *at; at = &(*at)->next)
@@ -190,6 +190,13 @@ static void hand_over(struct mst_ps *ps, struct mst_conn *conn, const struct mst
 {
     size_t index = (size_t)greeting->data_thread;
     bool is_evaluator = greeting->role == MST_PEER_EVALUATOR;
+    if (ps->phase != PS_SERVING) {
+        // Started again, and the chief has not said yet what it holds: asked again with a growing pause.
+        mst_conn_reply_error(conn, message, MST_UNAVAILABLE, "ps-%u does not hold its shards yet",
+                             ps->config.identity->index);
+        mst_conn_close_flushed(conn);
+        return;
+    }
     if (index >= ps->config.n_data_loops || (!is_evaluator && greeting->index >= MST_WORKERS_MAX)) {
         refuse_greeting(conn, message, MST_OUT_OF_RANGE, "no such data thread, or a worker index past the limit");
         return;
@@ -306,7 +313,7 @@ static void on_chief_lost(void *arg)
     struct mst_ps *ps = arg;
     struct mst_error err;
     mst_status status = mst_fail(&err, MST_UNAVAILABLE, "the chief (%s) was lost and did not come back within %llu ms",
-                                 ps->chief_address, (unsigned long long)ps->config.lease_ms);
+                                 ps->chief_address, (unsigned long long)ps->config.absence_ms);
     mst_ps_end(ps, status, err.text);
 }
 
@@ -316,6 +323,8 @@ static void on_reminder(void *arg)
     struct mst_error err;
     if (mst_ps_ready(ps, &err) != MST_OK)
         MST_LOG(INFO, "ps", "waiting", "for=\"%s\"", err.text);
+    else if (!ps->chief)
+        MST_LOG(INFO, "ps", "waiting", "for=\"the chief (%s) to come back\"", ps->chief_address);
 }
 
 mst_status mst_ps_ready(const struct mst_ps *ps, struct mst_error *err)

@@ -7,8 +7,8 @@
  *      mst_ps_free(ps);
  *
  *  It opens neither data nor output. The chief tells it what it holds (MAP), and it computes the initial values or
- *  reads them from a checkpoint; workers push and pull on the data loops (ps/data_thread.h). Without a chief for one
- *  lease it ends with UNAVAILABLE.
+ *  reads them from a checkpoint; workers push and pull on the data loops (ps/data_thread.h). Without a chief it goes on
+ *  serving for absence_ms, then it ends with UNAVAILABLE.
  *  Thread: loop `control`, unless said otherwise.
  */
 #pragma once
@@ -33,6 +33,7 @@ struct mst_ps_config {
     int listen_fd; // -1: bind port
     uint16_t port;
     uint64_t lease_ms;
+    uint64_t absence_ms; // how long a chief that is gone is waited for
     /** The role is over: OK the job is finished; else why not. Once. */
     void (*on_end)(void *arg, mst_status status, const char *text);
     void *arg;

@@ -369,6 +369,7 @@ struct mst_evaluator_role *mst_evaluator_new(const struct mst_evaluator_config *
                                          .n_ps = config->n_ps,
                                          .heartbeat_ms = config->job->heartbeat_ms,
                                          .lease_ms = config->job->lease_ms,
+                                         .absence_ms = config->job->absence_ms,
                                          .events = {on_map, on_admitted, on_over, evaluator}};
     evaluator->joining = mst_joining_new(&joining);
     return evaluator;

@@ -149,7 +149,7 @@ static void on_reply(void *arg, const struct mst_reply *reply)
         MST_LOG(DEBUG, "worker", "exchange interrupted", "bucket=%zu reason=\"%s\"", bucket->index, reply->text);
         bucket->state = BUCKET_WANTED;
         if (reply->status == MST_DEADLINE_EXCEEDED) // a connection that does not answer is made anew
-            mst_peer_retry(bucket->target->peer, "no answer to a push");
+            mst_peer_break(bucket->target->peer, "was given up: a call was not answered");
     } else {
         bucket->state = BUCKET_IDLE;
         x->config.events.on_refused(x->config.events.arg, reply->status, reply->text);
@@ -415,6 +415,16 @@ void mst_exchange_rpc_free(struct mst_exchange *exchange)
     free(x->buckets);
     free(x->targets);
     free(x);
+}
+
+uint64_t mst_exchange_rpc_absent_ms(const struct mst_exchange *exchange)
+{
+    const struct rpc_exchange *x = (const struct rpc_exchange *)exchange;
+    uint64_t longest_ms = 0;
+    for (size_t t = 0; t < x->n_targets; t++)
+        if (mst_peer_down_ms(x->targets[t].peer) > longest_ms)
+            longest_ms = mst_peer_down_ms(x->targets[t].peer);
+    return longest_ms;
 }
 
 void mst_exchange_rpc_state(const struct mst_exchange *exchange, char *out, size_t out_bytes)

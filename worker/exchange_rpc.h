@@ -37,5 +37,7 @@ MST_MUST_USE mst_status mst_exchange_rpc_new(const struct mst_exchange_rpc_confi
                                              struct mst_error *err);
 /** Closes its connections and releases it; NULL is fine. */
 void mst_exchange_rpc_free(struct mst_exchange *exchange);
+/** Milliseconds that the PS which is away longest is away; 0: all are connected. */
+uint64_t mst_exchange_rpc_absent_ms(const struct mst_exchange *exchange);
 /** Writes which PSs are waited for ("ps-1 (DNS not found, 12 s)"), or "" when all are connected. */
 void mst_exchange_rpc_state(const struct mst_exchange *exchange, char *out, size_t out_bytes);

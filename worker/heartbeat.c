@@ -79,12 +79,13 @@ static void beat(struct mst_heartbeat *heartbeat)
 static void on_tick(void *arg)
 {
     struct mst_heartbeat *heartbeat = arg;
-    if (heartbeat->was_up && mst_peer_down_ms(heartbeat->peer) > heartbeat->config.lease_ms) {
+    if (heartbeat->was_up && mst_peer_down_ms(heartbeat->peer) > heartbeat->config.absence_ms) {
         char state[128];
         struct mst_error err;
         mst_peer_state(heartbeat->peer, state, sizeof state);
         mst_status status =
-            mst_fail(&err, MST_UNAVAILABLE, "the chief (%s) was lost: %s", heartbeat->config.chief_address, state);
+            mst_fail(&err, MST_UNAVAILABLE, "the chief (%s) was lost and did not come back within %llu ms: %s",
+                     heartbeat->config.chief_address, (unsigned long long)heartbeat->config.absence_ms, state);
         lose(heartbeat, status, err.text);
         return;
     }

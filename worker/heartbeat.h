@@ -16,7 +16,7 @@
 struct mst_heartbeat;
 
 struct mst_heartbeat_events {
-    /** The chief has not been reached for one lease, or refused us for good. */
+    /** The chief has not been reached for absence_ms, or refused us for good. */
     void (*on_lost)(void *arg, mst_status status, const char *text);
     /** The chief says that the job is over: OK finished; else why it failed. */
     void (*on_over)(void *arg, mst_status status, const char *text);
@@ -31,6 +31,7 @@ struct mst_heartbeat_config {
     const char *chief_address;
     uint64_t period_ms;
     uint64_t lease_ms;
+    uint64_t absence_ms;
     struct mst_heartbeat_events events;
 };
 

@@ -148,6 +148,7 @@ static mst_status join_chief(struct mst_joining *joining, const char *address, s
                                              .chief_address = joining->chief_address,
                                              .period_ms = config->heartbeat_ms,
                                              .lease_ms = config->lease_ms,
+                                             .absence_ms = config->absence_ms,
                                              .events = {on_heartbeat_verdict, on_heartbeat_verdict, joining}};
     MST_TRY(mst_heartbeat_new(&heartbeat, &joining->heartbeat, err));
     mst_peer_start(joining->chief);

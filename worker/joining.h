@@ -39,6 +39,7 @@ struct mst_joining_config {
     size_t n_ps;
     uint64_t heartbeat_ms;
     uint64_t lease_ms;
+    uint64_t absence_ms; // how long a chief that is gone is waited for
     struct mst_joining_events events;
 };
 

@@ -21,6 +21,7 @@
 
 enum {
     REMINDER_MS = 10000,
+    ABSENCE_TICK_MS = 250,
     LEASE_CALL_MS = 20000, // the chief answers a question in a tenth of it
     ASK_AGAIN_MS = 20,     // after WAIT: the chief has kept the question already
     PREFETCH_DEPTH = 4,
@@ -37,6 +38,7 @@ struct mst_worker {
     struct mst_joining *joining;
     struct mst_timer reminder;
     struct mst_timer ask_again;
+    struct mst_timer absence; // looks for servers that stay away
     struct mst_layout *layout;
     uint64_t map_term;
     uint64_t map_epoch;
@@ -62,6 +64,7 @@ static void end(struct mst_worker *worker, mst_status status, const char *text)
     worker->is_over = true;
     mst_timer_stop(&worker->reminder);
     mst_timer_stop(&worker->ask_again);
+    mst_timer_stop(&worker->absence);
     mst_joining_stop(worker->joining);
     worker->config.on_end(worker->config.arg, status, text);
 }
@@ -367,6 +370,21 @@ static void on_reminder(void *arg)
         MST_LOG(INFO, "worker", "waiting", "for=\"%s\"", text);
 }
 
+// The chief ends the job when a server stays away from it; this is for one that only we cannot reach.
+static void on_absence(void *arg)
+{
+    struct mst_worker *worker = arg;
+    uint64_t limit_ms = worker->config.job->absence_ms;
+    if (!worker->exchange || worker->is_over || mst_exchange_rpc_absent_ms(worker->exchange) <= limit_ms)
+        return;
+    char who[512];
+    struct mst_error err;
+    mst_exchange_rpc_state(worker->exchange, who, sizeof who);
+    mst_status status = mst_fail(&err, MST_UNAVAILABLE, "%s was lost and did not come back within %llu ms", who,
+                                 (unsigned long long)limit_ms);
+    end(worker, status, err.text);
+}
+
 mst_status mst_worker_ready(const struct mst_worker *worker, struct mst_error *err)
 {
     if (atomic_load_explicit(&worker->is_ready, memory_order_relaxed))
@@ -412,6 +430,7 @@ mst_status mst_worker_new(const struct mst_worker_config *config, struct mst_wor
     worker->config = *config;
     mst_timer_init(&worker->reminder, config->loop, on_reminder, worker);
     mst_timer_init(&worker->ask_again, config->loop, on_ask_again, worker);
+    mst_timer_init(&worker->absence, config->loop, on_absence, worker);
     struct mst_joining_config joining = {.identity = config->identity,
                                          .loop = config->loop,
                                          .control = config->control,
@@ -421,6 +440,7 @@ mst_status mst_worker_new(const struct mst_worker_config *config, struct mst_wor
                                          .n_ps = config->make_exchange ? 0 : config->n_ps,
                                          .heartbeat_ms = config->job->heartbeat_ms,
                                          .lease_ms = config->job->lease_ms,
+                                         .absence_ms = config->job->absence_ms,
                                          .events = {on_map, on_admitted, on_over, worker}};
     worker->joining = mst_joining_new(&joining);
     worker->steps_metric = mst_metric_counter("muster_worker_steps_total", "Steps trained by this process", NULL);
@@ -439,6 +459,8 @@ mst_status mst_worker_new(const struct mst_worker_config *config, struct mst_wor
 void mst_worker_start(struct mst_worker *worker)
 {
     mst_timer_start_periodic(&worker->reminder, REMINDER_MS);
+    if (!worker->config.make_exchange)
+        mst_timer_start_periodic(&worker->absence, ABSENCE_TICK_MS);
     mst_joining_start(worker->joining);
 }
 
@@ -448,6 +470,7 @@ void mst_worker_free(struct mst_worker *worker)
         return;
     mst_timer_fini(&worker->reminder);
     mst_timer_fini(&worker->ask_again);
+    mst_timer_fini(&worker->absence);
     mst_joining_free(worker->joining);
     if (!worker->config.make_exchange)
         mst_exchange_rpc_free(worker->exchange);

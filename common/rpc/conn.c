@@ -224,6 +224,12 @@ static void fail_later(struct mst_conn *conn, mst_status status, const char *why
         event_active(&conn->write_event, EV_WRITE, 0);
 }
 
+void mst_conn_break(struct mst_conn *conn, const char *why)
+{
+    if (conn->state == CONN_OPEN)
+        fail_later(conn, MST_UNAVAILABLE, why);
+}
+
 static void fail_now(struct mst_conn *conn, mst_status status, const char *why)
 {
     conn->failure = mst_fail(&conn->failure_text, status, "connection with %s %s", conn->name, why);

@@ -81,6 +81,8 @@ MST_MUST_USE mst_status mst_conn_new(struct mst_loop *loop, int fd, const char *
 void mst_conn_set_events(struct mst_conn *conn, const struct mst_conn_events *events, void *arg);
 /** Closes and frees it now: no further callback but the releases of what was not sent. NULL is fine. */
 void mst_conn_close(struct mst_conn *conn);
+/** Treats it as lost: on_closed says so from the loop, UNAVAILABLE "connection with <name> <why>". */
+void mst_conn_break(struct mst_conn *conn, const char *why);
 /** Sends what is queued, then closes; no further callback but releases. Gives up after 2 s. */
 void mst_conn_close_flushed(struct mst_conn *conn);
 

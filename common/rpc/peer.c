@@ -331,6 +331,13 @@ void mst_peer_retry(struct mst_peer *peer, const char *why)
     wait_again(peer, why);
 }
 
+void mst_peer_break(struct mst_peer *peer, const char *why)
+{
+    struct mst_conn *conn = mst_peer_conn(peer);
+    if (conn)
+        mst_conn_break(conn, why);
+}
+
 bool mst_peer_is_up(const struct mst_peer *peer)
 {
     return peer->state == PEER_UP;

@@ -58,6 +58,9 @@ void mst_peer_stop(struct mst_peer *peer);
 /** Closes the connection, and connects again after the back-off; `why` becomes the state's text. Pending calls are
  *  forgotten, on_down does not run. */
 void mst_peer_retry(struct mst_peer *peer, const char *why);
+/** Treats the connection of a peer that is up as lost: from the loop pending calls fail, on_down runs, and it connects
+ *  again. `why` stands in the text: "connection with ps-1 <why>". */
+void mst_peer_break(struct mst_peer *peer, const char *why);
 /** True between on_up and on_down. */
 bool mst_peer_is_up(const struct mst_peer *peer);
 /** Calls it; fails UNAVAILABLE (from the loop) when it is not up. */

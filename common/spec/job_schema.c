@@ -271,7 +271,6 @@ static const struct mst_schema_key job_keys[] = {
      .default_json = "600000",
      .min = 50,
      .max = 604800000,
-     .only = "waiting for a chief or a parameter server to come back is not built yet",
      .doc =
          "Milliseconds that the others wait for a chief or a parameter server that is gone; then they end with 138."},
     {.path = "output", .types = MST_TYPE_OBJECT, .doc = "What the job leaves behind."},

@@ -84,6 +84,7 @@ def test_second_process_of_an_index_gives_way(stalled, job, write_job):
 @pytest.mark.parametrize("victim", ["ps-1", "chief-0"])
 def test_lost_ps_or_chief_ends_the_job_retryably(stalled, job, write_job, victim):
     job["checkpoint"]["every_steps"] = 5
+    job["cluster"]["absence_ms"] = 2000
     running, _ = stalled(write_job(job))
     running.wait_running(lambda: list(pathlib.Path(job["checkpoint"]["dir"]).glob("*.index")), "a checkpoint")
     running[victim].kill()

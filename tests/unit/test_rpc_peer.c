@@ -363,6 +363,23 @@ static void test_lost_and_found(void **state)
     assert_int_equal(f->n_greetings, 6);
 }
 
+// A peer that stands and does not answer is given up: calls fail, and it is dialled again.
+static void test_broken_by_its_owner(void **state)
+{
+    struct fixture *f = *state;
+    listen_on(f, 0);
+    dial_port(f, f->port);
+    mst_peer_break(f->peer, "is not made yet"); // nothing to break
+    wait_for(f, has_ups, 1);
+    make_call(f, MST_METHOD_STATS);
+    mst_peer_break(f->peer, "was given up");
+    assert_int_equal(f->n_downs, 0); // never from within
+    wait_for(f, has_downs, 1);
+    assert_int_equal(f->n_replies, 1);
+    assert_int_equal(f->reply_status, MST_UNAVAILABLE);
+    wait_for(f, has_ups, 2);
+}
+
 // What is called while a lost connection ends its calls is not forgotten with it.
 static void test_a_call_made_again_at_once(void **state)
 {
@@ -611,6 +628,7 @@ int main(void)
         CASE(test_up_and_calls),
         CASE(test_lost_and_found),
         CASE(test_a_call_made_again_at_once),
+        CASE(test_broken_by_its_owner),
         CASE(test_a_call_while_down),
         CASE(test_a_peer_that_comes_later),
         CASE(test_a_name_that_does_not_resolve),
