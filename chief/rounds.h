@@ -1,6 +1,6 @@
 /** @file
- *  Synchronous rounds, the chief's side: who is to contribute what to which round, when a round is closed and with whom,
- *  when it is applied, and what is left out and dealt again. Pure: no clock, no sockets; links carry its messages.
+ *  Synchronous rounds, the chief's side: who is to contribute what to which round, when a round is closed and with
+ *  whom, and when it is applied. Pure: no clock, no sockets; links carry its messages.
  *
  *      mst_rounds_init(&rounds, &config);
  *      mst_rounds_restore(&rounds, &close);                 // a chief that starts: the last close that a PS has stored
@@ -15,7 +15,7 @@
  *     names all that are. expected: the workers of the plan that are not fenced. None: it closes empty, as no step.
  *  2. acted on: every PS has stored the close, and the norms of its mean gradient are known, so the scales are.
  *  3. over: every PS has applied it. Only then is the next one closed.
- *  A round is dealt by the close of the round before. Round 0 (or the one of a checkpoint) is a close too: it names no
+ *  A round is dealt by the close of the one before. Round 0 (or the one of a checkpoint) is a close too: it names no
  *  workers, deals the first round and is acted on at once. A PS that holds no close yet takes it as applied.
  *  A PS that was lost and is back alone is told the last close in the same way.
  *  Invariant: every PS applies the same contributions, and every unit is in exactly once an epoch. (DESIGN §5)
@@ -23,6 +23,7 @@
  */
 #pragma once
 
+#include "chief/deal.h"
 #include "optim/clip.h"
 #include "wire/messages.h"
 
@@ -61,16 +62,6 @@ enum mst_rounds_start {
     MST_ROUNDS_APPLIED, // it is a checkpoint's, from which all PSs begin
 };
 
-/** Who contributes what to a round; arrays are its own. */
-struct mst_rounds_deal {
-    uint64_t epoch;
-    uint64_t k;     // the number of the last regular round of the epoch
-    uint64_t *tail; // units left out, oldest first
-    size_t n_tail;
-    struct mst_msg_part *plan; // by worker
-    size_t n_plan;
-};
-
 struct mst_rounds_ps;
 struct mst_rounds_seat;
 
@@ -83,8 +74,8 @@ struct mst_rounds {
     uint64_t close_attempt;
     uint64_t *ins; // n_workers at most
     size_t n_ins;
-    struct mst_rounds_deal was;
-    struct mst_rounds_deal next;
+    struct mst_deal was;
+    struct mst_deal next;
     bool is_last;
     uint64_t close_steps;                // rounds so far that were not empty
     struct mst_training_sums epoch_sums; // of was.epoch, so far
@@ -123,6 +114,8 @@ MST_MUST_USE mst_status mst_rounds_restore(struct mst_rounds *rounds, const stru
 void mst_rounds_set_term(struct mst_rounds *rounds, uint64_t term);
 /** What became of a worker. Those past n_workers are nobody. */
 void mst_rounds_set_worker(struct mst_rounds *rounds, size_t worker, enum mst_round_worker state);
+/** A PS holds nothing that is pushed: no contributions arrive there. Before the first report. */
+void mst_rounds_ps_idle(struct mst_rounds *rounds, size_t ps);
 /** What a PS has. What is older than its last report, or makes no sense, is ignored. */
 void mst_rounds_report(struct mst_rounds *rounds, size_t ps, const struct mst_msg_round_reply *reply);
 /** A PS is gone: nothing waits for it. */

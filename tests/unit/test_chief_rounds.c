@@ -1,0 +1,650 @@
+// One rule of rounds a test, against parameter servers of a few lines each: they store the newest close, apply what
+// they are told to, and report all that they have.
+#include "chief/rounds.h"
+
+#include "optim/square_norm.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { N_PS = 2, N_WORKERS = 3 };
+
+struct fake_ps {
+    uint64_t status;
+    uint64_t stored;
+    uint64_t applied;
+    bool has_close;
+    size_t n_arrivals;
+    struct mst_msg_arrival arrivals[N_WORKERS];
+    size_t n_norms;
+    struct mst_msg_square_norm norms[4];
+};
+
+static struct mst_rounds rounds;
+static struct fake_ps servers[N_PS];
+static double values[N_WORKERS][1];
+
+static void start(const struct mst_rounds_config *config)
+{
+    mst_rounds_init(&rounds, config);
+    mst_rounds_set_term(&rounds, 7);
+    memset(servers, 0, sizeof servers);
+}
+
+static struct mst_rounds_config config_of(uint64_t n_units, uint64_t n_epochs)
+{
+    return (struct mst_rounds_config){
+        .n_ps = N_PS, .n_workers = N_WORKERS, .n_units = n_units, .n_epochs = n_epochs, .n_sums = 1, .n_variables = 3};
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    mst_rounds_fini(&rounds);
+    return 0;
+}
+
+static void all_live(void)
+{
+    for (size_t w = 0; w < N_WORKERS; w++)
+        mst_rounds_set_worker(&rounds, w, MST_ROUND_WORKER_LIVE);
+}
+
+// The PS's side of a ROUND call: what it is told, then what it has.
+static void tell(size_t ps)
+{
+    struct fake_ps *server = &servers[ps];
+    struct mst_msg_round round;
+    mst_rounds_tell(&rounds, ps, &round);
+    assert_true(round.has_close);
+    assert_int_equal(round.term, 7);
+    if (!server->has_close && round.act_round >= round.close.round) {
+        server->stored = server->applied = round.close.round;
+        server->has_close = true;
+        server->status++;
+    }
+    if (round.close.round == server->applied + 1 && server->stored != round.close.round) {
+        server->stored = round.close.round;
+        server->status++;
+    }
+    if (round.act_round == server->applied + 1 && server->stored == round.act_round) {
+        server->applied++;
+        server->n_arrivals = 0;
+        server->status++;
+    }
+}
+
+static void report(size_t ps)
+{
+    struct fake_ps *server = &servers[ps];
+    struct mst_msg_round_reply reply = {.status = server->status,
+                                        .stored_round = server->stored,
+                                        .applied_round = server->applied,
+                                        .n_arrivals = server->n_arrivals,
+                                        .arrivals = server->arrivals,
+                                        .n_norms = server->n_norms,
+                                        .norms = server->norms};
+    mst_rounds_report(&rounds, ps, &reply);
+}
+
+static void talk(void)
+{
+    for (int i = 0; i < 8; i++) {
+        for (size_t ps = 0; ps < N_PS; ps++) {
+            tell(ps);
+            report(ps);
+        }
+        while (mst_rounds_advance(&rounds))
+            ;
+    }
+}
+
+static uint64_t unit_of(uint32_t worker)
+{
+    for (size_t i = 0; i < rounds.next.n_plan; i++)
+        if (rounds.next.plan[i].worker == worker)
+            return rounds.next.plan[i].unit;
+    return UINT64_MAX;
+}
+
+// The worker's contribution to the next round is complete on a PS.
+static void arrives(uint32_t worker, size_t ps)
+{
+    struct fake_ps *server = &servers[ps];
+    struct mst_training_sums sums = {.steps = 1, .examples = 10, .n_values = 1, .values = values[worker]};
+    values[worker][0] = (double)unit_of(worker) + 1;
+    server->arrivals[server->n_arrivals++] = (struct mst_msg_arrival){
+        .worker = worker, .number = 1, .unit = unit_of(worker), .weight = 10, .has_sums = ps == 0, .sums = sums};
+    server->status++;
+}
+
+static void contributes(uint32_t worker)
+{
+    for (size_t ps = 0; ps < N_PS; ps++)
+        arrives(worker, ps);
+}
+
+static void assert_over(uint64_t round, size_t n_ins)
+{
+    assert_int_equal(rounds.over_round, round);
+    assert_int_equal(rounds.n_ins, n_ins);
+}
+
+static void test_a_round_closes_with_all_that_are_there(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 1);
+    start(&config);
+    all_live();
+    talk();
+    assert_over(0, 0);
+    contributes(0);
+    contributes(2);
+    talk();
+    assert_over(0, 0);
+    arrives(1, 0);
+    talk();
+    assert_over(0, 0); // not everywhere yet
+    arrives(1, 1);
+    talk();
+    assert_over(1, 3);
+    assert_int_equal(mst_rounds_n_steps(&rounds), 1);
+    assert_int_equal(unit_of(1), 4);
+    assert_int_equal(rounds.total_sums.examples, 30);
+}
+
+static void test_it_is_acted_on_when_stored_everywhere(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 1);
+    start(&config);
+    all_live();
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    report(0);
+    report(1);
+    assert_true(mst_rounds_advance(&rounds));
+    assert_int_equal(rounds.close_round, 1);
+    assert_int_equal(rounds.close_term, 7);
+    assert_int_equal(mst_rounds_n_steps(&rounds), 0);
+    assert_false(mst_rounds_is_quiet(&rounds));
+    tell(0);
+    report(0);
+    assert_false(mst_rounds_advance(&rounds));
+    assert_int_equal(rounds.act_round, 0);
+    tell(1);
+    report(1);
+    assert_true(mst_rounds_advance(&rounds));
+    assert_int_equal(rounds.act_round, 1);
+    tell(0);
+    report(0);
+    assert_false(mst_rounds_advance(&rounds));
+    tell(1);
+    report(1);
+    assert_true(mst_rounds_advance(&rounds));
+    assert_over(1, 3);
+    assert_true(mst_rounds_is_quiet(&rounds));
+}
+
+static void test_who_never_joined_is_waited_for(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 1);
+    start(&config);
+    mst_rounds_set_worker(&rounds, 0, MST_ROUND_WORKER_LIVE);
+    mst_rounds_set_worker(&rounds, 1, MST_ROUND_WORKER_LIVE);
+    talk();
+    contributes(0);
+    contributes(1);
+    talk();
+    assert_over(0, 0);
+    char text[100];
+    mst_rounds_awaited(&rounds, text, sizeof text);
+    assert_string_equal(text, "worker-2 for round 1");
+    mst_rounds_awaited(&rounds, text, 10);
+    assert_int_equal(strlen(text), 9);
+    mst_rounds_set_worker(&rounds, 2, MST_ROUND_WORKER_GONE);
+    talk();
+    assert_over(1, 2);
+    mst_rounds_awaited(&rounds, text, sizeof text);
+    assert_string_equal(text, "worker-0, worker-1 for round 2");
+    assert_int_equal(rounds.n_left_out, 1);
+}
+
+static void test_backup_workers_are_not_waited_for(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(6, 1);
+    config.n_backup = 1;
+    start(&config);
+    all_live();
+    talk();
+    contributes(1);
+    talk();
+    assert_over(0, 0);
+    contributes(2);
+    talk();
+    assert_over(1, 2); // unit 0 is left out
+    contributes(0);
+    contributes(1);
+    talk();
+    assert_over(2, 2); // and unit 5
+    assert_int_equal(rounds.next.n_plan, 2);
+    assert_int_equal(unit_of(0), 0);
+    assert_int_equal(unit_of(1), 5);
+    contributes(1);
+    talk();
+    assert_over(3, 1);
+    contributes(0);
+    talk();
+    assert_over(4, 1);
+    assert_true(mst_rounds_is_over(&rounds));
+    assert_int_equal(mst_rounds_n_steps(&rounds), 4);
+}
+
+static void test_a_round_of_the_fenced_closes_empty(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(4, 1); // round 2 is worker 0's alone
+    start(&config);
+    all_live();
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    talk();
+    mst_rounds_set_worker(&rounds, 0, MST_ROUND_WORKER_GONE);
+    talk();
+    assert_over(2, 0);
+    assert_int_equal(rounds.n_empty, 1);
+    assert_int_equal(mst_rounds_n_steps(&rounds), 1);
+    assert_int_equal(unit_of(1), 3);
+    contributes(1);
+    talk();
+    assert_true(mst_rounds_is_over(&rounds));
+    assert_int_equal(mst_rounds_n_steps(&rounds), 2);
+}
+
+static void test_nothing_closes_while_nobody_lives(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 1);
+    start(&config);
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        mst_rounds_set_worker(&rounds, w, MST_ROUND_WORKER_GONE);
+    talk();
+    assert_over(0, 0);
+    mst_rounds_set_worker(&rounds, 1, MST_ROUND_WORKER_LIVE);
+    talk();
+    assert_over(0, 0);
+    contributes(1);
+    talk();
+    assert_over(1, 1);
+}
+
+// What a fenced worker left complete counts.
+static void test_a_fence_drops_no_contribution(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 1);
+    start(&config);
+    all_live();
+    talk();
+    contributes(0);
+    contributes(1);
+    contributes(2);
+    mst_rounds_set_worker(&rounds, 0, MST_ROUND_WORKER_GONE);
+    talk();
+    assert_over(1, 3);
+}
+
+static void test_epochs_and_their_sums(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(3, 2);
+    start(&config);
+    all_live();
+    talk();
+    struct mst_rounds_epoch epoch;
+    assert_false(mst_rounds_take_epoch(&rounds, &epoch));
+    assert_int_equal(mst_rounds_n_steps_expected(&rounds), 2);
+    for (uint64_t e = 0; e < 2; e++) {
+        for (uint32_t w = 0; w < 3; w++)
+            contributes(w);
+        talk();
+        assert_int_equal(mst_rounds_n_epochs_done(&rounds), e + 1);
+        assert_true(mst_rounds_take_epoch(&rounds, &epoch));
+        assert_int_equal(epoch.epoch, e);
+        assert_int_equal(epoch.n_steps, e + 1);
+        assert_int_equal(epoch.sums->examples, 30);
+        assert_true(epoch.sums->values[0] == 6);
+        assert_false(mst_rounds_take_epoch(&rounds, &epoch));
+    }
+    assert_true(mst_rounds_is_over(&rounds));
+    assert_true(rounds.total_sums.values[0] == 12);
+}
+
+static void test_steps_end_it_within_an_epoch(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(30, 1);
+    config.max_steps = 2;
+    start(&config);
+    all_live();
+    talk();
+    assert_int_equal(mst_rounds_n_steps_expected(&rounds), 2);
+    for (int r = 0; r < 2; r++) {
+        for (uint32_t w = 0; w < 3; w++)
+            contributes(w);
+        talk();
+    }
+    assert_true(mst_rounds_is_over(&rounds));
+    struct mst_rounds_epoch epoch;
+    assert_true(mst_rounds_take_epoch(&rounds, &epoch));
+    assert_int_equal(epoch.sums->examples, 60);
+    assert_int_equal(mst_rounds_n_epochs_done(&rounds), 1);
+}
+
+static void test_stopped_it_ends_with_an_empty_round(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(30, 1);
+    start(&config);
+    all_live();
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    talk();
+    mst_rounds_stop(&rounds);
+    assert_int_equal(mst_rounds_n_steps_expected(&rounds), 1);
+    talk();
+    assert_over(2, 0);
+    assert_true(mst_rounds_is_over(&rounds));
+    assert_int_equal(mst_rounds_n_steps(&rounds), 1);
+    struct mst_rounds_epoch epoch;
+    assert_false(mst_rounds_take_epoch(&rounds, &epoch));
+}
+
+static void test_a_pause_lets_what_is_closed_be_applied(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(30, 1);
+    start(&config);
+    all_live();
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    report(0);
+    report(1);
+    assert_true(mst_rounds_advance(&rounds));
+    mst_rounds_pause(&rounds);
+    assert_false(mst_rounds_is_quiet(&rounds));
+    talk();
+    assert_true(mst_rounds_is_quiet(&rounds));
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    talk();
+    assert_over(1, 3);
+    mst_rounds_resume(&rounds);
+    talk();
+    assert_over(2, 3);
+}
+
+static void set_norm(size_t ps, uint32_t group, float x)
+{
+    struct mst_square_norm norm = {0};
+    mst_square_norm_add(&norm, &x, 1);
+    struct fake_ps *server = &servers[ps];
+    server->norms[server->n_norms++] =
+        (struct mst_msg_square_norm){.group = group, .hi = norm.hi, .lo = norm.lo, .is_infinite = norm.is_infinite};
+}
+
+static void test_scales_come_from_all_norms(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(30, 1);
+    config.clip.global_norm = 1;
+    start(&config);
+    all_live();
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    set_norm(0, 0, 3);
+    set_norm(1, 0, 4);
+    set_norm(1, 2, 99); // no such group
+    talk();
+    assert_over(1, 3);
+    struct mst_msg_round told;
+    mst_rounds_tell(&rounds, 0, &told);
+    assert_int_equal(told.act_round, 1);
+    assert_int_equal(told.n_scales, 1);
+    assert_true((float)told.scales[0] == 1.0f * (1.0f / 5.0f));
+}
+
+static void test_scales_of_each_variable(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(30, 1);
+    config.clip.norm = 2;
+    start(&config);
+    all_live();
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    set_norm(0, 1, 1);
+    set_norm(1, 2, 4);
+    set_norm(0, 3, INFINITY);
+    talk();
+    assert_over(1, 3);
+    assert_int_equal(rounds.n_scales, 4);
+    assert_true(rounds.scales[1] == 1.0);
+    assert_true(rounds.scales[2] == 0.5);
+    assert_true(isnan(rounds.scales[3]));
+    mst_rounds_set_worker(&rounds, 0, MST_ROUND_WORKER_GONE);
+    mst_rounds_set_worker(&rounds, 1, MST_ROUND_WORKER_GONE);
+    contributes(2);
+    talk();
+    assert_int_equal(rounds.n_scales, 4);
+}
+
+// A chief dies when one PS has stored a close and the other has not; the next one repeats it word for word.
+static void test_a_new_chief_repeats_the_last_close(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 1);
+    start(&config);
+    all_live();
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    report(0);
+    report(1);
+    assert_true(mst_rounds_advance(&rounds));
+    tell(0);
+    struct mst_rounds next;
+    mst_rounds_init(&next, &config);
+    struct mst_msg_close close;
+    mst_rounds_close(&rounds, &close);
+    assert_int_equal(mst_rounds_restore(&next, &close, MST_ROUNDS_REPEAT, NULL), MST_OK);
+    mst_rounds_fini(&rounds);
+    rounds = next;
+    mst_rounds_set_term(&rounds, 7);
+    assert_int_equal(rounds.act_round, 0);
+    talk();
+    assert_over(1, 3);
+    assert_int_equal(rounds.total_sums.examples, 30);
+    assert_int_equal(unit_of(0), 3);
+    all_live();
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    talk();
+    assert_over(2, 3);
+    assert_int_equal(rounds.total_sums.examples, 60);
+}
+
+static void test_a_checkpoint_is_gone_on_from(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 1);
+    start(&config);
+    all_live();
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    talk();
+    struct mst_rounds next;
+    mst_rounds_init(&next, &config);
+    struct mst_msg_close close;
+    mst_rounds_close(&rounds, &close);
+    assert_int_equal(mst_rounds_restore(&next, &close, MST_ROUNDS_APPLIED, NULL), MST_OK);
+    mst_rounds_fini(&rounds);
+    rounds = next;
+    mst_rounds_set_term(&rounds, 7);
+    memset(servers, 0, sizeof servers);
+    all_live();
+    talk();
+    assert_int_equal(servers[0].applied, 1);
+    assert_over(1, 3);
+    assert_int_equal(mst_rounds_n_steps(&rounds), 1);
+    struct mst_rounds_epoch epoch;
+    assert_false(mst_rounds_take_epoch(&rounds, &epoch));
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    talk();
+    assert_over(2, 3);
+}
+
+static void test_a_close_of_another_job_is_refused(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 1);
+    start(&config);
+    uint64_t ins[] = {0, 3};
+    struct mst_msg_close close = {.round = 4, .n_ins = 2, .ins = ins};
+    struct mst_error err;
+    assert_int_equal(mst_rounds_restore(&rounds, &close, MST_ROUNDS_REPEAT, &err), MST_INVALID_ARGUMENT);
+    assert_string_equal(err.text, "the close of round 4 names workers that a job of 3 has not");
+    double many[2] = {0};
+    close.n_ins = 0;
+    close.total_sums = (struct mst_training_sums){.n_values = 2, .values = many};
+    assert_int_equal(mst_rounds_restore(&rounds, &close, MST_ROUNDS_REPEAT, &err), MST_INVALID_ARGUMENT);
+    assert_string_equal(err.text, "the close of round 4 has 2 sums, and the job's measures 1");
+    assert_int_equal(rounds.close_round, 0);
+}
+
+// A PS dies with the contributions of a round that is closed; it comes back, and the others have not stood still.
+static void test_a_ps_comes_back_alone(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(9, 1);
+    start(&config);
+    all_live();
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    report(0);
+    report(1);
+    assert_true(mst_rounds_advance(&rounds));
+    mst_rounds_ps_lost(&rounds, 1);
+    for (int i = 0; i < 3; i++) {
+        tell(0);
+        report(0);
+        report(1); // of before: ignored
+        while (mst_rounds_advance(&rounds))
+            ;
+    }
+    assert_over(1, 3);
+    servers[1] = (struct fake_ps){0};
+    mst_rounds_ps_back(&rounds, 1);
+    assert_false(mst_rounds_is_quiet(&rounds));
+    talk();
+    assert_int_equal(servers[1].applied, 1);
+    assert_true(mst_rounds_is_quiet(&rounds));
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    talk();
+    assert_over(2, 3);
+    assert_int_equal(servers[1].applied, 2);
+}
+
+static void test_a_ps_without_pushed_buckets(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 1);
+    start(&config);
+    mst_rounds_ps_idle(&rounds, 1);
+    all_live();
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        arrives(w, 0);
+    report(0);
+    assert_true(mst_rounds_advance(&rounds));
+    tell(0);
+    report(0);
+    assert_false(mst_rounds_advance(&rounds)); // it stores the close as the others do
+    talk();
+    assert_over(1, 3);
+    assert_int_equal(servers[1].applied, 1);
+}
+
+static void test_nonsense_is_ignored(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 1);
+    start(&config);
+    all_live();
+    talk();
+    double many[5] = {0};
+    struct mst_msg_arrival arrivals[] = {
+        {.worker = 3, .unit = 0},
+        {.worker = 0, .unit = 5},
+        {.worker = 1, .unit = 1, .has_sums = true, .sums = {.n_values = 5, .values = many}},
+    };
+    struct mst_msg_round_reply reply = {.status = 50, .n_arrivals = 3, .arrivals = arrivals};
+    mst_rounds_report(&rounds, 0, &reply);
+    mst_rounds_report(&rounds, 1, &reply);
+    assert_false(mst_rounds_advance(&rounds));
+    reply.status = 51;
+    reply.stored_round = 9;
+    mst_rounds_report(&rounds, 0, &reply);
+    struct mst_msg_round told;
+    mst_rounds_tell(&rounds, 0, &told);
+    assert_int_equal(told.known, 50);
+    mst_rounds_set_worker(&rounds, 99, MST_ROUND_WORKER_LIVE);
+}
+
+#define TEST(name) cmocka_unit_test_teardown(name, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_round_closes_with_all_that_are_there),
+        TEST(test_it_is_acted_on_when_stored_everywhere),
+        TEST(test_who_never_joined_is_waited_for),
+        TEST(test_backup_workers_are_not_waited_for),
+        TEST(test_a_round_of_the_fenced_closes_empty),
+        TEST(test_nothing_closes_while_nobody_lives),
+        TEST(test_a_fence_drops_no_contribution),
+        TEST(test_epochs_and_their_sums),
+        TEST(test_steps_end_it_within_an_epoch),
+        TEST(test_stopped_it_ends_with_an_empty_round),
+        TEST(test_a_pause_lets_what_is_closed_be_applied),
+        TEST(test_scales_come_from_all_norms),
+        TEST(test_scales_of_each_variable),
+        TEST(test_a_new_chief_repeats_the_last_close),
+        TEST(test_a_checkpoint_is_gone_on_from),
+        TEST(test_a_close_of_another_job_is_refused),
+        TEST(test_a_ps_comes_back_alone),
+        TEST(test_a_ps_without_pushed_buckets),
+        TEST(test_nonsense_is_ignored),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
