@@ -32,6 +32,8 @@ struct board_entry {
     uint64_t wall_ns;
     struct mst_event_scalar scalars[SCALARS_MAX]; // with tags of their own
     size_t n_scalars;
+    struct mst_event_bin bins[MST_STALENESS_BINS]; // or a histogram
+    size_t n_bins;
 };
 
 struct mst_board *mst_board_new(const struct mst_board_config *config)
@@ -62,6 +64,10 @@ static mst_status write_entry(const struct board_entry *entry, struct mst_error 
         free(folder);
         if (status != MST_OK)
             return status;
+    }
+    if (entry->n_bins > 0) {
+        const struct mst_event_histogram staleness = {"staleness", entry->bins, entry->n_bins};
+        return mst_event_file_append_histogram(*file, &staleness, entry->step, entry->wall_ns, err);
     }
     return mst_event_file_append(*file, entry->scalars, entry->n_scalars, entry->step, entry->wall_ns, err);
 }
@@ -120,6 +126,23 @@ void mst_board_epoch(struct mst_board *board, uint64_t epoch, const struct mst_s
     struct board_entry *entry = new_entry(board, FOLDER_TRAIN, epoch);
     add_scores(entry, "epoch_", "", scores);
     add(entry, mst_strdup("epoch_learning_rate"), (double)learning_rate);
+    post(entry);
+}
+
+void mst_board_staleness(struct mst_board *board, uint64_t epoch, const struct mst_training_sums *sums)
+{
+    if (sums->steps == 0)
+        return;
+    struct board_entry *entry = new_entry(board, FOLDER_TRAIN, epoch);
+    double left = 0;
+    for (size_t i = 0; i < MST_STALENESS_BINS; i++) {
+        // Whole numbers up to the limit: the bin's right edge is the next one. The last ends at what there was.
+        double right = i + 1 < MST_STALENESS_BINS            ? (double)mst_staleness_bin_limit(i) + 1
+                       : (double)sums->staleness_max >= left ? (double)sums->staleness_max + 1
+                                                             : left + 1;
+        entry->bins[entry->n_bins++] = (struct mst_event_bin){left, right, (double)sums->staleness_counts[i]};
+        left = right;
+    }
     post(entry);
 }
 

@@ -106,6 +106,7 @@ static void report_epochs(struct mst_chief *chief)
         uint64_t n_steps = (record.epoch + 1) * chief->coordinator.leases.n_batches;
         mst_board_epoch(chief->board, record.epoch, &scores,
                         mst_optimizer_learning_rate(chief->config.optimizer, n_steps));
+        mst_board_staleness(chief->board, record.epoch, &record.sums);
         MST_LOG(INFO, "chief", "epoch done", "epoch=%llu loss=%.6g", (unsigned long long)record.epoch + 1,
                 scores.values[0]);
         mst_chief_on_epoch_trained(chief, &record, &scores);

@@ -122,7 +122,8 @@ static json_t *make_result(struct closing *closing)
                                 .n_torn = chief->coordinator.leases.n_torn,
                                 .staleness_mean =
                                     total->steps ? (double)total->staleness_sum / (double)total->steps : 0,
-                                .staleness_max = total->staleness_max};
+                                .staleness_max = total->staleness_max,
+                                .staleness_counts = total->staleness_counts};
     json_t *json = mst_result_json(&result);
     json_object_set_new(json, "evaluations", json_incref(chief->evaluated));
     json_object_set_new(json, "evaluations_skipped", json_integer((json_int_t)chief->evaluations.n_skipped));

@@ -56,6 +56,20 @@ static json_t *roles_json(const struct mst_result *result)
     return roles;
 }
 
+// counts has one more than limits: what is above the last.
+static json_t *staleness_json(const struct mst_result *result)
+{
+    json_t *limits = json_array();
+    json_t *counts = json_array();
+    for (size_t i = 0; i < MST_STALENESS_BINS; i++) {
+        if (i + 1 < MST_STALENESS_BINS)
+            json_array_append_new(limits, json_integer((json_int_t)mst_staleness_bin_limit(i)));
+        json_array_append_new(counts, json_integer((json_int_t)result->staleness_counts[i]));
+    }
+    return json_pack("{s:f, s:I, s:{s:o, s:o}}", "mean", result->staleness_mean, "max",
+                     (json_int_t)result->staleness_max, "histogram", "limits", limits, "counts", counts);
+}
+
 json_t *mst_result_json(const struct mst_result *result)
 {
     json_t *object =
@@ -76,9 +90,7 @@ json_t *mst_result_json(const struct mst_result *result)
         json_object_set_new(object, "keras_warning", json_string(result->archive_warning));
     json_object_set_new(object, "blas_core", json_string(result->blas_core));
     json_object_set_new(object, "torn", json_integer((json_int_t)result->n_torn));
-    json_object_set_new(
-        object, "staleness",
-        json_pack("{s:f, s:I}", "mean", result->staleness_mean, "max", (json_int_t)result->staleness_max));
+    json_object_set_new(object, "staleness", staleness_json(result));
     return object;
 }
 

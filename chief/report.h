@@ -54,6 +54,7 @@ struct mst_result {
     uint64_t n_torn;
     double staleness_mean;
     uint64_t staleness_max;
+    const uint64_t *staleness_counts; // MST_STALENESS_BINS
 };
 
 /** Scores from sums of what compile measures. */

@@ -151,10 +151,9 @@ static void step_done(struct mst_trainer *trainer)
 {
     trainer->is_step_done = false;
     trainer->n_steps++;
-    trainer->open.staleness_sum += trainer->staleness;
-    if (trainer->open.staleness_max < trainer->staleness)
-        trainer->open.staleness_max = trainer->staleness;
-    trainer->config.events.on_step(trainer->config.events.arg, trainer->n_steps, trainer->n_examples);
+    mst_training_sums_note_staleness(&trainer->open, trainer->staleness);
+    trainer->config.events.on_step(trainer->config.events.arg, trainer->n_steps, trainer->n_examples,
+                                   trainer->staleness);
     if (!trainer->is_lease_done)
         return;
     trainer->is_lease_done = false;

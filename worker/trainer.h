@@ -25,8 +25,8 @@ struct mst_trainer;
 struct mst_trainer_events {
     /** A lease was finished or a place for one became free. */
     void (*wants_lease)(void *arg);
-    /** A step is done: n of them so far, the last of so many examples. */
-    void (*on_step)(void *arg, uint64_t n_steps, size_t n_examples);
+    /** A step is done: n of them so far, the last of so many examples and of this staleness. */
+    void (*on_step)(void *arg, uint64_t n_steps, size_t n_examples, uint64_t staleness);
     /** A PS said that this incarnation is fenced. */
     void (*on_fenced)(void *arg);
     /** Training cannot go on: bad data, a loss that is not a number. */

@@ -48,6 +48,7 @@ struct mst_worker {
     size_t n_questions; // to the chief that are not answered
     struct mst_metric *steps_metric;
     struct mst_metric *examples_metric;
+    struct mst_metric *staleness_metric;
     _Atomic bool is_ready;
     bool is_over;
     bool is_leaving;
@@ -99,11 +100,12 @@ void mst_worker_leave(struct mst_worker *worker, mst_status status, const char *
     mst_loop_post(worker->config.loop, leave, worker);
 }
 
-static void on_step(void *arg, uint64_t n_steps, size_t n_examples)
+static void on_step(void *arg, uint64_t n_steps, size_t n_examples, uint64_t staleness)
 {
     struct mst_worker *worker = arg;
     mst_metric_add(worker->steps_metric, 1);
     mst_metric_add(worker->examples_metric, (int64_t)n_examples);
+    mst_metric_observe(worker->staleness_metric, (int64_t)staleness);
     mst_joining_set_progress(worker->joining, n_steps);
     if (worker->is_leaving)
         mst_joining_leave(worker->joining, on_told, worker);
@@ -423,6 +425,15 @@ static mst_status plan_program(struct mst_worker *worker, struct mst_error *err)
     return MST_OK;
 }
 
+static struct mst_metric *make_staleness_metric(void)
+{
+    int64_t limits[MST_STALENESS_BINS - 1];
+    for (size_t i = 0; i + 1 < MST_STALENESS_BINS; i++)
+        limits[i] = (int64_t)mst_staleness_bin_limit(i);
+    return mst_metric_histogram("muster_worker_staleness", "Updates by others between a step's pull and its push", NULL,
+                                limits, MST_STALENESS_BINS - 1);
+}
+
 mst_status mst_worker_new(const struct mst_worker_config *config, struct mst_worker **out, struct mst_error *err)
 {
     *out = NULL;
@@ -445,6 +456,7 @@ mst_status mst_worker_new(const struct mst_worker_config *config, struct mst_wor
     worker->joining = mst_joining_new(&joining);
     worker->steps_metric = mst_metric_counter("muster_worker_steps_total", "Steps trained by this process", NULL);
     worker->examples_metric = mst_metric_counter("muster_worker_examples_total", "Examples of those steps", NULL);
+    worker->staleness_metric = make_staleness_metric();
     mst_status status = open_data(worker, err);
     if (status == MST_OK)
         status = plan_program(worker, err);

@@ -36,12 +36,14 @@ enum {
     TENSOR_DTYPE = 1,
     TENSOR_SHAPE = 2,
     TENSOR_CONTENT = 4,
+    SHAPE_DIM = 2,
+    DIM_SIZE = 1,
     METADATA_PLUGIN_DATA = 1,
     PLUGIN_NAME = 1,
 };
 
 enum {
-    MESSAGE_MAX_BYTES = 4096, // a tag, and less than 100 bytes around it
+    MESSAGE_MAX_BYTES = 4096, // a tag, and less than 100 bytes around it, or MST_EVENT_BINS_MAX bins
     RECORDS_MAX_BYTES = 1 << 20,
     HOST_NAME_BYTES = 256,
     NAMES_MAX = 1000, // files that one process may begin within a second
@@ -58,16 +60,20 @@ static struct mst_bytes text_bytes(const char *text)
     return (struct mst_bytes){text, strlen(text)};
 }
 
-static mst_status append_wall_time(struct mst_buf *event, uint64_t wall_ns)
+static mst_status append_double(struct mst_buf *out, double value)
 {
-    double seconds = (double)wall_ns / 1e9;
     uint64_t bits;
     uint8_t little_endian[sizeof bits];
-    memcpy(&bits, &seconds, sizeof bits);
+    memcpy(&bits, &value, sizeof bits);
     for (size_t i = 0; i < sizeof bits; i++)
         little_endian[i] = (uint8_t)(bits >> (8 * i));
+    return mst_buf_append(out, little_endian, sizeof little_endian);
+}
+
+static mst_status append_wall_time(struct mst_buf *event, uint64_t wall_ns)
+{
     MST_TRY(mst_varint_append(event, EVENT_WALL_TIME << 3 | MST_PROTO_FIXED64));
-    return mst_buf_append(event, little_endian, sizeof little_endian);
+    return append_double(event, (double)wall_ns / 1e9);
 }
 
 // Appends what `inner` holds as a field of `outer`, and empties inner for the next message.
@@ -110,12 +116,25 @@ struct event_parts {
     struct mst_buf plugin;
 };
 
-static mst_status append_scalar(struct mst_buf *records, const struct mst_event_scalar *scalar, uint64_t step,
-                                uint64_t wall_ns, struct event_parts *parts)
+static void init_parts(struct event_parts *parts)
 {
-    MST_TRY(mst_proto_append_bytes(&parts->value, VALUE_TAG, text_bytes(scalar->tag)));
-    MST_TRY(append_tensor(&parts->value, scalar->value, &parts->inner));
-    MST_TRY(mst_proto_append_bytes(&parts->plugin, PLUGIN_NAME, text_bytes("scalars")));
+    struct mst_buf *const all[] = {&parts->event, &parts->summary, &parts->value, &parts->inner, &parts->plugin};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        mst_buf_init(all[i], MESSAGE_MAX_BYTES);
+}
+
+static void fini_parts(struct event_parts *parts)
+{
+    struct mst_buf *const all[] = {&parts->event, &parts->summary, &parts->value, &parts->inner, &parts->plugin};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        mst_buf_fini(all[i]);
+}
+
+// The event around parts->value, which has its tag and tensor.
+static mst_status append_event(struct mst_buf *records, const char *plugin, uint64_t step, uint64_t wall_ns,
+                               struct event_parts *parts)
+{
+    MST_TRY(mst_proto_append_bytes(&parts->plugin, PLUGIN_NAME, text_bytes(plugin)));
     MST_TRY(append_message(&parts->inner, METADATA_PLUGIN_DATA, &parts->plugin));
     MST_TRY(append_message(&parts->value, VALUE_METADATA, &parts->inner));
     MST_TRY(append_message(&parts->summary, SUMMARY_VALUE, &parts->value));
@@ -126,6 +145,39 @@ static mst_status append_scalar(struct mst_buf *records, const struct mst_event_
     mst_status status = mst_record_append(records, mst_buf_view(&parts->event));
     mst_buf_reset(&parts->event);
     return status;
+}
+
+static mst_status append_scalar(struct mst_buf *records, const struct mst_event_scalar *scalar, uint64_t step,
+                                uint64_t wall_ns, struct event_parts *parts)
+{
+    MST_TRY(mst_proto_append_bytes(&parts->value, VALUE_TAG, text_bytes(scalar->tag)));
+    MST_TRY(append_tensor(&parts->value, scalar->value, &parts->inner));
+    return append_event(records, "scalars", step, wall_ns, parts);
+}
+
+static mst_status append_dim(struct mst_buf *shape, uint64_t size, struct mst_buf *dim)
+{
+    MST_TRY(mst_proto_append_varint(dim, DIM_SIZE, size));
+    return append_message(shape, SHAPE_DIM, dim);
+}
+
+static mst_status append_histogram(struct mst_buf *records, const struct mst_event_histogram *histogram, uint64_t step,
+                                   uint64_t wall_ns, struct event_parts *parts)
+{
+    struct mst_buf *tensor = &parts->inner, *content = &parts->plugin;
+    MST_TRY(mst_proto_append_varint(tensor, TENSOR_DTYPE, MST_TF_DOUBLE));
+    MST_TRY(append_dim(&parts->summary, histogram->n_bins, content));
+    MST_TRY(append_dim(&parts->summary, 3, content));
+    MST_TRY(append_message(tensor, TENSOR_SHAPE, &parts->summary));
+    for (size_t i = 0; i < histogram->n_bins; i++) {
+        MST_TRY(append_double(content, histogram->bins[i].left));
+        MST_TRY(append_double(content, histogram->bins[i].right));
+        MST_TRY(append_double(content, histogram->bins[i].count));
+    }
+    MST_TRY(append_message(tensor, TENSOR_CONTENT, content));
+    MST_TRY(mst_proto_append_bytes(&parts->value, VALUE_TAG, text_bytes(histogram->tag)));
+    MST_TRY(append_message(&parts->value, VALUE_TENSOR, tensor));
+    return append_event(records, "histograms", step, wall_ns, parts);
 }
 
 // Writes all of it, or leaves the file as it was.
@@ -216,28 +268,49 @@ const char *mst_event_file_path(const struct mst_event_file *file)
     return file->path;
 }
 
+static mst_status check_tag(const char *tag, struct mst_error *err)
+{
+    if (strlen(tag) <= MST_EVENT_TAG_MAX)
+        return MST_OK;
+    return mst_fail(err, MST_INVALID_ARGUMENT, "a tag of %zu bytes exceeds %d", strlen(tag), MST_EVENT_TAG_MAX);
+}
+
 mst_status mst_event_file_append(struct mst_event_file *file, const struct mst_event_scalar *scalars, size_t n_scalars,
                                  uint64_t step, uint64_t wall_ns, struct mst_error *err)
 {
     struct mst_buf records;
     struct event_parts parts;
-    struct mst_buf *const all[] = {&parts.event, &parts.summary, &parts.value, &parts.inner, &parts.plugin};
     mst_status status = MST_OK;
     mst_buf_init(&records, RECORDS_MAX_BYTES);
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        mst_buf_init(all[i], MESSAGE_MAX_BYTES);
+    init_parts(&parts);
     for (size_t i = 0; i < n_scalars && status == MST_OK; i++) {
-        if (strlen(scalars[i].tag) > MST_EVENT_TAG_MAX)
-            status = mst_fail(err, MST_INVALID_ARGUMENT, "a tag of %zu bytes exceeds %d", strlen(scalars[i].tag),
-                              MST_EVENT_TAG_MAX);
-        else if (append_scalar(&records, &scalars[i], step, wall_ns, &parts) != MST_OK)
+        status = check_tag(scalars[i].tag, err);
+        if (status == MST_OK && append_scalar(&records, &scalars[i], step, wall_ns, &parts) != MST_OK)
             status = mst_fail(err, MST_RESOURCE_EXHAUSTED, "%zu scalars exceed %d bytes of records", n_scalars,
                               RECORDS_MAX_BYTES);
     }
     if (status == MST_OK)
         status = write_records(file, &records, err);
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        mst_buf_fini(all[i]);
+    fini_parts(&parts);
+    mst_buf_fini(&records);
+    return status;
+}
+
+mst_status mst_event_file_append_histogram(struct mst_event_file *file, const struct mst_event_histogram *histogram,
+                                           uint64_t step, uint64_t wall_ns, struct mst_error *err)
+{
+    MST_TRY(check_tag(histogram->tag, err));
+    if (histogram->n_bins > MST_EVENT_BINS_MAX)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "a histogram of %zu bins exceeds %d", histogram->n_bins,
+                        MST_EVENT_BINS_MAX);
+    struct mst_buf records;
+    struct event_parts parts;
+    mst_buf_init(&records, RECORDS_MAX_BYTES);
+    init_parts(&parts);
+    mst_status status = append_histogram(&records, histogram, step, wall_ns, &parts);
+    MST_ASSERT(status == MST_OK); // bounded above
+    status = write_records(file, &records, err);
+    fini_parts(&parts);
     mst_buf_fini(&records);
     return status;
 }

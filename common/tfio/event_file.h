@@ -1,5 +1,6 @@
 /** @file
- *  TensorBoard's event files: numbers over time, in the form that TensorFlow 2's tf.summary.scalar writes.
+ *  TensorBoard's event files: numbers and histograms over time, in the form that TensorFlow 2's tf.summary.scalar and
+ *  tf.summary.histogram write.
  *
  *      MST_TRY(mst_event_file_new("run/tensorboard/train", wall_ns, &file, err));
  *      const struct mst_event_scalar scalars[] = {{"epoch_loss", 0.25F}, {"epoch_accuracy", 0.9F}};
@@ -7,7 +8,8 @@
  *      mst_event_file_free(file);
  *
  *  Layout: TFRecords (record.h), each an Event message: first one with the version of the file, then one for each
- *  scalar. A scalar is a float tensor without axes whose metadata names the plugin "scalars".
+ *  scalar or histogram. A scalar is a float tensor without axes whose metadata names the plugin "scalars"; a histogram
+ *  of n bins is a tensor of n by 3 doubles, a bin's left and right edge and its count, of the plugin "histograms".
  *  A file never holds half a record that the disk refused: what a failed write has left is cut off again, and the next
  *  append goes on behind what was there before.
  *  Thread: one at a time.
@@ -21,10 +23,23 @@
 #include <stdint.h>
 
 enum { MST_EVENT_TAG_MAX = 1024 }; // bytes of a tag
+enum { MST_EVENT_BINS_MAX = 64 };  // of a histogram
 
 struct mst_event_scalar {
     const char *tag;
     float value;
+};
+
+struct mst_event_bin {
+    double left;
+    double right;
+    double count;
+};
+
+struct mst_event_histogram {
+    const char *tag;
+    const struct mst_event_bin *bins;
+    size_t n_bins;
 };
 
 struct mst_event_file;
@@ -47,3 +62,10 @@ const char *mst_event_file_path(const struct mst_event_file *file);
  *          of records); disk errors; the file is then as it was */
 MST_MUST_USE mst_status mst_event_file_append(struct mst_event_file *file, const struct mst_event_scalar *scalars,
                                               size_t n_scalars, uint64_t step, uint64_t wall_ns, struct mst_error *err);
+/** Appends one event with a histogram.
+ *  Units:  wall_ns nanoseconds since 1970
+ *  Errors: INVALID_ARGUMENT a tag over MST_EVENT_TAG_MAX or more bins than MST_EVENT_BINS_MAX; disk errors; the file is
+ *          then as it was */
+MST_MUST_USE mst_status mst_event_file_append_histogram(struct mst_event_file *file,
+                                                        const struct mst_event_histogram *histogram, uint64_t step,
+                                                        uint64_t wall_ns, struct mst_error *err);

@@ -325,6 +325,12 @@ static mst_status fill_sums(const struct mst_training_sums *sums, struct mst_are
     pb->values = sums->values;
     pb->staleness_sum = sums->staleness_sum;
     pb->staleness_max = sums->staleness_max;
+    MST_TRY(mst_arena_alloc(arena, sizeof sums->staleness_counts, &memory));
+    memcpy(memory, sums->staleness_counts, sizeof sums->staleness_counts);
+    pb->staleness_counts = memory;
+    pb->n_staleness_counts = MST_STALENESS_BINS;
+    while (pb->n_staleness_counts > 0 && sums->staleness_counts[pb->n_staleness_counts - 1] == 0)
+        pb->n_staleness_counts--;
     return MST_OK;
 }
 
@@ -335,6 +341,11 @@ static mst_status take_sums(const MstPb__Sums *pb, struct mst_training_sums *out
         return MST_OK;
     if (pb->n_values > MST_SUMS_MAX)
         return mst_fail(err, MST_INVALID_ARGUMENT, "message has %zu sums, at most %d", pb->n_values, MST_SUMS_MAX);
+    if (pb->n_staleness_counts > MST_STALENESS_BINS)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "message has %zu counts of staleness, at most %d",
+                        pb->n_staleness_counts, MST_STALENESS_BINS);
+    for (size_t i = 0; i < pb->n_staleness_counts; i++)
+        out->staleness_counts[i] = pb->staleness_counts[i];
     out->steps = pb->steps;
     out->examples = pb->examples;
     out->n_values = pb->n_values;

@@ -6,6 +6,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+uint64_t mst_staleness_bin_limit(size_t bin)
+{
+    if (bin == 0)
+        return 0;
+    return bin + 1 < MST_STALENESS_BINS ? UINT64_C(1) << (bin - 1) : UINT64_MAX;
+}
+
+size_t mst_staleness_bin(uint64_t staleness)
+{
+    size_t bin = 0;
+    while (staleness > mst_staleness_bin_limit(bin))
+        bin++;
+    return bin;
+}
+
+void mst_training_sums_note_staleness(struct mst_training_sums *sums, uint64_t staleness)
+{
+    sums->staleness_sum += staleness;
+    if (sums->staleness_max < staleness)
+        sums->staleness_max = staleness;
+    sums->staleness_counts[mst_staleness_bin(staleness)]++;
+}
+
 void mst_training_sums_init(struct mst_training_sums *sums, size_t n_values)
 {
     *sums = (struct mst_training_sums){.n_values = n_values};
@@ -40,6 +63,8 @@ void mst_training_sums_add(struct mst_training_sums *a, const struct mst_trainin
     a->staleness_sum += b->staleness_sum;
     if (a->staleness_max < b->staleness_max)
         a->staleness_max = b->staleness_max;
+    for (size_t i = 0; i < MST_STALENESS_BINS; i++)
+        a->staleness_counts[i] += b->staleness_counts[i];
     for (size_t i = 0; i < b->n_values; i++)
         a->values[i] += b->values[i];
 }
@@ -53,6 +78,8 @@ void mst_training_sums_add_growth(struct mst_training_sums *a, const struct mst_
     a->staleness_sum += now->staleness_sum - before->staleness_sum;
     if (a->staleness_max < now->staleness_max)
         a->staleness_max = now->staleness_max;
+    for (size_t i = 0; i < MST_STALENESS_BINS; i++)
+        a->staleness_counts[i] += now->staleness_counts[i] - before->staleness_counts[i];
     for (size_t i = 0; i < now->n_values; i++)
         a->values[i] += now->values[i] - before->values[i];
 }

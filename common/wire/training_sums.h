@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { MST_STALENESS_BINS = 9 };
+
 enum { MST_SUMS_MAX = 1 << 15 }; // values of one job's measures: 256 KiB, which a message's meta must hold
 
 struct mst_training_sums {
@@ -22,7 +24,15 @@ struct mst_training_sums {
     uint64_t staleness_max;
     size_t n_values;
     double *values; // those of model/compile.h; a decoded message's are borrowed from its arena
+    uint64_t staleness_counts[MST_STALENESS_BINS]; // steps by it, in bins that double: 0, 1, 2, 3-4, 5-8, … 33-64, more
 };
+
+/** The bin that counts steps of this staleness. */
+size_t mst_staleness_bin(uint64_t staleness);
+/** The largest staleness that a bin counts; UINT64_MAX for the last one. */
+uint64_t mst_staleness_bin_limit(size_t bin);
+/** Counts a step's staleness: sum, maximum and bin. */
+void mst_training_sums_note_staleness(struct mst_training_sums *sums, uint64_t staleness);
 
 /** All zero, with room for n_values. */
 void mst_training_sums_init(struct mst_training_sums *sums, size_t n_values);

@@ -38,6 +38,19 @@ def check_checkpoint(result, job, n_ps):
     assert not leftovers, f"files that no checkpoint needs: {leftovers}"
 
 
+def check_staleness(result):
+    """Every step is in the histogram once, and the histogram fits mean and maximum."""
+    staleness = result["staleness"]
+    limits, counts = staleness["histogram"]["limits"], staleness["histogram"]["counts"]
+    assert limits == [0, 1, 2, 4, 8, 16, 32, 64] and len(counts) == len(limits) + 1
+    assert sum(counts) == result["steps"]
+    edges = [-1, *limits, staleness["max"]]
+    total = staleness["mean"] * result["steps"]
+    assert sum(n * (edge + 1) for n, edge in zip(counts, edges) if n) <= total + 1e-6
+    assert total <= sum(n * edge for n, edge in zip(counts, edges[1:])) + 1e-6
+    assert (staleness["max"] == 0) == (sum(counts[1:]) == 0)
+
+
 @pytest.mark.threads
 def test_cluster_from_tf_config(cluster, job, write_job, muster):
     job_path = write_job(job)
@@ -52,7 +65,7 @@ def test_cluster_from_tf_config(cluster, job, write_job, muster):
     assert set(re.findall(r"worker admitted worker=(\d+)", running["chief-0"].log())) == {"0", "1"}
     for role in result["roles"]:  # a worker's first heartbeat may come after the end of so short a job
         assert role["role"] == "worker" or (role["max_rss_bytes"] > 0 and role["cpu_seconds"] > 0), role
-    assert "mean" in result["staleness"] and "max" in result["staleness"]
+    check_staleness(result)
     assert list(pathlib.Path(job["output"]["dir"]).glob("**/model.json")), "no model directory"
     finished = running.progress("finished")
     assert len(finished) == 1 and finished[0]["result"] == result

@@ -63,6 +63,8 @@ def points(path):
     found = []
     for event in events[1:]:
         value, = event.summary.value
+        if value.tag == "staleness":
+            continue  # test_staleness_is_a_histogram
         assert value.metadata.plugin_data.plugin_name == "scalars"
         number = tf.make_ndarray(value.tensor)
         assert number.shape == () and number.dtype == np.float32
@@ -114,14 +116,33 @@ def test_tensorboard_shows_them_as_keras(tmp_path, data):
     for kind in ("train", "validation"):
         ours = event_accumulator.EventAccumulator(str(tmp_path / "out" / "tensorboard" / kind)).Reload()
         theirs = event_accumulator.EventAccumulator(str(tmp_path / "keras" / kind)).Reload()
-        assert sorted(ours.Tags()["tensors"]) == sorted(theirs.Tags()["tensors"])
-        for tag in ours.Tags()["tensors"]:
+        tags = sorted(set(ours.Tags()["tensors"]) - {"staleness"})
+        assert tags == sorted(theirs.Tags()["tensors"])
+        for tag in tags:
             our_steps = [event.step for event in ours.Tensors(tag)]
             their_steps = [event.step for event in theirs.Tensors(tag)]
             if kind == "validation":
                 their_steps = their_steps[-1:]  # Keras evaluates after every epoch, Muster at the end
             assert our_steps == their_steps, tag
             assert ours.SummaryMetadata(tag) == theirs.SummaryMetadata(tag), tag
+
+
+def test_staleness_is_a_histogram(tmp_path, data):
+    """What the reader behind TensorBoard's pages finds is what result.json says of all epochs."""
+    muster(["local", "--workers", "2", "--ps", "2"], written_job(data, tmp_path))
+    staleness = json.loads((tmp_path / "out" / "result.json").read_text())["staleness"]
+    limits, counts = staleness["histogram"]["limits"], staleness["histogram"]["counts"]
+    assert limits == [0, 1, 2, 4, 8, 16, 32, 64] and len(counts) == 9
+    assert sum(counts) == EPOCHS * STEPS_AN_EPOCH
+    read = event_accumulator.EventAccumulator(str(tmp_path / "out" / "tensorboard" / "train")).Reload()
+    assert read.SummaryMetadata("staleness").plugin_data.plugin_name == "histograms"
+    events = read.Tensors("staleness")
+    assert [event.step for event in events] == list(range(EPOCHS))
+    bins = [tf.make_ndarray(event.tensor_proto) for event in events]
+    for of_epoch in bins:
+        assert of_epoch.dtype == np.float64 and of_epoch.shape == (9, 3)
+        assert of_epoch[0, 0] == 0 and list(of_epoch[1:, 0]) == list(of_epoch[:-1, 1]) == [n + 1 for n in limits]
+    assert list(sum(of_epoch[:, 2] for of_epoch in bins)) == counts
 
 
 def test_resuming_adds_a_file(tmp_path, data):

@@ -46,8 +46,13 @@ static int tear_down(void **state)
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 static double values[] = {0.5, -4, 1e300, 8.25};
-static const struct mst_training_sums sums = {
-    .steps = 1, .examples = 2, .staleness_sum = 7, .staleness_max = 8, .n_values = 4, .values = values};
+static const struct mst_training_sums sums = {.steps = 1,
+                                              .examples = 2,
+                                              .staleness_sum = 7,
+                                              .staleness_max = 8,
+                                              .n_values = 4,
+                                              .values = values,
+                                              .staleness_counts = {1, 0, 2, 3, 0, 5}};
 
 static void expect_sums(const struct mst_training_sums *got)
 {
@@ -55,6 +60,7 @@ static void expect_sums(const struct mst_training_sums *got)
     assert_int_equal(got->examples, sums.examples);
     assert_int_equal(got->staleness_sum, sums.staleness_sum);
     assert_int_equal(got->staleness_max, sums.staleness_max);
+    assert_memory_equal(got->staleness_counts, sums.staleness_counts, sizeof sums.staleness_counts);
     assert_int_equal(got->n_values, sums.n_values);
     assert_memory_equal(got->values, values, sizeof values);
 }

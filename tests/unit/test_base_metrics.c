@@ -49,6 +49,36 @@ static void test_the_text(void **state)
     mst_buf_fini(&text);
 }
 
+static void test_a_histogram(void **state)
+{
+    (void)state;
+    static const int64_t limits[] = {0, 1, 4};
+    struct mst_metric *plain = mst_metric_histogram("test_wait", "Waits", NULL, limits, 3);
+    struct mst_metric *labelled = mst_metric_histogram("test_wait", "Waits", "peer=\"1\"", limits, 1);
+    assert_ptr_equal(mst_metric_histogram("test_wait", "Waits", NULL, limits, 3), plain);
+    static const int64_t values[] = {0, 0, 1, 2, 4, 5, 100};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        mst_metric_observe(plain, values[i]);
+    mst_metric_observe(labelled, 3);
+    assert_int_equal(mst_metric_read(plain), 112);
+    struct mst_buf text;
+    mst_buf_init(&text, 1 << 16);
+    assert_int_equal(mst_metrics_print(&text), MST_OK);
+    assert_non_null(strstr((const char *)text.data, "# HELP test_wait Waits\n"
+                                                    "# TYPE test_wait histogram\n"
+                                                    "test_wait_bucket{le=\"0\"} 2\n"
+                                                    "test_wait_bucket{le=\"1\"} 3\n"
+                                                    "test_wait_bucket{le=\"4\"} 5\n"
+                                                    "test_wait_bucket{le=\"+Inf\"} 7\n"
+                                                    "test_wait_sum 112\n"
+                                                    "test_wait_count 7\n"
+                                                    "test_wait_bucket{peer=\"1\",le=\"0\"} 0\n"
+                                                    "test_wait_bucket{peer=\"1\",le=\"+Inf\"} 1\n"
+                                                    "test_wait_sum{peer=\"1\"} 3\n"
+                                                    "test_wait_count{peer=\"1\"} 1\n"));
+    mst_buf_fini(&text);
+}
+
 static void test_a_name_is_one_metric(void **state)
 {
     (void)state;
@@ -128,6 +158,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_text),
+        cmocka_unit_test(test_a_histogram),
         cmocka_unit_test(test_a_name_is_one_metric),
         cmocka_unit_test(test_reals),
         cmocka_unit_test(test_the_buffer_has_a_maximum),

@@ -130,6 +130,29 @@ static void test_written_while_the_loop_runs(void **state)
     expect_tags("train", train, sizeof train / sizeof *train);
 }
 
+static void test_a_histogram_of_staleness(void **state)
+{
+    (void)state;
+    struct mst_training_sums sums;
+    mst_training_sums_init(&sums, 0);
+    mst_board_staleness(board, 0, &sums); // no step: nothing
+    sums.steps = 2;
+    mst_training_sums_note_staleness(&sums, 0);
+    mst_training_sums_note_staleness(&sums, 99);
+    mst_board_staleness(board, 1, &sums);
+    finish();
+    struct mst_buf buf = read_file("train");
+    static const char plugin[] = "\n\x0ahistograms";
+    const uint8_t *at = memmem(buf.data, buf.len, plugin, sizeof plugin - 1);
+    assert_non_null(at);
+    size_t left = buf.len - (size_t)(at - buf.data);
+    assert_null(memmem(at + 1, left - 1, plugin, sizeof plugin - 1));
+    static const double first[] = {0, 1, 1, 1, 2, 0}, last[] = {65, 100, 1};
+    assert_non_null(memmem(buf.data, buf.len, first, sizeof first));
+    assert_non_null(memmem(buf.data, buf.len, last, sizeof last));
+    mst_buf_fini(&buf);
+}
+
 static void test_unknown_scores_leave_no_folder(void **state)
 {
     (void)state;
@@ -180,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_tags_in_keras_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_written_while_the_loop_runs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_histogram_of_staleness, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unknown_scores_leave_no_folder, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refusing_disk_is_told_once, set_up, tear_down),
     };

@@ -39,6 +39,16 @@ static const char accuracy_record[] = "\x39\x00\x00\x00\x00\x00\x00\x00\x8b\x07\
                                       "\x72\x61\x63\x79\x42\x0a\x08\x01\x12\x00\x22\x04\x00\x00\xc0\xbf\x4a\x0b\x0a\x09"
                                       "\x0a\x07\x73\x63\x61\x6c\x61\x72\x73\x5b\x9c\x43\x60";
 
+// staleness, two bins, step 4, two seconds later
+static const char histogram_record[] =
+    "\x6a\x00\x00\x00\x00\x00\x00\x00\xaf\x81\xed\x67\x09\x00\x00\x80\x40\xfc\x54\xd9"
+    "\x41\x10\x04\x2a\x5d\x0a\x5b\x0a\x09\x73\x74\x61\x6c\x65\x6e\x65\x73\x73\x42\x3e"
+    "\x08\x02\x12\x08\x12\x02\x08\x02\x12\x02\x08\x03\x22\x30\x00\x00\x00\x00\x00\x00"
+    "\x00\x00\x00\x00\x00\x00\x00\x00\xf0\x3f\x00\x00\x00\x00\x00\x00\x1c\x40\x00\x00"
+    "\x00\x00\x00\x00\x08\x40\x00\x00\x00\x00\x00\x00\x14\x40\x00\x00\x00\x00\x00\x00"
+    "\x00\x40\x4a\x0e\x0a\x0c\x0a\x0a\x68\x69\x73\x74\x6f\x67\x72\x61\x6d\x73\xd7\xcd"
+    "\xbc\x72";
+
 static const struct mst_event_scalar loss = {"epoch_loss", 0.25F};
 static const struct mst_event_scalar accuracy = {"epoch_accuracy", -1.5F};
 
@@ -94,6 +104,39 @@ static void test_as_tensorflow_writes_them(void **state)
     expect_content(mst_event_file_path(file), want, 2);
     assert_int_equal(mst_event_file_append(file, &accuracy, 1, 300, start_ns + 3 * second_ns / 2, NULL), MST_OK);
     expect_content(mst_event_file_path(file), want, 3);
+    mst_event_file_free(file);
+}
+
+static void test_a_histogram_as_tensorflow_writes_it(void **state)
+{
+    (void)state;
+    const struct mst_bytes want[] = {RECORD(version_record), RECORD(histogram_record), RECORD(histogram_record)};
+    const struct mst_event_bin bins[] = {{0, 1, 7}, {3, 5, 2}};
+    const struct mst_event_histogram staleness = {"staleness", bins, 2};
+    struct mst_event_file *file = new_file();
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(mst_event_file_append_histogram(file, &staleness, 4, start_ns + 2 * second_ns, NULL), MST_OK);
+    expect_content(mst_event_file_path(file), want, 3);
+    mst_event_file_free(file);
+}
+
+static void test_histograms_of_any_size_or_refused(void **state)
+{
+    (void)state;
+    char tag[MST_EVENT_TAG_MAX + 2];
+    struct mst_event_bin bins[MST_EVENT_BINS_MAX + 1] = {{0, 0, 0}};
+    struct mst_event_histogram histogram = {tag, bins, MST_EVENT_BINS_MAX};
+    struct mst_event_file *file = new_file();
+    struct mst_error err = {0};
+    memset(tag, 'a', sizeof tag);
+    tag[sizeof tag - 1] = '\0';
+    assert_int_equal(mst_event_file_append_histogram(file, &histogram, 0, start_ns, &err), MST_INVALID_ARGUMENT);
+    assert_string_equal(err.text, "a tag of 1025 bytes exceeds 1024");
+    tag[MST_EVENT_TAG_MAX] = '\0';
+    assert_int_equal(mst_event_file_append_histogram(file, &histogram, UINT64_MAX, UINT64_MAX, NULL), MST_OK);
+    histogram.n_bins++;
+    assert_int_equal(mst_event_file_append_histogram(file, &histogram, 0, start_ns, &err), MST_INVALID_ARGUMENT);
+    assert_string_equal(err.text, "a histogram of 65 bins exceeds 64");
     mst_event_file_free(file);
 }
 
@@ -200,6 +243,8 @@ int main(void)
     (void)signal(SIGXFSZ, SIG_IGN); // the limit then shows as an error of write
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_as_tensorflow_writes_them, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_histogram_as_tensorflow_writes_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_histograms_of_any_size_or_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_several_in_one_append, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_name_of_its_own, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tag_too_long, set_up, tear_down),

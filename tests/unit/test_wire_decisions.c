@@ -3,17 +3,22 @@
 
 static const uint64_t some[] = {3, 1, UINT64_MAX};
 static const struct mst_msg_part plan[] = {{0, 7}, {2, 9}};
-static const struct mst_msg_close a_close = {
-    .term = 1,
-    .round = 2,
-    .attempt = 3,
-    .n_ins = 2,
-    .ins = some,
-    .was = {4, 5, 0, NULL, 2, plan},
-    .next = {6, 7, 3, some, 1, plan},
-    .is_over = true,
-    .n_steps = 8,
-    .epoch_sums = {.steps = 1, .examples = 2, .staleness_sum = 7, .staleness_max = 8, .n_values = 4, .values = values}};
+static const struct mst_msg_close a_close = {.term = 1,
+                                             .round = 2,
+                                             .attempt = 3,
+                                             .n_ins = 2,
+                                             .ins = some,
+                                             .was = {4, 5, 0, NULL, 2, plan},
+                                             .next = {6, 7, 3, some, 1, plan},
+                                             .is_over = true,
+                                             .n_steps = 8,
+                                             .epoch_sums = {.steps = 1,
+                                                            .examples = 2,
+                                                            .staleness_sum = 7,
+                                                            .staleness_max = 8,
+                                                            .n_values = 4,
+                                                            .values = values,
+                                                            .staleness_counts = {1, 0, 2, 3, 0, 5}}};
 
 static void expect_close(const struct mst_msg_close *got)
 {

@@ -74,7 +74,7 @@ static void test_sums_add_up(void **state)
 {
     (void)state;
     double first[] = {2.5, 10, 1, 2}, second[] = {0.5, 10, 3};
-    struct mst_training_sums a = {1, 10, 5, 9, 4, first}, b = {2, 20, 7, 4, 3, second}, sum, growth;
+    struct mst_training_sums a = {1, 10, 5, 9, 4, first, {1}}, b = {2, 20, 7, 4, 3, second, {0, 2}}, sum, growth;
     mst_training_sums_init(&sum, 4);
     mst_training_sums_init(&growth, 4);
     mst_training_sums_add(&sum, &a);
@@ -83,6 +83,7 @@ static void test_sums_add_up(void **state)
     assert_true(sum.values[0] == 3 && sum.values[1] == 20 && sum.values[2] == 4 && sum.values[3] == 2);
     mst_training_sums_add_growth(&growth, &sum, &a); // what was added, but for the maximum
     assert_true(growth.steps == 2 && growth.examples == 20 && growth.staleness_sum == 7 && growth.staleness_max == 9);
+    assert_true(growth.staleness_counts[0] == 0 && growth.staleness_counts[1] == 2);
     assert_true(growth.values[0] == 0.5 && growth.values[1] == 10 && growth.values[2] == 3 && growth.values[3] == 0);
     mst_training_sums_copy(&growth, &b);
     assert_true(growth.steps == 2 && growth.staleness_max == 4 && growth.values[2] == 3 && growth.values[3] == 0);
@@ -92,13 +93,35 @@ static void test_sums_add_up(void **state)
     mst_training_sums_fini(&growth);
 }
 
+static void test_staleness_is_counted_in_bins(void **state)
+{
+    (void)state;
+    // 0, 1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, more
+    static const uint64_t stalenesses[] = {0, 1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65, UINT64_MAX / 2};
+    static const uint64_t want[MST_STALENESS_BINS] = {1, 1, 1, 2, 2, 2, 2, 2, 2};
+    struct mst_training_sums sums, twice;
+    mst_training_sums_init(&sums, 0);
+    mst_training_sums_init(&twice, 0);
+    for (size_t i = 0; i < sizeof stalenesses / sizeof *stalenesses; i++) {
+        mst_training_sums_note_staleness(&sums, stalenesses[i]);
+        assert_true(sums.staleness_max == stalenesses[i]);
+        assert_true(stalenesses[i] <= mst_staleness_bin_limit(mst_staleness_bin(stalenesses[i])));
+    }
+    assert_memory_equal(sums.staleness_counts, want, sizeof want);
+    assert_true(sums.staleness_sum == 259 + UINT64_MAX / 2);
+    mst_training_sums_add(&twice, &sums);
+    mst_training_sums_add_growth(&twice, &sums, &sums);
+    assert_memory_equal(twice.staleness_counts, want, sizeof want);
+    mst_training_sums_fini(&sums);
+    mst_training_sums_fini(&twice);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_same_job_is_accepted),
-        cmocka_unit_test(test_another_job_names_both),
-        cmocka_unit_test(test_versions_overlap_or_not),
-        cmocka_unit_test(test_sums_add_up),
+        cmocka_unit_test(test_the_same_job_is_accepted),     cmocka_unit_test(test_another_job_names_both),
+        cmocka_unit_test(test_versions_overlap_or_not),      cmocka_unit_test(test_sums_add_up),
+        cmocka_unit_test(test_staleness_is_counted_in_bins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

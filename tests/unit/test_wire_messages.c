@@ -417,6 +417,19 @@ static void test_too_many_sums(void **state)
     free(sent.sums.values);
 }
 
+static void test_too_many_bins(void **state)
+{
+    (void)state;
+    struct mst_error err;
+    struct mst_msg_lease lease;
+    static const uint8_t most[] = {0x42, 11, 0x52, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9}; // field 8, its field 10, packed
+    static const uint8_t more[] = {0x42, 12, 0x52, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0};
+    assert_int_equal(mst_msg_lease_decode((struct mst_bytes){most, sizeof most}, &arena, &lease, &err), MST_OK);
+    assert_int_equal(lease.sums.staleness_counts[MST_STALENESS_BINS - 1], 9);
+    expect_bad(mst_msg_lease_decode((struct mst_bytes){more, sizeof more}, &arena, &lease, &err), &err,
+               "message has 10 counts of staleness, at most 9");
+}
+
 static void test_slices_of_another_rank(void **state)
 {
     (void)state;
@@ -545,6 +558,7 @@ int main(void)
         CASE(test_values_outside_their_range),
         CASE(test_control_bytes_in_texts),
         CASE(test_too_many_sums),
+        CASE(test_too_many_bins),
         CASE(test_slices_of_another_rank),
         CASE(test_not_a_message),
         CASE(test_unknown_fields_are_ignored),
