@@ -334,6 +334,8 @@ static void describe_wait(const struct mst_chief *chief, char *out, size_t out_b
     out[0] = '\0';
     if (chief->phase < CHIEF_TELLING)
         mst_chief_links_state(chief, out, out_bytes);
+    if (!out[0] && chief->phase == CHIEF_PLACING)
+        mst_chief_place_state(chief, out, out_bytes);
     if (!out[0] && chief->phase == CHIEF_RUNNING && mst_membership_n_live(&chief->coordinator.membership) == 0)
         snprintf(out, out_bytes, "workers: none is there");
 }
@@ -439,6 +441,7 @@ void mst_chief_free(struct mst_chief *chief)
     mst_board_free(chief->board);
     mst_chief_callbacks_free(chief);
     mst_chief_save_free(chief);
+    mst_chief_search_free(chief);
     mst_chief_links_free(chief);
     mst_chief_workers_free(chief);
     mst_server_free(chief->server);

@@ -77,6 +77,7 @@ struct final_evaluation {
 };
 
 struct mst_chief_save;
+struct mst_chief_search;
 struct epoch_checkpoint;
 
 // What /metrics tells of the job.
@@ -100,6 +101,7 @@ struct mst_chief {
     struct mst_plan *plan;
     struct mst_msg_shard *shards;
     struct mst_msg_map map;
+    bool has_map; // PSs may be asked to serve it
     uint64_t term;
     char *nonce_path;
     char *nonce;
@@ -127,10 +129,11 @@ struct mst_chief {
     struct mst_timer telling;
     struct mst_chief_metrics metrics;
     uint64_t last_beat_ms;
-    struct mst_loop *work;       // a thread of its own: disks, evaluation
-    struct mst_chief_save *save; // under way, or NULL
-    struct mst_board *board;     // curves; it uses `work`
-    char *checkpoint;            // prefix of the last one, or NULL
+    struct mst_loop *work;           // a thread of its own: disks, evaluation
+    struct mst_chief_search *search; // for a whole checkpoint, while the map waits for it; or NULL
+    struct mst_chief_save *save;     // under way, or NULL
+    struct mst_board *board;         // curves; it uses `work`
+    char *checkpoint;                // prefix of the last one, or NULL
     uint64_t checkpoint_step;
     uint64_t checkpoint_ms;
     bool is_saved; // the last checkpoint is committed
@@ -169,8 +172,11 @@ void mst_chief_links_place(struct mst_chief *chief);
 void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes);
 
 // placing.c
-// Plans, resumes or begins anew, and fills chief->map.
-mst_status mst_chief_make_map(struct mst_chief *chief, struct mst_error *err);
+// Plans, resumes (checkpoints are read through on the work thread) or begins anew, fills chief->map and sends it.
+void mst_chief_place(struct mst_chief *chief);
+// "the checkpoints of DIR to be read through", or nothing.
+void mst_chief_place_state(const struct mst_chief *chief, char *out, size_t out_bytes);
+void mst_chief_search_free(struct mst_chief *chief);
 // Every PS has read it.
 void mst_chief_remove_nonce(struct mst_chief *chief);
 

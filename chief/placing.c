@@ -11,6 +11,7 @@
 #include "tfio/disk_file.h"
 #include "weights/weights.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,17 +116,44 @@ static mst_status resume_callbacks(struct mst_chief *chief, struct mst_error *er
     return status;
 }
 
+// Looking for the newest whole checkpoint: on the work thread, for every byte of it is read.
+struct mst_chief_search {
+    struct mst_chief *chief;
+    char *prefix;
+    uint64_t n_updates;
+    mst_status status;
+    struct mst_error err;
+};
+
+void mst_chief_search_free(struct mst_chief *chief)
+{
+    if (chief->search)
+        free(chief->search->prefix);
+    free(chief->search);
+    chief->search = NULL;
+}
+
+void mst_chief_place_state(const struct mst_chief *chief, char *out, size_t out_bytes)
+{
+    if (chief->search)
+        snprintf(out, out_bytes, "the checkpoints of %s to be read through", chief->config.job->checkpoint_dir);
+}
+
 static mst_status resume(struct mst_chief *chief, struct mst_error *err)
 {
+    struct mst_chief_search *search = chief->search;
     const char *dir = chief->config.job->checkpoint_dir;
-    uint64_t step;
-    mst_status status = mst_checkpoint_newest(dir, on_passed, NULL, &chief->restore_prefix, &step, err);
-    if (status == MST_NOT_FOUND) {
+    if (search->status == MST_NOT_FOUND && !search->prefix) {
         MST_LOG(INFO, "chief", "nothing to resume", "dir=%s", dir);
         return MST_OK;
     }
-    MST_TRY(status);
-    MST_TRY(read_iterations(chief->restore_prefix, &chief->n_steps_resumed, err));
+    if (search->status == MST_DATA_LOSS)
+        return mst_fail(err, search->status, "%s; with checkpoint.resume false the job begins anew", search->err.text);
+    if (search->status != MST_OK)
+        return mst_fail(err, search->status, "%s", search->err.text);
+    chief->restore_prefix = search->prefix;
+    search->prefix = NULL;
+    chief->n_steps_resumed = search->n_updates;
     mst_coordinator_skip(&chief->coordinator, chief->n_steps_resumed);
     chief->checkpoint = mst_strdup(chief->restore_prefix);
     chief->n_steps_resumed = mst_chief_steps_done(chief);
@@ -184,21 +212,8 @@ void mst_chief_remove_nonce(struct mst_chief *chief)
         MST_LOG(DEBUG, "chief", "leftover", "reason=\"%s\"", err.text);
 }
 
-mst_status mst_chief_make_map(struct mst_chief *chief, struct mst_error *err)
+static void fill_map(struct mst_chief *chief)
 {
-    MST_TRY(make_plan(chief, err));
-    fill_shards(chief);
-    char *text = mst_plan_text(chief->plan);
-    MST_LOG(INFO, "chief", "variables placed", "plan=\"%s\"", text);
-    free(text);
-    MST_TRY(write_nonce(chief, err));
-    MST_TRY(mst_checkpoint_clean(chief->config.job->checkpoint_dir, err));
-    if (chief->config.job->checkpoint_resume)
-        MST_TRY(resume(chief, err));
-    if (chief->config.initial && !chief->restore_prefix)
-        MST_TRY(begin_from(chief, err));
-    mst_weights_free(chief->config.initial);
-    chief->config.initial = NULL;
     float rate;
     bool sets_rate = mst_callbacks_rate(chief->callbacks, &rate);
     chief->map = (struct mst_msg_map){.term = chief->term,
@@ -212,5 +227,65 @@ mst_status mst_chief_make_map(struct mst_chief *chief, struct mst_error *err)
                                       .learning_rate = (double)rate,
                                       .nonce_path = chief->nonce_path,
                                       .nonce = chief->nonce};
-    return MST_OK;
+    chief->has_map = true;
+}
+
+// What variables begin with is known.
+static void send_map(struct mst_chief *chief, mst_status status, struct mst_error *err)
+{
+    if (status == MST_OK && chief->config.initial && !chief->restore_prefix)
+        status = begin_from(chief, err);
+    mst_weights_free(chief->config.initial);
+    chief->config.initial = NULL;
+    if (status != MST_OK) {
+        mst_chief_tell(chief, status, err->text);
+        return;
+    }
+    fill_map(chief);
+    mst_chief_links_place(chief);
+}
+
+static void on_searched(void *arg)
+{
+    struct mst_chief *chief = arg;
+    struct mst_error err;
+    if (chief->phase == CHIEF_PLACING)
+        send_map(chief, resume(chief, &err), &err);
+    mst_chief_search_free(chief);
+}
+
+// On the work thread.
+static void on_search(void *arg)
+{
+    struct mst_chief_search *search = arg;
+    const char *dir = search->chief->config.job->checkpoint_dir;
+    uint64_t step;
+    search->status = mst_checkpoint_newest_verified(dir, on_passed, NULL, &search->prefix, &step, &search->err);
+    if (search->status == MST_OK)
+        search->status = read_iterations(search->prefix, &search->n_updates, &search->err);
+    mst_loop_post(search->chief->config.control, on_searched, search->chief);
+}
+
+static mst_status prepare(struct mst_chief *chief, struct mst_error *err)
+{
+    MST_TRY(make_plan(chief, err));
+    fill_shards(chief);
+    char *text = mst_plan_text(chief->plan);
+    MST_LOG(INFO, "chief", "variables placed", "plan=\"%s\"", text);
+    free(text);
+    MST_TRY(write_nonce(chief, err));
+    return mst_checkpoint_clean(chief->config.job->checkpoint_dir, err);
+}
+
+void mst_chief_place(struct mst_chief *chief)
+{
+    struct mst_error err;
+    mst_status status = prepare(chief, &err);
+    if (status != MST_OK || !chief->config.job->checkpoint_resume) {
+        send_map(chief, status, &err);
+        return;
+    }
+    chief->search = mst_alloc(sizeof *chief->search);
+    chief->search->chief = chief;
+    mst_loop_post(chief->work, on_search, chief->search);
 }

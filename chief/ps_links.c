@@ -105,19 +105,14 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     link->n_threads = reply->n_data_threads ? reply->n_data_threads : 1;
     if (chief->term <= reply->term)
         chief->term = reply->term + 1;
-    if (chief->phase == CHIEF_PLACING && !link->is_placed)
+    if (chief->phase == CHIEF_PLACING && chief->has_map && !link->is_placed)
         place(link);
     if (chief->phase != CHIEF_WAITING || !all_greeted(chief))
         return;
     if (chief->term == 0)
         chief->term = 1;
     chief->phase = CHIEF_PLACING;
-    struct mst_error err;
-    mst_status status = mst_chief_make_map(chief, &err);
-    if (status == MST_OK)
-        mst_chief_links_place(chief);
-    else
-        mst_chief_tell(chief, status, err.text);
+    mst_chief_place(chief);
 }
 
 static void on_down(void *arg, struct mst_peer *peer, mst_status status, const char *text)

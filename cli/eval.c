@@ -70,9 +70,9 @@ mst_status mst_eval(const struct mst_eval_options *options, struct mst_error *er
     if (!options->checkpoint)
         status = mst_checkpoint_newest(context->job->checkpoint_dir, on_passed, NULL, &newest, &step, err);
     if (status == MST_NOT_FOUND)
-        status = mst_fail(err, MST_NOT_FOUND,
-                          "no whole checkpoint is in %s; train first, or name one with --checkpoint PREFIX",
-                          context->job->checkpoint_dir);
+        status =
+            mst_fail(err, MST_NOT_FOUND, "no checkpoint is in %s; train first, or name one with --checkpoint PREFIX",
+                     context->job->checkpoint_dir);
     if (status == MST_OK)
         status = evaluate(context, options, options->checkpoint ? options->checkpoint : newest, err);
     free(newest);

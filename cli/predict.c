@@ -58,7 +58,7 @@ static mst_status open_job(const struct mst_predict_options *options, struct tra
     mst_status status = mst_checkpoint_newest(dir, on_passed, NULL, &trained->prefix, &step, err);
     if (status == MST_NOT_FOUND)
         return mst_fail(err, MST_NOT_FOUND,
-                        "no whole checkpoint is in %s; train first, name one with --checkpoint PREFIX, or give a model "
+                        "no checkpoint is in %s; train first, name one with --checkpoint PREFIX, or give a model "
                         "directory in place of the job",
                         dir);
     return status;

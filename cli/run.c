@@ -452,10 +452,11 @@ static void name_checkpoint(struct run *run)
     char *prefix;
     uint64_t step;
     struct mst_error why = run->err;
-    if (mst_checkpoint_newest(dir, NULL, NULL, &prefix, &step, NULL) == MST_OK)
+    mst_status found = mst_checkpoint_newest(dir, NULL, NULL, &prefix, &step, NULL);
+    if (found == MST_OK)
         run->status = mst_fail(&run->err, run->status, "%s; last checkpoint: %s, to go on from with checkpoint.resume",
                                why.text, prefix);
-    else
+    else if (found == MST_NOT_FOUND)
         run->status = mst_fail(&run->err, run->status, "%s; no checkpoint is in %s", why.text, dir);
     free(prefix);
 }

@@ -58,31 +58,19 @@ mst_status mst_checkpoint_list(const char *dir, uint64_t **steps_out, size_t *n_
     return MST_OK;
 }
 
-mst_status mst_checkpoint_newest(const char *dir, mst_checkpoint_passed_fn on_passed, void *context, char **prefix_out,
-                                 uint64_t *step_out, struct mst_error *err)
+// How one of them is looked for.
+struct search {
+    const char *dir;
+    mst_checkpoint_passed_fn on_passed;
+    void *context;
+    mst_status (*check)(const char *prefix, struct mst_error *err);
+};
+
+static mst_status check_open(const char *prefix, struct mst_error *err)
 {
-    uint64_t *steps;
-    size_t n_steps;
-    *prefix_out = NULL;
-    *step_out = 0;
-    MST_TRY(mst_checkpoint_list(dir, &steps, &n_steps, err));
-    for (size_t i = n_steps; i > 0 && !*prefix_out; i--) {
-        char *prefix = mst_checkpoint_prefix(dir, steps[i - 1]);
-        struct mst_bundle *bundle;
-        struct mst_error why = {0};
-        if (mst_bundle_open(prefix, &bundle, &why) == MST_OK) {
-            mst_bundle_free(bundle);
-            *prefix_out = prefix;
-            *step_out = steps[i - 1];
-            continue;
-        }
-        if (on_passed)
-            on_passed(context, prefix, why.text);
-        free(prefix);
-    }
-    free(steps);
-    if (!*prefix_out)
-        return mst_fail(err, MST_NOT_FOUND, "%s holds no whole checkpoint (%zu are broken)", dir, n_steps);
+    struct mst_bundle *bundle;
+    MST_TRY(mst_bundle_open(prefix, &bundle, err));
+    mst_bundle_free(bundle);
     return MST_OK;
 }
 
@@ -93,4 +81,62 @@ mst_status mst_checkpoint_verify(const char *prefix, struct mst_error *err)
     mst_status status = mst_bundle_verify(bundle, err);
     mst_bundle_free(bundle);
     return status;
+}
+
+// A checkpoint that we may not read, or have no memory or descriptors for, can be whole: to pass it over would throw
+// away what was trained since the one before.
+static bool may_be_whole(mst_status status)
+{
+    return status == MST_PERMISSION_DENIED || status == MST_RESOURCE_EXHAUSTED;
+}
+
+static mst_status search(const struct search *search, char **prefix_out, uint64_t *step_out, struct mst_error *err)
+{
+    uint64_t *steps;
+    size_t n_steps;
+    struct mst_error newest = {0};
+    mst_status status = MST_OK;
+    *prefix_out = NULL;
+    *step_out = 0;
+    MST_TRY(mst_checkpoint_list(search->dir, &steps, &n_steps, err));
+    for (size_t i = n_steps; i > 0 && !*prefix_out; i--) {
+        char *prefix = mst_checkpoint_prefix(search->dir, steps[i - 1]);
+        struct mst_error why = {0};
+        status = search->check(prefix, &why);
+        if (status == MST_OK) {
+            *prefix_out = prefix;
+            *step_out = steps[i - 1];
+            break;
+        }
+        if (!may_be_whole(status) && search->on_passed)
+            search->on_passed(search->context, prefix, why.text);
+        free(prefix);
+        if (i == n_steps || may_be_whole(status))
+            newest = why;
+        if (may_be_whole(status))
+            break;
+    }
+    free(steps);
+    if (n_steps == 0)
+        return mst_fail(err, MST_NOT_FOUND, "%s holds no checkpoint", search->dir);
+    if (may_be_whole(status))
+        return mst_fail(err, status, "%s", newest.text);
+    if (!*prefix_out)
+        return mst_fail(err, MST_DATA_LOSS, "none of the %zu checkpoints in %s is whole; the newest: %s", n_steps,
+                        search->dir, newest.text);
+    return MST_OK;
+}
+
+mst_status mst_checkpoint_newest(const char *dir, mst_checkpoint_passed_fn on_passed, void *context, char **prefix_out,
+                                 uint64_t *step_out, struct mst_error *err)
+{
+    const struct search shallow = {dir, on_passed, context, check_open};
+    return search(&shallow, prefix_out, step_out, err);
+}
+
+mst_status mst_checkpoint_newest_verified(const char *dir, mst_checkpoint_passed_fn on_passed, void *context,
+                                          char **prefix_out, uint64_t *step_out, struct mst_error *err)
+{
+    const struct search deep = {dir, on_passed, context, mst_checkpoint_verify};
+    return search(&deep, prefix_out, step_out, err);
 }

@@ -155,7 +155,8 @@ static mst_status parse_header(struct mst_bundle_catalog *catalog, struct mst_by
     if (endianness != 0)
         return mst_fail(err, MST_UNIMPLEMENTED, "the bundle is big-endian; only little-endian ones can be read");
     if (min_consumer > BUNDLE_VERSION)
-        return mst_fail(err, MST_UNIMPLEMENTED, "the bundle needs a reader of version %llu; this one is version %d",
+        return mst_fail(err, MST_UNIMPLEMENTED,
+                        "the bundle is of a newer format: it needs a reader of version %llu, and this one is of %d",
                         (unsigned long long)min_consumer, BUNDLE_VERSION);
     catalog->n_shards = (size_t)n_shards;
     return MST_OK;

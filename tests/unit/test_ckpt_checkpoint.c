@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { ROWS = 6, WIDTH = 3 };
@@ -247,10 +248,72 @@ static void test_newest_passes_over_broken_ones(void **state)
     assert_int_equal(unlink(path), 0);
     free(path);
     struct mst_error err = {0};
-    assert_int_equal(mst_checkpoint_newest(folder, NULL, NULL, &prefix, &step, &err), MST_NOT_FOUND);
-    assert_non_null(strstr(err.text, "no whole checkpoint (4 are broken)"));
+    assert_int_equal(mst_checkpoint_newest(folder, NULL, NULL, &prefix, &step, &err), MST_DATA_LOSS);
+    assert_non_null(strstr(err.text, "none of the 4 checkpoints in "));
+    assert_non_null(strstr(err.text, "the newest: cannot open "));
     assert_null(prefix);
     assert_int_equal(mst_checkpoint_newest("/nonexistent", NULL, NULL, &prefix, &step, &err), MST_NOT_FOUND);
+}
+
+static void test_an_empty_folder_holds_none(void **state)
+{
+    (void)state;
+    char *prefix;
+    uint64_t step;
+    struct mst_error err = {0};
+    touch("somebody-elses.index");
+    assert_int_equal(mst_checkpoint_newest(folder, NULL, NULL, &prefix, &step, &err), MST_NOT_FOUND);
+    assert_non_null(strstr(err.text, "holds no checkpoint"));
+}
+
+static void test_only_reading_finds_a_turned_byte(void **state)
+{
+    (void)state;
+    commit(1, 0);
+    commit(2, 0);
+    char *path = mst_text("%s/model-2.data-00001-of-00003", folder);
+    char *prefix;
+    uint64_t step;
+    struct mst_buf buf;
+    struct passed passed = {0};
+    assert_int_equal(mst_disk_read(path, 1 << 20, &buf, NULL), MST_OK);
+    buf.data[7] ^= 1;
+    data_file_write(path, FORM_PLAIN, buf.data, buf.len);
+    mst_buf_fini(&buf);
+    assert_int_equal(mst_checkpoint_newest(folder, on_passed, &passed, &prefix, &step, NULL), MST_OK);
+    assert_int_equal(step, 2);
+    free(prefix);
+    assert_int_equal(mst_checkpoint_newest_verified(folder, on_passed, &passed, &prefix, &step, NULL), MST_OK);
+    assert_int_equal(step, 1);
+    free(prefix);
+    assert_int_equal(passed.n, 1);
+    assert_non_null(strstr(passed.text[0], path));
+    assert_non_null(strstr(passed.text[0], "wrong checksum"));
+    free(path);
+}
+
+// What cannot be opened for want of descriptors may be whole: it is not passed over.
+static void test_what_cannot_be_opened_is_not_passed_over(void **state)
+{
+    (void)state;
+    commit(1, 0);
+    commit(2, 0);
+    struct rlimit old;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    int lowest = dup(0);
+    assert_true(lowest >= 0);
+    close(lowest);
+    struct rlimit tight = {(rlim_t)lowest + 1, old.rlim_max}; // the folder or the index, and no data file
+    struct passed passed = {0};
+    char *prefix;
+    uint64_t step;
+    struct mst_error err = {0};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    mst_status status = mst_checkpoint_newest(folder, on_passed, &passed, &prefix, &step, &err);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(status, MST_RESOURCE_EXHAUSTED);
+    assert_int_equal(passed.n, 0);
+    assert_non_null(strstr(err.text, "model-2.data-"));
 }
 
 static void test_verify_finds_a_turned_byte(void **state)
@@ -360,6 +423,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_missing_or_short_shard, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nan_is_never_saved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_newest_passes_over_broken_ones, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_empty_folder_holds_none, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_only_reading_finds_a_turned_byte, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_cannot_be_opened_is_not_passed_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_verify_finds_a_turned_byte, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_clean, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_crash_at_any_point, set_up, tear_down),
