@@ -70,7 +70,7 @@ struct bench {
     float *grads[1];
     struct mst_exchange *exchange;
     size_t n_left; // buckets that have not answered
-    struct mst_session_push push;
+    struct mst_exchange_push push;
     uint64_t warm_ns;  // when steps begin to count
     uint64_t start_ns; // of the first that counts; 0: not yet
     uint64_t n_steps;
@@ -150,11 +150,11 @@ static _Noreturn void run_ps(const struct bench *bench, int listener, size_t n_t
 
 static void begin_step(struct bench *bench)
 {
-    bench->push.step++;
-    bench->push.offset++;
+    bench->push.id.step++;
+    bench->push.id.offset++;
     bench->n_left = bench->layout->n_buckets;
     for (size_t b = 0; b < bench->layout->n_buckets; b++)
-        bench->exchange->ops->push(bench->exchange, b, &bench->push, 1);
+        bench->exchange->ops->push(bench->exchange, b, &bench->push);
 }
 
 static void on_answered(void *arg, const struct mst_exchange_answer *answer)
@@ -202,7 +202,7 @@ static void start_exchange(struct bench *bench)
                                              .call_ms = CALL_MS,
                                              .events = {on_answered, on_refused, bench}};
     MUST(mst_exchange_rpc_new(&config, &bench->exchange, &err));
-    bench->push = (struct mst_session_push){.number = 1, .lease = 1};
+    bench->push = (struct mst_exchange_push){.id = {.number = 1, .lease = 1}, .weight = 1};
     bench->n_left = bench->layout->n_buckets;
     bench->warm_ns = mst_clock_monotonic_ns() + WARM_UP_NS;
     bench->exchange->ops->pull(bench->exchange, 1);

@@ -372,6 +372,7 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
     mst_dataset_free(dataset);
     if (n_batches == 0)
         return mst_fail(err, MST_DATA_LOSS, "%s holds no examples", job->file);
+    n_batches = (n_batches - 1) / job->accumulate_steps + 1; // from here on what is pushed as one counts as one
     uint64_t n_epochs = job->epochs ? job->epochs : (job->steps + n_batches - 1) / n_batches;
     struct mst_coordinator_config config = {.n_ps = chief->config.n_ps,
                                             .n_batches = n_batches,

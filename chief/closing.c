@@ -61,8 +61,8 @@ static uint64_t n_examples_done(const struct mst_chief *chief)
     uint64_t rest = leases->n_done % leases->n_batches;
     uint64_t resumed_whole = chief->n_steps_resumed / leases->n_batches;
     uint64_t resumed_rest = chief->n_steps_resumed % leases->n_batches;
-    uint64_t batch = chief->config.job->batch_size;
-    // Only the last batch of an epoch is smaller, and it is never among the first `rest` ones.
+    uint64_t batch = chief->config.job->batch_size * chief->config.job->accumulate_steps;
+    // Only the last step of an epoch is smaller, and it is never among the first `rest` ones.
     return (whole - resumed_whole) * chief->n_examples + rest * batch - resumed_rest * batch;
 }
 

@@ -46,12 +46,12 @@ static void pull(struct mst_exchange *exchange, uint64_t number)
     }
 }
 
-static void push(struct mst_exchange *exchange, size_t index, const struct mst_session_push *push, double weight)
+static void push(struct mst_exchange *exchange, size_t index, const struct mst_exchange_push *push)
 {
     struct direct_exchange *x = (struct direct_exchange *)exchange;
     struct direct_bucket *bucket = &x->buckets[index];
-    (void)weight; // of one worker, every gradient counts alike
-    struct mst_bucket_push identity = {0, push->number, push->step, push->lease, push->offset};
+    const struct mst_session_push *id = &push->id;
+    struct mst_bucket_push identity = {0, id->number, id->step, id->lease, id->offset};
     struct mst_gradients gradients = {.pieces = bucket->grads};
     struct mst_push_result result;
     mst_bucket_push(bucket->bucket, &identity, &gradients, &result);
@@ -63,11 +63,17 @@ static void push(struct mst_exchange *exchange, size_t index, const struct mst_s
     mst_bucket_count(bucket->bucket, &result);
     hold(x, index, result.version);
     struct mst_exchange_answer answer = {.bucket = index,
-                                         .number = push->number,
-                                         .step = push->step,
+                                         .number = id->number,
+                                         .step = id->step,
                                          .staleness = result.staleness,
                                          .is_finite = result.is_finite};
     x->events.on_answered(x->events.arg, &answer);
+}
+
+static void pull_round(struct mst_exchange *exchange, const struct mst_round_session_pull *pull)
+{
+    (void)exchange;
+    (void)pull;
 }
 
 static void drop(struct mst_exchange *exchange)
@@ -80,7 +86,7 @@ static const float *const *params(struct mst_exchange *exchange)
     return ((struct direct_exchange *)exchange)->params;
 }
 
-static const struct mst_exchange_ops ops = {pull, push, drop, params};
+static const struct mst_exchange_ops ops = {pull, pull_round, push, drop, params};
 
 // Parts of one variable that follow each other in a bucket are the variable.
 static bool continues(const struct mst_layout_run *run, const struct mst_layout_run *before)

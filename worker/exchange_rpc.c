@@ -29,8 +29,9 @@ struct bucket {
     enum bucket_state state;
     uint64_t turn; // counts what was sent; an answer to an earlier turn is ignored
     uint64_t number;
-    struct mst_session_push push; // step 0: a pull
-    double weight;
+    struct mst_exchange_push push; // id.step 0: a pull
+    uint64_t round;                // of a pull: answered when that one is applied
+    bool is_fresh;                 // its parameters came into the buffer that is not computed with
     size_t n_parts;
     struct iovec *grads;     // n_parts
     struct iovec *params[2]; // n_parts each
@@ -98,14 +99,16 @@ static mst_status read_answer(const struct bucket *bucket, const struct mst_mess
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = MST_OK;
     *answer = (struct mst_exchange_answer){.bucket = bucket->index, .number = bucket->number, .is_finite = true};
-    if (bucket->push.step == 0) {
+    if (bucket->push.id.step == 0) {
         struct mst_msg_pull_reply reply;
         status = mst_msg_pull_reply_decode(message->meta, &arena, &reply, err);
         answer->iterations = reply.iterations;
+        answer->turn = reply.turn;
     } else {
         struct mst_msg_push_reply reply;
         status = mst_msg_push_reply_decode(message->meta, &arena, &reply, err);
-        answer->step = bucket->push.step;
+        answer->step = bucket->push.id.step;
+        answer->turn = reply.turn;
         answer->staleness = reply.staleness;
         answer->is_finite = reply.is_finite;
     }
@@ -124,7 +127,8 @@ static void answered(struct bucket *bucket, const struct mst_message *message)
         x->config.events.on_refused(x->config.events.arg, status, err.text);
         return;
     }
-    x->n_fresh += bucket->index < x->config.layout->n_pushed;
+    x->n_fresh += bucket->index < x->config.layout->n_pushed && !bucket->is_fresh;
+    bucket->is_fresh = true;
     x->config.events.on_answered(x->config.events.arg, &answer);
 }
 
@@ -162,26 +166,30 @@ static void encode(struct rpc_exchange *x, const struct bucket *bucket)
 {
     mst_buf_reset(&x->meta);
     mst_status status;
-    if (bucket->push.step == 0) {
+    const struct mst_session_push *id = &bucket->push.id;
+    if (id->step == 0) {
         struct mst_msg_pull pull = {.bucket = (uint32_t)bucket->index,
                                     .map_term = x->config.map_term,
                                     .map_epoch = x->config.map_epoch,
                                     .worker = x->config.identity->index,
-                                    .number = bucket->number};
+                                    .number = bucket->number,
+                                    .round = bucket->round};
         status = mst_msg_pull_encode(&pull, &x->meta);
     } else {
         struct mst_msg_push push = {.bucket = (uint32_t)bucket->index,
                                     .map_term = x->config.map_term,
                                     .map_epoch = x->config.map_epoch,
                                     .worker = x->config.identity->index,
-                                    .number = bucket->push.number,
-                                    .step = bucket->push.step,
-                                    .lease = bucket->push.lease,
-                                    .offset = bucket->push.offset,
-                                    .weight = bucket->weight};
+                                    .number = id->number,
+                                    .step = id->step,
+                                    .lease = id->lease,
+                                    .offset = id->offset,
+                                    .weight = bucket->push.weight};
+        if (bucket->push.sums && bucket->index == 0)
+            push.sums = *bucket->push.sums;
         status = mst_msg_push_encode(&push, &x->meta);
     }
-    MST_ASSERT(status == MST_OK); // a few numbers
+    MST_ASSERT(status == MST_OK); // a few numbers, and at most MST_SUMS_MAX sums
 }
 
 static void send_bucket(struct bucket *bucket)
@@ -192,13 +200,13 @@ static void send_bucket(struct bucket *bucket)
     bucket->state = BUCKET_SENT;
     bucket->turn++;
     encode(x, bucket);
-    struct mst_call call = {.method = bucket->push.step ? MST_METHOD_PUSH : MST_METHOD_PULL,
+    struct mst_call call = {.method = bucket->push.id.step ? MST_METHOD_PUSH : MST_METHOD_PULL,
                             .meta = mst_buf_view(&x->meta),
                             .deadline_ms = x->config.call_ms,
                             .on_body = on_body,
                             .on_reply = on_reply,
                             .arg = take_flight(x, bucket)};
-    if (bucket->push.step)
+    if (bucket->push.id.step)
         call.body = (struct mst_body){.parts = bucket->grads, .n_parts = bucket->n_parts};
     mst_peer_call(bucket->target->peer, &call);
 }
@@ -242,30 +250,47 @@ static const struct mst_peer_events peer_events = {on_greet, on_up, on_down, on_
 
 // ---- the operations ----
 
-static void want(struct bucket *bucket, uint64_t number, const struct mst_session_push *push, double weight)
+static void want_pull(struct bucket *bucket, uint64_t number, uint64_t round)
 {
     bucket->state = BUCKET_WANTED;
     bucket->number = number;
-    bucket->push = *push;
-    bucket->weight = weight;
+    bucket->push = (struct mst_exchange_push){0};
+    bucket->round = round;
     send_bucket(bucket);
+}
+
+// What came into the spare parameter buffer is not to be computed with.
+static void forget_fresh(struct rpc_exchange *x)
+{
+    x->n_fresh = 0;
+    for (size_t b = 0; b < x->config.layout->n_buckets; b++)
+        x->buckets[b].is_fresh = false;
 }
 
 static void pull(struct mst_exchange *exchange, uint64_t number)
 {
     struct rpc_exchange *x = (struct rpc_exchange *)exchange;
-    struct mst_session_push none = {0};
-    x->n_fresh = 0;
+    forget_fresh(x);
     for (size_t t = 0; t < x->n_targets; t++)
         mst_peer_start(x->targets[t].peer);
     for (size_t b = 0; b < x->config.layout->n_buckets; b++)
-        want(&x->buckets[b], number, &none, 0);
+        want_pull(&x->buckets[b], number, 0);
 }
 
-static void push(struct mst_exchange *exchange, size_t bucket, const struct mst_session_push *push, double weight)
+static void pull_round(struct mst_exchange *exchange, const struct mst_round_session_pull *pull)
 {
     struct rpc_exchange *x = (struct rpc_exchange *)exchange;
-    want(&x->buckets[bucket], push->number, push, weight);
+    want_pull(&x->buckets[pull->bucket], pull->number, pull->round);
+}
+
+static void push(struct mst_exchange *exchange, size_t index, const struct mst_exchange_push *push)
+{
+    struct rpc_exchange *x = (struct rpc_exchange *)exchange;
+    struct bucket *bucket = &x->buckets[index];
+    bucket->state = BUCKET_WANTED;
+    bucket->number = push->id.number;
+    bucket->push = *push;
+    send_bucket(bucket);
 }
 
 static void drop(struct mst_exchange *exchange)
@@ -275,7 +300,7 @@ static void drop(struct mst_exchange *exchange)
         x->buckets[b].state = BUCKET_IDLE;
         x->buckets[b].turn++;
     }
-    x->n_fresh = 0;
+    forget_fresh(x);
 }
 
 static const float *const *params(struct mst_exchange *exchange)
@@ -283,12 +308,12 @@ static const float *const *params(struct mst_exchange *exchange)
     struct rpc_exchange *x = (struct rpc_exchange *)exchange;
     if (x->n_fresh == x->config.layout->n_pushed) {
         x->current = 1 - x->current;
-        x->n_fresh = 0;
+        forget_fresh(x);
     }
     return (const float *const *)x->params[x->current];
 }
 
-static const struct mst_exchange_ops ops = {pull, push, drop, params};
+static const struct mst_exchange_ops ops = {pull, pull_round, push, drop, params};
 
 // ---- making and freeing ----
 

@@ -1,7 +1,9 @@
 /** @file
- *  The step loop: takes batches as the session allows, runs the program, pushes buckets as their gradients become
- *  ready, and goes on when all have answered. Gradients are clipped by norm before they are pushed: clipnorm as each
- *  becomes ready, global_clipnorm after the last, so that no push overlaps the computation then.
+ *  The step loop: takes units of batches as the session allows, runs the program, pushes buckets as their gradients
+ *  become ready, and goes on when all have answered. Of several batches in a unit the mean gradient is pushed, as it
+ *  becomes ready in the last one. Gradients are clipped by norm before they are pushed: clipnorm as each becomes ready,
+ *  global_clipnorm after the last, so that no push overlaps the computation then. In synchronous rounds leases are not
+ *  asked for, and `clip` is empty: the parameter servers clip the mean of all workers.
  *
  *      MST_TRY(mst_trainer_new(&config, &trainer, err));
  *      mst_trainer_admitted(trainer, number);            // pulls, then trains what leases allow
@@ -41,6 +43,8 @@ struct mst_trainer_config {
     struct mst_batches *batches;
     const struct mst_model *model;
     const struct mst_layout *layout;
+    size_t accumulate_steps; // batches of a unit, at least 1; those that are left at the end of an epoch may be fewer
+    bool is_synchronous;     // rounds, not leases
     struct mst_clip clip;
     float *const *grads; // one whole variable each: a gradient, or what moves an average; of frozen ones NULL
     size_t n_sums;       // mst_compile_n_sums
@@ -66,6 +70,8 @@ bool mst_trainer_drain(struct mst_trainer *trainer);
 bool mst_trainer_question(struct mst_trainer *trainer, struct mst_session_request *out, struct mst_training_sums *sums);
 /** The question was lost, or answered with "wait". */
 void mst_trainer_ask_again(struct mst_trainer *trainer);
+/** The round whose end is waited for with nothing to compute; 0: none. */
+uint64_t mst_trainer_waits_for(const struct mst_trainer *trainer);
 /** What an exchange is to call. Owner: borrowed */
 struct mst_exchange_events mst_trainer_exchange_events(struct mst_trainer *trainer);
 /** Connects the carrier, which is made after the trainer because it needs its events. */

@@ -172,8 +172,8 @@ static void take_lease(struct mst_worker *worker, const struct mst_msg_lease_rep
                                       .epoch = reply->epoch,
                                       .first_batch = reply->first_batch,
                                       .n_batches = reply->n_batches};
-    if (lease.n_batches == 0 || lease.first_batch >= mst_batches_n_batches(worker->batches) ||
-        lease.n_batches > mst_batches_n_batches(worker->batches) - lease.first_batch) {
+    uint64_t n_units = (mst_batches_n_batches(worker->batches) - 1) / worker->config.job->accumulate_steps + 1;
+    if (lease.n_batches == 0 || lease.first_batch >= n_units || lease.n_batches > n_units - lease.first_batch) {
         end(worker, MST_INTERNAL, "the chief gave a lease outside the data: do all processes read the same files?");
         return;
     }
@@ -290,6 +290,7 @@ static mst_status make_grads(struct mst_worker *worker, struct mst_error *err)
 
 static mst_status make_exchange(struct mst_worker *worker, struct mst_error *err)
 {
+    const struct mst_job *job = worker->config.job;
     struct mst_exchange_events events = mst_trainer_exchange_events(worker->trainer);
     if (worker->config.make_exchange)
         return worker->config.make_exchange(worker->config.make_arg, worker->layout, worker->grads, &events,
@@ -304,7 +305,9 @@ static mst_status make_exchange(struct mst_worker *worker, struct mst_error *err
                                              .grads = worker->grads,
                                              .map_term = worker->map_term,
                                              .map_epoch = worker->map_epoch,
-                                             .call_ms = EXCHANGE_LEASES * worker->config.job->lease_ms,
+                                             .call_ms = job->consistency == MST_CONSISTENCY_SYNCHRONOUS
+                                                            ? job->absence_ms // rounds take what they take
+                                                            : EXCHANGE_LEASES * job->lease_ms,
                                              .events = events};
     return mst_exchange_rpc_new(&config, &worker->exchange, err);
 }
@@ -315,13 +318,18 @@ static mst_status take_map(struct mst_worker *worker, const struct mst_msg_map *
     worker->map_epoch = map->epoch;
     MST_TRY(mst_layout_new(worker->config.model, map, &worker->layout, err));
     MST_TRY(make_grads(worker, err));
+    const struct mst_job *job = worker->config.job;
+    struct mst_clip none = {0};
+    bool is_synchronous = job->consistency == MST_CONSISTENCY_SYNCHRONOUS;
     struct mst_trainer_config config = {.loop = worker->config.loop,
                                         .program = worker->program,
                                         .prefetch = worker->prefetch,
                                         .batches = worker->batches,
                                         .model = worker->config.model,
                                         .layout = worker->layout,
-                                        .clip = mst_optimizer_clip(worker->config.optimizer),
+                                        .accumulate_steps = job->accumulate_steps,
+                                        .is_synchronous = is_synchronous,
+                                        .clip = is_synchronous ? none : mst_optimizer_clip(worker->config.optimizer),
                                         .grads = worker->grads,
                                         .n_sums = mst_compile_n_sums(worker->config.compile),
                                         .events = {on_wants_lease, on_step, on_fenced, on_failed, worker}};

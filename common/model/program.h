@@ -68,6 +68,9 @@ struct mst_program_step {
 /** How a run went. */
 struct mst_program_result {
     bool loss_is_finite;
+    // What the batch counts in a mean of gradients over several, so that it is that of one batch of all their examples:
+    // its examples, or the sum of their weights where every loss is divided by that. Set before the first on_gradient.
+    double weight;
     // Only if the loss is not finite (then there are no gradients and no on_gradient): the first layer whose output
     // holds NaN or Inf; "the features" (layer 0) if they do already; "the loss" if every layer's output is finite.
     size_t bad_layer;

@@ -9,6 +9,9 @@
 #include <math.h>
 #include <string.h>
 
+// Of a batch whose examples all weigh nothing: its penalties still count where no other batch has anything to say.
+#define WEIGHT_OF_NONE 1e-20
+
 // An output and what it is compared with, in one step.
 struct measured {
     struct mst_device *device;
@@ -357,6 +360,21 @@ static const float *weights_of(struct mst_program *program, const struct mst_pro
     return program->class_weights;
 }
 
+static double weight_of_batch(const struct mst_program *program, const struct mst_program_step *step,
+                              const float *weights)
+{
+    const struct mst_compile *compile = &program->compile;
+    double sum = 0;
+    for (size_t o = 0; o < program->n_outputs; o++)
+        if (compile->losses[o].is_given && compile->losses[o].reduction != MST_REDUCTION_WEIGHTED_MEAN)
+            weights = NULL;
+    if (weights == NULL)
+        return (double)step->n_examples;
+    for (size_t r = 0; r < step->n_examples; r++)
+        sum += (double)weights[r];
+    return sum > 0 ? sum : WEIGHT_OF_NONE;
+}
+
 void mst_program_measure(struct mst_program *program, const struct mst_program_step *step,
                          struct mst_program_result *result)
 {
@@ -364,6 +382,7 @@ void mst_program_measure(struct mst_program *program, const struct mst_program_s
     const float *weights = weights_of(program, step);
     double total = 0;
     size_t measure = 1;
+    result->weight = weight_of_batch(program, step, weights);
     for (size_t o = 0; o < program->n_outputs; o++) {
         struct measured m = {.device = program->device,
                              .step = step,

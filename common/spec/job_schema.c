@@ -181,7 +181,6 @@ static const struct mst_schema_key job_keys[] = {
      .default_json = "1",
      .min = 1,
      .max = 65536,
-     .only = "accumulating gradients is not built yet",
      .doc = "Batches whose gradients a worker adds up before it pushes them as one."},
     {.path = "partitioner",
      .types = MST_TYPE_OBJECT | MST_TYPE_NULL,

@@ -231,7 +231,7 @@ REFUSED = [
     ("batch_size", None), ("epochs", 0), ("epochs", 1.5), ("epochs", None), ("steps", 0), ("steps", "all"), ("seed", -1),
     ("seed", None), ("consistency", None), ("consistency.staleness", 0), ("consistency.staleness", 1),
     ("consistency.staleness", "sync"), ("consistency.backup_workers", 1), ("consistency.workers", 2),
-    ("consistency.accumulate_steps", 0), ("consistency.accumulate_steps", 2), ("partitioner", {}), ("partitioner", "MinSizePartitioner"),
+    ("consistency.accumulate_steps", 0), ("consistency.accumulate_steps", 65537), ("partitioner", {}), ("partitioner", "MinSizePartitioner"),
     ("partitioner", {"class_name": "MinSize"}), ("partitioner", {"class_name": "FixedShardsPartitioner"}),
     ("partitioner", {"class_name": "FixedShardsPartitioner", "config": {"num_shards": 0}}),
     ("partitioner", {"class_name": "FixedShardsPartitioner", "config": {"num_shards": 2, "max_shards": 2}}),

@@ -142,8 +142,10 @@ struct program_result program_case_run(struct program_case *c, struct mst_progra
     }
     if (mst_program_run(c->program, step, &run, &err) != MST_OK)
         fail_msg("%s", err.text);
-    struct program_result result = {
-        .loss_is_finite = run.loss_is_finite, .bad_layer = run.bad_layer, .bad_layer_name = run.bad_layer_name};
+    struct program_result result = {.loss_is_finite = run.loss_is_finite,
+                                    .weight = run.weight,
+                                    .bad_layer = run.bad_layer,
+                                    .bad_layer_name = run.bad_layer_name};
     for (size_t i = 0; step->sums != NULL && i < mst_compile_n_measures(&c->compile); i++)
         *(i == 0 ? &result.loss : &result.metrics[i - 1]) = mst_measure_value(&c->compile, i, step->sums);
     if (!has_sums)

@@ -52,6 +52,7 @@ struct program_result {
     double loss;
     double metrics[MST_MEASURES_MAX];
     bool loss_is_finite;
+    double weight;
     size_t bad_layer;
     const char *bad_layer_name;
 };

@@ -620,6 +620,40 @@ static void test_prediction(void **state)
     program_case_fini(&c);
 }
 
+// What a batch counts among others: its examples, unless every loss divides by their weights.
+static void test_weight_of_a_batch(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *compile;
+        bool has_weights;
+        double weight;
+    } cases[] = {
+        {"{\"loss\":\"mse\"}", true, 16},
+        {"{\"loss\":{\"class_name\":\"Huber\",\"config\":{\"reduction\":\"sum\"}}}", true, 16},
+        {"{\"loss\":{\"class_name\":\"Huber\",\"config\":{\"reduction\":\"mean_with_sample_weight\"}}}", true, 4.5},
+        {"{\"loss\":{\"class_name\":\"Huber\",\"config\":{\"reduction\":\"mean_with_sample_weight\"}}}", false, 16},
+    };
+    float weights[16] = {0.5f, 4.0f};
+    draw(4);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct program_case c;
+        program_case_init(&c, device, "[6]", DENSE("only", 1, "linear"), cases[i].compile, &training);
+        struct mst_program_step step = step_of(&c, 0, 16);
+        step.weights = cases[i].has_weights ? weights : NULL;
+        assert_true(program_case_run(&c, &step).weight == cases[i].weight);
+        program_case_fini(&c);
+    }
+    struct program_case c;
+    float none[16] = {0};
+    program_case_init(&c, device, "[6]", DENSE("only", 1, "linear"), cases[2].compile, &training);
+    struct mst_program_step step = step_of(&c, 0, 16);
+    step.weights = none;
+    double weight = program_case_run(&c, &step).weight;
+    assert_true(weight > 0 && weight < 1e-10);
+    program_case_fini(&c);
+}
+
 int main(void)
 {
     struct mst_error err = {0};
@@ -644,6 +678,7 @@ int main(void)
         cmocka_unit_test(test_steps_are_independent),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_prediction),
+        cmocka_unit_test(test_weight_of_a_batch),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     mst_device_free(device);

@@ -508,8 +508,6 @@ static void test_not_built_yet(void **state)
          "consistency.workers is 2, but synchronous rounds, which need to know the number of workers, are not built "
          "yet: leave "
          "it out or set it to null"},
-        {"consistency.accumulate_steps", "2",
-         "consistency.accumulate_steps is 2, but accumulating gradients is not built yet: leave it out or set it to 1"},
         {"replicas", "1",
          "replicas is 1, but replicas of parameter servers are not built yet: leave it out or set it to 0"},
         {"checkpoint.local", "true",
