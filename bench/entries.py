@@ -78,14 +78,21 @@ def program_side(setting, name, arguments, metrics):
 
 # ---- jobs of Muster ----
 
-def write_job(setting, name, changes):
-    """Writes the Fashion-MNIST job with changes and a fresh output folder; returns its path and result.json's."""
+def write_job(setting, name, changes, network=None):
+    """Writes the Fashion-MNIST job with changes and a fresh output folder; returns its path and result.json's.
+
+    network: the model in place of the example's, as Keras's JSON, parsed.
+    """
     folder = os.path.join(setting.scratch, name)
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     with open(os.path.join(EXAMPLE, "job.json"), encoding="utf-8") as example:
         job = json.load(example)
     job["model"] = os.path.join(EXAMPLE, "model.json")
+    if network:
+        job["model"] = os.path.join(folder, "model.json")
+        with open(job["model"], "w", encoding="utf-8") as out:
+            json.dump(network, out)
     job["compile"]["optimizer"] = SGD
     job["partitioner"] = {"class_name": "MinSizePartitioner",
                           "config": {"min_shard_bytes": 262144, "max_shards": N_PS}}
@@ -95,6 +102,12 @@ def write_job(setting, name, changes):
     with open(path, "w", encoding="utf-8") as out:
         json.dump(job, out, indent=2)
     return path, os.path.join(folder, "run", "result.json")
+
+
+def training_data():
+    """The example's data without those for evaluation."""
+    with open(os.path.join(EXAMPLE, "job.json"), encoding="utf-8") as example:
+        return {"train": json.load(example)["data"]["train"]}
 
 
 def muster_side(setting, name, command, changes, key, metric):

@@ -83,6 +83,33 @@ class ClosureSide:
         return session_seconds(self.cluster.process.pid)
 
 
+def try_out(pairs, name, side):
+    """The values of one run that was not disturbed."""
+    run = pairs.run_once(name, side)
+    if run is None:
+        raise RunFailed(f"every try of {name} was disturbed by other processes; a quiet machine is needed")
+    return run["values"]
+
+
+def open_ddp(setting, batch, pairs, say):
+    """DDP's side and comparison, after its best bucket size has been found."""
+    python = find_torch(setting, say)
+
+    def rates(*buckets):
+        text = execute([python, os.path.join(HERE, "torch_ddp.py"), str(N_WORKERS), str(batch), str(setting.seconds),
+                        *buckets], 300)
+        try:
+            return json.loads(text.strip().splitlines()[-1])
+        except (ValueError, IndexError) as error:
+            raise RunFailed(f"torch_ddp.py: expected a line of JSON, got: {text.strip()[-400:]}") from error
+
+    say("  DDP's bucket sizes, in MB")
+    tried = try_out(pairs, "ddp", lambda: rates(*BUCKET_SIZES))
+    best = max(tried, key=tried.get)
+    say(f"  best: buckets of {best} MB")
+    return [("ddp", lambda: {KEY: rates(best)[best]})], [Comparison(KEY, KEY, "torch-ddp", "ddp")]
+
+
 class PeersEntry(Entry):
     """Muster and every peer in turn; each peer has its line, TensorFlow one for each closure size that is of interest."""
 
@@ -100,12 +127,6 @@ class PeersEntry(Entry):
         command = ["local", "--workers", str(N_WORKERS), "--ps", str(N_PS)]
         return muster_side(self.setting, self.name, command, changes, KEY, KEY)
 
-    def try_out(self, pairs, name, side):
-        run = pairs.run_once(name, side)
-        if run is None:
-            raise RunFailed(f"every try of {name} was disturbed by other processes; a quiet machine is needed")
-        return run["values"]
-
     def open_tensorflow(self, stack, pairs):
         """Its sides and comparisons, after its best closure size has been found."""
         python = find_tensorflow(self.setting, self.say)
@@ -116,7 +137,7 @@ class PeersEntry(Entry):
         rates = {}
         for n, side in sides.items():
             cluster.measure(self.batch, n, 0.1)  # traced and warm before it is watched
-            rates[n] = self.try_out(pairs, f"psv2-{n}", side)[KEY]
+            rates[n] = try_out(pairs, f"psv2-{n}", side)[KEY]
         best = max(rates, key=rates.get)
         self.say(f"  best: {best} steps a closure")
         comparisons = [Comparison(f"{KEY}_{n}_step{'s' if n > 1 else ''}_a_closure", KEY, "tensorflow-psv2", f"psv2-{n}")
@@ -125,22 +146,7 @@ class PeersEntry(Entry):
         return [(f"psv2-{n}", sides[n]) for n in CLOSURE_SIZES if n in (*CLOSURE_SIZES[:2], best)], comparisons
 
     def open_torch(self, _, pairs):
-        """Its side and comparison, after its best bucket size has been found."""
-        python = find_torch(self.setting, self.say)
-
-        def rates(*buckets):
-            text = execute([python, os.path.join(HERE, "torch_ddp.py"), str(N_WORKERS), str(self.batch),
-                            str(self.setting.seconds), *buckets], 300)
-            try:
-                return json.loads(text.strip().splitlines()[-1])
-            except (ValueError, IndexError) as error:
-                raise RunFailed(f"torch_ddp.py: expected a line of JSON, got: {text.strip()[-400:]}") from error
-
-        self.say("  DDP's bucket sizes, in MB")
-        tried = self.try_out(pairs, "ddp", lambda: rates(*BUCKET_SIZES))
-        best = max(tried, key=tried.get)
-        self.say(f"  best: buckets of {best} MB")
-        return [("ddp", lambda: {KEY: rates(best)[best]})], [Comparison(KEY, KEY, "torch-ddp", "ddp")]
+        return open_ddp(self.setting, self.batch, pairs, self.say)
 
     @contextlib.contextmanager
     def opened(self, pairs):

@@ -1,9 +1,10 @@
 """What bench/ rests on: runs that end with all they started, whose CPU time is whose, medians of pairs, peers that are
-missing, and the picture. Nothing is measured here."""
+missing, processes that are disturbed, and the picture. Nothing is measured here."""
 import contextlib
 import os
 import subprocess
 import sys
+import types
 import xml.dom.minidom
 
 import pytest
@@ -12,9 +13,12 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 
 import chart  # noqa: E402
+import checkpoints  # noqa: E402
 import entries  # noqa: E402
+import models  # noqa: E402
 import pairs  # noqa: E402
 import peers  # noqa: E402
+import running  # noqa: E402
 import venvs  # noqa: E402
 
 SPIN = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
@@ -98,3 +102,58 @@ def test_the_picture_has_every_point():
     assert {"Examples a second", "workers", "1 PS", "2 PS", "0"} <= words.keys()
     assert abs(words["1 PS"] - words["2 PS"]) >= chart.LABEL_HEIGHT, "labels of close ends do not cover each other"
     chart.draw([])
+
+
+def state_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0]
+
+
+def test_a_task_is_known_by_its_tf_config_and_can_be_stopped():
+    tf_config = '{"cluster": {}, "task": {"type": "worker", "index": 1}}'
+    process = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"TF_CONFIG": tf_config})
+    with process:
+        process.stdin.write(b"ready")
+        process.stdin.flush()
+        assert process.stdout.read(5) == b"ready"
+        assert running.task_of(process.pid) == ("worker", 1)
+        task = running.Task(process.pid)
+        task.stop()
+        running.until(lambda: state_of(process.pid) == "T", "the process to stop")
+        task.go()
+        process.kill()
+        process.wait()
+        task.go()  # it is gone: nothing happens
+        task.close()
+    assert running.task_of(os.getpid()) is None
+
+
+def test_turns_are_taken_for_a_share_of_every_period():
+    seen, looks = [], iter([True] * 40 + [False])
+    job = types.SimpleNamespace(is_running=lambda: next(looks))
+
+    def task(name):
+        return types.SimpleNamespace(go=lambda: seen.append((name, "go")), stop=lambda: seen.append((name, "stop")))
+
+    running.take_turns(job, [(task("a"), 0.4), (task("b"), 0.1)], 1e-5)
+    turn = [("a", "go"), ("a", "stop"), ("b", "go"), ("b", "stop")]
+    assert seen == turn * 10
+
+
+def test_metrics_are_summed_over_their_labels():
+    text = 'a_total{thread="0"} 3\na_total{thread="1"} 4\na_total_more 100\nb 0.5\n'
+    assert running.metric_sum(text, "a_total") == 7
+    assert running.metric_sum(text, "b") == 0.5
+    assert running.metric_sum(text, "c") is None
+
+
+def test_a_log_tells_of_checkpoints_and_cuts():
+    log = "T info chief/0 chief: checkpoint written prefix=/x/model-20 ms=1390 note=none\nT info chief: first step\n"
+    assert checkpoints.written_checkpoints(log) == [("/x/model-20", 1.39)]
+
+
+def test_a_dense_network_has_the_layers_asked_for():
+    layers = [layer for layer in models.dense_network([5, 7])["config"]["layers"] if layer["class_name"] == "Dense"]
+    assert [(layer["build_config"]["input_shape"], layer["config"]["units"]) for layer in layers] == \
+        [([None, 784], 5), ([None, 5], 7), ([None, 7], 10)]
+    assert len({layer["config"]["name"] for layer in layers}) == 3
