@@ -25,7 +25,7 @@ enum {
 
 uint64_t mst_chief_steps_done(const struct mst_chief *chief)
 {
-    return chief->coordinator.leases.n_done;
+    return mst_coordinator_progress(&chief->coordinator).n_steps;
 }
 
 // ---- progress ----
@@ -36,14 +36,15 @@ static double seconds_between(uint64_t from_ns, uint64_t to_ns)
 }
 
 // The same as gauges.
-static void show_progress(const struct mst_chief *chief, uint64_t epoch, double rate, const json_t *loss)
+static void show_progress(const struct mst_chief *chief, const struct mst_coordinator_progress *progress, double rate,
+                          const json_t *loss)
 {
-    const struct mst_leases *leases = &chief->coordinator.leases;
     const struct mst_chief_metrics *metrics = &chief->metrics;
-    mst_metric_set(metrics->epoch, (int64_t)epoch);
-    mst_metric_set(metrics->epochs, (int64_t)leases->n_epochs);
-    mst_metric_set(metrics->step, (int64_t)leases->n_done);
-    mst_metric_set(metrics->steps, (int64_t)leases->n_total);
+    bool is_training = progress->epoch < progress->n_epochs;
+    mst_metric_set(metrics->epoch, (int64_t)(is_training ? progress->epoch + 1 : progress->n_epochs));
+    mst_metric_set(metrics->epochs, (int64_t)progress->n_epochs);
+    mst_metric_set(metrics->step, (int64_t)progress->n_steps);
+    mst_metric_set(metrics->steps, (int64_t)progress->n_steps_total);
     mst_metric_set(metrics->workers, (int64_t)mst_membership_n_live(&chief->coordinator.membership));
     mst_metric_set_real(metrics->rate, rate);
     mst_metric_set_real(metrics->loss, json_is_number(loss) ? json_number_value(loss) : (double)NAN);
@@ -64,30 +65,28 @@ static struct mst_chief_metrics make_metrics(void)
 
 static void report_progress(struct mst_chief *chief)
 {
-    const struct mst_leases *leases = &chief->coordinator.leases;
+    struct mst_coordinator_progress progress = mst_coordinator_progress(&chief->coordinator);
     const struct mst_training_sums *total = &chief->coordinator.total;
     double seconds = seconds_between(chief->first_lease_ns, mst_clock_monotonic_ns());
     double rate = seconds > 0 ? (double)total->examples / seconds : 0;
-    double step_rate = seconds > 0 ? (double)(leases->n_done - chief->n_steps_resumed) / seconds : 0;
-    uint64_t epoch = leases->n_done / leases->n_batches;
-    const struct mst_training_sums *sums = &chief->last_epoch.sums;
-    if (chief->coordinator.n_epoch_records > 0 && chief->coordinator.epochs[0].sums.examples > 0)
-        sums = &chief->coordinator.epochs[0].sums;
-    struct mst_scores scores = mst_scores_of(chief->config.compile, sums);
+    double step_rate = seconds > 0 ? (double)(progress.n_steps - chief->n_steps_resumed) / seconds : 0;
+    const struct mst_training_sums *sums = mst_coordinator_epoch_sums(&chief->coordinator);
+    struct mst_scores scores = mst_scores_of(chief->config.compile, sums ? sums : &chief->last_epoch.sums);
     json_t *metrics = mst_scores_json(&scores);
     json_t *loss = json_incref(json_object_get(metrics, "loss"));
     if (json_is_object(metrics))
         json_object_del(metrics, "loss");
-    json_t *fields = json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:i}", "epoch",
-                               (json_int_t)(epoch < leases->n_epochs ? epoch + 1 : leases->n_epochs), "epochs",
-                               (json_int_t)leases->n_epochs, "step", (json_int_t)leases->n_done, "steps",
-                               (json_int_t)leases->n_total, "examples_per_second", rate, "eta_seconds",
-                               step_rate > 0 ? (double)(leases->n_total - leases->n_done) / step_rate : 0, "workers",
-                               (int)mst_membership_n_live(&chief->coordinator.membership));
-    show_progress(chief, epoch < leases->n_epochs ? epoch + 1 : leases->n_epochs, rate, loss);
+    json_t *fields =
+        json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:i}", "epoch",
+                  (json_int_t)(progress.epoch < progress.n_epochs ? progress.epoch + 1 : progress.n_epochs), "epochs",
+                  (json_int_t)progress.n_epochs, "step", (json_int_t)progress.n_steps, "steps",
+                  (json_int_t)progress.n_steps_total, "examples_per_second", rate, "eta_seconds",
+                  step_rate > 0 ? (double)(progress.n_steps_total - progress.n_steps) / step_rate : 0, "workers",
+                  (int)mst_membership_n_live(&chief->coordinator.membership));
+    show_progress(chief, &progress, rate, loss);
     json_object_set_new(fields, "loss", loss ? loss : json_null());
     json_object_set_new(fields, "learning_rate",
-                        json_real((double)mst_optimizer_learning_rate(chief->config.optimizer, leases->n_done)));
+                        json_real((double)mst_optimizer_learning_rate(chief->config.optimizer, progress.n_steps)));
     json_object_set_new(fields, "metrics", metrics);
     mst_progress_write(chief->config.progress_fd, "progress", fields);
 }
@@ -100,12 +99,11 @@ static void report_epochs(struct mst_chief *chief)
         chief->last_epoch = record;
         struct mst_scores scores = mst_scores_of(chief->config.compile, &record.sums);
         json_t *fields = json_pack("{s:I, s:I}", "epoch", (json_int_t)record.epoch + 1, "epochs",
-                                   (json_int_t)chief->coordinator.leases.n_epochs);
+                                   (json_int_t)mst_coordinator_progress(&chief->coordinator).n_epochs);
         json_object_set_new(fields, "train", mst_scores_json(&scores));
         mst_progress_write(chief->config.progress_fd, "epoch", fields);
-        uint64_t n_steps = (record.epoch + 1) * chief->coordinator.leases.n_batches;
         mst_board_epoch(chief->board, record.epoch, &scores,
-                        mst_optimizer_learning_rate(chief->config.optimizer, n_steps));
+                        mst_optimizer_learning_rate(chief->config.optimizer, record.n_steps));
         mst_board_staleness(chief->board, record.epoch, &record.sums);
         MST_LOG(INFO, "chief", "epoch done", "epoch=%llu loss=%.6g", (unsigned long long)record.epoch + 1,
                 scores.values[0]);
@@ -135,8 +133,9 @@ static void begin_closing(struct mst_chief *chief)
     chief->phase = CHIEF_CLOSING;
     chief->trained_ns = mst_clock_monotonic_ns();
     report_progress(chief);
-    MST_LOG(INFO, "chief", "training done", "steps=%llu torn=%llu",
-            (unsigned long long)chief->coordinator.leases.n_done, (unsigned long long)chief->coordinator.leases.n_torn);
+    struct mst_coordinator_progress progress = mst_coordinator_progress(&chief->coordinator);
+    MST_LOG(INFO, "chief", "training done", "steps=%llu torn=%llu", (unsigned long long)progress.n_steps,
+            (unsigned long long)progress.n_torn);
     mst_chief_want_final(chief);
     mst_chief_save(chief, mst_chief_steps_done(chief));
 }
@@ -197,7 +196,8 @@ void mst_chief_set_running(struct mst_chief *chief)
     chief->checkpoint_ms = mst_clock_monotonic_ms();
     chief->checkpoint_step = mst_chief_steps_done(chief);
     MST_LOG(INFO, "chief", "running", "term=%llu steps=%llu of=%llu", (unsigned long long)chief->term,
-            (unsigned long long)mst_chief_steps_done(chief), (unsigned long long)chief->coordinator.leases.n_total);
+            (unsigned long long)mst_chief_steps_done(chief),
+            (unsigned long long)mst_coordinator_progress(&chief->coordinator).n_steps_total);
     mst_progress_write(chief->config.progress_fd, "started", json_object());
     mst_chief_callbacks_begin(chief);
     mst_chief_advance(chief);

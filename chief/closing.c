@@ -57,6 +57,8 @@ static void free_closing(void *arg)
 static uint64_t n_examples_done(const struct mst_chief *chief)
 {
     const struct mst_leases *leases = &chief->coordinator.leases;
+    if (chief->coordinator.is_synchronous)
+        return chief->coordinator.total.examples; // which is exact
     uint64_t whole = leases->n_done / leases->n_batches;
     uint64_t rest = leases->n_done % leases->n_batches;
     uint64_t resumed_whole = chief->n_steps_resumed / leases->n_batches;
@@ -103,7 +105,7 @@ static json_t *make_result(struct closing *closing)
     struct mst_result result = {.name = chief->config.job->name,
                                 .status = "finished",
                                 .steps = mst_chief_steps_done(chief),
-                                .epochs = chief->coordinator.leases.n_epochs_done,
+                                .epochs = mst_coordinator_progress(&chief->coordinator).n_epochs_done,
                                 .examples = n_examples_done(chief),
                                 .seconds = seconds_of(chief->first_lease_ns, chief->trained_ns),
                                 .first_step_seconds = seconds_of(chief->config.started_ns, chief->first_step_ns),
@@ -119,7 +121,7 @@ static json_t *make_result(struct closing *closing)
                                 .archive = closing->archive,
                                 .archive_warning = closing->archive_warning,
                                 .blas_core = openblas_get_corename(),
-                                .n_torn = chief->coordinator.leases.n_torn,
+                                .n_torn = mst_coordinator_progress(&chief->coordinator).n_torn,
                                 .staleness_mean =
                                     total->steps ? (double)total->staleness_sum / (double)total->steps : 0,
                                 .staleness_max = total->staleness_max,
@@ -148,7 +150,7 @@ static void show_evaluation(const struct closing *closing)
 {
     struct mst_chief *chief = closing->chief;
     uint64_t n_steps = mst_chief_steps_done(chief);
-    struct mst_evaluation_task task = {.epoch = n_steps ? (n_steps - 1) / chief->coordinator.leases.n_batches : 0,
+    struct mst_evaluation_task task = {.epoch = mst_coordinator_progress(&chief->coordinator).last_epoch,
                                        .step = n_steps,
                                        .is_epoch_end = !closing->is_restored,
                                        .is_final = true};

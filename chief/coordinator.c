@@ -28,6 +28,20 @@ void mst_coordinator_init(struct mst_coordinator *c, const struct mst_coordinato
     c->n_sums = config->n_sums;
     c->sleep_ms = config->sleep_ms;
     mst_training_sums_init(&c->total, config->n_sums);
+    mst_training_sums_init(&c->counted, config->n_sums);
+    c->is_synchronous = config->n_round_workers > 0;
+    if (!c->is_synchronous)
+        return;
+    struct mst_rounds_config rounds = {.n_ps = config->n_ps,
+                                       .n_workers = config->n_round_workers,
+                                       .n_backup = config->n_backup,
+                                       .n_units = config->n_batches,
+                                       .n_epochs = config->n_epochs,
+                                       .max_steps = config->max_steps,
+                                       .n_sums = config->n_sums,
+                                       .clip = config->clip,
+                                       .n_variables = config->n_variables};
+    mst_rounds_init(&c->rounds, &rounds);
 }
 
 void mst_coordinator_fini(struct mst_coordinator *c)
@@ -40,6 +54,8 @@ void mst_coordinator_fini(struct mst_coordinator *c)
     for (size_t i = 0; i < c->n_paces; i++)
         mst_training_sums_fini(&c->paces[i].counted);
     mst_training_sums_fini(&c->total);
+    mst_training_sums_fini(&c->counted);
+    mst_rounds_fini(&c->rounds);
     free(c->epochs);
     free(c->paces);
     *c = (struct mst_coordinator){0};
@@ -117,6 +133,10 @@ static void take_completed(struct mst_coordinator *c, const struct mst_lease_ask
 
 void mst_coordinator_skip(struct mst_coordinator *c, uint64_t n_steps)
 {
+    if (c->is_synchronous) {
+        mst_rounds_skip(&c->rounds, n_steps);
+        return;
+    }
     mst_leases_skip(&c->leases, n_steps);
     c->first_epoch = c->leases.n_epochs_done;
 }
@@ -134,6 +154,10 @@ void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease
     *answer = (struct mst_lease_answer){.kind = MST_ANSWER_FENCED};
     if (!mst_membership_is_acting(&c->membership, ask->worker, ask->number))
         return;
+    if (c->is_synchronous) { // its turns come from the PSs
+        answer->kind = mst_rounds_is_over(&c->rounds) ? MST_ANSWER_FINISHED : MST_ANSWER_WAIT;
+        return;
+    }
     take_completed(c, ask);
     struct mst_worker_pace *pace = pace_of(c, ask->worker, ask->number);
     uint64_t want = wanted_batches(c, pace, now_ms);
@@ -198,20 +222,117 @@ bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_
 
 void mst_coordinator_stop(struct mst_coordinator *c)
 {
-    mst_leases_stop(&c->leases);
+    if (c->is_synchronous)
+        mst_rounds_stop(&c->rounds);
+    else
+        mst_leases_stop(&c->leases);
+}
+
+// ---- rounds ----
+
+mst_status mst_coordinator_restore(struct mst_coordinator *c, const struct mst_msg_close *close,
+                                   enum mst_rounds_start start, struct mst_error *err)
+{
+    MST_TRY(mst_rounds_restore(&c->rounds, close, start, err));
+    mst_training_sums_copy(&c->counted, &c->rounds.total_sums);
+    return MST_OK;
+}
+
+static enum mst_round_worker round_state_of(const struct mst_coordinator *c, size_t worker)
+{
+    if (worker >= c->membership.n_members || c->membership.members[worker].number == 0)
+        return MST_ROUND_WORKER_AWAITED;
+    switch (c->membership.members[worker].state) {
+    case MST_MEMBER_LIVE:
+        return MST_ROUND_WORKER_LIVE;
+    case MST_MEMBER_FENCING: // some PS may still take a contribution of it
+        return MST_ROUND_WORKER_AWAITED;
+    default:
+        return MST_ROUND_WORKER_GONE;
+    }
+}
+
+static void take_round(struct mst_coordinator *c)
+{
+    struct mst_rounds *rounds = &c->rounds;
+    for (size_t i = 0; i < rounds->n_ins; i++)
+        pace_of(c, (uint32_t)rounds->ins[i], 0)->n_steps++;
+    mst_training_sums_add_growth(&c->total, &rounds->total_sums, &c->counted);
+    mst_training_sums_copy(&c->counted, &rounds->total_sums);
+    struct mst_rounds_epoch epoch;
+    if (!mst_rounds_take_epoch(rounds, &epoch))
+        return;
+    c->epochs = mst_realloc_array(c->epochs, c->n_epoch_records + 1, sizeof *c->epochs);
+    struct mst_epoch_record *record = &c->epochs[c->n_epoch_records++];
+    *record = (struct mst_epoch_record){.epoch = epoch.epoch, .n_steps = epoch.n_steps};
+    mst_training_sums_init(&record->sums, c->n_sums);
+    mst_training_sums_copy(&record->sums, epoch.sums);
+}
+
+enum mst_coordinator_news mst_coordinator_advance(struct mst_coordinator *c)
+{
+    if (!c->is_synchronous)
+        return MST_COORDINATOR_SAME;
+    for (size_t w = 0; w < c->rounds.config.n_workers; w++)
+        mst_rounds_set_worker(&c->rounds, w, round_state_of(c, w));
+    uint64_t over_round = c->rounds.over_round;
+    if (!mst_rounds_advance(&c->rounds))
+        return MST_COORDINATOR_SAME;
+    if (c->rounds.over_round == over_round)
+        return MST_COORDINATOR_DECIDED;
+    take_round(c);
+    return MST_COORDINATOR_ROUND_OVER;
+}
+
+// ---- how far it is ----
+
+struct mst_coordinator_progress mst_coordinator_progress(const struct mst_coordinator *c)
+{
+    if (c->is_synchronous) {
+        const struct mst_rounds *rounds = &c->rounds;
+        return (struct mst_coordinator_progress){.n_steps = mst_rounds_n_steps(rounds),
+                                                 .n_steps_total = mst_rounds_n_steps_expected(rounds),
+                                                 .epoch = rounds->next.epoch,
+                                                 .last_epoch = rounds->was.epoch,
+                                                 .n_epochs = rounds->config.n_epochs,
+                                                 .n_epochs_done = mst_rounds_n_epochs_done(rounds)};
+    }
+    const struct mst_leases *leases = &c->leases;
+    return (struct mst_coordinator_progress){.n_steps = leases->n_done,
+                                             .n_steps_total = leases->n_total,
+                                             .epoch = leases->n_done / leases->n_batches,
+                                             .last_epoch =
+                                                 leases->n_done ? (leases->n_done - 1) / leases->n_batches : 0,
+                                             .n_epochs = leases->n_epochs,
+                                             .n_epochs_done = leases->n_epochs_done,
+                                             .n_torn = leases->n_torn};
+}
+
+const struct mst_training_sums *mst_coordinator_epoch_sums(const struct mst_coordinator *c)
+{
+    const struct mst_training_sums *sums = NULL;
+    if (c->is_synchronous && c->rounds.was.epoch == c->rounds.next.epoch)
+        sums = &c->rounds.epoch_sums;
+    else if (!c->is_synchronous && c->n_epoch_records > 0)
+        sums = &c->epochs[0].sums;
+    return sums && sums->examples > 0 ? sums : NULL;
 }
 
 bool mst_coordinator_finished(const struct mst_coordinator *c)
 {
-    return mst_leases_finished(&c->leases);
+    return c->is_synchronous ? mst_rounds_is_over(&c->rounds) : mst_leases_finished(&c->leases);
 }
 
 bool mst_coordinator_take_epoch(struct mst_coordinator *c, struct mst_epoch_record *out)
 {
     *out = (struct mst_epoch_record){0};
-    if (c->first_epoch >= c->leases.n_epochs_done)
+    if (c->is_synchronous ? c->n_epoch_records == 0 : c->first_epoch >= c->leases.n_epochs_done)
         return false;
-    sums_of_epoch(c, c->first_epoch); // an epoch whose batches were all counted by fences has no sums yet
+    if (!c->is_synchronous) {
+        sums_of_epoch(c, c->first_epoch); // an epoch whose batches were all counted by fences has no sums yet
+        uint64_t n_steps = (c->first_epoch + 1) * c->leases.n_batches;
+        c->epochs[0].n_steps = n_steps < c->leases.n_planned ? n_steps : c->leases.n_planned;
+    }
     *out = c->epochs[0];
     c->n_epoch_records--;
     memmove(c->epochs, c->epochs + 1, c->n_epoch_records * sizeof *c->epochs);

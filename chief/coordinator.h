@@ -1,6 +1,7 @@
 /** @file
- *  The chief's protocol as one pure state machine: membership, fences and data leases together, and what the workers
- *  report about the batches they trained. Time is passed in; messages are carried by chief/chief.c and by tests/sim.
+ *  The chief's protocol as one pure state machine: membership, fences and data leases (in a synchronous job: rounds)
+ *  together, and what the workers report about what they trained. Time is passed in; messages are carried by
+ *  chief/chief.c and by tests/sim.
  *
  *      mst_coordinator_init(&c, &config);
  *      mst_coordinator_ask(&c, &ask, now_ms, &answer);            // a worker asks for a lease, reports finished ones
@@ -8,12 +9,18 @@
  *      while (mst_membership_next_fence(&c.membership, &cursor, &fence)) …send it…
  *      mst_coordinator_fence_answered(&c, ps, worker, number, marks, n_marks, &revoked);
  *
+ *  In a synchronous job nobody gets leases; instead
+ *
+ *      mst_rounds_report(&c.rounds, ps, &reply);                  // and mst_rounds_tell, as chief/rounds.h says
+ *      while (mst_coordinator_advance(&c) != MST_COORDINATOR_SAME) …
+ *
  *  Thread: one at a time.
  */
 #pragma once
 
 #include "chief/membership.h"
 #include "chief/pacing.h"
+#include "chief/rounds.h"
 #include "wire/training_sums.h"
 
 struct mst_coordinator_config {
@@ -26,6 +33,11 @@ struct mst_coordinator_config {
     uint64_t sleep_ms;  // without a tick for longer, this process did not run: several ticks
     size_t n_sums;      // values of the sums that workers report
     uint64_t max_lead;  // steps that a worker may lead the slowest; 0: no limit
+    // Of a synchronous job:
+    size_t n_round_workers; // 0: it is none
+    size_t n_backup;        // workers that a round does not wait for
+    struct mst_clip clip;
+    size_t n_variables;
 };
 
 struct mst_lease_ask {
@@ -51,12 +63,33 @@ struct mst_lease_answer {
 /** What is known of an epoch that is not over, or was the last to be over. */
 struct mst_epoch_record {
     uint64_t epoch;
+    uint64_t n_steps; // of the job, with it
     struct mst_training_sums sums;
+};
+
+/** How far the job is. */
+struct mst_coordinator_progress {
+    uint64_t n_steps; // done
+    uint64_t n_steps_total;
+    uint64_t epoch;      // that is trained; the number of epochs: none any more
+    uint64_t last_epoch; // of the last step done
+    uint64_t n_epochs;
+    uint64_t n_epochs_done;
+    uint64_t n_torn; // steps that some shards have and others have not
+};
+
+enum mst_coordinator_news {
+    MST_COORDINATOR_SAME,
+    MST_COORDINATOR_DECIDED,    // there is something to tell the PSs
+    MST_COORDINATOR_ROUND_OVER, // all of them have applied it
 };
 
 struct mst_worker_pace;
 
 struct mst_coordinator {
+    bool is_synchronous;
+    struct mst_rounds rounds;         // if it is
+    struct mst_training_sums counted; // of those rounds' total, what `total` has or an earlier run trained
     struct mst_membership membership;
     struct mst_leases leases;
     struct mst_pacing pacing;
@@ -97,6 +130,18 @@ bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_
                                     struct mst_leases_revoked *revoked);
 /** No more work is given out (mst_leases_stop). */
 void mst_coordinator_stop(struct mst_coordinator *c);
+/** A synchronous job: goes on from a close. Before anybody is admitted.
+ *  Errors: those of mst_rounds_restore */
+MST_MUST_USE mst_status mst_coordinator_restore(struct mst_coordinator *c, const struct mst_msg_close *close,
+                                                enum mst_rounds_start start, struct mst_error *err);
+/** A synchronous job: takes in who lives and decides the next thing about rounds. Look at epochs, at checkpoints and at
+ *  the end when a round is over: nothing else happens before the next call. */
+enum mst_coordinator_news mst_coordinator_advance(struct mst_coordinator *c);
+/** How far the job is. */
+struct mst_coordinator_progress mst_coordinator_progress(const struct mst_coordinator *c);
+/** What was measured so far over the epoch that is trained; NULL: nothing yet. Owner: borrowed until the next call that
+ *  is not const */
+const struct mst_training_sums *mst_coordinator_epoch_sums(const struct mst_coordinator *c);
 /** True when every batch is trained. */
 bool mst_coordinator_finished(const struct mst_coordinator *c);
 /** Takes the oldest record of an epoch whose batches are all done into *out; false if there is none.

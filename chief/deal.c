@@ -26,9 +26,9 @@ static void plan_regular(struct mst_deal *deal, const struct mst_deal_shape *sha
         deal->plan[w] = (struct mst_msg_part){(uint32_t)w, deal->k * shape->n_workers + w};
 }
 
-void mst_deal_first(struct mst_deal *deal, const struct mst_deal_shape *shape, uint64_t epoch)
+void mst_deal_at(struct mst_deal *deal, const struct mst_deal_shape *shape, uint64_t epoch, uint64_t k)
 {
-    *deal = (struct mst_deal){.epoch = epoch};
+    *deal = (struct mst_deal){.epoch = epoch, .k = k};
     if (epoch < shape->n_epochs)
         plan_regular(deal, shape);
 }
@@ -70,7 +70,7 @@ void mst_deal_next(struct mst_deal *deal, const struct mst_deal_shape *shape, co
         plan_tail(deal, shape, is_living);
     } else {
         mst_deal_fini(deal);
-        mst_deal_first(deal, shape, before->epoch + 1);
+        mst_deal_at(deal, shape, before->epoch + 1, 0);
     }
 }
 

@@ -1,7 +1,7 @@
 /** @file
  *  Who contributes which unit of the epoch to a round (DESIGN §5, Data leases). Pure.
  *
- *      mst_deal_first(&deal, &shape, 0);                          // of the first epoch
+ *      mst_deal_at(&deal, &shape, 0, 0);                          // of the first epoch
  *      mst_deal_next(&next, &shape, &deal, is_in, is_living);     // after a round of that deal was closed
  *
  *  Regular rounds give worker w of N the unit k * N + w while there is one. What a round leaves out goes to the tail,
@@ -36,8 +36,9 @@ struct mst_deal {
     size_t n_plan;
 };
 
-/** The first round of an epoch, in *deal, which holds nothing; no plan past the last epoch. */
-void mst_deal_first(struct mst_deal *deal, const struct mst_deal_shape *shape, uint64_t epoch);
+/** Regular round k of an epoch, before which nothing was left out, in *deal, which holds nothing; no plan past the last
+ *  epoch. */
+void mst_deal_at(struct mst_deal *deal, const struct mst_deal_shape *shape, uint64_t epoch, uint64_t k);
 /** The deal after `before`, of which those with is_in[worker] were in, in *deal, which holds nothing. is_living[worker]
  *  says who may get of the tail; if nobody may, all may. */
 void mst_deal_next(struct mst_deal *deal, const struct mst_deal_shape *shape, const struct mst_deal *before,

@@ -75,8 +75,8 @@ static void want_by_steps(struct mst_chief *chief)
     if (chief->evaluated_step == 0 && chief->evaluations.n_wanted == 0)
         chief->evaluated_step = chief->n_steps_resumed;
     if (done / every > chief->evaluated_step / every)
-        want(chief,
-             (struct mst_evaluation_task){.epoch = (done - 1) / chief->coordinator.leases.n_batches, .step = done});
+        want(chief, (struct mst_evaluation_task){.epoch = mst_coordinator_progress(&chief->coordinator).last_epoch,
+                                                 .step = done});
 }
 
 void mst_chief_want_final(struct mst_chief *chief)
@@ -90,11 +90,10 @@ void mst_chief_want_final(struct mst_chief *chief)
     if (mst_chief_keeps_best(chief))
         final->is_the_roles = false; // it has the last weights, which need not be the best
     if (final->is_the_roles)
-        want(chief,
-             (struct mst_evaluation_task){.epoch = n_steps ? (n_steps - 1) / chief->coordinator.leases.n_batches : 0,
-                                          .step = n_steps,
-                                          .is_epoch_end = true,
-                                          .is_final = true});
+        want(chief, (struct mst_evaluation_task){.epoch = mst_coordinator_progress(&chief->coordinator).last_epoch,
+                                                 .step = n_steps,
+                                                 .is_epoch_end = true,
+                                                 .is_final = true});
     else if (!waits_for_epochs(chief))
         mst_evaluations_drop_waiting(&chief->evaluations); // the end evaluates by itself
 }

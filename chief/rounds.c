@@ -66,7 +66,7 @@ void mst_rounds_init(struct mst_rounds *rounds, const struct mst_rounds_config *
         mst_training_sums_init(&rounds->seats[w].sums, config->n_sums);
     mst_training_sums_init(&rounds->epoch_sums, config->n_sums);
     mst_training_sums_init(&rounds->total_sums, config->n_sums);
-    mst_deal_first(&rounds->next, &shape, 0);
+    mst_deal_at(&rounds->next, &shape, 0, 0);
 }
 
 void mst_rounds_fini(struct mst_rounds *rounds)
@@ -137,6 +137,21 @@ mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_cl
     rounds->act_round = rounds->over_round = is_applied ? close->round : close->round - 1;
     rounds->n_told++;
     return MST_OK;
+}
+
+void mst_rounds_skip(struct mst_rounds *rounds, uint64_t n_steps)
+{
+    struct mst_deal_shape shape = shape_of(&rounds->config);
+    uint64_t n_regular = (shape.n_units - 1) / shape.n_workers + 1;
+    uint64_t epoch = n_steps / n_regular < shape.n_epochs ? n_steps / n_regular : shape.n_epochs;
+    mst_deal_fini(&rounds->was);
+    mst_deal_fini(&rounds->next);
+    mst_deal_at(&rounds->next, &shape, epoch, n_steps % n_regular);
+    rounds->was.epoch = n_steps > 0 && n_steps % n_regular == 0 ? epoch - 1 : epoch;
+    rounds->close_steps = n_steps;
+    rounds->close_round = rounds->act_round = rounds->over_round = n_steps;
+    rounds->is_last = rounds->next.n_plan == 0 || (rounds->config.max_steps && n_steps >= rounds->config.max_steps);
+    rounds->n_told++;
 }
 
 // ---- what happens ----

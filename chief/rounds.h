@@ -108,6 +108,9 @@ void mst_rounds_fini(struct mst_rounds *rounds);
 MST_MUST_USE mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_close *close,
                                            enum mst_rounds_start start, struct mst_error *err);
 
+/** Goes on after n_steps steps of which nothing else is known: none left anything out. Before the first report. */
+void mst_rounds_skip(struct mst_rounds *rounds, uint64_t n_steps);
+
 // ---- What happens ----
 
 /** The chief's term, before anything is told. */

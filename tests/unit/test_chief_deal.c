@@ -87,7 +87,7 @@ static void run_random(uint64_t seed)
     unsigned n_used[MAX_UNITS] = {0};
     struct mst_deal deal;
     naive_regular(&naive);
-    mst_deal_first(&deal, &shape, 0);
+    mst_deal_at(&deal, &shape, 0, 0);
     for (size_t n_rounds = 0; deal.n_plan > 0; n_rounds++) {
         assert_true(n_rounds < 10000);
         assert_same(&naive, &deal);
@@ -130,7 +130,7 @@ static void test_what_is_left_out_comes_at_the_end(void **state)
     struct mst_deal_shape shape = {3, 7, 1};
     struct mst_deal deal;
     const bool is_in[3] = {true, false, true};
-    mst_deal_first(&deal, &shape, 0);
+    mst_deal_at(&deal, &shape, 0, 0);
     static const uint64_t expected[][3] = {{0, 1, 2}, {3, 4, 5}, {6, 99, 99}, {1, 99, 4}};
     static const uint64_t left[] = {7, 5, 3, 2};
     for (size_t r = 0; r < 4; r++) {
@@ -157,7 +157,7 @@ static void test_a_long_tail_is_dealt_early(void **state)
     struct mst_deal deal;
     unsigned char *used = calloc(shape.n_units, 1);
     const bool is_in[4] = {true, true, false, true};
-    mst_deal_first(&deal, &shape, 0);
+    mst_deal_at(&deal, &shape, 0, 0);
     size_t n_early = 0;
     while (deal.n_plan > 0) {
         assert_true(deal.n_tail <= MST_DEAL_TAIL_MAX + shape.n_workers);

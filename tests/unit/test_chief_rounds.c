@@ -522,6 +522,25 @@ static void test_a_checkpoint_is_gone_on_from(void **state)
     assert_over(2, 3);
 }
 
+static void test_steps_are_skipped(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 2); // three rounds an epoch
+    for (uint64_t n = 0; n < 7; n++) {
+        start(&config);
+        mst_rounds_skip(&rounds, n);
+        all_live();
+        talk();
+        assert_int_equal(servers[1].applied, n);
+        assert_int_equal(mst_rounds_n_steps(&rounds), n);
+        assert_int_equal(mst_rounds_n_steps_expected(&rounds), 6);
+        assert_int_equal(mst_rounds_n_epochs_done(&rounds), n / 3);
+        assert_int_equal(mst_rounds_is_over(&rounds), n == 6);
+        assert_int_equal(unit_of(0), n == 6 ? UINT64_MAX : n % 3 * 3);
+        mst_rounds_fini(&rounds);
+    }
+}
+
 static void test_a_close_of_another_job_is_refused(void **state)
 {
     (void)state;
@@ -641,6 +660,7 @@ int main(void)
         TEST(test_scales_of_each_variable),
         TEST(test_a_new_chief_repeats_the_last_close),
         TEST(test_a_checkpoint_is_gone_on_from),
+        TEST(test_steps_are_skipped),
         TEST(test_a_close_of_another_job_is_refused),
         TEST(test_a_ps_comes_back_alone),
         TEST(test_a_ps_without_pushed_buckets),
