@@ -135,8 +135,8 @@ def make_link():
     """A Link to an address; closed with the test."""
     made = []
 
-    def make(target, hold_at=None):
-        made.append(link.Link(target, hold_at))
+    def make(target, hold_at=None, **keywords):
+        made.append(link.Link(target, hold_at, **keywords))
         return made[-1]
     yield make
     for one in made:

@@ -11,16 +11,17 @@ class Link:
 
     hold() stops carrying bytes, release() goes on, cut() resets all connections (new ones are accepted again).
     hold_at: holds by itself once so many bytes went through, so that a test stops a role in the middle of its work
-    however fast it is.
+    however fast it is. read_bytes: the most that is carried at once; a few stop it within messages, too.
     """
 
-    def __init__(self, target, hold_at=None):
+    def __init__(self, target, hold_at=None, read_bytes=READ_BYTES):
         host, _, port = target.rpartition(":")
         self.target = (host, int(port))
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.n_bytes = 0
         self.hold_at = hold_at
+        self.read_bytes = read_bytes
         self.held = False
         self.closing = False
         self.cut_asked = False
@@ -97,7 +98,7 @@ class Link:
 
     def on_readable(self, one):
         try:
-            data = one.recv(READ_BYTES)
+            data = one.recv(self.read_bytes)
             if data:
                 self.other_end[one].sendall(data)
                 self.n_bytes += len(data)

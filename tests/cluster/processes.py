@@ -116,6 +116,16 @@ def children_of(pid):
     return found
 
 
+def role_of(pid):
+    """The role in a process's TF_CONFIG, from /proc; "" if it is gone, or has not become a role yet."""
+    try:
+        variables = pathlib.Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    configs = [json.loads(one.partition("=")[2]) for one in variables if one.startswith("TF_CONFIG=")]
+    return "%s-%s" % (configs[0]["task"]["type"], configs[0]["task"]["index"]) if configs else ""
+
+
 def is_alive(pid):
     """True if the process still runs; a zombie does not."""
     try:

@@ -15,7 +15,7 @@ import time
 
 import pytest
 import tiny_job
-from processes import PATIENCE_S, children_of, http_get, is_alive, until
+from processes import PATIENCE_S, children_of, http_get, is_alive, role_of, until
 
 CLUSTER = ("--workers", "2", "--ps", "2")
 ROLES = ["chief-0", "ps-0", "ps-1", "worker-0", "worker-1"]
@@ -27,16 +27,6 @@ def output(job):
 
 def log_of(job, role):
     return (output(job) / "logs" / f"{role}.log").read_text(errors="replace")
-
-
-def role_of(pid):
-    """The role in a process's TF_CONFIG, from /proc; "" if it is gone, or has not become a role yet."""
-    try:
-        variables = pathlib.Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    configs = [json.loads(one.partition("=")[2]) for one in variables if one.startswith("TF_CONFIG=")]
-    return "%s-%s" % (configs[0]["task"]["type"], configs[0]["task"]["index"]) if configs else ""
 
 
 class Local:

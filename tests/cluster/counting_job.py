@@ -1,0 +1,150 @@
+"""A job whose weights count: how often every example was trained, read from the last checkpoint.
+
+Example i has a 1 in a column of its own, the model is one Dense unit without bias that begins at zero, and the target is
+out of reach: with the mean absolute error every use of the example moves the weight of its column, and no other, by the same
+power of two. Two optimizers, because each sees what the other does not:
+  "sgd"   moves it by 1/256 of (256/batch size) whenever its batch is applied, so a batch of another size shows;
+  "lion"  with beta_2 = 1 (no momentum) moves it by 1 at each update that it has part in, however many batches are averaged in one.
+
+Columns are dealt so that every batch has examples in every slice of the kernel, whatever the partitioner: a batch that a death
+left applied on some slices and not on others (torn) shows as examples that are short in the others.
+"""
+import dataclasses
+import json
+import pathlib
+import re
+import struct
+
+import tiny_job
+
+BATCH = 8
+FAR = 1 << 20  # no prediction gets there
+
+
+@dataclasses.dataclass
+class Shape:
+    """What a counting job is like; `consistency` goes into the job as it is."""
+    n_batches: int = 64
+    epochs: int = 6
+    tail: int = 0  # examples of one more, partial batch
+    shuffle: bool = False
+    optimizer: str = "lion"
+    shards: int = 1
+    consistency: dict = dataclasses.field(default_factory=lambda: {"staleness": "async"})
+
+    @property
+    def n_examples(self):
+        return self.n_batches * BATCH + self.tail
+
+    def column(self, example):
+        """Examples of one batch lie n_batches columns apart."""
+        batch, place = divmod(example, BATCH)
+        return place * self.n_batches + batch if batch < self.n_batches else example
+
+
+OPTIMIZERS = {"sgd": {"class_name": "SGD", "config": {"learning_rate": float(BATCH)}},
+              "lion": {"class_name": "Lion", "config": {"learning_rate": 1.0, "beta_1": 0.5, "beta_2": 1.0}}}
+
+
+def model(n):
+    unit = tiny_job.dense("count", 1, "linear", n)
+    unit["config"]["use_bias"] = False
+    unit["config"]["kernel_initializer"]["class_name"] = "Zeros"
+    unit["config"]["kernel_initializer"]["config"] = {}
+    shape = [None, n]
+    layers = [tiny_job.layer("InputLayer", {"batch_shape": shape, "dtype": "float32", "sparse": False, "name": "input"}), unit]
+    return {"module": "keras", "class_name": "Sequential", "registered_name": None, "build_config": {"input_shape": shape},
+            "config": {"name": "counting", "trainable": True, "dtype": "float32", "layers": layers, "build_input_shape": shape},
+            "compile_config": None}
+
+
+def write(job, shape, folder):
+    """Makes this a counting job and writes its files; returns the path of the job."""
+    folder, n = pathlib.Path(folder), shape.n_examples
+    lines = [f"{FAR}," + "0," * at + "1" + ",0" * (n - 1 - at) for at in map(shape.column, range(n))]
+    (folder / "examples.csv").write_text("\n".join(lines) + "\n")
+    (folder / "model.json").write_text(json.dumps(model(n)))
+    job["data"] = {"train": {"format": "csv", "features": "examples.csv", "label": 0, "header": False,
+                             "shuffle": shape.shuffle}}
+    job["compile"] = {"optimizer": OPTIMIZERS[shape.optimizer], "loss": "mae"}
+    job.update(batch_size=BATCH, epochs=shape.epochs, consistency=shape.consistency, output={"dir": str(folder / "out"), "keras": False})
+    job["partitioner"] = {"class_name": "FixedShardsPartitioner", "config": {"num_shards": shape.shards}}
+    path = folder / "job.json"
+    path.write_text(json.dumps(job, indent=1))
+    return path
+
+
+@dataclasses.dataclass
+class Counts:
+    """How often every example was trained, by the slice of the kernel that says so."""
+    shape: Shape
+    slices: list  # {column: weight} of the slices that one data file holds, which are of one parameter server
+
+    def uses(self, example, held):
+        """A tail's examples move twice as far as their batch is smaller, under SGD."""
+        weight = held[self.shape.column(example)]
+        if self.shape.optimizer == "sgd" and example >= self.shape.n_batches * BATCH:
+            weight *= self.shape.tail / BATCH
+        return weight
+
+    def all(self):
+        """{example: uses}"""
+        return {example: self.uses(example, held) for example in range(self.shape.n_examples) for held in self.slices
+                if self.shape.column(example) in held}
+
+    def short(self):
+        """For each batch that is short somewhere, how many epochs it lacks on each server. Only where batches are known: not
+        shuffled. The examples that a batch has on one server have all been trained with it, or none."""
+        found = {}
+        for batch in range(self.shape.n_batches):
+            lacks = []
+            for held in self.slices:
+                uses = {self.uses(example, held) for example in range(batch * BATCH, (batch + 1) * BATCH)
+                        if self.shape.column(example) in held}
+                assert len(uses) == 1, f"the examples of batch {batch} on one server were trained {sorted(uses)} times"
+                lacks.append(self.shape.epochs - uses.pop())
+            assert min(lacks) >= 0 and all(lack == int(lack) for lack in lacks), f"batch {batch} lacks {lacks} epochs"
+            if any(lacks):
+                found[batch] = lacks
+        return found
+
+    def check(self, n_torn):
+        """Every example was trained once an epoch, but for this many torn batches."""
+        if n_torn == 0:
+            wrong = {example: uses for example, uses in self.all().items() if uses != self.shape.epochs}
+            assert not wrong, f"not {self.shape.epochs} times, {len(wrong)} of {self.shape.n_examples}: {wrong}"
+            return
+        assert not self.shape.shuffle and len(self.slices) > 1, f"{n_torn} torn batches on one server"
+        short = self.short()
+        # A batch torn in two epochs may lack one each on two servers, as one torn once may on a third of three.
+        least, most = (sum(int(of(lacks)) for lacks in short.values()) for of in (max, sum))
+        assert least <= n_torn <= most, f"{n_torn} torn batches in the log, and these lack epochs on servers: {short}"
+
+
+def counts(run, shape, folder):
+    """The Counts of the last checkpoint of a job that was written into this folder; run(…) as checkpoint.py has it."""
+    folder = pathlib.Path(folder)
+    newest = max(folder.glob("ckpt/model-*.index"), key=lambda path: int(path.stem.rpartition("-")[2])).with_suffix("")
+    document = json.loads(run("ckpt", "inspect", newest, "--json")[1])
+    kernel, = (tensor for tensor in document["tensors"] if tensor["name"] == "count/kernel")
+    held, column = {}, 0
+    for piece in kernel["slices"]:
+        content, = folder.glob(f"ckpt/{newest.name}.data-{piece['data_file']:05}-of-*")
+        values = struct.unpack(f"<{piece['bytes'] // 4}f", content.read_bytes()[piece["offset"]:][:piece["bytes"]])
+        held.setdefault(piece["data_file"], {}).update(enumerate(values, column))
+        column += len(values)
+    assert column == shape.n_examples
+    return Counts(shape, list(held.values()))
+
+
+def check(run, job, shape, folder, chief_log):
+    """Every example exactly once an epoch but for torn batches, of which the counts, the chief's log and result.json say the
+    same number; returns it."""
+    result = json.loads((pathlib.Path(job["output"]["dir"]) / "result.json").read_text())
+    assert result["status"] == "finished"
+    fenced = [int(n) for n in re.findall(r"worker fenced worker=.* torn=(\d+)", chief_log)]
+    said = int(re.search(r"training done steps=\d+ torn=(\d+)", chief_log).group(1))
+    assert result["torn"] == said == sum(fenced), (result["torn"], said, fenced)
+    counts(run, shape, folder).check(said)
+    assert result["examples"] == shape.epochs * shape.n_examples
+    return said

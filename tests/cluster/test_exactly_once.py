@@ -1,0 +1,240 @@
+"""Every example is trained exactly once an epoch, counted by the weights themselves (counting_job.py): undisturbed, and while
+workers die, come late, are stopped, lose their links. Random moments come from seeds, which are in the tests' names;
+MUSTER_SEED=n adds one.
+"""
+import os
+import random
+import re
+import signal
+import subprocess
+
+import pytest
+
+import counting_job
+from counting_job import Shape
+from processes import children_of, role_of, until
+
+ASYNC = {"staleness": "async"}
+SEEDS = [1, 2] + [int(seed) for seed in os.environ.get("MUSTER_SEED", "").split()]
+# Enough for every random hold below to come before the job has run out of work.
+LONG = {"epochs": 30}
+
+
+@pytest.fixture
+def run(binary, tmp_path):
+    def to_end(*arguments):
+        done = subprocess.run([str(binary), *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+    return to_end
+
+
+@pytest.fixture
+def check(run, job, tmp_path):
+    """Checks the counts of a job of this shape that has ended; returns how many batches were torn."""
+    return lambda shape, chief_log: counting_job.check(run, job, shape, tmp_path, chief_log)
+
+
+# ---- undisturbed ----
+
+@pytest.mark.parametrize("optimizer", counting_job.OPTIMIZERS)
+@pytest.mark.parametrize("workers, ps, shards", [(1, 1, 1), (2, 1, 1), (3, 2, 2), (2, 3, 3), (3, 3, 4)])
+def test_undisturbed(cluster, job, check, tmp_path, optimizer, workers, ps, shards):
+    shape = Shape(optimizer=optimizer, shards=shards, tail=4, shuffle=optimizer == "lion", consistency=ASYNC)
+    running = cluster(counting_job.write(job, shape, tmp_path), workers, ps)
+    running.start_all()
+    running.expect_all(0)
+    assert check(shape, running["chief-0"].log()) == 0
+
+
+@pytest.mark.parametrize("optimizer", counting_job.OPTIMIZERS)
+def test_one_process(muster, job, run, tmp_path, optimizer):
+    shape = Shape(optimizer=optimizer, tail=4, shuffle=optimizer == "lion", consistency=ASYNC)
+    muster("run", counting_job.write(job, shape, tmp_path)).expect(0)
+    counting_job.counts(run, shape, tmp_path).check(0)
+
+
+def test_the_oracle_sees_what_is_wrong(run, muster, job, tmp_path):
+    """One batch more or less, on one server or on both, is seen; the number of torn ones must be the right one."""
+    shape = Shape(shards=2, consistency=ASYNC)
+    muster("local", counting_job.write(job, shape, tmp_path), "--workers", "1", "--ps", "2").expect(0)
+    counted = counting_job.counts(run, shape, tmp_path)
+    assert len(counted.slices) == 2
+    first, second = ({shape.column(example) for example in range(8, 16)} & set(held) for held in counted.slices)
+
+    def with_changes(*changes):
+        slices = [dict(held) for held in counted.slices]
+        for server, columns, by in changes:
+            for column in columns:
+                slices[server][column] += by
+        return counting_job.Counts(shape, slices)
+    counted.check(0)
+    with_changes((0, first, -1)).check(1)
+    with_changes((0, first, -2)).check(2)
+    for changes, torn in [([(0, first, -1)], 0), ([(0, first, -1)], 2), ([(0, first, 1)], 0), ([(0, first, 1)], 1),
+                          ([(0, first, -1), (1, second, -1)], 0), ([(0, list(first)[:1], -1)], 1),
+                          ([(0, first, -0.5)], 1), ([], 1)]:
+        with pytest.raises(AssertionError):
+            with_changes(*changes).check(torn)
+
+
+# ---- disturbed ----
+
+class Disturbed:
+    """A cluster whose workers reach the first parameter server over links that can be held at any byte."""
+
+    def __init__(self, running, make_link, seed):
+        self.running, self.random = running, random.Random(seed)
+        self.workers = [role for role in running.roles if role.startswith("worker")]
+        self.servers = [role for role in running.roles if role.startswith("ps")]
+        self.links = {}
+        for worker in self.workers:
+            server = self.random.choice(self.servers)
+            self.links[worker] = make_link(running.ports[server].address, read_bytes=self.random.choice([200, 65536]))
+            running.addresses[(worker, server)] = self.links[worker].address
+        for role in ["chief-0", *self.servers]:
+            running.start(role)
+
+    def train_a_while(self, *workers):
+        """These workers train until each one's link was stopped at a random byte."""
+        for worker in workers:
+            link = self.links[worker]
+            link.hold_at = link.n_bytes + self.random.randrange(3000, 60000)
+            link.release()
+            if worker not in self.running.processes:
+                self.running.start(worker)
+
+        def look():
+            for worker in workers:
+                assert self.running[worker].is_running(), f"{worker} ended before its link was held"
+            return all(self.links[worker].held for worker in workers)
+        until(look, f"the links of {', '.join(workers)} to be held")
+
+    def kill(self, worker):
+        """It is gone; what it had on its way arrives, or does not; another comes in its place, at once or later."""
+        self.running[worker].kill()
+        if self.random.random() < 0.5:
+            self.links[worker].cut()
+        if self.random.random() < 0.5:
+            self.links[worker].release()
+        if self.random.random() < 0.5:
+            self.wait_fenced(worker, 1 + self.n_fenced(worker))
+        self.running.start(worker)
+
+    def n_fenced(self, worker):
+        return len(re.findall(rf"worker fenced worker={worker[-1]} ", self.running["chief-0"].log()))
+
+    def wait_fenced(self, worker, times):
+        until(lambda: self.n_fenced(worker) >= times, f"{worker} to be fenced {times} times")
+
+    def stop(self, worker):
+        """It sleeps for longer than a lease, and wakes fenced."""
+        times = self.n_fenced(worker) + 1
+        self.running[worker].pause()
+        self.wait_fenced(worker, times)
+        self.running[worker].resume()
+
+    def cut(self, worker):
+        self.links[worker].cut()
+
+    def finish(self):
+        """All go on, but not before those that come back or late have joined: the job might be over by then."""
+        for worker in sorted(self.workers, key=lambda worker: worker not in self.running.processes or
+                             "worker: joined" not in self.running[worker].log(), reverse=True):
+            self.links[worker].hold_at = None
+            self.links[worker].release()
+            if worker not in self.running.processes:
+                self.running.start(worker)
+            self.running[worker].wait_log("worker: joined")
+        self.running.expect_all(0)
+        return self.running["chief-0"].log()
+
+
+@pytest.fixture
+def disturbed(cluster, job, make_link, tmp_path):
+    def start(shape, workers, ps, seed):
+        return Disturbed(cluster(counting_job.write(job, shape, tmp_path), workers, ps), make_link, seed)
+    return start
+
+
+CASES = {"one server": (1, 1), "two servers": (2, 2), "three servers": (3, 3)}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("ps, shards", CASES.values(), ids=CASES)
+def test_workers_killed(disturbed, check, ps, shards, seed):
+    shape = Shape(shards=shards, consistency=ASYNC, **LONG)
+    one = disturbed(shape, 2, ps, seed)
+    for _ in range(3):
+        one.train_a_while(*one.workers)
+        one.kill(one.random.choice(one.workers))
+    torn = check(shape, one.finish())
+    assert torn <= 2 * 3 and (ps > 1 or torn == 0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("ps, shards", CASES.values(), ids=CASES)
+def test_workers_stopped_for_longer_than_a_lease(disturbed, check, ps, shards, seed):
+    shape = Shape(shards=shards, consistency=ASYNC, **LONG)
+    one = disturbed(shape, 2, ps, seed)
+    for worker in one.workers:
+        one.train_a_while(*one.workers)
+        one.stop(worker)
+    torn = check(shape, one.finish())
+    assert torn <= 2 * 2 and (ps > 1 or torn == 0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_worker_that_comes_late(disturbed, check, seed):
+    shape = Shape(shards=2, shuffle=True, consistency=ASYNC, **LONG)
+    one = disturbed(shape, 3, 2, seed)
+    one.train_a_while("worker-0", "worker-2")
+    one.train_a_while("worker-0", "worker-2", "worker-1")
+    assert check(shape, one.finish()) == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("ps, shards", CASES.values(), ids=CASES)
+def test_links_cut(disturbed, check, ps, shards, seed):
+    """Nothing is torn and nobody is fenced: what was under way is sent again and applied once."""
+    shape = Shape(shards=shards, shuffle=True, consistency=ASYNC, **LONG)
+    one = disturbed(shape, 2, ps, seed)
+    for _ in range(8):
+        one.train_a_while(*one.workers)
+        one.cut(one.random.choice(one.workers))
+    log = one.finish()
+    assert check(shape, log) == 0 and "worker fenced" not in log
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_everything_at_once(disturbed, check, seed):
+    shape = Shape(shards=3, consistency=ASYNC, **LONG)
+    one = disturbed(shape, 3, 3, seed)
+    one.train_a_while("worker-0", "worker-1")
+    for _ in range(4):
+        one.random.choice([one.kill, one.stop, one.cut])(one.random.choice(one.workers[:2]))
+        one.train_a_while(*one.workers)
+    check(shape, one.finish())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_workers_killed_under_muster_local(muster, job, check, tmp_path, seed):
+    """Killed at the first steps behind a checkpoint of a random step, and started again by the supervisor."""
+    moments = random.Random(seed)
+    shape = Shape(shards=3, epochs=300, consistency=ASYNC)
+    job["checkpoint"]["every_steps"] = moments.randrange(100, 900)
+    supervisor = muster("local", counting_job.write(job, shape, tmp_path), "--workers", "2", "--ps", "2")
+
+    def children():
+        return {role_of(pid): pid for pid in children_of(supervisor.pid)}
+    for n in (1, 2):
+        until(lambda: len(list(tmp_path.glob("ckpt/*.index"))) >= n, lambda: f"{n} checkpoints:\n{supervisor.tail()}")
+        before = children()
+        victim, other = moments.sample(["worker-0", "worker-1"], 2)
+        for worker in (victim, other):
+            os.kill(before[worker], signal.SIGSTOP)  # the job cannot end without them
+        os.kill(before[victim], signal.SIGKILL)
+        until(lambda: children().get(victim, before[victim]) != before[victim], lambda: f"another {victim}:\n{supervisor.tail()}")
+        os.kill(before[other], signal.SIGCONT)
+    supervisor.expect(0)
+    check(shape, (tmp_path / "out" / "logs" / "chief-0.log").read_text())
