@@ -11,14 +11,6 @@
 
 enum { LEASE_TARGET_MS = 200, FIRST_LEASE_BATCHES = 4, LEASE_BATCHES_MAX = 4096 };
 
-struct mst_worker_pace {
-    uint64_t number;                  // incarnation it was measured on
-    uint64_t last_batches;            // size of the last lease
-    uint64_t last_ms;                 // when it was given
-    struct mst_training_sums counted; // of what it reported
-    uint64_t n_steps;                 // all that were reported for the index, by any incarnation
-};
-
 void mst_coordinator_init(struct mst_coordinator *c, const struct mst_coordinator_config *config)
 {
     *c = (struct mst_coordinator){0};

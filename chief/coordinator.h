@@ -84,7 +84,14 @@ enum mst_coordinator_news {
     MST_COORDINATOR_ROUND_OVER, // all of them have applied it
 };
 
-struct mst_worker_pace;
+/** How fast a worker is, and what it reported. */
+struct mst_worker_pace {
+    uint64_t number;                  // incarnation it was measured on
+    uint64_t last_batches;            // size of the last lease
+    uint64_t last_ms;                 // when it was given
+    struct mst_training_sums counted; // of what it reported
+    uint64_t n_steps;                 // all that were reported for the index, by any incarnation
+};
 
 struct mst_coordinator {
     bool is_synchronous;

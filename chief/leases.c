@@ -6,20 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct mst_lease_range {
-    uint64_t epoch;
-    uint64_t first_batch;
-    uint64_t n_batches;
-};
-
-struct mst_lease_holder {
-    uint32_t worker;
-    uint64_t number;
-    uint64_t last_seq;
-    size_t n_held;
-    struct mst_lease held[MST_LEASES_PER_WORKER]; // oldest first
-};
-
 void mst_leases_init(struct mst_leases *leases, uint64_t n_batches, uint64_t n_epochs, uint64_t max_steps)
 {
     MST_ASSERT(n_batches > 0 && n_epochs > 0);

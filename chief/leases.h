@@ -47,8 +47,20 @@ struct mst_leases_revoked {
     uint64_t n_returned; // batches that go to others, or to nobody once it is stopped
 };
 
-struct mst_lease_holder;
-struct mst_lease_range;
+struct mst_lease_range {
+    uint64_t epoch;
+    uint64_t first_batch;
+    uint64_t n_batches;
+};
+
+/** A worker's current incarnation, and what it holds. */
+struct mst_lease_holder {
+    uint32_t worker;
+    uint64_t number;
+    uint64_t last_seq;
+    size_t n_held;
+    struct mst_lease held[MST_LEASES_PER_WORKER]; // oldest first
+};
 
 struct mst_leases {
     uint64_t n_batches; // an epoch

@@ -112,6 +112,29 @@ void mst_membership_slept(struct mst_membership *m, uint64_t slept_ms, uint64_t 
     }
 }
 
+static void begin_fence(const struct mst_membership *m, struct mst_member *member)
+{
+    member->state = MST_MEMBER_FENCING;
+    free(member->answered);
+    free(member->marks);
+    member->answered = mst_alloc(m->n_ps);
+    member->n_answered = 0;
+    member->marks = NULL;
+    member->n_marks = 0;
+}
+
+void mst_membership_restore(struct mst_membership *m, uint32_t worker, enum mst_member_state state,
+                            uint64_t incarnation, uint64_t number, uint64_t silent_at_ms)
+{
+    struct mst_member *member = member_of(m, worker);
+    member->state = state;
+    member->incarnation = state == MST_MEMBER_ABSENT ? 0 : incarnation;
+    member->number = number;
+    expect_until(member, silent_at_ms, 0);
+    if (state == MST_MEMBER_FENCING)
+        begin_fence(m, member);
+}
+
 size_t mst_membership_tick(struct mst_membership *m, uint64_t now_ms)
 {
     size_t n_begun = 0;
@@ -119,13 +142,7 @@ size_t mst_membership_tick(struct mst_membership *m, uint64_t now_ms)
         struct mst_member *member = &m->members[i];
         if (member->state != MST_MEMBER_LIVE || now_ms < member->silent_at_ms)
             continue;
-        member->state = MST_MEMBER_FENCING;
-        free(member->answered);
-        free(member->marks);
-        member->answered = mst_alloc(m->n_ps);
-        member->n_answered = 0;
-        member->marks = NULL;
-        member->n_marks = 0;
+        begin_fence(m, member);
         n_begun++;
     }
     return n_begun;

@@ -77,6 +77,10 @@ void mst_membership_leave(struct mst_membership *m, uint32_t worker, uint64_t nu
  *  that time does not count as silence of who was in before. Once in a silence, so that a chief that is always late
  *  still sees the dead. */
 void mst_membership_slept(struct mst_membership *m, uint64_t slept_ms, uint64_t now_ms);
+/** Puts a member in, as an earlier chief left it: absent, live and to be heard until silent_at_ms, or being fenced,
+ *  which begins anew. */
+void mst_membership_restore(struct mst_membership *m, uint32_t worker, enum mst_member_state state,
+                            uint64_t incarnation, uint64_t number, uint64_t silent_at_ms);
 /** Begins the fence of each member that is silent for too long; returns how many fences began. */
 size_t mst_membership_tick(struct mst_membership *m, uint64_t now_ms);
 /** The next fence a PS has not answered yet; *cursor starts at 0. False after the last. */

@@ -217,7 +217,48 @@
     F(LIST, norms, square_norm)
 #define STATE_FIELDS(F)       F(VALUE, term, ) F(VALUE, n, ) F(BYTES, data, )
 #define STATE_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, n, )
-#define RECALL_FIELDS(F)      F(VALUE, term, )
+#define LEASE_RANGE_FIELDS(F) F(VALUE, epoch, ) F(VALUE, first_batch, ) F(VALUE, n_batches, )
+#define HELD_LEASE_FIELDS(F)                                                                                           \
+    F(VALUE, id, ) F(VALUE, seq, ) F(VALUE, epoch, ) F(VALUE, first_batch, ) F(VALUE, n_batches, )
+#define LEASE_HOLDER_FIELDS(F) F(VALUE, worker, ) F(VALUE, number, ) F(VALUE, last_seq, ) F(LIST, held, held_lease)
+#define MEMBER_FIELDS(F)       F(VALUE, state, ) F(VALUE, incarnation, ) F(VALUE, number, )
+#define PACE_FIELDS(F)         F(VALUE, number, ) F(VALUE, n_steps, ) F(SUMS, counted, )
+#define EPOCH_SUMS_FIELDS(F)   F(VALUE, epoch, ) F(SUMS, sums, )
+#define CHIEF_STATE_FIELDS(F)                                                                                          \
+    F(VALUE, map_term, )                                                                                               \
+    F(VALUE, map_epoch, )                                                                                              \
+    F(VALUE, plan_crc, )                                                                                               \
+    F(NUMBERS, ps_threads, )                                                                                           \
+    F(TEXT, restore_prefix, )                                                                                          \
+    F(VALUE, n_steps_resumed, )                                                                                        \
+    F(TEXT, checkpoint, )                                                                                              \
+    F(VALUE, checkpoint_step, )                                                                                        \
+    F(BOOL, is_finished, )                                                                                             \
+    F(NUMBERS, callbacks, )                                                                                            \
+    F(ONE, last_epoch, epoch_sums)                                                                                     \
+    F(VALUE, trained_ms, )                                                                                             \
+    F(VALUE, first_step_ms, )                                                                                          \
+    F(VALUE, n_lost_updates, )                                                                                         \
+    F(TEXT, evaluated, )                                                                                               \
+    F(VALUE, evaluated_step, )                                                                                         \
+    F(VALUE, n_batches, )                                                                                              \
+    F(VALUE, n_epochs, )                                                                                               \
+    F(BOOL, is_stopped, )                                                                                              \
+    F(VALUE, n_total, )                                                                                                \
+    F(VALUE, n_granted, )                                                                                              \
+    F(VALUE, n_done, )                                                                                                 \
+    F(VALUE, n_torn, )                                                                                                 \
+    F(VALUE, n_epochs_done, )                                                                                          \
+    F(NUMBERS, open_epochs, )                                                                                          \
+    F(VALUE, next_id, )                                                                                                \
+    F(LIST, returned, lease_range)                                                                                     \
+    F(LIST, holders, lease_holder)                                                                                     \
+    F(LIST, members, member)                                                                                           \
+    F(SUMS, total, )                                                                                                   \
+    F(VALUE, first_epoch, )                                                                                            \
+    F(LIST, epoch_sums, epoch_sums)                                                                                    \
+    F(LIST, paces, pace)
+#define RECALL_FIELDS(F) F(VALUE, term, )
 #define RECALL_REPLY_FIELDS(F)                                                                                         \
     F(VALUE, term, )                                                                                                   \
     F(VALUE, n, )                                                                                                      \
@@ -480,6 +521,13 @@ NO_RULE(square_norm)
 NO_RULE(round_reply)
 NO_RULE(state)
 NO_RULE(state_reply)
+NO_RULE(lease_range)
+NO_RULE(held_lease)
+NO_RULE(lease_holder)
+NO_RULE(member)
+NO_RULE(pace)
+NO_RULE(epoch_sums)
+NO_RULE(chief_state)
 NO_RULE(recall)
 NO_RULE(recall_reply)
 NO_RULE(cut)
@@ -508,6 +556,20 @@ CONVERSIONS(arrival, Arrival, ARRIVAL_FIELDS)
 LIST_CONVERSIONS(arrival, Arrival)
 CONVERSIONS(square_norm, SquareNorm, SQUARE_NORM_FIELDS)
 LIST_CONVERSIONS(square_norm, SquareNorm)
+
+CONVERSIONS(lease_range, LeaseRange, LEASE_RANGE_FIELDS)
+LIST_CONVERSIONS(lease_range, LeaseRange)
+CONVERSIONS(held_lease, HeldLease, HELD_LEASE_FIELDS)
+LIST_CONVERSIONS(held_lease, HeldLease)
+CONVERSIONS(lease_holder, LeaseHolder, LEASE_HOLDER_FIELDS)
+LIST_CONVERSIONS(lease_holder, LeaseHolder)
+CONVERSIONS(member, Member, MEMBER_FIELDS)
+LIST_CONVERSIONS(member, Member)
+CONVERSIONS(pace, Pace, PACE_FIELDS)
+LIST_CONVERSIONS(pace, Pace)
+CONVERSIONS(epoch_sums, EpochSums, EPOCH_SUMS_FIELDS)
+ONE_CONVERSIONS(epoch_sums, EpochSums)
+LIST_CONVERSIONS(epoch_sums, EpochSums)
 
 // Left out where there are no rounds.
 static mst_status fill_turn_if(const struct mst_msg_turn *turn, struct mst_arena *arena, MstPb__Turn **out)
@@ -598,6 +660,7 @@ MESSAGE(round, Round, ROUND_FIELDS)
 MESSAGE(round_reply, RoundReply, ROUND_REPLY_FIELDS)
 MESSAGE(state, State, STATE_FIELDS)
 MESSAGE(state_reply, StateReply, STATE_REPLY_FIELDS)
+MESSAGE(chief_state, ChiefState, CHIEF_STATE_FIELDS)
 MESSAGE(recall, Recall, RECALL_FIELDS)
 MESSAGE(recall_reply, RecallReply, RECALL_REPLY_FIELDS)
 MESSAGE(cut, Cut, CUT_FIELDS)

@@ -426,6 +426,92 @@ struct mst_msg_state_reply {
     uint64_t n; // the highest that is stored
 };
 
+struct mst_msg_lease_range {
+    uint64_t epoch;
+    uint64_t first_batch;
+    uint64_t n_batches;
+};
+
+struct mst_msg_held_lease {
+    uint64_t id;
+    uint64_t seq;
+    uint64_t epoch;
+    uint64_t first_batch;
+    uint64_t n_batches;
+};
+
+struct mst_msg_lease_holder {
+    uint32_t worker;
+    uint64_t number;
+    uint64_t last_seq;
+    size_t n_held;
+    const struct mst_msg_held_lease *held; // oldest first
+};
+
+struct mst_msg_member {
+    uint32_t state; // enum mst_member_state
+    uint64_t incarnation;
+    uint64_t number;
+};
+
+struct mst_msg_pace {
+    uint64_t number;
+    uint64_t n_steps;
+    struct mst_training_sums counted;
+};
+
+struct mst_msg_epoch_sums {
+    uint64_t epoch;
+    uint64_t n_steps; // of the job, with it
+    struct mst_training_sums sums;
+};
+
+/** What a chief that comes after has to know: the data of a State, and part of a checkpoint. Written and read by
+ *  chief/chief_state.c, which says what the fields of the coordinator mean. */
+struct mst_msg_chief_state {
+    uint64_t map_term;
+    uint64_t map_epoch;
+    uint32_t plan_crc; // of the map's shards
+    size_t n_ps_threads;
+    const uint64_t *ps_threads; // data threads that the plan has, by PS
+    const char *restore_prefix; // the map's
+    uint64_t n_steps_resumed;
+    const char *checkpoint; // prefix of the last one that is committed
+    uint64_t checkpoint_step;
+    bool is_finished; // the job is over and its result is written
+    size_t n_callbacks;
+    const uint64_t *callbacks; // numbers that they remember
+    struct mst_msg_epoch_sums last_epoch;
+    uint64_t trained_ms;     // since the first lease
+    uint64_t first_step_ms;  // from the command to the first step; 0: there was none
+    uint64_t n_lost_updates; // of parameter servers that came back
+    const char *evaluated;   // JSON: what result.json lists
+    uint64_t evaluated_step;
+    uint64_t n_batches;
+    uint64_t n_epochs;
+    bool is_stopped;
+    uint64_t n_total;
+    uint64_t n_granted;
+    uint64_t n_done;
+    uint64_t n_torn;
+    uint64_t n_epochs_done;
+    size_t n_open_epochs;
+    const uint64_t *open_epochs;
+    uint64_t next_id;
+    size_t n_returned;
+    const struct mst_msg_lease_range *returned;
+    size_t n_holders;
+    const struct mst_msg_lease_holder *holders;
+    size_t n_members;
+    const struct mst_msg_member *members; // by worker index
+    struct mst_training_sums total;
+    uint64_t first_epoch;
+    size_t n_epoch_sums;
+    const struct mst_msg_epoch_sums *epoch_sums; // of epochs from first_epoch on
+    size_t n_paces;
+    const struct mst_msg_pace *paces; // by worker index
+};
+
 /** A chief that starts claims its term and reads what is stored. */
 struct mst_msg_recall {
     uint64_t term;
@@ -490,6 +576,7 @@ struct mst_msg_cut_reply {
     X(round_reply)                                                                                                     \
     X(state)                                                                                                           \
     X(state_reply)                                                                                                     \
+    X(chief_state)                                                                                                     \
     X(recall)                                                                                                          \
     X(recall_reply)                                                                                                    \
     X(cut)                                                                                                             \

@@ -3,6 +3,6 @@ muster_test(test_ps_client_table SOURCES test_ps_client_table.c LINKS muster_ps_
 muster_test(test_ps_round_table SOURCES test_ps_round_table.c LINKS muster_ps_protocol)
 muster_test(test_worker_session SOURCES test_worker_session.c LINKS muster_worker_protocol)
 muster_test(test_worker_round_session SOURCES test_worker_round_session.c LINKS muster_worker_protocol)
-foreach(file evaluations leases membership pacing plan deal rounds)
+foreach(file chief_state evaluations leases membership pacing plan deal rounds)
     muster_test(test_chief_${file} SOURCES test_chief_${file}.c LINKS muster_chief_protocol)
 endforeach()

@@ -1,0 +1,63 @@
+/** @file
+ *  The chief's state as bytes: what a chief that comes after has to know. Parameter servers keep it (STATE), a starting
+ *  chief reads it (RECALL), and a checkpoint holds its settled form. Pure.
+ *
+ *      MST_TRY(mst_chief_state_encode(&state, &coordinator, &buf));
+ *      MST_TRY(mst_chief_state_decode(bytes, &arena, &coordinator, now_ms, &state, err)); // into a fresh coordinator
+ *      MST_TRY(mst_chief_state_settle(&coordinator, rows, n_rows, err));                  // for a checkpoint
+ *
+ *  The coordinator's part: the members with their numbers, who holds which lease, what was returned, how much is done
+ *  of which epoch, what workers reported. Not in it: times. Who was live is live again and has two leases to be heard;
+ *  a fence that was not complete is begun again. Sums that would make it too large for a frame are left out; the losses
+ *  shown are then of what is trained later.
+ *  Thread: one at a time.
+ */
+#pragma once
+
+#include "chief/coordinator.h"
+#include "wire/messages.h"
+
+/** What stands beside the coordinator. A decoded one borrows from the arena. */
+struct mst_chief_state {
+    uint64_t map_term;
+    uint64_t map_epoch;
+    uint32_t plan_crc;          // of the map's shards
+    size_t n_ps;                // that the map is of
+    const uint64_t *ps_threads; // data threads that the plan has, by PS
+    const char *restore_prefix; // the map's; "": initial values
+    uint64_t n_steps_resumed;
+    const char *checkpoint; // prefix of the last one that is committed; "": none
+    uint64_t checkpoint_step;
+    bool is_finished;             // the job is over and its result is written
+    size_t n_numbers;             // that callbacks remember
+    const int64_t *numbers;       // chief/callbacks.h
+    struct mst_epoch_record last; // the last epoch that was over
+    uint64_t trained_ms;          // since the first lease
+    uint64_t first_step_ms;       // from the command to the first step; 0: there was none
+    uint64_t n_lost_updates;      // of parameter servers that came back
+    const char *evaluated;        // JSON: what result.json lists
+    uint64_t evaluated_step;
+};
+
+/** The progress of one worker at a cut, as one PS has it (all PSs have the same of a worker that nobody fenced). */
+struct mst_chief_state_row {
+    uint32_t worker;
+    uint64_t number;
+    uint64_t lease;
+    uint64_t offset;
+};
+
+/** Appends the bytes to out. Errors: RESOURCE_EXHAUSTED they do not fit out, without sums too */
+MST_MUST_USE mst_status mst_chief_state_encode(const struct mst_chief_state *state, const struct mst_coordinator *c,
+                                               struct mst_buf *out);
+/** Puts bytes into a coordinator of the same job, in which nothing has happened yet, and into *out.
+ *  Errors: INVALID_ARGUMENT not such bytes, or of a job with other batches or measures, or what they say cannot be;
+ *          RESOURCE_EXHAUSTED the arena's maximum (the coordinator is unchanged in all cases) */
+MST_MUST_USE mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *arena,
+                                               struct mst_coordinator *c, uint64_t now_ms, struct mst_chief_state *out,
+                                               struct mst_error *err);
+/** Makes everybody absent, their leases taken back as the rows of a cut say: a job that starts from there trains what
+ *  is not applied at the cut. For a coordinator of its own, put together by encode and decode.
+ *  A worker without rows has done nothing of what it holds. Returns what was taken back. */
+struct mst_leases_revoked mst_chief_state_settle(struct mst_coordinator *c, const struct mst_chief_state_row *rows,
+                                                 size_t n_rows);

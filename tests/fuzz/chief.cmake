@@ -1,0 +1,1 @@
+muster_fuzz(chief_state LINKS muster_chief_protocol)
