@@ -43,7 +43,7 @@ static void list_members(const struct mst_membership *membership, struct mst_msg
 static void list_sums(const struct mst_coordinator *c, struct mst_msg_epoch_sums *epochs, struct mst_msg_pace *paces)
 {
     for (size_t i = 0; i < c->n_epoch_records; i++)
-        epochs[i] = (struct mst_msg_epoch_sums){c->epochs[i].epoch, c->epochs[i].sums};
+        epochs[i] = (struct mst_msg_epoch_sums){c->epochs[i].epoch, c->epochs[i].n_steps, c->epochs[i].sums};
     for (size_t i = 0; i < c->n_paces; i++)
         paces[i] = (struct mst_msg_pace){c->paces[i].number, c->paces[i].n_steps, c->paces[i].counted};
 }
@@ -64,7 +64,7 @@ static struct mst_msg_chief_state plain_of(const struct mst_chief_state *state, 
                                         .is_finished = state->is_finished,
                                         .n_callbacks = state->n_numbers,
                                         .callbacks = (const uint64_t *)state->numbers,
-                                        .last_epoch = {state->last.epoch, state->last.sums},
+                                        .last_epoch = {state->last.epoch, state->last.n_steps, state->last.sums},
                                         .trained_ms = state->trained_ms,
                                         .first_step_ms = state->first_step_ms,
                                         .n_lost_updates = state->n_lost_updates,
@@ -238,12 +238,13 @@ static mst_status check_rest(const struct mst_msg_chief_state *m, const struct m
             (m->members[i].state != MST_MEMBER_ABSENT && m->members[i].number == 0))
             return odd(err, "a member is in no state");
     uint64_t n_epochs = n_epochs_planned(&c->leases);
-    if (m->first_epoch > m->n_epochs_done || m->n_epoch_sums > n_epochs - m->first_epoch)
+    if ((!c->is_synchronous && m->first_epoch > m->n_epochs_done) || m->first_epoch > n_epochs ||
+        m->n_epoch_sums > n_epochs - m->first_epoch)
         return odd(err, "its epochs are not in order");
     MST_TRY(check_sums(&m->total, c->n_sums, err));
     MST_TRY(check_sums(&m->last_epoch.sums, c->n_sums, err));
     for (size_t i = 0; i < m->n_epoch_sums; i++) {
-        if (m->epoch_sums[i].epoch != m->first_epoch + i)
+        if (!c->is_synchronous && m->epoch_sums[i].epoch != m->first_epoch + i)
             return odd(err, "its epochs are not in order");
         MST_TRY(check_sums(&m->epoch_sums[i].sums, c->n_sums, err));
     }
@@ -300,7 +301,7 @@ static void take_epochs(const struct mst_msg_chief_state *m, struct mst_coordina
     c->n_epoch_records = m->n_epoch_sums;
     c->epochs = mst_realloc_array(c->epochs, m->n_epoch_sums + 1, sizeof *c->epochs);
     for (size_t i = 0; i < m->n_epoch_sums; i++) {
-        c->epochs[i] = (struct mst_epoch_record){.epoch = m->epoch_sums[i].epoch};
+        c->epochs[i] = (struct mst_epoch_record){.epoch = m->epoch_sums[i].epoch, .n_steps = m->epoch_sums[i].n_steps};
         mst_training_sums_init(&c->epochs[i].sums, c->n_sums);
         take_sums(&c->epochs[i].sums, &m->epoch_sums[i].sums);
     }
@@ -355,7 +356,7 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
                                     .is_finished = m.is_finished,
                                     .n_numbers = m.n_callbacks,
                                     .numbers = (const int64_t *)m.callbacks,
-                                    .last = {m.last_epoch.epoch, m.last_epoch.sums},
+                                    .last = {m.last_epoch.epoch, m.last_epoch.n_steps, m.last_epoch.sums},
                                     .trained_ms = m.trained_ms,
                                     .first_step_ms = m.first_step_ms,
                                     .n_lost_updates = m.n_lost_updates,

@@ -223,7 +223,7 @@
 #define LEASE_HOLDER_FIELDS(F) F(VALUE, worker, ) F(VALUE, number, ) F(VALUE, last_seq, ) F(LIST, held, held_lease)
 #define MEMBER_FIELDS(F)       F(VALUE, state, ) F(VALUE, incarnation, ) F(VALUE, number, )
 #define PACE_FIELDS(F)         F(VALUE, number, ) F(VALUE, n_steps, ) F(SUMS, counted, )
-#define EPOCH_SUMS_FIELDS(F)   F(VALUE, epoch, ) F(SUMS, sums, )
+#define EPOCH_SUMS_FIELDS(F)   F(VALUE, epoch, ) F(VALUE, n_steps, ) F(SUMS, sums, )
 #define CHIEF_STATE_FIELDS(F)                                                                                          \
     F(VALUE, map_term, )                                                                                               \
     F(VALUE, map_epoch, )                                                                                              \
