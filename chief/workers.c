@@ -123,6 +123,8 @@ static bool try_lease(struct mst_chief *chief, struct mst_conn *conn, const stru
     }
     if (chief->phase < CHIEF_RUNNING || chief->stop_text)
         return false;
+    if (chief->config.job->consistency == MST_CONSISTENCY_SYNCHRONOUS)
+        return false; // its part of the rounds is done: it asks whether the job is over
     struct mst_lease_answer answer;
     mst_coordinator_ask_again(&chief->coordinator, ask, mst_clock_monotonic_ms(), &answer);
     if (answer.kind == MST_ANSWER_WAIT || answer.kind == MST_ANSWER_FINISHED)

@@ -1,12 +1,17 @@
+// In rounds a push is a contribution, which the data thread copies and answers when its round is applied.
 #include "cli/direct_exchange.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "ps/data_thread.h"
 
 #include <stdlib.h>
 
 struct direct_bucket {
     struct mst_bucket *bucket;
+    struct mst_data_thread *thread;
+    uint64_t number;             // rounds: of the call that is not answered
+    uint64_t step;               // … and of the push; 0: a pull
     struct mst_version *version; // held; NULL before the first pull
     const float **grads;         // one a piece
 };
@@ -36,13 +41,79 @@ static void hold(struct direct_exchange *x, size_t index, struct mst_version *ve
     }
 }
 
+static void answer(struct direct_exchange *x, const struct mst_exchange_answer *answer)
+{
+    x->events.on_answered(x->events.arg, answer);
+}
+
+// ---- rounds ----
+
+static void on_round(void *arg, uint32_t index, struct mst_version *version, const struct mst_msg_turn *turn,
+                     bool is_finite)
+{
+    struct direct_exchange *x = arg;
+    struct mst_exchange_answer told = {.bucket = index,
+                                       .number = x->buckets[index].number,
+                                       .step = x->buckets[index].step,
+                                       .is_finite = is_finite,
+                                       .turn = *turn};
+    hold(x, index, version);
+    answer(x, &told);
+}
+
+static void pull_round(struct mst_exchange *exchange, const struct mst_round_session_pull *pull)
+{
+    struct direct_exchange *x = (struct direct_exchange *)exchange;
+    struct direct_bucket *bucket = &x->buckets[pull->bucket];
+    struct mst_error err;
+    struct mst_msg_pull message = {.bucket = (uint32_t)pull->bucket,
+                                   .map_term = x->layout->map_term,
+                                   .map_epoch = x->layout->map_epoch,
+                                   .number = pull->number,
+                                   .round = pull->round};
+    bucket->number = pull->number;
+    bucket->step = 0;
+    mst_status status = mst_data_thread_await(bucket->thread, &message, on_round, x, &err);
+    if (status != MST_OK)
+        x->events.on_refused(x->events.arg, status, err.text);
+}
+
+static void contribute(struct direct_exchange *x, size_t index, const struct mst_exchange_push *push)
+{
+    struct direct_bucket *bucket = &x->buckets[index];
+    struct mst_gradients gradients = {.pieces = bucket->grads};
+    struct mst_error err;
+    struct mst_msg_push message = {.bucket = (uint32_t)index,
+                                   .map_term = x->layout->map_term,
+                                   .map_epoch = x->layout->map_epoch,
+                                   .number = push->id.number,
+                                   .step = push->id.step,
+                                   .lease = push->id.lease,
+                                   .offset = push->id.offset,
+                                   .weight = push->weight};
+    if (push->sums && index == 0)
+        message.sums = *push->sums;
+    bucket->number = push->id.number;
+    bucket->step = push->id.step;
+    mst_status status = mst_data_thread_contribute(bucket->thread, &message, &gradients, on_round, x, &err);
+    if (status != MST_OK)
+        x->events.on_refused(x->events.arg, status, err.text);
+}
+
+// ---- the operations ----
+
 static void pull(struct mst_exchange *exchange, uint64_t number)
 {
     struct direct_exchange *x = (struct direct_exchange *)exchange;
     for (size_t b = 0; b < x->layout->n_buckets; b++) {
+        if (x->layout->n_round_workers > 0 && b < x->layout->n_pushed) {
+            struct mst_round_session_pull as_it_is = {.number = number, .bucket = b};
+            pull_round(exchange, &as_it_is);
+            continue;
+        }
         hold(x, b, mst_bucket_pull(x->buckets[b].bucket, 0, number));
-        struct mst_exchange_answer answer = {.bucket = b, .number = number, .is_finite = true};
-        x->events.on_answered(x->events.arg, &answer);
+        struct mst_exchange_answer told = {.bucket = b, .number = number, .is_finite = true};
+        answer(x, &told);
     }
 }
 
@@ -50,6 +121,10 @@ static void push(struct mst_exchange *exchange, size_t index, const struct mst_e
 {
     struct direct_exchange *x = (struct direct_exchange *)exchange;
     struct direct_bucket *bucket = &x->buckets[index];
+    if (x->layout->n_round_workers > 0) {
+        contribute(x, index, push);
+        return;
+    }
     const struct mst_session_push *id = &push->id;
     struct mst_bucket_push identity = {0, id->number, id->step, id->lease, id->offset};
     struct mst_gradients gradients = {.pieces = bucket->grads};
@@ -62,23 +137,19 @@ static void push(struct mst_exchange *exchange, size_t index, const struct mst_e
     }
     mst_bucket_count(bucket->bucket, &result);
     hold(x, index, result.version);
-    struct mst_exchange_answer answer = {.bucket = index,
-                                         .number = id->number,
-                                         .step = id->step,
-                                         .staleness = result.staleness,
-                                         .is_finite = result.is_finite};
-    x->events.on_answered(x->events.arg, &answer);
-}
-
-static void pull_round(struct mst_exchange *exchange, const struct mst_round_session_pull *pull)
-{
-    (void)exchange;
-    (void)pull;
+    struct mst_exchange_answer told = {.bucket = index,
+                                       .number = id->number,
+                                       .step = id->step,
+                                       .staleness = result.staleness,
+                                       .is_finite = result.is_finite};
+    answer(x, &told);
 }
 
 static void drop(struct mst_exchange *exchange)
 {
-    (void)exchange; // nothing is ever outstanding
+    struct direct_exchange *x = (struct direct_exchange *)exchange;
+    for (size_t b = 0; b < x->layout->n_buckets; b++) // but in rounds nothing is ever outstanding
+        mst_data_thread_forget(x->buckets[b].thread, x);
 }
 
 static const float *const *params(struct mst_exchange *exchange)
@@ -99,6 +170,7 @@ static mst_status find_buckets(struct direct_exchange *x, struct mst_ps *ps, flo
     for (size_t b = 0; b < x->layout->n_buckets; b++) {
         const struct mst_layout_bucket *place = &x->layout->buckets[b];
         x->buckets[b].bucket = mst_ps_bucket(ps, place->thread, (uint32_t)b);
+        x->buckets[b].thread = mst_ps_data_thread(ps, place->thread);
         x->buckets[b].grads = x->grads + place->first;
         if (!x->buckets[b].bucket)
             return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %zu is not held by this process", b);

@@ -8,12 +8,12 @@
 
 struct mst_accumulator {
     const struct mst_model *model;
-    size_t n_batches; // of the unit
-    size_t n_come;    // of them, the one at hand included
-    double weight;    // of the batch at hand
-    double total_weight;
-    float *memory; // backs sums
-    float **sums;  // one a variable; NULL of frozen ones
+    size_t n_batches;   // of the unit
+    size_t n_come;      // of them, the one at hand included
+    float weight;       // of the batch at hand
+    float total_weight; // summed as a round sums it
+    float *memory;      // backs sums
+    float **sums;       // one a variable; NULL of frozen ones
 };
 
 // Whole lines of 64 bytes; nothing for a frozen variable.
@@ -67,8 +67,8 @@ void mst_accumulator_next(struct mst_accumulator *accumulator, double weight)
 {
     MST_ASSERT(accumulator->n_come < accumulator->n_batches);
     accumulator->n_come++;
-    accumulator->weight = weight;
-    accumulator->total_weight += weight;
+    accumulator->weight = (float)weight;
+    accumulator->total_weight += accumulator->weight;
 }
 
 bool mst_accumulator_add(struct mst_accumulator *accumulator, size_t variable, float *grad)
@@ -77,14 +77,14 @@ bool mst_accumulator_add(struct mst_accumulator *accumulator, size_t variable, f
     float *sum = accumulator->sums[variable];
     if (accumulator->n_batches == 1)
         return true;
-    mst_weighted_sum_add((float)accumulator->weight, grad, accumulator->n_come == 1, sum, n);
+    mst_weighted_sum_add(accumulator->weight, grad, accumulator->n_come == 1, sum, n);
     if (accumulator->n_come < accumulator->n_batches)
         return false;
-    mst_weighted_sum_mean((float)accumulator->total_weight, sum, grad, n);
+    mst_weighted_sum_mean(accumulator->total_weight, sum, grad, n);
     return true;
 }
 
 double mst_accumulator_weight(const struct mst_accumulator *accumulator)
 {
-    return accumulator->total_weight;
+    return (double)accumulator->total_weight;
 }

@@ -78,6 +78,9 @@ mst_status mst_layout_new(const struct mst_model *model, const struct mst_msg_ma
     *out = NULL;
     MST_TRY(check_cover(model, map, err));
     struct mst_layout *layout = mst_alloc(sizeof *layout);
+    layout->map_term = map->term;
+    layout->map_epoch = map->epoch;
+    layout->n_round_workers = map->n_round_workers;
     layout->runs = mst_alloc_array(map->n_shards, sizeof *layout->runs);
     layout->buckets = mst_alloc_array(map->n_shards, sizeof *layout->buckets);
     for (size_t i = 0; i < map->n_shards; i++) {

@@ -35,6 +35,9 @@ struct mst_layout {
     struct mst_layout_bucket *buckets;
     size_t n_buckets;
     size_t n_pushed; // buckets: the first ones
+    uint64_t map_term;
+    uint64_t map_epoch;
+    uint32_t n_round_workers; // of a synchronous round; 0: there are no rounds
 };
 
 /** New layout in *out.

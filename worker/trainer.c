@@ -222,6 +222,8 @@ static void clip_all(struct mst_trainer *trainer)
 static void note_measured(struct mst_trainer *trainer)
 {
     trainer->open.steps += trainer->n_computed == 0;
+    if (trainer->config.is_synchronous && trainer->n_computed == 0)
+        mst_training_sums_note_staleness(&trainer->open, 0); // before it is pushed
     trainer->open.examples += trainer->batch_examples;
     trainer->push.weight = trainer->result.weight;
     if (trainer->accumulator) {
@@ -262,7 +264,8 @@ static void step_done(struct mst_trainer *trainer)
 {
     trainer->is_step_done = false;
     trainer->n_steps++;
-    mst_training_sums_note_staleness(&trainer->open, trainer->staleness);
+    if (!trainer->config.is_synchronous) // a round's went with its push
+        mst_training_sums_note_staleness(&trainer->open, trainer->staleness);
     trainer->config.events.on_step(trainer->config.events.arg, trainer->n_steps, trainer->n_examples,
                                    trainer->staleness);
     if (!trainer->is_lease_done)

@@ -50,6 +50,7 @@ struct mst_worker {
     struct mst_metric *examples_metric;
     struct mst_metric *staleness_metric;
     _Atomic bool is_ready;
+    _Atomic uint64_t waited_round; // that it waited for when the reminder last came; 0: none
     bool is_over;
     bool is_leaving;
     mst_status leave_status;
@@ -305,7 +306,7 @@ static mst_status make_exchange(struct mst_worker *worker, struct mst_error *err
                                              .grads = worker->grads,
                                              .map_term = worker->map_term,
                                              .map_epoch = worker->map_epoch,
-                                             .call_ms = job->consistency == MST_CONSISTENCY_SYNCHRONOUS
+                                             .call_ms = worker->layout->n_round_workers > 0
                                                             ? job->absence_ms // rounds take what they take
                                                             : EXCHANGE_LEASES * job->lease_ms,
                                              .events = events};
@@ -320,7 +321,7 @@ static mst_status take_map(struct mst_worker *worker, const struct mst_msg_map *
     MST_TRY(make_grads(worker, err));
     const struct mst_job *job = worker->config.job;
     struct mst_clip none = {0};
-    bool is_synchronous = job->consistency == MST_CONSISTENCY_SYNCHRONOUS;
+    bool is_synchronous = worker->layout->n_round_workers > 0;
     struct mst_trainer_config config = {.loop = worker->config.loop,
                                         .program = worker->program,
                                         .prefetch = worker->prefetch,
@@ -371,11 +372,22 @@ static void describe_wait(const struct mst_worker *worker, char *out, size_t out
         mst_exchange_rpc_state(worker->exchange, out, out_bytes);
 }
 
+// A round that is waited for now is nothing unusual; one that was waited for the last time too is.
+static void describe_round(struct mst_worker *worker, char *out, size_t out_bytes)
+{
+    uint64_t before = atomic_load_explicit(&worker->waited_round, memory_order_relaxed);
+    uint64_t round = worker->trainer ? mst_trainer_waits_for(worker->trainer) : 0;
+    atomic_store_explicit(&worker->waited_round, round, memory_order_relaxed);
+    if (!out[0] && round > 0 && round == before)
+        snprintf(out, out_bytes, "round %llu: the chief's log says whose part is missing", (unsigned long long)round);
+}
+
 static void on_reminder(void *arg)
 {
     struct mst_worker *worker = arg;
     char text[1024];
     describe_wait(worker, text, sizeof text);
+    describe_round(worker, text, sizeof text);
     if (text[0])
         MST_LOG(INFO, "worker", "waiting", "for=\"%s\"", text);
 }
@@ -399,7 +411,12 @@ mst_status mst_worker_ready(const struct mst_worker *worker, struct mst_error *e
 {
     if (atomic_load_explicit(&worker->is_ready, memory_order_relaxed))
         return MST_OK;
-    return mst_fail(err, MST_UNAVAILABLE, "worker-%u has not done its first step", worker->config.identity->index);
+    uint64_t round = atomic_load_explicit(&worker->waited_round, memory_order_relaxed);
+    char waits[64] = "";
+    if (round > 0)
+        snprintf(waits, sizeof waits, ": it waits for round %llu", (unsigned long long)round);
+    return mst_fail(err, MST_UNAVAILABLE, "worker-%u has not done its first step%s", worker->config.identity->index,
+                    waits);
 }
 
 // ---- making and freeing ----
