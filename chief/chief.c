@@ -160,7 +160,8 @@ void mst_chief_advance(struct mst_chief *chief)
         } else if (mst_coordinator_finished(&chief->coordinator)) {
             if (!mst_chief_is_saving(chief))
                 begin_closing(chief);
-        } else if (!mst_chief_is_saving(chief) && checkpoint_is_due(chief, mst_clock_monotonic_ms())) {
+        } else if (!mst_chief_is_saving(chief) && checkpoint_is_due(chief, mst_clock_monotonic_ms()) &&
+                   mst_chief_rounds_are_quiet(chief)) {
             mst_chief_save(chief, mst_chief_steps_done(chief));
         }
     }
@@ -169,6 +170,7 @@ void mst_chief_advance(struct mst_chief *chief)
     if (chief->phase == CHIEF_CLOSING)
         try_to_close(chief);
     mst_chief_answer_parked(chief);
+    mst_chief_rounds_go_on(chief);
 }
 
 void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *text)
@@ -186,6 +188,8 @@ void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *
         chief->checkpoint_step = mst_chief_steps_done(chief); // tried again when the next one is due
     }
     chief->is_saved = chief->phase == CHIEF_CLOSING;
+    if (!chief->stop_text)
+        mst_chief_rounds_resume(chief);
     mst_chief_advance(chief);
 }
 
@@ -200,6 +204,7 @@ void mst_chief_set_running(struct mst_chief *chief)
             (unsigned long long)mst_coordinator_progress(&chief->coordinator).n_steps_total);
     mst_progress_write(chief->config.progress_fd, "started", json_object());
     mst_chief_callbacks_begin(chief);
+    mst_chief_rounds_begin(chief);
     mst_chief_advance(chief);
 }
 
@@ -278,6 +283,8 @@ static void try_to_stop(struct mst_chief *chief)
         return;
     bool is_news = chief->phase == CHIEF_RUNNING && mst_chief_steps_done(chief) > chief->checkpoint_step;
     if (is_news && !chief->is_stop_saved) {
+        if (!mst_chief_rounds_are_quiet(chief))
+            return;
         chief->is_stop_saved = true;
         mst_chief_save(chief, mst_chief_steps_done(chief));
     } else {
@@ -345,6 +352,8 @@ static void on_reminder(void *arg)
     struct mst_chief *chief = arg;
     char text[1024];
     describe_wait(chief, text, sizeof text);
+    if (!text[0] && chief->phase == CHIEF_RUNNING)
+        mst_chief_rounds_state(chief, text, sizeof text);
     if (!text[0])
         return;
     MST_LOG(INFO, "chief", "waiting", "for=\"%s\"", text);
@@ -373,7 +382,14 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
     if (n_batches == 0)
         return mst_fail(err, MST_DATA_LOSS, "%s holds no examples", job->file);
     n_batches = (n_batches - 1) / job->accumulate_steps + 1; // from here on what is pushed as one counts as one
-    uint64_t n_epochs = job->epochs ? job->epochs : (job->steps + n_batches - 1) / n_batches;
+    size_t n_round_workers = 0;
+    uint64_t n_steps = n_batches; // of an epoch
+    if (job->consistency == MST_CONSISTENCY_SYNCHRONOUS) {
+        n_round_workers = job->round_workers ? (size_t)job->round_workers : chief->config.n_workers;
+        n_round_workers += n_round_workers == 0;
+        n_steps = (n_batches - 1) / n_round_workers + 1;
+    }
+    uint64_t n_epochs = job->epochs ? job->epochs : (job->steps + n_steps - 1) / n_steps;
     struct mst_coordinator_config config = {.n_ps = chief->config.n_ps,
                                             .n_batches = n_batches,
                                             .n_epochs = n_epochs,
@@ -381,7 +397,11 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
                                             .lease_ms = job->lease_ms,
                                             .grace_ms = job->heartbeat_ms < GRACE_MS ? job->heartbeat_ms : GRACE_MS,
                                             .sleep_ms = job->heartbeat_ms,
-                                            .n_sums = mst_compile_n_sums(chief->config.compile)};
+                                            .n_sums = mst_compile_n_sums(chief->config.compile),
+                                            .n_round_workers = n_round_workers,
+                                            .n_backup = (size_t)job->backup_workers,
+                                            .clip = mst_optimizer_clip(chief->config.optimizer),
+                                            .n_variables = mst_model_n_variables(chief->config.model)};
     mst_coordinator_init(&chief->coordinator, &config);
     mst_evaluations_init(&chief->evaluations, config.lease_ms, config.grace_ms);
     return MST_OK;

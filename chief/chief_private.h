@@ -36,6 +36,8 @@ struct ps_link {
     bool is_fencing;        // a fence is under way
     struct mst_fence fence; // that one
     bool is_told;           // answered FINISH, or is beyond reach
+    size_t n_round_calls;   // ROUND calls under way
+    uint64_t round_told;    // mst_rounds.n_told of the newest of them
     struct mst_role_figures figures;
 };
 
@@ -91,6 +93,15 @@ struct mst_chief_metrics {
     struct mst_metric *loss;
 };
 
+// … and of its rounds.
+struct mst_chief_round_metrics {
+    struct mst_metric *round;
+    struct mst_metric *empty;
+    struct mst_metric *left_out;
+    uint64_t n_empty; // counted so far
+    uint64_t n_left_out;
+};
+
 struct mst_chief {
     struct mst_chief_config config;
     enum chief_phase phase;
@@ -128,6 +139,10 @@ struct mst_chief {
     struct mst_timer reminder;
     struct mst_timer telling;
     struct mst_chief_metrics metrics;
+    struct mst_chief_round_metrics round_metrics;
+    bool is_deciding;         // about rounds, further up the stack
+    bool is_pausing_rounds;   // for a checkpoint
+    uint64_t round_looked_at; // by the last reminder, + 1
     uint64_t last_beat_ms;
     struct mst_loop *work;           // a thread of its own: disks, evaluation
     struct mst_chief_search *search; // for a whole checkpoint, while the map waits for it; or NULL
@@ -170,6 +185,17 @@ void mst_chief_links_finish(struct mst_chief *chief);
 void mst_chief_links_place(struct mst_chief *chief);
 // "ps-1 (DNS not found, 12 s)", or "" when all are up.
 void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes);
+
+// round_links.c
+// The shards are placed: rounds may begin. Before mst_chief_rounds_go_on.
+void mst_chief_rounds_begin(struct mst_chief *chief);
+// Decides what can be decided, and tells the PSs. Nothing in a job that is not synchronous.
+void mst_chief_rounds_go_on(struct mst_chief *chief);
+// Pauses rounds, for a checkpoint; true when all PSs have applied the last one. Always true without rounds.
+bool mst_chief_rounds_are_quiet(struct mst_chief *chief);
+void mst_chief_rounds_resume(struct mst_chief *chief);
+// "worker-1 for round 12", if it was waited for at the last look, too; else "".
+void mst_chief_rounds_state(struct mst_chief *chief, char *out, size_t out_bytes);
 
 // placing.c
 // Plans, resumes (checkpoints are read through on the work thread) or begins anew, fills chief->map and sends it.
@@ -258,6 +284,7 @@ char *mst_chief_restored_prefix(const struct mst_chief *chief);
 json_t *mst_chief_best_json(const struct mst_chief *chief);
 
 // saving.c
+#define MST_ROUNDS_TENSOR "rounds" // in a checkpoint: a message Round with the close that it was made at
 // Begins a checkpoint of this step unless one is under way; when it is committed (or failed), mst_chief_on_saved is
 // called.
 void mst_chief_save(struct mst_chief *chief, uint64_t step);

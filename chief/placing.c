@@ -139,6 +139,32 @@ void mst_chief_place_state(const struct mst_chief *chief, char *out, size_t out_
         snprintf(out, out_bytes, "the checkpoints of %s to be read through", chief->config.job->checkpoint_dir);
 }
 
+// The close that the checkpoint was made at. One that has none, because its run was not synchronous, says how many
+// steps there were, and that is all.
+static mst_status resume_rounds(struct mst_chief *chief, struct mst_error *err)
+{
+    struct mst_bundle *bundle;
+    MST_TRY(mst_bundle_open(chief->restore_prefix, &bundle, err));
+    const struct mst_bundle_entry *entry = mst_bundle_find(bundle, MST_ROUNDS_TENSOR);
+    mst_status status = MST_OK;
+    if (entry && entry->type == MST_TF_UINT8 && entry->shape.rank == 1 && entry->shape.dims[0] <= MST_FRAME_META_MAX) {
+        size_t n = entry->shape.dims[0];
+        unsigned char *bytes = mst_alloc(n + 1);
+        struct mst_arena arena;
+        struct mst_msg_round round;
+        mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+        status = mst_bundle_read(bundle, entry, bytes, n, err);
+        if (status == MST_OK)
+            status = mst_msg_round_decode((struct mst_bytes){bytes, n}, &arena, &round, err);
+        if (status == MST_OK && round.has_close)
+            status = mst_coordinator_restore(&chief->coordinator, &round.close, MST_ROUNDS_APPLIED, err);
+        mst_arena_fini(&arena);
+        free(bytes);
+    }
+    mst_bundle_free(bundle);
+    return status;
+}
+
 static mst_status resume(struct mst_chief *chief, struct mst_error *err)
 {
     struct mst_chief_search *search = chief->search;
@@ -155,6 +181,8 @@ static mst_status resume(struct mst_chief *chief, struct mst_error *err)
     search->prefix = NULL;
     chief->n_steps_resumed = search->n_updates;
     mst_coordinator_skip(&chief->coordinator, chief->n_steps_resumed);
+    if (chief->coordinator.is_synchronous)
+        MST_TRY(resume_rounds(chief, err));
     chief->checkpoint = mst_strdup(chief->restore_prefix);
     chief->n_steps_resumed = mst_chief_steps_done(chief);
     MST_LOG(INFO, "chief", "resuming", "prefix=%s steps=%llu", chief->restore_prefix,
@@ -216,17 +244,19 @@ static void fill_map(struct mst_chief *chief)
 {
     float rate;
     bool sets_rate = mst_callbacks_rate(chief->callbacks, &rate);
-    chief->map = (struct mst_msg_map){.term = chief->term,
-                                      .epoch = 1,
-                                      .seed = chief->config.job->seed,
-                                      .n_shards = chief->plan->n_pieces,
-                                      .shards = chief->shards,
-                                      .restore_prefix = chief->restore_prefix,
-                                      .iterations = chief->n_steps_resumed,
-                                      .sets_learning_rate = sets_rate,
-                                      .learning_rate = (double)rate,
-                                      .nonce_path = chief->nonce_path,
-                                      .nonce = chief->nonce};
+    chief->map = (struct mst_msg_map){
+        .term = chief->term,
+        .epoch = 1,
+        .seed = chief->config.job->seed,
+        .n_shards = chief->plan->n_pieces,
+        .shards = chief->shards,
+        .restore_prefix = chief->restore_prefix,
+        .iterations = chief->n_steps_resumed,
+        .sets_learning_rate = sets_rate,
+        .learning_rate = (double)rate,
+        .n_round_workers = chief->coordinator.is_synchronous ? (uint32_t)chief->coordinator.rounds.config.n_workers : 0,
+        .nonce_path = chief->nonce_path,
+        .nonce = chief->nonce};
     chief->has_map = true;
 }
 

@@ -93,6 +93,7 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     (void)peer;
     link->is_beating = false;
     link->is_fencing = false;
+    link->n_round_calls = 0;
     if (reply->job_state == MST_JOB_FINISHED) {
         mst_chief_tell(chief, MST_OK, "the job was finished by an earlier run");
         return;

@@ -27,6 +27,7 @@ struct mst_chief_save {
     uint64_t began_ms;
     int64_t *remembered; // of the callbacks; NULL: there are none
     size_t n_remembered;
+    struct mst_buf rounds; // MST_ROUNDS_TENSOR; empty: there are no rounds
     mst_status status;
     struct mst_error err;
     struct save_part parts[]; // by PS; here, so that they go also when no answer comes any more
@@ -43,6 +44,7 @@ void mst_chief_save_free(struct mst_chief *chief)
         return;
     mst_checkpoint_abort(chief->save->writer);
     free(chief->save->remembered);
+    mst_buf_fini(&chief->save->rounds);
     free(chief->save);
     chief->save = NULL;
 }
@@ -58,7 +60,7 @@ static void over(struct mst_chief_save *save)
         chief->checkpoint_step = save->step;
         chief->checkpoint_ms = mst_clock_monotonic_ms();
         unsigned long long took_ms = chief->checkpoint_ms - save->began_ms;
-        if (chief->phase == CHIEF_CLOSING)
+        if (chief->phase == CHIEF_CLOSING || chief->coordinator.is_synchronous)
             MST_LOG(INFO, "chief", "checkpoint written", "prefix=%s ms=%llu", chief->checkpoint, took_ms);
         else
             MST_LOG(INFO, "chief", "checkpoint written", "prefix=%s ms=%llu note=\"buckets may be of different steps\"",
@@ -69,6 +71,7 @@ static void over(struct mst_chief_save *save)
         mst_chief_best_save_failed(chief, save->step);
     chief->save = NULL;
     free(save->remembered);
+    mst_buf_fini(&save->rounds);
     free(save);
     mst_chief_on_saved(chief, status, err.text);
 }
@@ -83,13 +86,20 @@ static void commit(void *arg)
 {
     struct mst_chief_save *save = arg;
     int64_t iterations = (int64_t)save->n_updates;
-    const struct mst_checkpoint_value values[] = {
-        {.tensor = {.name = "iterations", .type = MST_TF_INT64}, .data = &iterations},
-        {.tensor = {.name = MST_CALLBACKS_TENSOR,
-                    .type = MST_TF_INT64,
-                    .shape = {.rank = 1, .dims = {save->n_remembered}}},
-         .data = save->remembered}};
-    save->status = mst_checkpoint_write(save->writer, values, save->remembered ? 2 : 1, &save->err);
+    struct mst_checkpoint_value values[3] = {
+        {.tensor = {.name = "iterations", .type = MST_TF_INT64}, .data = &iterations}};
+    size_t n = 1;
+    if (save->remembered)
+        values[n++] = (struct mst_checkpoint_value){.tensor = {.name = MST_CALLBACKS_TENSOR,
+                                                               .type = MST_TF_INT64,
+                                                               .shape = {.rank = 1, .dims = {save->n_remembered}}},
+                                                    .data = save->remembered};
+    if (save->rounds.len)
+        values[n++] = (struct mst_checkpoint_value){.tensor = {.name = MST_ROUNDS_TENSOR,
+                                                               .type = MST_TF_UINT8,
+                                                               .shape = {.rank = 1, .dims = {save->rounds.len}}},
+                                                    .data = save->rounds.data};
+    save->status = mst_checkpoint_write(save->writer, values, n, &save->err);
     if (save->status == MST_OK)
         save->status = mst_checkpoint_commit(save->writer, save->chief->config.job->checkpoint_keep, &save->err);
     else
@@ -154,17 +164,31 @@ static void on_part(void *arg, const struct mst_reply *reply)
     over(save);
 }
 
+// What a resumed job needs besides: the callbacks' numbers, and the last close.
+static void remember(struct mst_chief_save *save)
+{
+    struct mst_chief *chief = save->chief;
+    if (chief->config.job->n_callbacks) {
+        save->n_remembered = mst_callbacks_n_numbers(chief->callbacks);
+        save->remembered = mst_alloc_array(save->n_remembered, sizeof *save->remembered);
+        mst_callbacks_save(chief->callbacks, save->remembered);
+    }
+    mst_buf_init(&save->rounds, MST_FRAME_META_MAX);
+    if (chief->coordinator.is_synchronous) {
+        struct mst_msg_round round = {.has_close = true};
+        mst_rounds_close(&chief->coordinator.rounds, &round.close);
+        mst_status status = mst_msg_round_encode(&round, &save->rounds);
+        MST_ASSERT(status == MST_OK); // it was sent to the PSs
+    }
+}
+
 void mst_chief_save(struct mst_chief *chief, uint64_t step)
 {
     struct mst_chief_save *save = mst_alloc(sizeof *save + chief->config.n_ps * sizeof save->parts[0]);
     *save = (struct mst_chief_save){.chief = chief, .step = step, .n_updates = UINT64_MAX};
     save->began_ms = mst_clock_monotonic_ms();
     mst_chief_best_saving(chief, step);
-    if (chief->config.job->n_callbacks) {
-        save->n_remembered = mst_callbacks_n_numbers(chief->callbacks);
-        save->remembered = mst_alloc_array(save->n_remembered, sizeof *save->remembered);
-        mst_callbacks_save(chief->callbacks, save->remembered);
-    }
+    remember(save);
     chief->save = save;
     size_t n_shards = chief->config.n_ps + 1; // the last one is the chief's own
     save->status = mst_checkpoint_begin(chief->config.job->checkpoint_dir, step, n_shards, &save->writer, &save->err);

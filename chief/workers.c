@@ -146,6 +146,8 @@ static bool try_map(struct mst_chief *chief, struct mst_conn *conn, const struct
     struct mst_msg_map map = chief->map;
     map.nonce_path = map.nonce = NULL; // for parameter servers only
     map.restore_prefix = NULL;
+    if (chief->coordinator.is_synchronous)
+        note_lease_given(chief); // it trains from now on
     REPLY(conn, message, map, &map);
     return true;
 }
@@ -467,6 +469,12 @@ void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_me
                           mst_peer_role_name(greeting->role), greeting->index);
     if (status == MST_OK && greeting->index >= WORKERS_MAX)
         status = mst_fail(&err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", greeting->index, WORKERS_MAX);
+    size_t n_places = chief->coordinator.rounds.config.n_workers;
+    if (status == MST_OK && chief->coordinator.is_synchronous && greeting->index >= n_places)
+        status = mst_fail(&err, MST_FAILED_PRECONDITION,
+                          "worker-%u has no place in the synchronous rounds of this job, which are of %zu workers: "
+                          "set consistency.workers to more, or give it an index below %zu",
+                          greeting->index, n_places, n_places);
     if (status != MST_OK) {
         mst_chief_refuse(conn, message, status, err.text);
         return;

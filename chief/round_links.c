@@ -1,0 +1,156 @@
+// Rounds over the wire: one ROUND call under way to each PS, which the PS answers when it has something new, and
+// another one as soon as there is something new to tell it. What comes back goes to the coordinator, which decides.
+// Checkpoints, callbacks and the end are looked at between two rounds, while nothing is being applied.
+#include "chief/chief_private.h"
+
+#include "base/log.h"
+#include "base/metrics.h"
+
+#include <string.h>
+
+static bool is_round_time(const struct mst_chief *chief)
+{
+    return chief->coordinator.is_synchronous && (chief->phase == CHIEF_RUNNING || chief->phase == CHIEF_CLOSING);
+}
+
+static void take_reply(struct ps_link *link, const struct mst_reply *reply)
+{
+    struct mst_chief *chief = link->chief;
+    struct mst_arena arena;
+    struct mst_msg_round_reply answer;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    if (mst_msg_round_reply_decode(reply->message->meta, &arena, &answer, &err) == MST_OK)
+        mst_rounds_report(&chief->coordinator.rounds, link->index, &answer);
+    else
+        MST_LOG(WARN, "chief", "report of a round not read", "ps=%u reason=\"%s\"", link->index, err.text);
+    mst_arena_fini(&arena);
+}
+
+static void on_reply(void *arg, const struct mst_reply *reply)
+{
+    struct ps_link *link = arg;
+    struct mst_chief *chief = link->chief;
+    if (link->n_round_calls > 0)
+        link->n_round_calls--;
+    if (!is_round_time(chief))
+        return;
+    if (reply->status == MST_OK) {
+        take_reply(link, reply);
+        mst_chief_rounds_go_on(chief);
+        return;
+    }
+    // A broken link, or a silent PS, is seen to elsewhere; the tick asks again.
+    if (!mst_status_is_retryable(reply->status) && reply->status != MST_FAILED_PRECONDITION)
+        mst_chief_tell(chief, reply->status, reply->text);
+}
+
+static void ask(struct ps_link *link)
+{
+    struct mst_chief *chief = link->chief;
+    struct mst_msg_round round;
+    struct mst_buf meta;
+    mst_rounds_tell(&chief->coordinator.rounds, link->index, &round);
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    if (mst_msg_round_encode(&round, &meta) == MST_OK) {
+        struct mst_call call = {.method = MST_METHOD_ROUND,
+                                .meta = mst_buf_view(&meta),
+                                .deadline_ms = chief->config.job->lease_ms,
+                                .on_reply = on_reply,
+                                .arg = link};
+        link->round_told = chief->coordinator.rounds.n_told;
+        link->n_round_calls++;
+        mst_peer_call(link->peer, &call);
+    } else {
+        mst_chief_tell(chief, MST_RESOURCE_EXHAUSTED,
+                       "what a round's close says does not fit a message: use fewer workers or measures");
+    }
+    mst_buf_fini(&meta);
+}
+
+static void note_round(struct mst_chief *chief)
+{
+    const struct mst_rounds *rounds = &chief->coordinator.rounds;
+    struct mst_chief_round_metrics *metrics = &chief->round_metrics;
+    mst_metric_set(metrics->round, (int64_t)rounds->over_round);
+    mst_metric_add(metrics->empty, (int64_t)(rounds->n_empty - metrics->n_empty));
+    mst_metric_add(metrics->left_out, (int64_t)(rounds->n_left_out - metrics->n_left_out));
+    if (rounds->n_left_out > metrics->n_left_out)
+        MST_LOG(DEBUG, "chief", "round closed without some", "round=%llu in=%zu of=%zu",
+                (unsigned long long)rounds->close_round, rounds->n_ins, rounds->was.n_plan);
+    metrics->n_empty = rounds->n_empty;
+    metrics->n_left_out = rounds->n_left_out;
+}
+
+void mst_chief_rounds_begin(struct mst_chief *chief)
+{
+    if (!chief->coordinator.is_synchronous)
+        return;
+    struct mst_rounds *rounds = &chief->coordinator.rounds;
+    mst_rounds_set_term(rounds, chief->term);
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        bool is_pushed = false;
+        for (size_t p = 0; p < chief->plan->n_pieces; p++)
+            is_pushed |=
+                chief->plan->pieces[p].ps == i &&
+                mst_model_variable(chief->config.model, chief->plan->pieces[p].variable)->update != MST_UPDATE_FROZEN;
+        if (!is_pushed)
+            mst_rounds_ps_idle(rounds, i);
+    }
+    chief->round_metrics = (struct mst_chief_round_metrics){
+        .round = mst_metric_gauge("muster_chief_round", "Last synchronous round that every PS has applied", NULL),
+        .empty = mst_metric_counter("muster_chief_empty_rounds_total",
+                                    "Rounds that were closed without any contribution", NULL),
+        .left_out = mst_metric_counter("muster_chief_contributions_left_out_total",
+                                       "Contributions that were dealt and not waited for", NULL)};
+    MST_LOG(INFO, "chief", "synchronous rounds", "workers=%zu backup=%zu round=%llu", rounds->config.n_workers,
+            rounds->config.n_backup, (unsigned long long)rounds->close_round);
+}
+
+// Also called by what it calls; then the outer call goes on.
+void mst_chief_rounds_go_on(struct mst_chief *chief)
+{
+    if (!is_round_time(chief) || chief->is_deciding)
+        return;
+    chief->is_deciding = true;
+    enum mst_coordinator_news news;
+    while (is_round_time(chief) && (news = mst_coordinator_advance(&chief->coordinator)) != MST_COORDINATOR_SAME)
+        if (news == MST_COORDINATOR_ROUND_OVER) {
+            note_round(chief);
+            mst_chief_advance(chief);
+        }
+    chief->is_deciding = false;
+    for (size_t i = 0; is_round_time(chief) && i < chief->config.n_ps; i++) {
+        struct ps_link *link = &chief->links[i];
+        if (mst_peer_is_up(link->peer) &&
+            (link->n_round_calls == 0 || link->round_told != chief->coordinator.rounds.n_told))
+            ask(link);
+    }
+}
+
+bool mst_chief_rounds_are_quiet(struct mst_chief *chief)
+{
+    if (!chief->coordinator.is_synchronous)
+        return true;
+    if (!chief->is_pausing_rounds)
+        mst_rounds_pause(&chief->coordinator.rounds);
+    chief->is_pausing_rounds = true;
+    return mst_rounds_is_quiet(&chief->coordinator.rounds);
+}
+
+void mst_chief_rounds_resume(struct mst_chief *chief)
+{
+    if (chief->is_pausing_rounds)
+        mst_rounds_resume(&chief->coordinator.rounds);
+    chief->is_pausing_rounds = false;
+}
+
+// What is waited for, if it is still what was waited for at the last look.
+void mst_chief_rounds_state(struct mst_chief *chief, char *out, size_t out_bytes)
+{
+    const struct mst_rounds *rounds = &chief->coordinator.rounds;
+    out[0] = '\0';
+    if (chief->coordinator.is_synchronous && chief->round_looked_at == rounds->over_round + 1)
+        mst_rounds_awaited(rounds, out, out_bytes);
+    chief->round_looked_at = rounds->over_round + 1;
+}
