@@ -3,7 +3,7 @@
 Example i has a 1 in a column of its own, the model is one Dense unit without bias that begins at zero, and the target is
 out of reach: with the mean absolute error every use of the example moves the weight of its column, and no other, by the same
 power of two. Two optimizers, because each sees what the other does not:
-  "sgd"   moves it by 1/256 of (256/batch size) whenever its batch is applied, so a batch of another size shows;
+  "sgd"   moves it by 1 over the number of batches that an update is the mean of, so that an update of others shows;
   "lion"  with beta_2 = 1 (no momentum) moves it by 1 at each update that it has part in, however many batches are averaged in one.
 
 Columns are dealt so that every batch has examples in every slice of the kernel, whatever the partitioner: a batch that a death
@@ -31,10 +31,21 @@ class Shape:
     optimizer: str = "lion"
     shards: int = 1
     consistency: dict = dataclasses.field(default_factory=lambda: {"staleness": "async"})
+    workers: int = 1  # of a synchronous round
 
     @property
     def n_examples(self):
         return self.n_batches * BATCH + self.tail
+
+    @property
+    def unit(self):
+        """Examples that a worker pushes as one."""
+        return BATCH * self.consistency.get("accumulate_steps", 1)
+
+    def update_size(self, example):
+        """Examples whose mean an update is, where nothing is shuffled and nobody is missing."""
+        most = self.unit * (self.workers if self.consistency["staleness"] == 0 else 1)
+        return min(most, self.n_examples - example // most * most)
 
     def column(self, example):
         """Examples of one batch lie n_batches columns apart."""
@@ -81,11 +92,8 @@ class Counts:
     slices: list  # {column: weight} of the slices that one data file holds, which are of one parameter server
 
     def uses(self, example, held):
-        """A tail's examples move twice as far as their batch is smaller, under SGD."""
         weight = held[self.shape.column(example)]
-        if self.shape.optimizer == "sgd" and example >= self.shape.n_batches * BATCH:
-            weight *= self.shape.tail / BATCH
-        return weight
+        return weight * self.shape.update_size(example) / BATCH if self.shape.optimizer == "sgd" else weight
 
     def all(self):
         """{example: uses}"""
@@ -93,32 +101,32 @@ class Counts:
                 if self.shape.column(example) in held}
 
     def short(self):
-        """For each batch that is short somewhere, how many epochs it lacks on each server. Only where batches are known: not
-        shuffled. The examples that a batch has on one server have all been trained with it, or none."""
+        """For each unit that is short somewhere, how many epochs it lacks on each server. Only where units are known: not
+        shuffled. The examples that a unit has on one server have all been trained with it, or none."""
         found = {}
-        for batch in range(self.shape.n_batches):
+        for first in range(0, self.shape.n_examples, self.shape.unit):
             lacks = []
             for held in self.slices:
-                uses = {self.uses(example, held) for example in range(batch * BATCH, (batch + 1) * BATCH)
+                uses = {self.uses(example, held) for example in range(first, min(first + self.shape.unit, self.shape.n_examples))
                         if self.shape.column(example) in held}
-                assert len(uses) == 1, f"the examples of batch {batch} on one server were trained {sorted(uses)} times"
+                assert len(uses) == 1, f"the examples from {first} on one server were trained {sorted(uses)} times"
                 lacks.append(self.shape.epochs - uses.pop())
-            assert min(lacks) >= 0 and all(lack == int(lack) for lack in lacks), f"batch {batch} lacks {lacks} epochs"
+            assert min(lacks) >= 0 and all(lack == int(lack) for lack in lacks), f"those from {first} lack {lacks} epochs"
             if any(lacks):
-                found[batch] = lacks
+                found[first] = lacks
         return found
 
     def check(self, n_torn):
-        """Every example was trained once an epoch, but for this many torn batches."""
+        """Every example was trained once an epoch, but for this many torn units."""
         if n_torn == 0:
             wrong = {example: uses for example, uses in self.all().items() if uses != self.shape.epochs}
             assert not wrong, f"not {self.shape.epochs} times, {len(wrong)} of {self.shape.n_examples}: {wrong}"
             return
-        assert not self.shape.shuffle and len(self.slices) > 1, f"{n_torn} torn batches on one server"
+        assert not self.shape.shuffle and len(self.slices) > 1, f"{n_torn} torn on one server"
         short = self.short()
-        # A batch torn in two epochs may lack one each on two servers, as one torn once may on a third of three.
+        # A unit torn in two epochs may lack one each on two servers, as one torn once may on a third of three.
         least, most = (sum(int(of(lacks)) for lacks in short.values()) for of in (max, sum))
-        assert least <= n_torn <= most, f"{n_torn} torn batches in the log, and these lack epochs on servers: {short}"
+        assert least <= n_torn <= most, f"{n_torn} torn in the log, and on servers these lack epochs: {short}"
 
 
 def counts(run, shape, folder):
@@ -138,7 +146,7 @@ def counts(run, shape, folder):
 
 
 def check(run, job, shape, folder, chief_log):
-    """Every example exactly once an epoch but for torn batches, of which the counts, the chief's log and result.json say the
+    """Every example exactly once an epoch but for torn units, of which the counts, the chief's log and result.json say the
     same number; returns it."""
     result = json.loads((pathlib.Path(job["output"]["dir"]) / "result.json").read_text())
     assert result["status"] == "finished"

@@ -15,6 +15,7 @@ from counting_job import Shape
 from processes import children_of, role_of, until
 
 ASYNC = {"staleness": "async"}
+ACCUMULATING = {"staleness": "async", "accumulate_steps": 4}
 SEEDS = [1, 2] + [int(seed) for seed in os.environ.get("MUSTER_SEED", "").split()]
 # Enough for every random hold below to come before the job has run out of work.
 LONG = {"epochs": 30}
@@ -38,18 +39,22 @@ def check(run, job, tmp_path):
 # ---- undisturbed ----
 
 @pytest.mark.parametrize("optimizer", counting_job.OPTIMIZERS)
-@pytest.mark.parametrize("workers, ps, shards", [(1, 1, 1), (2, 1, 1), (3, 2, 2), (2, 3, 3), (3, 3, 4)])
-def test_undisturbed(cluster, job, check, tmp_path, optimizer, workers, ps, shards):
-    shape = Shape(optimizer=optimizer, shards=shards, tail=4, shuffle=optimizer == "lion", consistency=ASYNC)
+@pytest.mark.parametrize("workers, ps, shards, consistency", [
+    (1, 1, 1, ASYNC), (2, 1, 1, ASYNC), (3, 2, 2, ASYNC), (2, 3, 3, ASYNC), (3, 3, 4, ASYNC),
+    (1, 1, 1, ACCUMULATING), (3, 2, 2, ACCUMULATING)], ids=str)
+def test_undisturbed(cluster, job, check, tmp_path, optimizer, workers, ps, shards, consistency):
+    shape = Shape(optimizer=optimizer, shards=shards, tail=4, shuffle=optimizer == "lion", consistency=consistency,
+                  workers=workers)
     running = cluster(counting_job.write(job, shape, tmp_path), workers, ps)
     running.start_all()
     running.expect_all(0)
     assert check(shape, running["chief-0"].log()) == 0
 
 
+@pytest.mark.parametrize("consistency", [ASYNC, ACCUMULATING], ids=str)
 @pytest.mark.parametrize("optimizer", counting_job.OPTIMIZERS)
-def test_one_process(muster, job, run, tmp_path, optimizer):
-    shape = Shape(optimizer=optimizer, tail=4, shuffle=optimizer == "lion", consistency=ASYNC)
+def test_one_process(muster, job, run, tmp_path, optimizer, consistency):
+    shape = Shape(optimizer=optimizer, tail=4, shuffle=optimizer == "lion", consistency=consistency)
     muster("run", counting_job.write(job, shape, tmp_path)).expect(0)
     counting_job.counts(run, shape, tmp_path).check(0)
 
@@ -81,34 +86,41 @@ def test_the_oracle_sees_what_is_wrong(run, muster, job, tmp_path):
 # ---- disturbed ----
 
 class Disturbed:
-    """A cluster whose workers reach the first parameter server over links that can be held at any byte."""
+    """A cluster whose workers each reach one parameter server over a link that stops at random bytes."""
 
-    def __init__(self, running, make_link, seed):
-        self.running, self.random = running, random.Random(seed)
+    def __init__(self, running, make_link, shape, seed):
+        self.running, self.shape, self.random = running, shape, random.Random(seed)
         self.workers = [role for role in running.roles if role.startswith("worker")]
-        self.servers = [role for role in running.roles if role.startswith("ps")]
+        servers = [role for role in running.roles if role.startswith("ps")]
         self.links = {}
         for worker in self.workers:
-            server = self.random.choice(self.servers)
+            server = self.random.choice(servers)
             self.links[worker] = make_link(running.ports[server].address, read_bytes=self.random.choice([200, 65536]))
             running.addresses[(worker, server)] = self.links[worker].address
-        for role in ["chief-0", *self.servers]:
+        for role in ["chief-0", *servers]:
             running.start(role)
 
+    def release(self, worker):
+        """It goes on, but not for ever: the job must not end before all that is to happen has."""
+        link = self.links[worker]
+        link.hold_at = link.n_bytes + self.random.randrange(3000, 60000)
+        link.release()
+
     def train_a_while(self, *workers):
-        """These workers train until each one's link was stopped at a random byte."""
+        """These workers train until nobody gets on, for links that are held: one's own, or another's that is waited for."""
         for worker in workers:
-            link = self.links[worker]
-            link.hold_at = link.n_bytes + self.random.randrange(3000, 60000)
-            link.release()
+            self.release(worker)
             if worker not in self.running.processes:
                 self.running.start(worker)
+        needed = len(workers)
+        if self.shape.consistency["staleness"] != "async":
+            needed = min(needed, self.shape.consistency.get("backup_workers", 0) + 1)
 
         def look():
             for worker in workers:
                 assert self.running[worker].is_running(), f"{worker} ended before its link was held"
-            return all(self.links[worker].held for worker in workers)
-        until(look, f"the links of {', '.join(workers)} to be held")
+            return sum(self.links[worker].held for worker in workers) >= needed
+        until(look, f"{needed} links of {', '.join(workers)} to be held")
 
     def kill(self, worker):
         """It is gone; what it had on its way arrives, or does not; another comes in its place, at once or later."""
@@ -116,7 +128,7 @@ class Disturbed:
         if self.random.random() < 0.5:
             self.links[worker].cut()
         if self.random.random() < 0.5:
-            self.links[worker].release()
+            self.release(worker)
         if self.random.random() < 0.5:
             self.wait_fenced(worker, 1 + self.n_fenced(worker))
         self.running.start(worker)
@@ -137,10 +149,12 @@ class Disturbed:
     def cut(self, worker):
         self.links[worker].cut()
 
+    def has_joined(self, worker):
+        return worker in self.running.processes and "worker: joined" in self.running[worker].log()
+
     def finish(self):
-        """All go on, but not before those that come back or late have joined: the job might be over by then."""
-        for worker in sorted(self.workers, key=lambda worker: worker not in self.running.processes or
-                             "worker: joined" not in self.running[worker].log(), reverse=True):
+        """All go on, those that come back or late first: the job might be over before they have joined."""
+        for worker in sorted(self.workers, key=self.has_joined):
             self.links[worker].hold_at = None
             self.links[worker].release()
             if worker not in self.running.processes:
@@ -153,51 +167,57 @@ class Disturbed:
 @pytest.fixture
 def disturbed(cluster, job, make_link, tmp_path):
     def start(shape, workers, ps, seed):
-        return Disturbed(cluster(counting_job.write(job, shape, tmp_path), workers, ps), make_link, seed)
+        return Disturbed(cluster(counting_job.write(job, shape, tmp_path), workers, ps), make_link, shape, seed)
     return start
 
 
-CASES = {"one server": (1, 1), "two servers": (2, 2), "three servers": (3, 3)}
+CASES = {"one server": (1, 1, ASYNC), "two servers": (2, 2, ASYNC), "three servers": (3, 3, ASYNC),
+         "units of four batches": (2, 2, ACCUMULATING)}
+every_case = pytest.mark.parametrize("ps, shards, consistency", CASES.values(), ids=CASES)
+
+
+def check_torn(torn, n_fenced, ps, consistency):
+    """Two at most of each dead worker; none where there is nothing to be torn between."""
+    assert torn <= (2 * n_fenced if ps > 1 and consistency["staleness"] != 0 else 0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("ps, shards", CASES.values(), ids=CASES)
-def test_workers_killed(disturbed, check, ps, shards, seed):
-    shape = Shape(shards=shards, consistency=ASYNC, **LONG)
+@every_case
+def test_workers_killed(disturbed, check, ps, shards, consistency, seed):
+    shape = Shape(shards=shards, consistency=consistency, workers=2, **LONG)
     one = disturbed(shape, 2, ps, seed)
     for _ in range(3):
         one.train_a_while(*one.workers)
         one.kill(one.random.choice(one.workers))
-    torn = check(shape, one.finish())
-    assert torn <= 2 * 3 and (ps > 1 or torn == 0)
+    check_torn(check(shape, one.finish()), 3, ps, consistency)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("ps, shards", CASES.values(), ids=CASES)
-def test_workers_stopped_for_longer_than_a_lease(disturbed, check, ps, shards, seed):
-    shape = Shape(shards=shards, consistency=ASYNC, **LONG)
+@every_case
+def test_workers_stopped_for_longer_than_a_lease(disturbed, check, ps, shards, consistency, seed):
+    shape = Shape(shards=shards, consistency=consistency, workers=2, **LONG)
     one = disturbed(shape, 2, ps, seed)
     for worker in one.workers:
         one.train_a_while(*one.workers)
         one.stop(worker)
-    torn = check(shape, one.finish())
-    assert torn <= 2 * 2 and (ps > 1 or torn == 0)
+    check_torn(check(shape, one.finish()), 2, ps, consistency)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_worker_that_comes_late(disturbed, check, seed):
-    shape = Shape(shards=2, shuffle=True, consistency=ASYNC, **LONG)
-    one = disturbed(shape, 3, 2, seed)
+@every_case
+def test_a_worker_that_comes_late(disturbed, check, ps, shards, consistency, seed):
+    shape = Shape(shards=shards, shuffle=True, consistency=consistency, workers=3, **LONG)
+    one = disturbed(shape, 3, ps, seed)
     one.train_a_while("worker-0", "worker-2")
     one.train_a_while("worker-0", "worker-2", "worker-1")
     assert check(shape, one.finish()) == 0
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("ps, shards", CASES.values(), ids=CASES)
-def test_links_cut(disturbed, check, ps, shards, seed):
+@every_case
+def test_links_cut(disturbed, check, ps, shards, consistency, seed):
     """Nothing is torn and nobody is fenced: what was under way is sent again and applied once."""
-    shape = Shape(shards=shards, shuffle=True, consistency=ASYNC, **LONG)
+    shape = Shape(shards=shards, shuffle=True, consistency=consistency, workers=2, **LONG)
     one = disturbed(shape, 2, ps, seed)
     for _ in range(8):
         one.train_a_while(*one.workers)
@@ -207,14 +227,15 @@ def test_links_cut(disturbed, check, ps, shards, seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_everything_at_once(disturbed, check, seed):
-    shape = Shape(shards=3, consistency=ASYNC, **LONG)
-    one = disturbed(shape, 3, 3, seed)
+@every_case
+def test_everything_at_once(disturbed, check, ps, shards, consistency, seed):
+    shape = Shape(shards=shards, consistency=consistency, workers=3, **LONG)
+    one = disturbed(shape, 3, ps, seed)
     one.train_a_while("worker-0", "worker-1")
     for _ in range(4):
         one.random.choice([one.kill, one.stop, one.cut])(one.random.choice(one.workers[:2]))
         one.train_a_while(*one.workers)
-    check(shape, one.finish())
+    check_torn(check(shape, one.finish()), 4, ps, consistency)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
