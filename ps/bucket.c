@@ -175,7 +175,7 @@ static bool apply(struct mst_bucket *bucket, struct mst_version *next, const str
     return is_finite;
 }
 
-static void publish(struct mst_bucket *bucket, struct mst_version *next)
+static void publish(struct mst_bucket *bucket, struct mst_version *next, uint64_t counter)
 {
     bucket->n_updates++;
     if (next != bucket->current) {
@@ -183,7 +183,7 @@ static void publish(struct mst_bucket *bucket, struct mst_version *next)
         next->n_refs = 1;
         bucket->current = next;
     }
-    bucket->current->counter = bucket->n_updates;
+    bucket->current->counter = counter;
 }
 
 void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push,
@@ -204,7 +204,7 @@ void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *pu
         uint64_t seen = row.version;
         result->staleness = bucket->n_updates > seen ? bucket->n_updates - seen : 0;
         result->is_finite = apply(bucket, next, gradients);
-        publish(bucket, next);
+        publish(bucket, next, bucket->n_updates + 1);
         row = (struct mst_client_row){.number = push->number, .step = push->step, .lease = push->lease};
         row.offset = push->offset;
     }
@@ -214,6 +214,25 @@ void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *pu
     result->version = ref_current(bucket);
 }
 
+bool mst_bucket_can_apply(struct mst_bucket *bucket)
+{
+    return next_version(bucket) != NULL;
+}
+
+bool mst_bucket_apply_round(struct mst_bucket *bucket, uint64_t round, const float *gradient)
+{
+    if (!gradient) {
+        bucket->current->counter = round;
+        return true;
+    }
+    struct mst_version *next = next_version(bucket);
+    MST_ASSERT(next && !bucket->is_frozen);
+    const struct mst_gradients gradients = {.staged = gradient};
+    bool is_finite = apply(bucket, next, &gradients);
+    publish(bucket, next, round);
+    return is_finite;
+}
+
 void mst_bucket_count(const struct mst_bucket *bucket, const struct mst_push_result *result)
 {
     if (!bucket->metrics.pushes || result->verdict != MST_PUSH_APPLY)
@@ -221,6 +240,14 @@ void mst_bucket_count(const struct mst_bucket *bucket, const struct mst_push_res
     mst_metric_add(bucket->metrics.pushes, 1);
     mst_metric_add(bucket->metrics.staleness, (int64_t)result->staleness);
     mst_metric_set(bucket->metrics.version, (int64_t)bucket->n_updates);
+}
+
+void mst_bucket_count_round(const struct mst_bucket *bucket, size_t n_contributions)
+{
+    if (!bucket->metrics.pushes)
+        return;
+    mst_metric_add(bucket->metrics.pushes, (int64_t)n_contributions);
+    mst_metric_set(bucket->metrics.version, (int64_t)bucket->current->counter);
 }
 
 struct mst_version *mst_bucket_pull(struct mst_bucket *bucket, uint32_t worker, uint64_t number)

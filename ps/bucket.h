@@ -116,8 +116,16 @@ void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *pu
                      const struct mst_gradients *gradients, struct mst_push_result *result);
 /** Counts an applied push in the bucket's metrics, if it has any. Thread: loop of the bucket, lock-free */
 void mst_bucket_count(const struct mst_bucket *bucket, const struct mst_push_result *result);
+/** Counts a round that was applied with so many contributions. Thread: loop of the bucket, lock-free */
+void mst_bucket_count_round(const struct mst_bucket *bucket, size_t n_contributions);
 /** A reference to the current version; notes that this worker has seen it (MST_NO_WORKER: nobody's). */
 struct mst_version *mst_bucket_pull(struct mst_bucket *bucket, uint32_t worker, uint64_t number);
+/** True if an update would find a buffer now, and any number of them without a new reference in between. */
+bool mst_bucket_can_apply(struct mst_bucket *bucket);
+/** Publishes the version after a synchronous round: its counter is the round's. gradient is the mean of its
+ *  contributions, clipped, NULL for an empty round, which is no update: parameters and iterations stay. Only when
+ *  mst_bucket_can_apply says so. Returns false if gradient or result held NaN or Inf. */
+bool mst_bucket_apply_round(struct mst_bucket *bucket, uint64_t round, const float *gradient);
 /** Gives a reference back. */
 void mst_version_unref(struct mst_version *version);
 /** Bytes of one version. */

@@ -2,6 +2,7 @@
 // part of a checkpoint (SAVE), what it has done (STATS). Each is work on every data thread: a `gather` is posted to
 // each of them in turn, and when the last has done its part the control loop answers.
 #include "ps/ps_private.h"
+#include "ps/round_serve.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -95,7 +96,12 @@ static void visit_map(struct gather *gather, struct mst_data_thread *thread, uin
         return;
     for (size_t i = 0; i < n; i++)
         ps->n_bytes += mst_bucket_bytes(buckets[i]) + mst_bucket_slot_bytes(buckets[i]);
-    mst_data_thread_serve(thread, buckets, n, ps->map.term, ps->map.epoch);
+    struct mst_round_places *rounds = NULL;
+    if (ps->rounds)
+        gather->status = mst_ps_rounds_visit(ps->rounds, buckets, n, index, &rounds, &gather->err);
+    mst_data_thread_serve(thread, buckets, n, ps->map.term, ps->map.epoch); // frees them, too
+    if (rounds)
+        mst_ps_rounds_serve(ps->rounds, index, rounds);
 }
 
 static void release_map(struct gather *gather)
@@ -106,6 +112,8 @@ static void release_map(struct gather *gather)
 static void done_map(struct gather *gather)
 {
     struct mst_ps *ps = gather->late.ps;
+    if (gather->status == MST_OK && ps->rounds)
+        gather->status = mst_ps_rounds_start(ps->rounds, &gather->err);
     if (gather->status != MST_OK) {
         mst_ps_answer_error(&gather->late, gather->status, gather->err.text);
         mst_ps_end(ps, gather->status, gather->err.text);
@@ -147,6 +155,9 @@ static mst_status accept_map(struct mst_ps *ps, const struct mst_message *messag
     MST_TRY(mst_ps_check_term(ps, ps->map.term, err));
     if (ps->map.sets_learning_rate)
         mst_optimizer_set_learning_rate(ps->config.optimizer, (float)ps->map.learning_rate);
+    if (ps->map.n_round_workers > MST_WORKERS_MAX)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "synchronous rounds of %u workers are past the limit of %d",
+                        ps->map.n_round_workers, MST_WORKERS_MAX);
     return check_nonce(&ps->map, err);
 }
 
@@ -174,6 +185,7 @@ void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *m
     }
     ps->phase = PS_BUILDING;
     ps->chief_term = ps->map.term;
+    ps->rounds = ps->map.n_round_workers > 0 ? mst_ps_rounds_new(ps) : NULL;
     struct gather *gather = mst_alloc(sizeof *gather);
     gather->visit = visit_map;
     gather->done = done_map;
@@ -196,6 +208,7 @@ static void visit_fence(struct gather *gather, struct mst_data_thread *thread, u
     size_t n;
     struct mst_bucket *const *buckets = mst_data_thread_buckets(thread, &n);
     (void)index;
+    mst_round_serve_fence(thread, fence->fence.worker, fence->fence.number);
     fence->rows = mst_realloc_array(fence->rows, fence->n_rows + n, sizeof *fence->rows);
     for (size_t i = 0; i < n; i++) {
         if (buckets[i]->is_frozen) // nothing is ever pushed to it, so it knows of no progress

@@ -1,74 +1,16 @@
-#include "ps/data_thread.h"
+#include "ps/data_thread_private.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "base/metrics.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct staging {
-    struct staging *next;
-    size_t bytes;
-    float *floats;
-};
-
-struct client;
-
-// A push whose body is being read, or that waits for a free version. Its call is answered when it is applied.
-struct pending_push {
-    struct pending_push *next;
-    struct client *client;
-    uint16_t method;
-    uint64_t call;
-    struct mst_bucket *bucket;
-    struct mst_bucket_push push;
-    struct staging *staging;
-    struct iovec part; // the staging buffer as a sink
-};
-
-// A connection of a worker.
-struct client {
-    struct client *next;
-    struct mst_data_thread *thread;
-    struct mst_conn *conn;
-    uint32_t worker;
-    uint64_t number;
-    struct pending_push *reading; // the push whose body is coming in
-};
-
-struct metrics {
-    struct mst_metric *updates;
-    struct mst_metric *pulls;
-    struct mst_metric *repeats;
-    struct mst_metric *refused;
-    struct mst_metric *parked;
-};
-
-struct mst_data_thread {
-    struct mst_loop *loop;
-    uint32_t index;
-    uint64_t send_timeout_ms;
-    uint64_t term;
-    uint64_t epoch;
-    struct mst_bucket **buckets;
-    size_t n_buckets;
-    struct client *clients;
-    struct staging *free_staging;
-    size_t n_staging;
-    size_t n_staging_max;
-    size_t staging_bytes;         // of each: the largest bucket's
-    struct pending_push *waiting; // for a free version, oldest first
-    struct pending_push *free_pushes;
-    struct mst_data_thread_counts counts;
-    struct metrics metrics;
-};
-
-static struct metrics make_metrics(uint32_t index)
+static struct data_thread_metrics make_metrics(uint32_t index)
 {
     char *labels = mst_text("thread=\"%u\"", index);
-    struct metrics metrics = {
+    struct data_thread_metrics metrics = {
         mst_metric_counter("muster_ps_updates_total", "Pushes applied, a bucket each", labels),
         mst_metric_counter("muster_ps_pulls_total", "Pulls answered, a bucket each", labels),
         mst_metric_counter("muster_ps_repeats_total", "Pushes that came again and were answered, not applied", labels),
@@ -125,13 +67,14 @@ void mst_data_thread_free(struct mst_data_thread *thread)
         free(staging->floats);
         free(staging);
     }
+    mst_round_serve_free(thread->serving);
     for (size_t i = 0; i < thread->n_buckets; i++)
         mst_bucket_free(thread->buckets[i]);
     free(thread->buckets);
     free(thread);
 }
 
-static struct mst_bucket *find_bucket(const struct mst_data_thread *thread, uint32_t id)
+struct mst_bucket *mst_data_thread_find(const struct mst_data_thread *thread, uint32_t id)
 {
     // Buckets of a thread are few and their ids grow; a handful of steps.
     size_t low = 0;
@@ -204,11 +147,41 @@ static void release_version(void *arg)
     mst_version_unref(arg);
 }
 
-static void send_version(struct mst_conn *conn, const struct mst_message *call, struct mst_buf *meta,
-                         struct mst_version *version)
+// Bytes that a reply owns.
+struct copy {
+    struct iovec part;
+    float floats[];
+};
+
+// An evaluator gets a copy: it may read as slowly as it likes, and holds no version that the next push could need.
+static void send_copy(struct mst_conn *conn, const struct mst_message *message, struct mst_buf *meta,
+                      struct mst_version *version)
 {
+    size_t n_bytes = mst_bucket_bytes(version->bucket);
+    void *memory = NULL;
+    if (mst_try_alloc(sizeof(struct copy) + n_bytes, &memory) == MST_OK) {
+        struct copy *copy = memory;
+        memcpy(copy->floats, version->floats, n_bytes);
+        copy->part = (struct iovec){copy->floats, n_bytes};
+        struct mst_body body = {.parts = &copy->part, .n_parts = 1, .release = free, .arg = copy};
+        mst_conn_reply(conn, message, mst_buf_view(meta), &body);
+    } else {
+        mst_conn_reply_error(conn, message, MST_RESOURCE_EXHAUSTED,
+                             "no memory for a copy of the %zu bytes of bucket %u", n_bytes, version->bucket->id);
+    }
+    mst_buf_fini(meta);
+    mst_version_unref(version);
+}
+
+void mst_data_thread_send(const struct client *client, const struct mst_message *call, struct mst_buf *meta,
+                          struct mst_version *version)
+{
+    if (client->worker == MST_NO_WORKER) {
+        send_copy(client->conn, call, meta, version);
+        return;
+    }
     struct mst_body body = {&version->part, 1, release_version, version};
-    mst_conn_reply(conn, call, mst_buf_view(meta), &body);
+    mst_conn_reply(client->conn, call, mst_buf_view(meta), &body);
     mst_buf_fini(meta);
 }
 
@@ -228,7 +201,7 @@ static void answer_push(struct mst_data_thread *thread, const struct pending_pus
     mst_status status = mst_msg_push_reply_encode(&reply, &meta);
     MST_ASSERT(status == MST_OK); // a few numbers
     struct mst_message call = {.method = push->method, .call = push->call};
-    send_version(push->client->conn, &call, &meta, result->version);
+    mst_data_thread_send(push->client, &call, &meta, result->version);
 }
 
 static void count_push(struct mst_data_thread *thread, const struct mst_bucket *bucket,
@@ -241,11 +214,16 @@ static void count_push(struct mst_data_thread *thread, const struct mst_bucket *
     mst_bucket_count(bucket, result);
 }
 
-static void refuse(struct mst_data_thread *thread, struct mst_conn *conn, const struct mst_message *call,
-                   enum mst_push_verdict verdict, uint32_t worker)
+void mst_data_thread_count_refused(struct mst_data_thread *thread)
 {
     thread->counts.n_refused++;
     mst_metric_add(thread->metrics.refused, 1);
+}
+
+static void refuse(struct mst_data_thread *thread, struct mst_conn *conn, const struct mst_message *call,
+                   enum mst_push_verdict verdict, uint32_t worker)
+{
+    mst_data_thread_count_refused(thread);
     // A step before the last was answered already; anything else means that this incarnation is out.
     mst_status status = verdict == MST_PUSH_REFUSED_STEP ? MST_ALREADY_EXISTS : MST_FAILED_PRECONDITION;
     mst_conn_reply_error(conn, call, status, "push of worker-%u refused: %s", worker, mst_push_verdict_text(verdict));
@@ -291,6 +269,8 @@ static void on_version_free(void *arg, struct mst_bucket *bucket)
     (void)bucket;
     if (thread->waiting)
         mst_loop_post(thread->loop, apply_waiting, thread);
+    if (thread->serving)
+        mst_round_serve_version_free(thread);
 }
 
 // ---- calls ----
@@ -298,7 +278,7 @@ static void on_version_free(void *arg, struct mst_bucket *bucket)
 static mst_status check_push(const struct mst_data_thread *thread, const struct client *client,
                              const struct mst_msg_push *meta, const struct mst_message *message, struct mst_error *err)
 {
-    const struct mst_bucket *bucket = find_bucket(thread, meta->bucket);
+    const struct mst_bucket *bucket = mst_data_thread_find(thread, meta->bucket);
     if (!bucket)
         return mst_fail(err, MST_NOT_FOUND, "bucket %u is not on this data thread", meta->bucket);
     if (meta->map_term != thread->term || meta->map_epoch != thread->epoch)
@@ -318,14 +298,32 @@ static mst_status check_push(const struct mst_data_thread *thread, const struct 
     return MST_OK;
 }
 
-static mst_status decode_push(const struct mst_data_thread *thread, const struct client *client,
-                              const struct mst_message *message, struct mst_msg_push *out, struct mst_error *err)
+static enum mst_body_verdict refuse_push(struct mst_data_thread *thread, struct mst_conn *conn,
+                                         const struct mst_message *message, mst_status status, const char *text)
 {
-    struct mst_arena arena;
-    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    mst_status status = mst_msg_push_decode(message->meta, &arena, out, err);
-    mst_arena_fini(&arena); // it holds no texts or arrays
-    return status == MST_OK ? check_push(thread, client, out, message, err) : status;
+    mst_data_thread_count_refused(thread);
+    mst_conn_reply_error(conn, message, status, "%s", text);
+    return MST_BODY_DRAIN;
+}
+
+static enum mst_body_verdict stage_push(struct client *client, const struct mst_message *message,
+                                        const struct mst_msg_push *meta, struct mst_sink *sink)
+{
+    struct mst_data_thread *thread = client->thread;
+    struct staging *staging = take_staging(thread);
+    if (!staging) {
+        mst_metric_add(thread->metrics.parked, 1);
+        return MST_BODY_PARK;
+    }
+    struct pending_push *push = take_push(thread);
+    *push = (struct pending_push){.client = client, .method = message->method, .call = message->call};
+    push->bucket = mst_data_thread_find(thread, meta->bucket);
+    push->push = (struct mst_bucket_push){meta->worker, meta->number, meta->step, meta->lease, meta->offset};
+    push->staging = staging;
+    push->part = (struct iovec){staging->floats, mst_bucket_bytes(push->bucket)};
+    client->reading = push;
+    *sink = (struct mst_sink){&push->part, 1};
+    return MST_BODY_TAKE;
 }
 
 static enum mst_body_verdict on_push_head(void *arg, struct mst_conn *conn, const struct mst_message *message,
@@ -335,33 +333,26 @@ static enum mst_body_verdict on_push_head(void *arg, struct mst_conn *conn, cons
     struct mst_data_thread *thread = client->thread;
     struct mst_msg_push meta;
     struct mst_error err;
-    mst_status status = decode_push(thread, client, message, &meta, &err);
-    if (status != MST_OK) {
-        thread->counts.n_refused++;
-        mst_metric_add(thread->metrics.refused, 1);
-        mst_conn_reply_error(conn, message, status, "%s", err.text);
-        return MST_BODY_DRAIN;
-    }
-    struct staging *staging = take_staging(thread);
-    if (!staging) {
-        mst_metric_add(thread->metrics.parked, 1);
-        return MST_BODY_PARK;
-    }
-    struct pending_push *push = take_push(thread);
-    *push = (struct pending_push){.client = client, .method = message->method, .call = message->call};
-    push->bucket = find_bucket(thread, meta.bucket);
-    push->push = (struct mst_bucket_push){meta.worker, meta.number, meta.step, meta.lease, meta.offset};
-    push->staging = staging;
-    push->part = (struct iovec){staging->floats, mst_bucket_bytes(push->bucket)};
-    client->reading = push;
-    *sink = (struct mst_sink){&push->part, 1};
-    return MST_BODY_TAKE;
+    struct mst_arena arena;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_push_decode(message->meta, &arena, &meta, &err);
+    if (status == MST_OK)
+        status = check_push(thread, client, &meta, message, &err);
+    enum mst_body_verdict verdict = status != MST_OK  ? refuse_push(thread, conn, message, status, err.text)
+                                    : thread->serving ? mst_round_serve_push_head(client, message, &meta, sink)
+                                                      : stage_push(client, message, &meta, sink);
+    mst_arena_fini(&arena);
+    return verdict;
 }
 
 static void on_push(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct client *client = arg;
     struct pending_push *push = client->reading;
+    if (client->thread->serving) {
+        mst_round_serve_push(client, message);
+        return;
+    }
     if (!push) {
         mst_conn_reply_error(conn, message, MST_INVALID_ARGUMENT, "a push without a gradient");
         return;
@@ -377,32 +368,6 @@ static void on_push(void *arg, struct mst_conn *conn, const struct mst_message *
     *end = push;
 }
 
-// Bytes that a reply owns.
-struct copy {
-    struct iovec part;
-    float floats[];
-};
-
-// An evaluator gets a copy: it may read as slowly as it likes, and holds no version that the next push could need.
-static void send_copy(struct mst_conn *conn, const struct mst_message *message, struct mst_buf *meta,
-                      struct mst_version *version)
-{
-    size_t n_bytes = mst_bucket_bytes(version->bucket);
-    void *memory = NULL;
-    if (mst_try_alloc(sizeof(struct copy) + n_bytes, &memory) == MST_OK) {
-        struct copy *copy = memory;
-        memcpy(copy->floats, version->floats, n_bytes);
-        copy->part = (struct iovec){copy->floats, n_bytes};
-        struct mst_body body = {.parts = &copy->part, .n_parts = 1, .release = free, .arg = copy};
-        mst_conn_reply(conn, message, mst_buf_view(meta), &body);
-    } else {
-        mst_conn_reply_error(conn, message, MST_RESOURCE_EXHAUSTED,
-                             "no memory for a copy of the %zu bytes of bucket %u", n_bytes, version->bucket->id);
-    }
-    mst_buf_fini(meta);
-    mst_version_unref(version);
-}
-
 static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct client *client = arg;
@@ -413,12 +378,15 @@ static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_pull_decode(message->meta, &arena, &pull, &err);
     mst_arena_fini(&arena);
-    struct mst_bucket *bucket = status == MST_OK ? find_bucket(thread, pull.bucket) : NULL;
+    struct mst_bucket *bucket = status == MST_OK ? mst_data_thread_find(thread, pull.bucket) : NULL;
     if (!bucket) {
-        thread->counts.n_refused++;
-        mst_metric_add(thread->metrics.refused, 1);
+        mst_data_thread_count_refused(thread);
         mst_conn_reply_error(conn, message, status == MST_OK ? MST_NOT_FOUND : status, "%s",
                              status == MST_OK ? "no such bucket on this data thread" : err.text);
+        return;
+    }
+    if (thread->serving) {
+        mst_round_serve_pull(client, message, &pull);
         return;
     }
     struct mst_version *version = mst_bucket_pull(bucket, client->worker, pull.number);
@@ -433,10 +401,7 @@ static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *
     MST_ASSERT(status == MST_OK); // a few numbers
     thread->counts.n_pulls++;
     mst_metric_add(thread->metrics.pulls, 1);
-    if (client->worker == MST_NO_WORKER)
-        send_copy(conn, message, &meta, version);
-    else
-        send_version(conn, message, &meta, version);
+    mst_data_thread_send(client, message, &meta, version);
 }
 
 // What a lost worker had sent wholly or in part and is not applied is dropped: it was not acknowledged, so it comes
@@ -448,6 +413,8 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
     MST_LOG(DEBUG, "ps", "data connection closed", "worker=%u number=%llu status=%s reason=\"%s\"", client->worker,
             (unsigned long long)client->number, mst_status_name(status), text);
     (void)conn;
+    if (thread->serving)
+        mst_round_serve_closed(client);
     if (client->reading)
         give_push(thread, client->reading);
     for (struct pending_push **at = &thread->waiting; *at;) {
@@ -528,24 +495,4 @@ struct mst_bucket *const *mst_data_thread_buckets(const struct mst_data_thread *
 struct mst_data_thread_counts mst_data_thread_counts(const struct mst_data_thread *thread)
 {
     return thread->counts;
-}
-
-mst_status mst_data_thread_contribute(struct mst_data_thread *thread, const struct mst_msg_push *push,
-                                      const struct mst_gradients *gradients, mst_round_answer_fn fn, void *arg,
-                                      struct mst_error *err)
-{
-    (void)thread, (void)gradients, (void)fn, (void)arg;
-    return mst_fail(err, MST_UNAVAILABLE, "bucket %u: rounds have not begun here", push->bucket);
-}
-
-mst_status mst_data_thread_await(struct mst_data_thread *thread, const struct mst_msg_pull *pull,
-                                 mst_round_answer_fn fn, void *arg, struct mst_error *err)
-{
-    (void)thread, (void)fn, (void)arg;
-    return mst_fail(err, MST_UNAVAILABLE, "bucket %u: rounds have not begun here", pull->bucket);
-}
-
-void mst_data_thread_forget(struct mst_data_thread *thread, const void *arg)
-{
-    (void)thread, (void)arg;
 }

@@ -51,12 +51,12 @@ typedef void (*mst_round_answer_fn)(void *arg, uint32_t bucket, struct mst_versi
  *  gradient is copied; fn(arg) hears when the round is applied, within the call if it is so already, and never if an
  *  error is returned.
  *  Errors: those that a PUSH is answered with: FAILED_PRECONDITION an incarnation that is out; INVALID_ARGUMENT not
- *          what the worker was dealt; NOT_FOUND, ABORTED not the map that is served; UNAVAILABLE not begun yet */
+ *          what the worker was dealt; NOT_FOUND no such bucket on this thread; UNAVAILABLE rounds have not begun */
 MST_MUST_USE mst_status mst_data_thread_contribute(struct mst_data_thread *thread, const struct mst_msg_push *push,
                                                    const struct mst_gradients *gradients, mst_round_answer_fn fn,
                                                    void *arg, struct mst_error *err);
 /** A pull from within the process: fn(arg) hears when pull->round is applied, within the call if it is so already.
- *  Errors: NOT_FOUND, ABORTED as for a PULL */
+ *  Errors: NOT_FOUND no such bucket on this thread; UNAVAILABLE rounds are not served here */
 MST_MUST_USE mst_status mst_data_thread_await(struct mst_data_thread *thread, const struct mst_msg_pull *pull,
                                               mst_round_answer_fn fn, void *arg, struct mst_error *err);
 /** No answer goes to this arg any more; what it has contributed stays. */

@@ -30,7 +30,8 @@ struct mst_ps {
     bool is_finished; // the job is, and whoever greets is told
     bool is_leaving;  // told to stop; the chief hears of it
     char leaving_text[256];
-    uint64_t n_bytes; // of the map's buckets, parameters and slots
+    uint64_t n_bytes;         // of the map's buckets: parameters, slots and what rounds need
+    struct ps_rounds *rounds; // synchronous ones, or NULL
 };
 
 // A connection on the control loop. Work on other threads keeps the id, not the pointer: the connection may be gone.
@@ -61,3 +62,24 @@ void mst_ps_answer_error(const struct late_call *late, mst_status status, const 
 // The term of a call of the chief: an older chief than the one we follow is refused.
 mst_status mst_ps_check_term(const struct mst_ps *ps, uint64_t term, struct mst_error *err);
 void mst_ps_end(struct mst_ps *ps, mst_status status, const char *text);
+
+// ---- ps/round_calls.c: synchronous rounds; NULL where the map names no round workers ----
+
+struct mst_round_places;
+struct ps_rounds;
+
+void mst_ps_on_round(void *arg, struct mst_conn *conn, const struct mst_message *message);
+// Before the data threads are visited with a map that has rounds.
+struct ps_rounds *mst_ps_rounds_new(struct mst_ps *ps);
+// On a data thread that serves its buckets now: reserves what its rounds need.
+mst_status mst_ps_rounds_visit(struct ps_rounds *rounds, struct mst_bucket *const *buckets, size_t n_buckets,
+                               uint32_t thread, struct mst_round_places **out, struct mst_error *err);
+// … and serves them. Owner: steals own
+void mst_ps_rounds_serve(struct ps_rounds *rounds, uint32_t thread, struct mst_round_places *own);
+// When all data threads serve.
+mst_status mst_ps_rounds_start(struct ps_rounds *rounds, struct mst_error *err);
+void mst_ps_rounds_free(struct ps_rounds *rounds);
+// The newest close that this PS stores or has stored, or NULL. Owner: borrowed until the next ROUND
+const struct mst_msg_close *mst_ps_rounds_close(const struct ps_rounds *rounds);
+// The last round that is applied on every data thread.
+uint64_t mst_ps_rounds_applied(const struct ps_rounds *rounds);

@@ -1,0 +1,87 @@
+// What the files of a data thread share: ps/data_thread.c, and ps/round_serve.c for synchronous rounds. All on its
+// loop.
+#pragma once
+
+#include "base/metrics.h"
+#include "ps/data_thread.h"
+#include "ps/round_places.h"
+
+struct staging {
+    struct staging *next;
+    size_t bytes;
+    float *floats;
+};
+
+struct client;
+
+// A push whose body is being read, or that waits for a free version. Its call is answered when it is applied.
+struct pending_push {
+    struct pending_push *next;
+    struct client *client;
+    uint16_t method;
+    uint64_t call;
+    struct mst_bucket *bucket;
+    struct mst_bucket_push push;
+    struct staging *staging;
+    struct iovec part; // the staging buffer as a sink
+};
+
+// A connection of a worker.
+struct client {
+    struct client *next;
+    struct mst_data_thread *thread;
+    struct mst_conn *conn;
+    uint32_t worker;
+    uint64_t number;
+    struct pending_push *reading; // the push whose body is coming in
+    // In rounds: where the body that is coming in goes, or NULL; then its call.
+    struct mst_round_place *place;
+    struct iovec part;
+    uint16_t method;
+    uint64_t call;
+};
+
+struct data_thread_metrics {
+    struct mst_metric *updates;
+    struct mst_metric *pulls;
+    struct mst_metric *repeats;
+    struct mst_metric *refused;
+    struct mst_metric *parked;
+};
+
+struct mst_data_thread {
+    struct mst_loop *loop;
+    uint32_t index;
+    uint64_t send_timeout_ms;
+    uint64_t term;
+    uint64_t epoch;
+    struct mst_bucket **buckets;
+    size_t n_buckets;
+    struct client *clients;
+    struct staging *free_staging;
+    size_t n_staging;
+    size_t n_staging_max;
+    size_t staging_bytes;         // of each: the largest bucket's
+    struct pending_push *waiting; // for a free version, oldest first
+    struct pending_push *free_pushes;
+    struct mst_data_thread_counts counts;
+    struct round_serving *serving; // synchronous rounds, or NULL
+    struct data_thread_metrics metrics;
+};
+
+struct mst_bucket *mst_data_thread_find(const struct mst_data_thread *thread, uint32_t id);
+// Sends meta, which it releases, and the version, whose reference it takes: as a copy to an evaluator.
+void mst_data_thread_send(const struct client *client, const struct mst_message *call, struct mst_buf *meta,
+                          struct mst_version *version);
+void mst_data_thread_count_refused(struct mst_data_thread *thread);
+// ---- ps/round_serve.c: what is called in their place while rounds are served ----
+
+enum mst_body_verdict mst_round_serve_push_head(struct client *client, const struct mst_message *message,
+                                                const struct mst_msg_push *meta, struct mst_sink *sink);
+void mst_round_serve_push(struct client *client, const struct mst_message *message);
+void mst_round_serve_pull(struct client *client, const struct mst_message *message, const struct mst_msg_pull *pull);
+// The client's connection is gone: nothing is read for it and no answer waits.
+void mst_round_serve_closed(struct client *client);
+// A version became free.
+void mst_round_serve_version_free(struct mst_data_thread *thread);
+void mst_round_serve_free(struct round_serving *serving);

@@ -1,0 +1,96 @@
+/** @file
+ *  One data thread's part of synchronous rounds: the contributions to the next round, what they come to, and who waits
+ *  for it. ps/round_table.h is its protocol; here are the gradients.
+ *
+ *      MST_TRY(mst_round_places_new(&config, &rounds, err));        // reserves every buffer
+ *      …read a gradient into place->contributions[worker], mst_round_table_hold(&rounds->table, …)
+ *      mst_round_places_contributed(rounds, place);                 // adds up what can be added up already
+ *      mst_round_places_store(rounds, &close);                      // means and norms of those that the close names
+ *      if (mst_round_places_can_act(rounds))
+ *          mst_round_places_act(rounds, scales, n_scales);          // a version each; whoever waits is told
+ *
+ *  A mean is the sum of weight times gradient in worker order, divided by the sum of the weights; one contribution
+ *  alone is taken as it is. So neither the order in which they come nor the partitioning changes a bit.
+ *  Thread: loop of the buckets, but mst_round_places_new.
+ */
+#pragma once
+
+#include "optim/square_norm.h"
+#include "ps/bucket.h"
+#include "ps/round_table.h"
+
+struct mst_round_places;
+
+/** Somebody who is answered when a round is applied. Lives in the caller's struct. */
+struct mst_round_waiter {
+    struct mst_round_waiter *next;
+    uint64_t round;
+    uint64_t since_ns; // of the monotonic clock; 0: nobody measures
+    uint32_t worker;
+    /** Told once, off the list by then; releases it. */
+    void (*on_applied)(struct mst_round_waiter *waiter, struct mst_bucket *bucket, const struct mst_msg_turn *turn,
+                       bool is_finite);
+};
+
+/** A bucket in rounds. */
+struct mst_round_place {
+    struct mst_bucket *bucket;     // borrowed
+    size_t part;                   // of the table; no meaning for a frozen one
+    float **contributions;         // by worker; NULL: frozen
+    float *sum;                    // of those added up so far, or their mean
+    size_t n_added;                // …, which are added[0 .. n_added - 1], in worker order
+    uint32_t *added;               // n_workers
+    double total_weight;           // … and their weights
+    bool is_mean;                  // sum is divided
+    bool has_norms;                // … and squared
+    struct mst_square_norm *norms; // of each piece
+    struct mst_round_waiter *waiters;
+    bool is_finite; // of the last round applied
+};
+
+struct mst_round_places {
+    struct mst_round_table table;
+    size_t n_workers;
+    size_t n_places;
+    struct mst_round_place *places; // one a bucket, in ascending id
+    bool clips_global;              // norms of all variables together are wanted
+    bool clips_each;                // … of each variable
+};
+
+/** What to make. Borrowed for the call, but the buckets. */
+struct mst_round_places_config {
+    struct mst_bucket *const *buckets;
+    size_t n_buckets;
+    const struct mst_optimizer *optimizer;
+    size_t n_workers;
+};
+
+/** New rounds of these buckets, with a buffer for each worker's contribution to each of them.
+ *  Errors: RESOURCE_EXHAUSTED they could not be had (names how much) */
+MST_MUST_USE mst_status mst_round_places_new(const struct mst_round_places_config *config,
+                                             struct mst_round_places **out, struct mst_error *err);
+/** Releases it; nobody is told any more. NULL is fine. */
+void mst_round_places_free(struct mst_round_places *rounds);
+/** Bytes of its buffers. */
+uint64_t mst_round_places_bytes(const struct mst_round_places *rounds);
+
+/** The place of the bucket with this id, or NULL. */
+struct mst_round_place *mst_round_places_find(struct mst_round_places *rounds, uint32_t bucket);
+/** A contribution was completed in this bucket: adds up those that no close can order otherwise. */
+void mst_round_places_contributed(struct mst_round_places *rounds, struct mst_round_place *place);
+/** Stores a close that is new, with means and, if the optimizer clips, norms. */
+void mst_round_places_store(struct mst_round_places *rounds, const struct mst_msg_close *close);
+/** Adds norms of the stored close's means to those of their groups.
+ *  Shape: norms (model's variables + 1), is_here likewise, set where a group has rows here */
+void mst_round_places_norms(const struct mst_round_places *rounds, struct mst_square_norm *norms, bool *is_here);
+/** True if every bucket finds a buffer for the version that the stored close makes. */
+bool mst_round_places_can_act(struct mst_round_places *rounds);
+/** Acts on the stored close: every bucket gets its version and whoever waits for it is told. Only when it is to be, and
+ *  can. scales: by clip group, see mst_msg_round; groups past n_scales are scaled by 1. */
+void mst_round_places_act(struct mst_round_places *rounds, const double *scales, size_t n_scales);
+
+/** Has waiter told when its round is applied to this bucket. Owner: keeps waiter until told or dropped */
+void mst_round_places_wait(struct mst_round_place *place, struct mst_round_waiter *waiter);
+/** Takes those off all lists that is_gone(arg, waiter) names, which releases them. */
+void mst_round_places_drop(struct mst_round_places *rounds,
+                           bool (*is_gone)(const void *arg, struct mst_round_waiter *waiter), const void *arg);
