@@ -60,6 +60,8 @@ static struct mst_chief_metrics make_metrics(void)
         .workers = mst_metric_gauge("muster_chief_workers", "Workers that have joined and live", NULL),
         .rate = mst_metric_gauge("muster_chief_examples_per_second", "Examples trained a second since the start", NULL),
         .loss = mst_metric_gauge("muster_chief_loss", "Loss over the epoch so far", NULL),
+        .failures =
+            mst_metric_counter("muster_chief_checkpoint_failures_total", "Checkpoints that could not be written", NULL),
     };
 }
 
@@ -173,6 +175,18 @@ void mst_chief_advance(struct mst_chief *chief)
     mst_chief_rounds_go_on(chief);
 }
 
+static void count_failure(struct mst_chief *chief, const char *text)
+{
+    MST_LOG(ERROR, "chief", "checkpoint failed", "reason=\"%s\" last=%s", text,
+            chief->checkpoint ? chief->checkpoint : "none");
+    chief->n_saves_failed++;
+    free(chief->save_failure);
+    chief->save_failure = mst_strdup(text);
+    mst_metric_add(chief->metrics.failures, 1);
+    mst_progress_write(chief->config.progress_fd, "checkpoint_failed",
+                       json_pack("{s:s, s:s?}", "reason", text, "last", chief->checkpoint));
+}
+
 void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *text)
 {
     if (chief->phase != CHIEF_RUNNING && chief->phase != CHIEF_CLOSING)
@@ -182,8 +196,7 @@ void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *
         return;
     }
     if (status != MST_OK) {
-        MST_LOG(ERROR, "chief", "checkpoint failed", "reason=\"%s\" last=%s", text,
-                chief->checkpoint ? chief->checkpoint : "none");
+        count_failure(chief, text);
         chief->checkpoint_ms = mst_clock_monotonic_ms();
         chief->checkpoint_step = mst_chief_steps_done(chief); // tried again when the next one is due
     }
@@ -484,6 +497,7 @@ void mst_chief_free(struct mst_chief *chief)
     free(chief->rivals);
     free(chief->figures);
     free(chief->checkpoint);
+    free(chief->save_failure);
     free(chief->stop_text);
     free(chief->end_text);
     free(chief);

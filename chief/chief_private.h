@@ -91,6 +91,7 @@ struct mst_chief_metrics {
     struct mst_metric *workers;
     struct mst_metric *rate;
     struct mst_metric *loss;
+    struct mst_metric *failures;
 };
 
 // … and of its rounds.
@@ -149,6 +150,8 @@ struct mst_chief {
     struct mst_chief_save *save;     // under way, or NULL
     struct mst_board *board;         // curves; it uses `work`
     char *checkpoint;                // prefix of the last one, or NULL
+    uint64_t n_saves_failed;
+    char *save_failure; // why, of the last of them, or NULL
     uint64_t checkpoint_step;
     uint64_t checkpoint_ms;
     bool is_saved; // the last checkpoint is committed

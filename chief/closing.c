@@ -117,6 +117,8 @@ static json_t *make_result(struct closing *closing)
                                 .roles = roles,
                                 .n_roles = n_roles,
                                 .checkpoint = chief->checkpoint,
+                                .n_checkpoints_failed = chief->n_saves_failed,
+                                .checkpoint_failure = chief->save_failure,
                                 .model_dir = closing->model_dir,
                                 .archive = closing->archive,
                                 .archive_warning = closing->archive_warning,

@@ -84,6 +84,11 @@ json_t *mst_result_json(const struct mst_result *result)
         json_object_set_new(object, "warning", json_string(result->eval_warning));
     json_object_set_new(object, "roles", roles_json(result));
     json_object_set_new(object, "checkpoint", result->checkpoint ? json_string(result->checkpoint) : json_null());
+    json_object_set_new(object, "checkpoints_failed", json_integer((json_int_t)result->n_checkpoints_failed));
+    if (result->n_checkpoints_failed)
+        json_object_set_new(object, "checkpoint_warning",
+                            json_sprintf("%llu checkpoints could not be written, the last because %s",
+                                         (unsigned long long)result->n_checkpoints_failed, result->checkpoint_failure));
     json_object_set_new(object, "model", result->model_dir ? json_string(result->model_dir) : json_null());
     json_object_set_new(object, "keras", result->archive ? json_string(result->archive) : json_null());
     if (result->archive_warning)

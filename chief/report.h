@@ -47,6 +47,8 @@ struct mst_result {
     const struct mst_role_figures *roles;
     size_t n_roles;
     const char *checkpoint; // prefix, or NULL
+    uint64_t n_checkpoints_failed;
+    const char *checkpoint_failure; // why, of the last of them
     const char *model_dir;
     const char *archive;         // for Keras, or NULL
     const char *archive_warning; // why there is none, or NULL: none was wanted

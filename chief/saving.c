@@ -28,6 +28,7 @@ struct mst_chief_save {
     int64_t *remembered; // of the callbacks; NULL: there are none
     size_t n_remembered;
     struct mst_buf rounds; // MST_ROUNDS_TENSOR; empty: there are no rounds
+    bool is_after_failure; // another one failed before it
     mst_status status;
     struct mst_error err;
     struct save_part parts[]; // by PS; here, so that they go also when no answer comes any more
@@ -81,6 +82,14 @@ static void on_committed(void *arg)
     over(arg);
 }
 
+// Who failed may not have been able to delete what it wrote.
+static void clean(const char *dir)
+{
+    struct mst_error err;
+    if (mst_checkpoint_clean(dir, &err) != MST_OK)
+        MST_LOG(DEBUG, "chief", "leftover", "reason=\"%s\"", err.text);
+}
+
 // On the work thread.
 static void commit(void *arg)
 {
@@ -105,6 +114,11 @@ static void commit(void *arg)
     else
         mst_checkpoint_abort(save->writer);
     save->writer = NULL;
+    if (save->is_after_failure && save->status == MST_OK)
+        clean(save->chief->config.job->checkpoint_dir);
+    // A part that is gone from the disk is no NaN, which alone ends the job.
+    if (save->status == MST_DATA_LOSS)
+        save->status = MST_UNAVAILABLE;
     mst_loop_post(save->chief->config.control, on_committed, save);
 }
 
@@ -186,6 +200,7 @@ void mst_chief_save(struct mst_chief *chief, uint64_t step)
 {
     struct mst_chief_save *save = mst_alloc(sizeof *save + chief->config.n_ps * sizeof save->parts[0]);
     *save = (struct mst_chief_save){.chief = chief, .step = step, .n_updates = UINT64_MAX};
+    save->is_after_failure = chief->n_saves_failed > 0;
     save->began_ms = mst_clock_monotonic_ms();
     mst_chief_best_saving(chief, step);
     remember(save);

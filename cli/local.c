@@ -108,10 +108,22 @@ static void update_states(struct local *local)
     }
 }
 
+// The first of a row of failures is told in words, and one that has another reason; the line counts the others.
+static void show_failed_checkpoint(struct local *local, const struct mst_progress *before)
+{
+    const struct mst_progress *now = &local->progress;
+    if (now->n_checkpoints_failed <= before->n_checkpoints_failed)
+        return;
+    if (now->n_checkpoints_failed == 1 || strcmp(now->checkpoint_failure, before->checkpoint_failure) != 0)
+        say(local, "muster: a checkpoint could not be written, the job goes on: %s", now->checkpoint_failure);
+}
+
 static void on_progress(void *arg, const json_t *event)
 {
     struct local *local = arg;
+    struct mst_progress before = local->progress;
     mst_progress_take(&local->progress, event);
+    show_failed_checkpoint(local, &before);
     update_states(local);
     show(local);
 }

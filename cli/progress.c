@@ -6,7 +6,18 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FIELD_EPOCH, FIELD_STEP, FIELD_RATE, FIELD_LOSS, FIELD_METRICS, FIELD_VAL, FIELD_ETA, FIELD_TASKS, FIELDS };
+enum {
+    FIELD_EPOCH,
+    FIELD_STEP,
+    FIELD_RATE,
+    FIELD_LOSS,
+    FIELD_METRICS,
+    FIELD_VAL,
+    FIELD_ETA,
+    FIELD_FAILURES,
+    FIELD_TASKS,
+    FIELDS
+};
 enum { FIELD_BYTES = 320, MARKS_MAX = 8 }; // more processes of a role than that are counted, not shown one by one
 
 struct field {
@@ -101,6 +112,11 @@ void mst_progress_take(struct mst_progress *progress, const json_t *event)
         take_number(event, "epoch", &progress->n_epochs_done);
     } else if (strcmp(what, "evaluation") == 0) {
         take_evaluation(progress, event);
+    } else if (strcmp(what, "checkpoint") == 0) {
+        progress->n_checkpoints_failed = 0;
+    } else if (strcmp(what, "checkpoint_failed") == 0) {
+        progress->n_checkpoints_failed++;
+        take_text(event, "reason", progress->checkpoint_failure, sizeof progress->checkpoint_failure);
     } else if (strcmp(what, "waiting") == 0) {
         take_text(event, "text", progress->waiting, sizeof progress->waiting);
     } else if (strcmp(what, "finished") == 0) {
@@ -211,6 +227,16 @@ static void fill_evaluation(const struct mst_progress *progress, struct field *f
     snprintf(field->narrow, FIELD_BYTES, "%.*s %s", shown ? 7 : 8, progress->scores[shown].name, value); // "val_acc"
 }
 
+// Until one is written again.
+static void fill_failures(const struct mst_progress *progress, struct field *field)
+{
+    unsigned long long n = progress->n_checkpoints_failed;
+    if (n == 0)
+        return;
+    snprintf(field->wide, FIELD_BYTES, "%llu checkpoint%s failed", n, n > 1 ? "s" : "");
+    snprintf(field->narrow, FIELD_BYTES, "%llu failed", n);
+}
+
 static const char *mark_of(enum mst_task_state state, bool has_utf8)
 {
     switch (state) {
@@ -299,7 +325,7 @@ static size_t total_columns(const struct field *fields, size_t gap)
 // Returns the gap between fields.
 static size_t fit(struct field *fields, size_t columns)
 {
-    static const int shorten[] = {FIELD_VAL, FIELD_TASKS,   FIELD_RATE, FIELD_STEP,
+    static const int shorten[] = {FIELD_VAL, FIELD_TASKS,   FIELD_RATE, FIELD_STEP, FIELD_FAILURES,
                                   FIELD_ETA, FIELD_METRICS, FIELD_LOSS, FIELD_EPOCH};
     static const int leave_out[] = {FIELD_EPOCH, FIELD_RATE, FIELD_METRICS, FIELD_VAL,
                                     FIELD_LOSS,  FIELD_ETA,  FIELD_STEP};
@@ -346,6 +372,7 @@ size_t mst_progress_line(const struct mst_progress *progress, const struct mst_p
         fill_figures(progress, fields);
         fill_scores(progress, fields);
         fill_evaluation(progress, &fields[FIELD_VAL]);
+        fill_failures(progress, &fields[FIELD_FAILURES]);
     } else {
         fill_start(progress, style, &fields[FIELD_STEP]);
     }

@@ -45,7 +45,9 @@ struct mst_progress {
         char name[48]; // "val_accuracy"
         double value;
     } scores[MST_PROGRESS_METRICS + 1];
-    char waiting[256]; // for whom the chief waits, or ""
+    uint64_t n_checkpoints_failed; // one after the other, up to now
+    char checkpoint_failure[256];  // why, of the last of them
+    char waiting[256];             // for whom the chief waits, or ""
 };
 
 /** How a line is to look. */

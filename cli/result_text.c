@@ -78,6 +78,7 @@ void mst_result_print(const json_t *result, const char *path, const char *logs_d
     print_speed(result, out);
     print_text(result, "warning", "warning", out);
     print_text(result, "keras_warning", "warning", out);
+    print_text(result, "checkpoint_warning", "warning", out);
     print_row("result", path, out);
     print_text(result, "checkpoint", "checkpoint", out);
     print_text(result, "model", "model", out);

@@ -642,6 +642,7 @@ mst_status mst_run(const struct mst_run_options *options, int *exit_code_out, st
 {
     *exit_code_out = 0;
     signal(SIGPIPE, SIG_IGN); // a reader of progress lines may go away
+    signal(SIGXFSZ, SIG_IGN); // a file over the limit of `ulimit -f` is a failed write, as on a full disk
     struct run run = {.options = options, .started_ns = started_ns(), .incarnation = mst_rng_system()};
     mst_status status = read_configuration(&run, err);
     if (status == MST_OK)

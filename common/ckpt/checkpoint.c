@@ -300,6 +300,13 @@ void mst_checkpoint_abort(struct mst_checkpoint_writer *writer)
     struct removal removal = {writer->dir, writer->step, MST_CHECKPOINT_TEMPORARY};
     struct mst_error ignored; // whoever aborts has a failure of his own to tell; clean finds what is left
     (void)!mst_checkpoint_each_file(writer->dir, on_file_of_step, &removal, &ignored);
+    // A commit that got as far as renaming data files had no index of this step any more.
+    char *index = mst_bundle_index_path(writer->prefix);
+    struct stat info;
+    removal.kind = MST_CHECKPOINT_DATA;
+    if (stat(index, &info) != 0 && errno == ENOENT)
+        (void)!mst_checkpoint_each_file(writer->dir, on_file_of_step, &removal, &ignored);
+    free(index);
     writer_free(writer);
 }
 

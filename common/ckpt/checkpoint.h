@@ -79,7 +79,8 @@ void mst_checkpoint_spare(struct mst_checkpoint_writer *writer, const uint64_t *
  *  Errors: DATA_LOSS a shard's file is missing or shorter than what was added from it; INVALID_ARGUMENT slices with a
  *          gap; disk errors. After an error from step 6 on, the checkpoint exists all the same */
 MST_MUST_USE mst_status mst_checkpoint_commit(struct mst_checkpoint_writer *writer, size_t keep, struct mst_error *err);
-/** Gives up: deletes the temporary files of this step and releases writer; NULL is fine. */
+/** Gives up: deletes the temporary files of this step, and data files that have no index; releases writer. NULL is
+ *  fine. */
 void mst_checkpoint_abort(struct mst_checkpoint_writer *writer);
 
 /** Deletes what crashed writes have left in dir: temporary files, data files without an index. Only for the chief,

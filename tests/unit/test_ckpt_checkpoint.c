@@ -386,6 +386,10 @@ static void test_crash_at_any_point(void **state)
         free(from);
     }
     mst_checkpoint_abort(writer);
+    for (size_t i = 0; i < 3; i++)
+        assert_false(exists(names[i]));
+    expect_newest(1);
+    touch(names[0]); // of a process that died there
     assert_int_equal(mst_checkpoint_clean(folder, NULL), MST_OK);
     for (size_t i = 0; i < 3; i++)
         assert_false(exists(names[i]));

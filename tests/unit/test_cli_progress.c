@@ -182,6 +182,7 @@ static void test_nonsense_changes_nothing(void **state)
         "{\"event\": \"progress\", \"epoch\": \"x\", \"step\": -1, \"loss\": {}, \"metrics\": 3, \"workers\": 1.5}",
         "{\"event\": \"waiting\", \"text\": null}",
         "{\"event\": \"checkpoint\"}",
+        "{\"event\": \"checkpoint_failure\"}",
     };
     struct mst_progress progress = {0};
     take(&progress, figures);
@@ -200,6 +201,28 @@ static void test_what_else_the_chief_says(void **state)
     assert_true(progress.has_started);
     take(&progress, "{\"event\": \"epoch\", \"epoch\": 2, \"epochs\": 5, \"train\": null}");
     assert_int_equal(progress.n_epochs_done, 2);
+}
+
+static void test_checkpoints_that_failed(void **state)
+{
+    (void)state;
+    struct mst_progress progress = {0};
+    struct mst_progress_style style = {.columns = 200};
+    char line[MST_PROGRESS_LINE_BYTES];
+    take(&progress, figures);
+    take(&progress, "{\"event\": \"checkpoint_failed\", \"reason\": \"disk full\", \"last\": null}");
+    mst_progress_line(&progress, &style, line, sizeof line);
+    assert_non_null(strstr(line, "  1 checkpoint failed"));
+    take(&progress, "{\"event\": \"checkpoint_failed\", \"reason\": 3}");
+    assert_string_equal(progress.checkpoint_failure, "disk full");
+    mst_progress_line(&progress, &style, line, sizeof line);
+    assert_non_null(strstr(line, "  2 checkpoints failed"));
+    style.columns = 40;
+    mst_progress_line(&progress, &style, line, sizeof line);
+    assert_non_null(strstr(line, " 2 failed")); // the last to be left out
+    take(&progress, "{\"event\": \"checkpoint\", \"prefix\": \"ckpt/model-8\"}");
+    mst_progress_line(&progress, &style, line, sizeof line);
+    assert_null(strstr(line, "failed"));
 }
 
 static void test_too_many_metrics(void **state)
@@ -224,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_figures_of_every_size),
         cmocka_unit_test(test_nonsense_changes_nothing),
         cmocka_unit_test(test_what_else_the_chief_says),
+        cmocka_unit_test(test_checkpoints_that_failed),
         cmocka_unit_test(test_too_many_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
