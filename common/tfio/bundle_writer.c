@@ -23,6 +23,8 @@
 #include <string.h>
 
 enum { MESSAGE_MAX_BYTES = 64 << 20 };
+// Checked and written before the next: what the checksum has read is then still in the core's cache for the write.
+enum { CACHED_BYTES = 512 << 10 };
 
 struct mst_bundle_data {
     struct mst_disk_file *file;
@@ -65,8 +67,17 @@ mst_status mst_bundle_data_append(struct mst_bundle_data *data, const void *byte
                                   struct mst_bundle_piece *out, struct mst_error *err)
 {
     *out = (struct mst_bundle_piece){.offset_bytes = mst_disk_file_size_bytes(data->file), .size_bytes = len};
-    out->crc32c = mst_crc32c_mask(mst_crc32c(bytes, len));
-    return mst_disk_file_append(data->file, bytes, len, err);
+    uint32_t crc = 0;
+    const uint8_t *at = bytes;
+    while (len > 0) {
+        size_t n = len < CACHED_BYTES ? len : CACHED_BYTES;
+        crc = mst_crc32c_extend(crc, at, n);
+        MST_TRY(mst_disk_file_append(data->file, at, n, err));
+        at += n;
+        len -= n;
+    }
+    out->crc32c = mst_crc32c_mask(crc);
+    return MST_OK;
 }
 
 mst_status mst_bundle_data_close(struct mst_bundle_data *data, struct mst_error *err)

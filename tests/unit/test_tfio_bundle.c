@@ -241,6 +241,34 @@ static void expect_index_refused(const struct item *items, size_t n_items, const
     free(path);
 }
 
+// A tensor is written in pieces; its checksum is that of all of it.
+static void test_a_large_tensor(void **state)
+{
+    (void)state;
+    const size_t n = (1u << 20) + 12;
+    uint8_t *bytes = mst_alloc(n);
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 24);
+    char *path = mst_text("%s/large", folder);
+    struct mst_bundle_data *data;
+    struct mst_bundle_piece small;
+    struct mst_bundle_piece large;
+    assert_int_equal(mst_bundle_data_new(path, &data, NULL), MST_OK);
+    assert_int_equal(mst_bundle_data_append(data, bytes, 8, &small, NULL), MST_OK);
+    assert_int_equal(mst_bundle_data_append(data, bytes, n, &large, NULL), MST_OK);
+    assert_int_equal(mst_bundle_data_close(data, NULL), MST_OK);
+    assert_int_equal(large.offset_bytes, 8);
+    assert_int_equal(large.size_bytes, n);
+    assert_int_equal(large.crc32c, mst_crc32c_mask(mst_crc32c(bytes, n)));
+    struct mst_buf buf;
+    assert_int_equal(mst_disk_read(path, n + 8, &buf, NULL), MST_OK);
+    assert_int_equal(buf.len, n + 8);
+    assert_memory_equal((const uint8_t *)buf.data + 8, bytes, n);
+    mst_buf_fini(&buf);
+    free(path);
+    free(bytes);
+}
+
 static void test_writer_refuses(void **state)
 {
     (void)state;
@@ -372,6 +400,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_bytes_of_tensorflow, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reads_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many_tensors, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_large_tensor, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_writer_refuses, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_turned_byte, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_turned_byte_under_a_good_checksum, set_up, tear_down),

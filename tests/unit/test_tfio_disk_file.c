@@ -67,6 +67,27 @@ static void test_pieces_of_all_sizes(void **state)
     free(bytes);
 }
 
+// More than is written back at a time, in one piece and behind a small one.
+static void test_a_large_piece(void **state)
+{
+    (void)state;
+    const size_t n = (17u << 20) + 3;
+    uint8_t *bytes = mst_alloc(n);
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 24);
+    struct mst_disk_file *file;
+    assert_int_equal(mst_disk_file_new(path, &file, NULL), MST_OK);
+    assert_int_equal(mst_disk_file_append(file, bytes, 5, NULL), MST_OK);
+    assert_int_equal(mst_disk_file_append(file, bytes + 5, n - 5, NULL), MST_OK);
+    assert_int_equal(mst_disk_file_close(file, NULL), MST_OK);
+    struct mst_buf buf;
+    assert_int_equal(mst_disk_read(path, n, &buf, NULL), MST_OK);
+    assert_int_equal(buf.len, n);
+    assert_memory_equal(buf.data, bytes, n);
+    mst_buf_fini(&buf);
+    free(bytes);
+}
+
 static void test_failures_name_the_path(void **state)
 {
     (void)state;
@@ -118,6 +139,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_pieces_of_all_sizes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_large_piece, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failures_name_the_path, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_abort_leaves_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_make_folders, set_up, tear_down),
