@@ -46,6 +46,7 @@ static void show_progress(const struct mst_chief *chief, const struct mst_coordi
     mst_metric_set(metrics->step, (int64_t)progress->n_steps);
     mst_metric_set(metrics->steps, (int64_t)progress->n_steps_total);
     mst_metric_set(metrics->workers, (int64_t)mst_membership_n_live(&chief->coordinator.membership));
+    mst_metric_set(metrics->held_back, (int64_t)mst_pacing_n_held_back(&chief->coordinator.pacing));
     mst_metric_set_real(metrics->rate, rate);
     mst_metric_set_real(metrics->loss, json_is_number(loss) ? json_number_value(loss) : (double)NAN);
 }
@@ -58,6 +59,8 @@ static struct mst_chief_metrics make_metrics(void)
         .step = mst_metric_gauge("muster_chief_step", "Steps done", NULL),
         .steps = mst_metric_gauge("muster_chief_steps", "Steps of the job", NULL),
         .workers = mst_metric_gauge("muster_chief_workers", "Workers that have joined and live", NULL),
+        .held_back = mst_metric_gauge("muster_chief_workers_held_back",
+                                      "Workers that wait for others because they lead by consistency.staleness", NULL),
         .rate = mst_metric_gauge("muster_chief_examples_per_second", "Examples trained a second since the start", NULL),
         .loss = mst_metric_gauge("muster_chief_loss", "Loss over the epoch so far", NULL),
         .failures =
@@ -414,7 +417,9 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
                                             .n_round_workers = n_round_workers,
                                             .n_backup = (size_t)job->backup_workers,
                                             .clip = mst_optimizer_clip(chief->config.optimizer),
-                                            .n_variables = mst_model_n_variables(chief->config.model)};
+                                            .n_variables = mst_model_n_variables(chief->config.model),
+                                            .max_lead =
+                                                job->consistency == MST_CONSISTENCY_BOUNDED ? job->staleness : 0};
     mst_coordinator_init(&chief->coordinator, &config);
     mst_evaluations_init(&chief->evaluations, config.lease_ms, config.grace_ms);
     return MST_OK;

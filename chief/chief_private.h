@@ -89,6 +89,7 @@ struct mst_chief_metrics {
     struct mst_metric *step;
     struct mst_metric *steps;
     struct mst_metric *workers;
+    struct mst_metric *held_back;
     struct mst_metric *rate;
     struct mst_metric *loss;
     struct mst_metric *failures;

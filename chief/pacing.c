@@ -64,6 +64,7 @@ uint64_t mst_pacing_allows(struct mst_pacing *pacing, uint32_t worker, uint64_t 
         slowest = runner->clock;
     uint64_t lead = runner->clock + runner->n_ahead - slowest;
     uint64_t room = lead < pacing->limit ? pacing->limit - lead : 0;
+    runner->is_at_limit = room == 0;
     uint64_t most = pacing->limit / LEASES_PER_LIMIT ? pacing->limit / LEASES_PER_LIMIT : 1;
     return room < most ? room : most;
 }
@@ -85,6 +86,14 @@ void mst_pacing_done(struct mst_pacing *pacing, uint32_t worker, uint64_t number
         return;
     runner->n_ahead -= n < runner->n_ahead ? n : runner->n_ahead; // not all: given before it was known here
     runner->clock += n;
+}
+
+size_t mst_pacing_n_held_back(const struct mst_pacing *pacing)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < pacing->n_runners; i++)
+        n += pacing->runners[i].is_at_limit && !pacing->runners[i].is_running;
+    return n;
 }
 
 void mst_pacing_forget(struct mst_pacing *pacing, uint32_t worker, uint64_t number)

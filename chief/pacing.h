@@ -28,6 +28,7 @@ struct mst_pacing_runner {
     uint64_t clock;   // steps done, and where it started
     uint64_t n_ahead; // batches held that are not known as done
     bool is_running;
+    bool is_at_limit; // at its last question
 };
 
 struct mst_pacing {
@@ -48,5 +49,7 @@ uint64_t mst_pacing_allows(struct mst_pacing *pacing, uint32_t worker, uint64_t 
 void mst_pacing_given(struct mst_pacing *pacing, uint32_t worker, uint64_t number, uint64_t n);
 /** Notes that n more of the batches it holds are done. */
 void mst_pacing_done(struct mst_pacing *pacing, uint32_t worker, uint64_t number, uint64_t n);
+/** Returns how many workers rest because they lead the slowest by the limit. */
+size_t mst_pacing_n_held_back(const struct mst_pacing *pacing);
 /** Notes that this incarnation is out: it holds nobody back any more. */
 void mst_pacing_forget(struct mst_pacing *pacing, uint32_t worker, uint64_t number);

@@ -101,7 +101,9 @@ class Process:
         self.popen.wait()
 
     def pause(self):
+        """Stops it, and returns when all of its threads stand still."""
         self.send(signal.SIGSTOP)
+        until(lambda: not self.is_running() or all(state == "T" for state in thread_states(self.pid)), f"{self.name} to stop")
 
     def resume(self):
         self.send(signal.SIGCONT)
@@ -124,6 +126,17 @@ def role_of(pid):
         return ""
     configs = [json.loads(one.partition("=")[2]) for one in variables if one.startswith("TF_CONFIG=")]
     return "%s-%s" % (configs[0]["task"]["type"], configs[0]["task"]["index"]) if configs else ""
+
+
+def thread_states(pid):
+    """The state letters of a process's threads, as ps shows them."""
+    found = []
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"):
+        try:
+            found.append(task.read_text().rpartition(")")[2].split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
 
 
 def is_alive(pid):

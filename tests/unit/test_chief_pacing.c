@@ -63,10 +63,13 @@ static void test_the_fast_waits_for_the_slow(void **state)
     assert_int_equal(allowed(1), 0);
     done(1, 2);
     assert_int_equal(allowed(1), 0);
+    assert_int_equal(mst_pacing_n_held_back(&pacing), 0);
     rests(1);
+    assert_int_equal(mst_pacing_n_held_back(&pacing), 1);
     done(0, 1);
     give(0, 1);
     give(1, 1);
+    assert_int_equal(mst_pacing_n_held_back(&pacing), 0);
     assert_int_equal(allowed(1), 0);
 }
 
@@ -108,6 +111,7 @@ static void test_who_rests_holds_nobody_back(void **state)
     give(1, 1);
     done(0, 1);
     rests(0); // nothing was left to give
+    assert_int_equal(mst_pacing_n_held_back(&pacing), 0);
     for (int step = 0; step < 5; step++) {
         done(1, 1);
         give(1, 1);

@@ -492,13 +492,9 @@ static void test_not_built_yet(void **state)
     (void)state;
     static const char *const rows[][3] = {
         {"consistency.staleness", "0",
-         "consistency.staleness is 0, but synchronous rounds and bounded staleness are not built yet: leave it out or "
-         "set it "
-         "to \"async\""},
-        {"consistency.staleness", "4",
-         "consistency.staleness is 4, but synchronous rounds and bounded staleness are not built yet: leave it out or "
-         "set it "
-         "to \"async\""},
+         "consistency.staleness: must be \"async\" or from 1 to 1000000 (synchronous rounds, 0, are not built yet), "
+         "not 0"},
+        {"consistency.staleness", "1000001", "consistency.staleness is 1000001, must be from 1 to 1000000"},
         {"consistency.staleness", "\"sync\"", "consistency.staleness is \"sync\", must be this one of: async"},
         {"consistency.backup_workers", "1",
          "consistency.backup_workers is 1, but synchronous rounds, which could leave out the slowest, are not built "
