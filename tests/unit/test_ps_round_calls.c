@@ -23,7 +23,8 @@ enum { N_THREADS = 2, N_WORKERS = 3, KERNEL = 4 * 3, BIAS = 3, TERM = 5, UNIT = 
 static const char model_json[] =
     "{\"class_name\": \"Sequential\", \"config\": {\"name\": \"s\", \"layers\": ["
     "{\"class_name\": \"InputLayer\", \"config\": {\"batch_shape\": [null, 4], \"name\": \"in\"}},"
-    "{\"class_name\": \"Dense\", \"config\": {\"name\": \"dense\", \"units\": 3, \"kernel_initializer\": \"zeros\"}}]}}";
+    "{\"class_name\": \"Dense\", \"config\": {\"name\": \"dense\", \"units\": 3, \"kernel_initializer\": "
+    "\"zeros\"}}]}}";
 static const struct mst_msg_shard shards[] = {
     {.variable = 0, .n_parts = 1, .n_rows = 4, .thread = 0, .bucket = 0},
     {.variable = 1, .n_parts = 1, .n_rows = 3, .thread = 1, .bucket = 1},
@@ -56,21 +57,45 @@ static void on_end(void *arg, mst_status status, const char *text)
 
 // ---- calls ----
 
-// Sends a call with `bytes` of this body, which may be less than all of it.
-static void send_call(struct stranger *stranger, uint16_t method, uint64_t call, struct mst_buf *meta,
-                      const float *body, size_t n_floats, size_t bytes)
+// A call with the first `bytes` of its body of n_floats.
+struct call {
+    uint16_t method;
+    uint64_t call;
+    const float *body;
+    size_t n_floats;
+    size_t bytes;
+};
+
+// Appends it to out; releases meta.
+static void append_call(struct mst_buf *out, const struct call *call, struct mst_buf *meta)
 {
     uint8_t header[MST_FRAME_HEADER_BYTES];
-    struct mst_frame frame = {.method = method,
-                              .call = call,
+    struct mst_frame frame = {.method = call->method,
+                              .call = call->call,
                               .meta_bytes = (uint32_t)meta->len,
-                              .body_bytes = n_floats * sizeof(float)};
+                              .body_bytes = call->n_floats * sizeof(float)};
     mst_frame_encode(&frame, meta->data, header);
-    assert_true(stranger_send(stranger, header, sizeof header));
-    assert_true(stranger_send(stranger, meta->data, meta->len));
-    if (bytes)
-        assert_true(stranger_send(stranger, body, bytes));
+    assert_int_equal(mst_buf_append(out, header, sizeof header), MST_OK);
+    assert_int_equal(mst_buf_append(out, meta->data, meta->len), MST_OK);
+    if (call->bytes)
+        assert_int_equal(mst_buf_append(out, call->body, call->bytes), MST_OK);
     mst_buf_fini(meta);
+}
+
+static void send_call(struct stranger *stranger, const struct call *call, struct mst_buf *meta)
+{
+    struct mst_buf bytes;
+    mst_buf_init(&bytes, SIZE_MAX / 4);
+    append_call(&bytes, call, meta);
+    assert_true(stranger_send(stranger, bytes.data, bytes.len));
+    mst_buf_fini(&bytes);
+}
+
+// One without a body.
+static void send_meta(struct stranger *stranger, uint16_t method, uint64_t id, struct mst_buf *meta)
+{
+    const struct call call = {.method = method, .call = id};
+    send_call(stranger, &call, meta);
 }
 
 static const struct mst_message *expect_reply(struct stranger *stranger, uint64_t call)
@@ -97,7 +122,7 @@ static void greet(struct fixture *f, struct stranger *stranger, const struct mst
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     assert_int_equal(mst_msg_greeting_encode(&full, &meta), MST_OK);
-    send_call(stranger, MST_METHOD_GREETING, 1, &meta, NULL, 0, 0);
+    send_meta(stranger, MST_METHOD_GREETING, 1, &meta);
     expect_reply(stranger, 1);
 }
 
@@ -111,7 +136,7 @@ static void send_map(struct fixture *f, uint32_t n_round_workers)
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     assert_int_equal(mst_msg_map_encode(&map, &meta), MST_OK);
-    send_call(&f->chief, MST_METHOD_MAP, ++f->call, &meta, NULL, 0, 0);
+    send_meta(&f->chief, MST_METHOD_MAP, ++f->call, &meta);
 }
 
 static uint64_t ask(struct fixture *f, const struct mst_msg_round *round)
@@ -119,7 +144,7 @@ static uint64_t ask(struct fixture *f, const struct mst_msg_round *round)
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     assert_int_equal(mst_msg_round_encode(round, &meta), MST_OK);
-    send_call(&f->chief, MST_METHOD_ROUND, ++f->call, &meta, NULL, 0, 0);
+    send_meta(&f->chief, MST_METHOD_ROUND, ++f->call, &meta);
     return f->call;
 }
 
@@ -133,7 +158,8 @@ static struct mst_msg_round_reply hear(struct fixture *f, uint64_t call)
 
 // Asks with this decision until the PS has it: everything there is about a round is said every time.
 static struct mst_msg_round_reply ask_until(struct fixture *f, struct mst_msg_round round,
-                                            bool (*has)(const struct mst_msg_round_reply *reply, uint64_t n), uint64_t n)
+                                            bool (*has)(const struct mst_msg_round_reply *reply, uint64_t n),
+                                            uint64_t n)
 {
     round.term = TERM;
     while (true) {
@@ -163,14 +189,12 @@ static bool has_arrivals(const struct mst_msg_round_reply *reply, uint64_t n)
 static struct mst_msg_round round_of(uint64_t round, const uint64_t *ins, size_t n_ins, uint64_t act_round)
 {
     static const struct mst_msg_part plan[N_WORKERS] = {{0, UNIT}, {1, UNIT + 1}, {2, UNIT + 2}};
-    return (struct mst_msg_round){.term = TERM,
-                                  .has_close = true,
-                                  .act_round = act_round,
-                                  .close = {.term = TERM,
-                                            .round = round,
-                                            .n_ins = n_ins,
-                                            .ins = ins,
-                                            .next = {.n_plan = N_WORKERS, .plan = plan}}};
+    return (struct mst_msg_round){
+        .term = TERM,
+        .has_close = true,
+        .act_round = act_round,
+        .close = {
+            .term = TERM, .round = round, .n_ins = n_ins, .ins = ins, .next = {.n_plan = N_WORKERS, .plan = plan}}};
 }
 
 static void apply_round(struct fixture *f, uint64_t round, const uint64_t *ins, size_t n_ins)
@@ -215,8 +239,8 @@ static struct mst_msg_push meta_of(const struct worker *worker, uint32_t bucket,
                                  .weight = weight};
 }
 
-// Sends a push with all of `gradient` in it, or the first so many bytes of its body.
-static void send_push(struct worker *worker, const struct mst_msg_push *push, float gradient, size_t bytes)
+// A push whose gradient is `gradient` throughout, with the first so many bytes of it.
+static void append_push(struct mst_buf *out, const struct mst_msg_push *push, float gradient, size_t bytes)
 {
     float floats[KERNEL];
     for (size_t i = 0; i < KERNEL; i++)
@@ -224,7 +248,18 @@ static void send_push(struct worker *worker, const struct mst_msg_push *push, fl
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     assert_int_equal(mst_msg_push_encode(push, &meta), MST_OK);
-    send_call(&worker->links[push->bucket], MST_METHOD_PUSH, push->step, &meta, floats, sizes[push->bucket], bytes);
+    struct call call = {.method = MST_METHOD_PUSH, .call = push->step, .body = floats, .bytes = bytes};
+    call.n_floats = sizes[push->bucket];
+    append_call(out, &call, &meta);
+}
+
+static void send_push(struct worker *worker, const struct mst_msg_push *push, float gradient, size_t bytes)
+{
+    struct mst_buf out;
+    mst_buf_init(&out, SIZE_MAX / 4);
+    append_push(&out, push, gradient, bytes);
+    assert_true(stranger_send(&worker->links[push->bucket], out.data, out.len));
+    mst_buf_fini(&out);
 }
 
 static void push_to(struct worker *worker, uint32_t bucket, uint64_t round, float gradient, double weight)
@@ -269,14 +304,23 @@ static void expect_round(struct worker *worker, uint64_t call, uint64_t round, f
     }
 }
 
-static void send_pull(struct stranger *link, uint32_t bucket, uint32_t worker, uint64_t round, uint64_t call)
+static void append_pull(struct mst_buf *out, const struct mst_msg_pull *pull, uint64_t id)
 {
-    struct mst_msg_pull pull = {
-        .bucket = bucket, .map_term = TERM, .map_epoch = 1, .worker = worker, .number = 1, .round = round};
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
-    assert_int_equal(mst_msg_pull_encode(&pull, &meta), MST_OK);
-    send_call(link, MST_METHOD_PULL, call, &meta, NULL, 0, 0);
+    assert_int_equal(mst_msg_pull_encode(pull, &meta), MST_OK);
+    const struct call call = {.method = MST_METHOD_PULL, .call = id};
+    append_call(out, &call, &meta);
+}
+
+static void send_pull(struct stranger *link, uint32_t bucket, uint32_t worker, uint64_t round, uint64_t call)
+{
+    const struct mst_msg_pull pull = {.bucket = bucket, .worker = worker, .number = 1, .round = round};
+    struct mst_buf out;
+    mst_buf_init(&out, SIZE_MAX / 4);
+    append_pull(&out, &pull, call);
+    assert_true(stranger_send(link, out.data, out.len));
+    mst_buf_fini(&out);
 }
 
 static struct mst_msg_pull_reply pulled(struct stranger *link, uint64_t call)
@@ -287,6 +331,13 @@ static struct mst_msg_pull_reply pulled(struct stranger *link, uint64_t call)
     assert_int_equal(mst_msg_pull_reply_decode(expect_reply(link, call)->meta, &arena, &reply, NULL), MST_OK);
     mst_arena_fini(&arena);
     return reply;
+}
+
+// What was sent over this link before is in the hands of its data thread.
+static void settle(struct worker *worker, uint32_t bucket)
+{
+    send_pull(&worker->links[bucket], bucket, worker->index, 0, 999);
+    pulled(&worker->links[bucket], 999);
 }
 
 // ---- tests ----
@@ -438,6 +489,7 @@ static void test_a_late_push_is_told_that_the_round_is_over(void **state)
     static const uint64_t ins[] = {0};
     push(a, 1, 2, 1);
     push_to(b, 1, 1, 100, 1); // one half in time
+    settle(b, 1);
     ask_until(f, round_of(0, NULL, 0, 0), has_arrivals, 1);
     apply_round(f, 1, ins, 1);
     push_to(b, 0, 1, 100, 1); // … the other late
@@ -471,12 +523,16 @@ static void test_a_newer_connection_takes_over_what_an_older_reads(void **state)
 {
     struct fixture *f = *state;
     struct worker *older = join(f, 0, 1);
-    struct mst_msg_push meta = meta_of(older, 0, 1, 1);
-    send_push(older, &meta, 77, 20);
-    // It is being read: what comes next on the same thread is behind it.
-    struct worker *witness = join(f, 1, 1);
-    send_pull(&witness->links[0], 0, 1, 0, 5);
-    pulled(&witness->links[0], 5);
+    // In one piece, so that the push is begun when the pull's answer is here and anybody else is heard.
+    const struct mst_msg_pull pull = {.bucket = 0, .worker = 0, .number = 1};
+    const struct mst_msg_push meta = meta_of(older, 0, 1, 1);
+    struct mst_buf both;
+    mst_buf_init(&both, SIZE_MAX / 4);
+    append_pull(&both, &pull, 5);
+    append_push(&both, &meta, 77, 20);
+    assert_true(stranger_send(&older->links[0], both.data, both.len));
+    mst_buf_fini(&both);
+    pulled(&older->links[0], 5);
     struct worker *newer = join(f, 0, 1);
     push(newer, 1, 2, 1);
     ask_until(f, round_of(0, NULL, 0, 0), has_arrivals, 1);
@@ -485,7 +541,6 @@ static void test_a_newer_connection_takes_over_what_an_older_reads(void **state)
     apply_round(f, 1, ins, 1);
     expect_round(newer, 1, 1, -2);
     leave(older);
-    leave(witness);
     leave(newer);
 }
 
@@ -512,7 +567,7 @@ static void fence(struct fixture *f, uint32_t worker, uint64_t number)
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     assert_int_equal(mst_msg_fence_encode(&fence, &meta), MST_OK);
-    send_call(&f->chief, MST_METHOD_FENCE, ++f->call, &meta, NULL, 0, 0);
+    send_meta(&f->chief, MST_METHOD_FENCE, ++f->call, &meta);
     expect_reply(&f->chief, f->call);
 }
 
@@ -521,10 +576,9 @@ static void test_a_fence_refuses_what_comes_and_keeps_what_is_there(void **state
     struct fixture *f = *state;
     struct worker *old = join(f, 1, 1);
     push_to(old, 0, 1, 4, 1);
+    settle(old, 0);
     struct mst_msg_push meta = meta_of(old, 1, 1, 1);
     send_push(old, &meta, 4, 8); // half of it
-    send_pull(&old->links[0], 0, 1, 0, 5);
-    pulled(&old->links[0], 5);
     fence(f, 1, 1);
     const float rest[] = {4};
     assert_true(stranger_send(&old->links[1], rest, sizeof rest));
