@@ -12,12 +12,18 @@ enum { MEMBERS_MAX = 65536, RECONNECT_LEASES = 2 };
 
 // ---- to bytes ----
 
-static void list_holders(const struct mst_leases *leases, struct mst_msg_lease_holder *out,
+static void list_holders(const struct mst_coordinator *c, struct mst_msg_lease_holder *out,
                          struct mst_msg_held_lease *held)
 {
+    const struct mst_leases *leases = &c->leases;
     for (size_t i = 0; i < leases->n_holders; i++) {
         const struct mst_lease_holder *holder = &leases->holders[i];
-        out[i] = (struct mst_msg_lease_holder){holder->worker, holder->number, holder->last_seq, holder->n_held, held};
+        out[i] = (struct mst_msg_lease_holder){.worker = holder->worker,
+                                               .number = holder->number,
+                                               .last_seq = holder->last_seq,
+                                               .n_held = holder->n_held,
+                                               .held = held,
+                                               .clock = mst_pacing_clock(&c->pacing, holder->worker, holder->number)};
         for (size_t k = 0; k < holder->n_held; k++) {
             const struct mst_lease *lease = &holder->held[k];
             *held++ =
@@ -81,6 +87,7 @@ static struct mst_msg_chief_state plain_of(const struct mst_chief_state *state, 
                                         .n_open_epochs = leases->n_open_epochs,
                                         .open_epochs = leases->open_epochs,
                                         .next_id = leases->next_id,
+                                        .lowest_clock = c->pacing.lowest,
                                         .total = c->total,
                                         .first_epoch = c->first_epoch};
 }
@@ -108,7 +115,7 @@ mst_status mst_chief_state_encode(const struct mst_chief_state *state, const str
     struct mst_msg_member *members = mst_alloc_array(c->membership.n_members, sizeof *members);
     struct mst_msg_epoch_sums *epochs = mst_alloc_array(c->n_epoch_records, sizeof *epochs);
     struct mst_msg_pace *paces = mst_alloc_array(c->n_paces, sizeof *paces);
-    list_holders(leases, holders, held);
+    list_holders(c, holders, held);
     list_returned(leases, returned);
     list_members(&c->membership, members);
     list_sums(c, epochs, paces);
@@ -167,6 +174,8 @@ static mst_status count_open(const struct mst_msg_chief_state *m, const struct m
                              struct mst_error *err)
 {
     *out = 0;
+    if (m->lowest_clock > leases->n_planned)
+        return odd(err, "a worker's clock is beyond the job's steps");
     for (size_t i = 0; i < m->n_returned; i++) {
         const struct mst_msg_lease_range *range = &m->returned[i];
         if (!is_range(leases, range->epoch, range->first_batch, range->n_batches))
@@ -177,6 +186,8 @@ static mst_status count_open(const struct mst_msg_chief_state *m, const struct m
         const struct mst_msg_lease_holder *holder = &m->holders[i];
         if (holder->n_held > MST_LEASES_PER_WORKER || holder->worker >= m->n_members || holder->number == 0)
             return odd(err, "a holder of leases is nobody, or holds too many");
+        if (holder->clock > leases->n_planned)
+            return odd(err, "a worker's clock is beyond the job's steps");
         for (size_t k = 0; k < holder->n_held; k++) {
             const struct mst_msg_held_lease *lease = &holder->held[k];
             if (!is_range(leases, lease->epoch, lease->first_batch, lease->n_batches) || lease->id >= m->next_id ||
@@ -318,13 +329,20 @@ static void take_paces(const struct mst_msg_chief_state *m, struct mst_coordinat
     }
 }
 
-// What a worker holds is ahead of it, so that bounded staleness knows who runs.
-static void take_pacing(const struct mst_leases *leases, struct mst_pacing *pacing)
+// What a worker holds is ahead of it. Who is being fenced holds nobody back.
+static void take_pacing(const struct mst_msg_chief_state *m, struct mst_pacing *pacing)
 {
-    for (size_t i = 0; i < leases->n_holders; i++)
-        for (size_t k = 0; k < leases->holders[i].n_held; k++)
-            mst_pacing_given(pacing, leases->holders[i].worker, leases->holders[i].number,
-                             leases->holders[i].held[k].n_batches);
+    pacing->lowest = m->lowest_clock;
+    for (size_t i = 0; i < m->n_holders; i++) {
+        const struct mst_msg_lease_holder *holder = &m->holders[i];
+        const struct mst_msg_member *member = &m->members[holder->worker];
+        if (member->state != MST_MEMBER_LIVE || member->number != holder->number)
+            continue;
+        uint64_t n_ahead = 0;
+        for (size_t k = 0; k < holder->n_held; k++)
+            n_ahead += holder->held[k].n_batches;
+        mst_pacing_restore(pacing, holder->worker, holder->number, holder->clock, n_ahead);
+    }
 }
 
 mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *arena, struct mst_coordinator *c,
@@ -339,7 +357,7 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
     take_sums(&c->total, &m.total);
     take_epochs(&m, c);
     take_paces(&m, c);
-    take_pacing(&c->leases, &c->pacing);
+    take_pacing(&m, &c->pacing);
     uint64_t silent_at_ms = now_ms + RECONNECT_LEASES * c->membership.lease_ms;
     for (size_t i = 0; i < m.n_members; i++)
         mst_membership_restore(&c->membership, (uint32_t)i, (enum mst_member_state)m.members[i].state,

@@ -21,7 +21,7 @@ void mst_pacing_fini(struct mst_pacing *pacing)
     *pacing = (struct mst_pacing){0};
 }
 
-static struct mst_pacing_runner *find(struct mst_pacing *pacing, uint32_t worker, uint64_t number)
+static struct mst_pacing_runner *find(const struct mst_pacing *pacing, uint32_t worker, uint64_t number)
 {
     for (size_t i = 0; i < pacing->n_runners; i++)
         if (pacing->runners[i].worker == worker && pacing->runners[i].number == number)
@@ -86,6 +86,22 @@ void mst_pacing_done(struct mst_pacing *pacing, uint32_t worker, uint64_t number
         return;
     runner->n_ahead -= n < runner->n_ahead ? n : runner->n_ahead; // not all: given before it was known here
     runner->clock += n;
+}
+
+void mst_pacing_restore(struct mst_pacing *pacing, uint32_t worker, uint64_t number, uint64_t clock, uint64_t n_ahead)
+{
+    if (pacing->limit == 0)
+        return;
+    struct mst_pacing_runner *runner = find_or_add(pacing, worker, number);
+    runner->clock = clock;
+    runner->n_ahead = n_ahead;
+    runner->is_running = n_ahead > 0;
+}
+
+uint64_t mst_pacing_clock(const struct mst_pacing *pacing, uint32_t worker, uint64_t number)
+{
+    const struct mst_pacing_runner *runner = find(pacing, worker, number);
+    return runner ? runner->clock : 0;
 }
 
 size_t mst_pacing_n_held_back(const struct mst_pacing *pacing)

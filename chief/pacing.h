@@ -49,6 +49,10 @@ uint64_t mst_pacing_allows(struct mst_pacing *pacing, uint32_t worker, uint64_t 
 void mst_pacing_given(struct mst_pacing *pacing, uint32_t worker, uint64_t number, uint64_t n);
 /** Notes that n more of the batches it holds are done. */
 void mst_pacing_done(struct mst_pacing *pacing, uint32_t worker, uint64_t number, uint64_t n);
+/** Puts back what is known of a worker: its clock, and what it holds (0: it rests). Before anybody asks. */
+void mst_pacing_restore(struct mst_pacing *pacing, uint32_t worker, uint64_t number, uint64_t clock, uint64_t n_ahead);
+/** Returns a worker's clock; 0 if it is not known. */
+uint64_t mst_pacing_clock(const struct mst_pacing *pacing, uint32_t worker, uint64_t number);
 /** Returns how many workers rest because they lead the slowest by the limit. */
 size_t mst_pacing_n_held_back(const struct mst_pacing *pacing);
 /** Notes that this incarnation is out: it holds nobody back any more. */

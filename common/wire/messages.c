@@ -220,10 +220,11 @@
 #define LEASE_RANGE_FIELDS(F) F(VALUE, epoch, ) F(VALUE, first_batch, ) F(VALUE, n_batches, )
 #define HELD_LEASE_FIELDS(F)                                                                                           \
     F(VALUE, id, ) F(VALUE, seq, ) F(VALUE, epoch, ) F(VALUE, first_batch, ) F(VALUE, n_batches, )
-#define LEASE_HOLDER_FIELDS(F) F(VALUE, worker, ) F(VALUE, number, ) F(VALUE, last_seq, ) F(LIST, held, held_lease)
-#define MEMBER_FIELDS(F)       F(VALUE, state, ) F(VALUE, incarnation, ) F(VALUE, number, )
-#define PACE_FIELDS(F)         F(VALUE, number, ) F(VALUE, n_steps, ) F(SUMS, counted, )
-#define EPOCH_SUMS_FIELDS(F)   F(VALUE, epoch, ) F(VALUE, n_steps, ) F(SUMS, sums, )
+#define LEASE_HOLDER_FIELDS(F)                                                                                         \
+    F(VALUE, worker, ) F(VALUE, number, ) F(VALUE, last_seq, ) F(LIST, held, held_lease) F(VALUE, clock, )
+#define MEMBER_FIELDS(F)     F(VALUE, state, ) F(VALUE, incarnation, ) F(VALUE, number, )
+#define PACE_FIELDS(F)       F(VALUE, number, ) F(VALUE, n_steps, ) F(SUMS, counted, )
+#define EPOCH_SUMS_FIELDS(F) F(VALUE, epoch, ) F(VALUE, n_steps, ) F(SUMS, sums, )
 #define CHIEF_STATE_FIELDS(F)                                                                                          \
     F(VALUE, map_term, )                                                                                               \
     F(VALUE, map_epoch, )                                                                                              \
@@ -257,7 +258,8 @@
     F(SUMS, total, )                                                                                                   \
     F(VALUE, first_epoch, )                                                                                            \
     F(LIST, epoch_sums, epoch_sums)                                                                                    \
-    F(LIST, paces, pace)
+    F(LIST, paces, pace)                                                                                               \
+    F(VALUE, lowest_clock, )
 #define RECALL_FIELDS(F) F(VALUE, term, )
 #define RECALL_REPLY_FIELDS(F)                                                                                         \
     F(VALUE, term, )                                                                                                   \

@@ -446,6 +446,7 @@ struct mst_msg_lease_holder {
     uint64_t last_seq;
     size_t n_held;
     const struct mst_msg_held_lease *held; // oldest first
+    uint64_t clock;                        // where staleness is bounded
 };
 
 struct mst_msg_member {
@@ -510,6 +511,7 @@ struct mst_msg_chief_state {
     const struct mst_msg_epoch_sums *epoch_sums; // of epochs from first_epoch on
     size_t n_paces;
     const struct mst_msg_pace *paces; // by worker index
+    uint64_t lowest_clock;            // where staleness is bounded
 };
 
 /** A chief that starts claims its term and reads what is stored. */

@@ -217,6 +217,32 @@ static void test_who_was_live_has_two_leases(void **state)
     assert_int_equal(mst_coordinator_tick(&f->new, 1000 + 2 * LEASE_MS), 1);
 }
 
+static void test_who_leads_leads_still(void **state)
+{
+    struct fixture *f = *state;
+    struct mst_chief_state got;
+    f->old.pacing.limit = 2;
+    for (uint32_t worker = 0; worker < 3; worker++)
+        assert_int_equal(greet(&f->old, worker, 100 + worker, 10), 1);
+    for (uint32_t worker = 0; worker < 3; worker++)
+        assert_int_equal(ask(&f->old, worker, 1, 1, 0, 20).kind, MST_ANSWER_LEASE);
+    assert_int_equal(ask(&f->old, 0, 1, 2, 1, 30).kind, MST_ANSWER_LEASE);
+    assert_int_equal(ask(&f->old, 0, 1, 3, 2, 40).kind, MST_ANSWER_WAIT);
+    mst_membership_leave(&f->old.membership, 2, 1, 50);
+    mst_coordinator_tick(&f->old, 50);
+    encode(f);
+    mst_coordinator_fini(&f->new);
+    mst_coordinator_init(&f->new, &config);
+    f->new.pacing.limit = 2;
+    assert_int_equal(mst_chief_state_decode(mst_buf_view(&f->bytes), &f->arena, &f->new, 1000, &got, NULL), MST_OK);
+    assert_int_equal(mst_pacing_clock(&f->new.pacing, 0, 1), 2);
+    assert_int_equal(ask(&f->new, 0, 1, 3, 2, 1010).kind, MST_ANSWER_WAIT);
+    assert_int_equal(mst_pacing_n_held_back(&f->new.pacing), 1);
+    // Worker 2, who is being fenced, holds nobody back.
+    assert_int_equal(ask(&f->new, 1, 1, 2, 1, 1020).kind, MST_ANSWER_LEASE);
+    assert_int_equal(ask(&f->new, 0, 1, 3, 2, 1030).kind, MST_ANSWER_LEASE);
+}
+
 static void test_a_stopped_job(void **state)
 {
     struct fixture *f = *state;
@@ -332,6 +358,7 @@ int main(void)
                                        CASE(test_all_that_stands_beside),
                                        CASE(test_it_goes_on_as_before),
                                        CASE(test_who_was_live_has_two_leases),
+                                       CASE(test_who_leads_leads_still),
                                        CASE(test_a_stopped_job),
                                        CASE(test_settled_for_a_checkpoint),
                                        CASE(test_too_many_sums_are_left_out),
