@@ -169,13 +169,21 @@ static bool is_range(const struct mst_leases *leases, uint64_t epoch, uint64_t f
            n <= epoch_size(leases, epoch) - first;
 }
 
+static mst_status check_clocks(const struct mst_msg_chief_state *m, const struct mst_leases *leases,
+                               struct mst_error *err)
+{
+    uint64_t highest = m->lowest_clock;
+    for (size_t i = 0; i < m->n_holders; i++)
+        if (m->holders[i].clock > highest)
+            highest = m->holders[i].clock;
+    return highest <= leases->n_planned ? MST_OK : odd(err, "a worker's clock is beyond the job's steps");
+}
+
 // Batches that are returned or held, in *out; ranges have to lie in their epochs, in order.
 static mst_status count_open(const struct mst_msg_chief_state *m, const struct mst_leases *leases, uint64_t *out,
                              struct mst_error *err)
 {
     *out = 0;
-    if (m->lowest_clock > leases->n_planned)
-        return odd(err, "a worker's clock is beyond the job's steps");
     for (size_t i = 0; i < m->n_returned; i++) {
         const struct mst_msg_lease_range *range = &m->returned[i];
         if (!is_range(leases, range->epoch, range->first_batch, range->n_batches))
@@ -186,8 +194,6 @@ static mst_status count_open(const struct mst_msg_chief_state *m, const struct m
         const struct mst_msg_lease_holder *holder = &m->holders[i];
         if (holder->n_held > MST_LEASES_PER_WORKER || holder->worker >= m->n_members || holder->number == 0)
             return odd(err, "a holder of leases is nobody, or holds too many");
-        if (holder->clock > leases->n_planned)
-            return odd(err, "a worker's clock is beyond the job's steps");
         for (size_t k = 0; k < holder->n_held; k++) {
             const struct mst_msg_held_lease *lease = &holder->held[k];
             if (!is_range(leases, lease->epoch, lease->first_batch, lease->n_batches) || lease->id >= m->next_id ||
@@ -352,6 +358,7 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
     struct mst_msg_chief_state m;
     MST_TRY(mst_msg_chief_state_decode(bytes, arena, &m, err));
     MST_TRY(check_counts(&m, &c->leases, err));
+    MST_TRY(check_clocks(&m, &c->leases, err));
     MST_TRY(check_rest(&m, c, err));
     take_leases(&m, &c->leases);
     take_sums(&c->total, &m.total);
