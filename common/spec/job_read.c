@@ -107,12 +107,33 @@ static mst_status check_name(const json_t *json, const struct sets *sets, struct
     return MST_OK;
 }
 
+// Keys of synchronous rounds mean nothing without them.
+static mst_status check_consistency(const json_t *json, struct sets *sets, struct mst_error *err)
+{
+    static const char *const of_rounds[] = {"consistency.backup_workers", "consistency.workers"};
+    const json_t *staleness = mst_json_at(json, "consistency.staleness");
+    double values[2];
+    for (size_t i = 0; i < 2; i++) {
+        values[i] = json_number_value(mst_json_at(json, of_rounds[i]));
+        if (values[i] != 0 && !(json_is_number(staleness) && json_number_value(staleness) == 0))
+            return mst_fail(err, MST_INVALID_ARGUMENT,
+                            "%s: %s is for synchronous rounds: leave it out, or set consistency.staleness to 0",
+                            source_of(of_rounds[i], sets), of_rounds[i]);
+    }
+    if (values[1] != 0 && values[0] >= values[1])
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s: consistency.backup_workers is %.0f, must be less than consistency.workers, which is %.0f",
+                        source_of(of_rounds[0], sets), values[0], values[1]);
+    return MST_OK;
+}
+
 // What one table cannot say: a partitioner's arguments by its class, the parts of compile, and how two keys go
 // together.
 static mst_status check_rest(json_t *json, struct sets *sets, struct mst_error *err)
 {
     static const char *const needed[] = {"optimizer", "loss"};
     MST_TRY(check_name(json, sets, err));
+    MST_TRY(check_consistency(json, sets, err));
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         const json_t *part = json_object_get(json_object_get(json, "compile"), needed[i]);
         if (!part || json_is_null(part))

@@ -491,19 +491,14 @@ static void test_not_built_yet(void **state)
 {
     (void)state;
     static const char *const rows[][3] = {
-        {"consistency.staleness", "0",
-         "consistency.staleness: must be \"async\" or from 1 to 1000000 (synchronous rounds, 0, are not built yet), "
-         "not 0"},
-        {"consistency.staleness", "1000001", "consistency.staleness is 1000001, must be from 1 to 1000000"},
+        {"consistency.staleness", "1000001", "consistency.staleness is 1000001, must be from 0 to 1000000"},
         {"consistency.staleness", "\"sync\"", "consistency.staleness is \"sync\", must be this one of: async"},
         {"consistency.backup_workers", "1",
-         "consistency.backup_workers is 1, but synchronous rounds, which could leave out the slowest, are not built "
-         "yet: leave "
-         "it out or set it to 0"},
+         "consistency.backup_workers is for synchronous rounds: leave it out, or set consistency.staleness to 0"},
         {"consistency.workers", "2",
-         "consistency.workers is 2, but synchronous rounds, which need to know the number of workers, are not built "
-         "yet: leave "
-         "it out or set it to null"},
+         "consistency.workers is for synchronous rounds: leave it out, or set consistency.staleness to 0"},
+        {"consistency", "{\"staleness\": 0, \"workers\": 2, \"backup_workers\": 2}",
+         "consistency.backup_workers is 2, must be less than consistency.workers, which is 2"},
         {"replicas", "1",
          "replicas is 1, but replicas of parameter servers are not built yet: leave it out or set it to 0"},
         {"checkpoint.local", "true",
