@@ -140,7 +140,8 @@
     F(VALUE, step, )                                                                                                   \
     F(VALUE, shard_id, )                                                                                               \
     F(VALUE, n_shards, )                                                                                               \
-    F(VALUE, cut, )
+    F(VALUE, cut, )                                                                                                    \
+    F(VALUE, part_id, ) F(NUMBERS, keep, ) F(BOOL, is_question, ) F(BOOL, wants_values, )
 #define BUNDLE_ENTRY_FIELDS(F)                                                                                         \
     F(TEXT, name, )                                                                                                    \
     F(VALUE, dtype, )                                                                                                  \
@@ -151,7 +152,9 @@
     F(VALUE, size_bytes, )                                                                                             \
     F(VALUE, crc32c, )
 #define SAVE_REPLY_FIELDS(F)                                                                                           \
-    F(LIST, entries, bundle_entry) F(VALUE, iterations, ) F(BOOL, is_finite, ) F(TEXT, text, ) F(VALUE, bytes, )
+    F(LIST, entries, bundle_entry)                                                                                     \
+    F(VALUE, iterations, )                                                                                             \
+    F(BOOL, is_finite, ) F(TEXT, text, ) F(VALUE, bytes, ) F(NUMBERS, steps, ) F(NUMBERS, part_ids, )
 #define STATS_FIELDS(F) F(VALUE, term, )
 #define BUCKET_STATS_FIELDS(F)                                                                                         \
     F(VALUE, bucket, ) F(VALUE, bytes, ) F(VALUE, version, ) F(VALUE, updates, ) F(VALUE, pulls, ) F(VALUE, repeats, )
@@ -490,6 +493,13 @@ static mst_status check_bundle_entry(const struct mst_msg_bundle_entry *m, struc
     return MST_OK;
 }
 
+static mst_status check_save_reply(const struct mst_msg_save_reply *m, struct mst_error *err)
+{
+    if (m->n_steps != m->n_part_ids)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "a list of %zu steps and %zu part ids", m->n_steps, m->n_part_ids);
+    return MST_OK;
+}
+
 NO_RULE(greeting)
 NO_RULE(greeting_reply)
 NO_RULE(heartbeat)
@@ -507,7 +517,6 @@ NO_RULE(fence)
 NO_RULE(client_row)
 NO_RULE(fence_reply)
 NO_RULE(save)
-NO_RULE(save_reply)
 NO_RULE(stats)
 NO_RULE(bucket_stats)
 NO_RULE(stats_reply)

@@ -263,6 +263,12 @@ struct mst_msg_save {
     uint32_t shard_id;
     uint32_t n_shards;
     uint64_t cut; // the snapshot that is written; 0: what is current
+    // checkpoint.local: a PS keeps its part in a folder of its own below dir, called ps-<shard_id>
+    uint64_t part_id; // of all parts of this checkpoint; 0: storage is shared
+    size_t n_keep;
+    const uint64_t *keep; // steps of older ones that stay
+    bool is_question;     // nothing is written: which steps are there whole?
+    bool wants_values;    // the reply brings variables (no slots) as its body, entries say where they lie in it
 };
 
 /** One tensor, or one slice of a tensor, in a data file. */
@@ -287,6 +293,10 @@ struct mst_msg_save_reply {
     bool is_finite; // false: what was saved held NaN or Inf
     const char *text;
     uint64_t bytes;
+    size_t n_steps;
+    const uint64_t *steps; // that are there whole, to is_question
+    size_t n_part_ids;     // = n_steps (checked by decode)
+    const uint64_t *part_ids;
 };
 
 struct mst_msg_stats {

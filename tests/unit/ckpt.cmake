@@ -1,4 +1,5 @@
 muster_test(test_ckpt_checkpoint SOURCES test_ckpt_checkpoint.c data_files.c LINKS muster_ckpt PkgConfig::ZLIB)
+muster_test(test_ckpt_local_part SOURCES test_ckpt_local_part.c data_files.c LINKS muster_ckpt PkgConfig::ZLIB)
 muster_test(test_ckpt_model_dir SOURCES test_ckpt_model_dir.c data_files.c LINKS muster_ckpt PkgConfig::ZLIB)
 
 # What tests/interop/test_checkpoint.py drives.

@@ -223,8 +223,15 @@ static void test_saves(void **state)
 {
     (void)state;
     {
-        const struct mst_msg_save sent = {1, "dir", 2, 3, 4, 5};
+        const uint64_t keep[] = {8, 9};
+        const struct mst_msg_save sent = {1, "dir", 2, 3, 4, 5, 6, 2, keep, true, true};
         SEND(save);
+        SAME(part_id);
+        SAME(n_keep);
+        SAME(keep[0]);
+        SAME(keep[1]);
+        SAME(is_question);
+        SAME(wants_values);
         SAME(cut);
         SAME(term);
         SAME_TEXT(dir);
@@ -237,8 +244,15 @@ static void test_saves(void **state)
         {"dense/kernel", 1, 2, dims, 2, starts, 2, lengths, 5, 6, 0xdeadbeef},
         {.name = "iterations", .dtype = 9, .size_bytes = 8},
     };
-    const struct mst_msg_save_reply sent = {2, entries, 4, true, "text", 6};
+    const uint64_t steps[] = {100, 200}, part_ids[] = {UINT64_MAX, 1};
+    const struct mst_msg_save_reply sent = {2, entries, 4, true, "text", 6, 2, steps, 2, part_ids};
     SEND(save_reply);
+    SAME(n_steps);
+    SAME(n_part_ids);
+    for (size_t i = 0; i < 2; i++) {
+        SAME(steps[i]);
+        SAME(part_ids[i]);
+    }
     SAME(n_entries);
     SAME(iterations);
     SAME(is_finite);
@@ -430,6 +444,17 @@ static void test_too_many_bins(void **state)
                "message has 10 counts of staleness, at most 9");
 }
 
+static void test_steps_without_their_parts(void **state)
+{
+    (void)state;
+    const uint64_t steps[] = {100, 200};
+    struct mst_msg_save_reply sent = {.text = "", .n_steps = 2, .steps = steps, .n_part_ids = 1, .part_ids = steps},
+                              got;
+    struct mst_error err;
+    assert_int_equal(mst_msg_save_reply_encode(&sent, &buf), MST_OK);
+    expect_bad(mst_msg_save_reply_decode(mst_buf_view(&buf), &arena, &got, &err), &err, "2 steps and 1 part ids");
+}
+
 static void test_slices_of_another_rank(void **state)
 {
     (void)state;
@@ -559,6 +584,7 @@ int main(void)
         CASE(test_control_bytes_in_texts),
         CASE(test_too_many_sums),
         CASE(test_too_many_bins),
+        CASE(test_steps_without_their_parts),
         CASE(test_slices_of_another_rank),
         CASE(test_not_a_message),
         CASE(test_unknown_fields_are_ignored),

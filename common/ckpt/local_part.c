@@ -1,0 +1,155 @@
+// A part is written by the same writer as a shared checkpoint: a bundle of one data file whose index makes it exist.
+// Rows become tensors of their own, because a bundle that has only some slices of a variable is none.
+#include "ckpt/local_part.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "ckpt/checkpoint.h"
+#include "ckpt/checkpoint_list.h"
+#include "muster/status.h"
+#include "tensor/shape.h"
+#include "tfio/bundle.h"
+#include "tfio/bundle_reader.h"
+#include "tfio/tf_types.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *mst_local_part_name(const char *name, uint64_t row_offset, uint64_t n_rows)
+{
+    if (n_rows == 0)
+        return mst_strdup(name);
+    return mst_text("%s/@rows-%llu-%llu", name, (unsigned long long)row_offset, (unsigned long long)n_rows);
+}
+
+static mst_status write_values(const struct mst_local_part *part, const struct mst_checkpoint_value *values,
+                               size_t n_values, struct mst_error *err)
+{
+    struct mst_checkpoint_writer *writer;
+    MST_TRY(mst_checkpoint_begin(part->dir, part->step, 1, &writer, err));
+    if (part->n_keep)
+        mst_checkpoint_spare(writer, part->keep, part->n_keep);
+    mst_status status = mst_checkpoint_write(writer, values, n_values, err);
+    if (status != MST_OK) {
+        mst_checkpoint_abort(writer);
+        return status;
+    }
+    return mst_checkpoint_commit(writer, 1, err); // this one and those that are spared
+}
+
+mst_status mst_local_part_write(const struct mst_local_part *part, struct mst_error *err)
+{
+    struct mst_checkpoint_value *values = mst_alloc_array(part->n_values + 1, sizeof *values);
+    char **names = mst_alloc_array(part->n_values + 1, sizeof(char *));
+    for (size_t i = 0; i < part->n_values; i++) {
+        struct mst_bundle_tensor *tensor = &values[i].tensor;
+        values[i] = part->values[i];
+        names[i] = mst_local_part_name(tensor->name, tensor->row_offset, tensor->n_rows);
+        tensor->name = names[i];
+        if (tensor->n_rows)
+            tensor->shape.dims[0] = (size_t)tensor->n_rows;
+        tensor->row_offset = 0;
+        tensor->n_rows = 0;
+    }
+    int64_t id = (int64_t)part->id;
+    values[part->n_values] = (struct mst_checkpoint_value){
+        .tensor = {.name = MST_LOCAL_PART_TENSOR, .type = MST_TF_INT64, .shape = {.rank = 1, .dims = {1}}},
+        .data = &id};
+    mst_status status = write_values(part, values, part->n_values + 1, err);
+    for (size_t i = 0; i < part->n_values; i++)
+        free(names[i]);
+    free(names);
+    free(values);
+    return status;
+}
+
+mst_status mst_local_part_numbers(const struct mst_bundle *bundle, int64_t *numbers, size_t *n_out,
+                                  struct mst_error *err)
+{
+    const struct mst_bundle_entry *entry = mst_bundle_find(bundle, MST_LOCAL_PART_TENSOR);
+    *n_out = 0;
+    if (!entry || entry->type != MST_TF_INT64 || entry->shape.rank != 1 || entry->shape.dims[0] < 1 ||
+        entry->shape.dims[0] > MST_LOCAL_PART_NUMBERS_MAX)
+        return mst_fail(err, MST_NOT_FOUND, "there is no " MST_LOCAL_PART_TENSOR ": it is no part of checkpoint.local");
+    MST_TRY(mst_bundle_read(bundle, entry, numbers, entry->shape.dims[0] * sizeof *numbers, err));
+    *n_out = entry->shape.dims[0];
+    return MST_OK;
+}
+
+static mst_status read_through(const char *prefix, uint64_t *id, struct mst_error *err)
+{
+    struct mst_bundle *bundle;
+    int64_t numbers[MST_LOCAL_PART_NUMBERS_MAX] = {0};
+    size_t n;
+    MST_TRY(mst_bundle_open(prefix, &bundle, err));
+    mst_status status = mst_bundle_verify(bundle, err);
+    if (status == MST_OK)
+        status = mst_local_part_numbers(bundle, numbers, &n, err);
+    if (status == MST_OK)
+        *id = (uint64_t)numbers[0];
+    mst_bundle_free(bundle);
+    return status == MST_OK ? MST_OK : mst_fail_prefix(err, status, "%s", prefix);
+}
+
+// As in checkpoint_list.c: what cannot be opened for such reasons may be whole.
+static bool may_be_whole(mst_status status)
+{
+    return status == MST_PERMISSION_DENIED || status == MST_RESOURCE_EXHAUSTED;
+}
+
+mst_status mst_local_parts_list(const char *dir, mst_checkpoint_passed_fn on_passed, void *context,
+                                struct mst_local_parts *out, struct mst_error *err)
+{
+    *out = (struct mst_local_parts){0};
+    uint64_t *steps;
+    size_t n_steps;
+    MST_TRY(mst_checkpoint_clean(dir, err));
+    mst_status status = mst_checkpoint_list(dir, &steps, &n_steps, err);
+    if (status == MST_NOT_FOUND)
+        return MST_OK;
+    MST_TRY(status);
+    out->steps = mst_alloc_array(n_steps, sizeof *out->steps);
+    out->ids = mst_alloc_array(n_steps, sizeof *out->ids);
+    for (size_t i = n_steps; i > 0 && status == MST_OK; i--) {
+        char *prefix = mst_checkpoint_prefix(dir, steps[i - 1]);
+        struct mst_error why = {0};
+        uint64_t id = 0;
+        mst_status whole = read_through(prefix, &id, &why);
+        if (whole == MST_OK) {
+            out->steps[out->n] = steps[i - 1];
+            out->ids[out->n++] = id;
+        } else if (may_be_whole(whole)) {
+            status = mst_fail(err, whole, "%s", why.text);
+        } else if (on_passed) {
+            on_passed(context, prefix, why.text);
+        }
+        free(prefix);
+    }
+    free(steps);
+    for (size_t i = 0; i < out->n / 2; i++) { // they came newest first
+        size_t k = out->n - 1 - i;
+        uint64_t step = out->steps[i];
+        uint64_t id = out->ids[i];
+        out->steps[i] = out->steps[k];
+        out->ids[i] = out->ids[k];
+        out->steps[k] = step;
+        out->ids[k] = id;
+    }
+    return status;
+}
+
+size_t mst_local_parts_find(const struct mst_local_parts *parts, uint64_t step, uint64_t id)
+{
+    size_t i = 0;
+    while (i < parts->n && (parts->steps[i] != step || parts->ids[i] != id))
+        i++;
+    return i;
+}
+
+void mst_local_parts_fini(struct mst_local_parts *parts)
+{
+    free(parts->steps);
+    free(parts->ids);
+    *parts = (struct mst_local_parts){0};
+}
