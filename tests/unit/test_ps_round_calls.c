@@ -1,7 +1,6 @@
 // Synchronous rounds over real sockets: a whole PS with two data threads, strangers as its chief and its workers. The
 // kernel lies on data thread 0, the bias on 1; SGD with a rate of 1, so an update is a plain subtraction.
 #include "base/alloc.h"
-#include "base/error.h"
 #include "model/model.h"
 #include "ps/ps.h"
 #include "rpc_stranger.h"
