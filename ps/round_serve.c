@@ -444,13 +444,16 @@ void mst_round_serve_order(void *arg)
     struct mst_data_thread *thread = arg;
     struct round_serving *serving = thread->serving;
     const struct mst_round_order *order = serving->config.order;
+    // Looked at before anything is reported: an order that only stores may be added to from then on.
+    bool acts = order->acts;
     if (mst_round_table_check(&serving->rounds->table, &order->close) == MST_ROUND_CLOSE_NEW) {
         mst_round_places_store(serving->rounds, &order->close);
         report_progress(serving, true);
     }
-    if (order->acts && mst_round_table_must_act(&serving->rounds->table, order->act_round))
+    if (acts && mst_round_table_must_act(&serving->rounds->table, order->act_round)) {
         serving->is_acting = true;
-    try_act(serving);
+        try_act(serving);
+    }
 }
 
 static void act_again(void *arg)
