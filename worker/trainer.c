@@ -430,6 +430,11 @@ void mst_trainer_ask_again(struct mst_trainer *trainer)
     trainer->is_over_asked = false;
 }
 
+uint64_t mst_trainer_n_steps(const struct mst_trainer *trainer)
+{
+    return trainer->n_steps;
+}
+
 uint64_t mst_trainer_waits_for(const struct mst_trainer *trainer)
 {
     bool is_busy = trainer->is_computing || trainer->unit.n_batches > 0;

@@ -70,6 +70,8 @@ bool mst_trainer_drain(struct mst_trainer *trainer);
 bool mst_trainer_question(struct mst_trainer *trainer, struct mst_session_request *out, struct mst_training_sums *sums);
 /** The question was lost, or answered with "wait". */
 void mst_trainer_ask_again(struct mst_trainer *trainer);
+/** Steps done. */
+uint64_t mst_trainer_n_steps(const struct mst_trainer *trainer);
 /** The round whose end is waited for with nothing to compute; 0: none. */
 uint64_t mst_trainer_waits_for(const struct mst_trainer *trainer);
 /** What an exchange is to call. Owner: borrowed */

@@ -50,7 +50,8 @@ struct mst_worker {
     struct mst_metric *examples_metric;
     struct mst_metric *staleness_metric;
     _Atomic bool is_ready;
-    _Atomic uint64_t waited_round; // that it waited for when the reminder last came; 0: none
+    uint64_t n_steps_reminded;     // when the reminder last came
+    _Atomic uint64_t waited_round; // that it waited for then; 0: none, or not for long
     bool is_over;
     bool is_leaving;
     mst_status leave_status;
@@ -372,13 +373,16 @@ static void describe_wait(const struct mst_worker *worker, char *out, size_t out
         mst_exchange_rpc_state(worker->exchange, out, out_bytes);
 }
 
-// A round that is waited for now is nothing unusual; one that was waited for the last time too is.
+// A round that is waited for just now is nothing unusual; without any step since the last time it is.
 static void describe_round(struct mst_worker *worker, char *out, size_t out_bytes)
 {
-    uint64_t before = atomic_load_explicit(&worker->waited_round, memory_order_relaxed);
+    uint64_t n_steps = worker->trainer ? mst_trainer_n_steps(worker->trainer) : 0;
     uint64_t round = worker->trainer ? mst_trainer_waits_for(worker->trainer) : 0;
+    if (n_steps != worker->n_steps_reminded)
+        round = 0;
+    worker->n_steps_reminded = n_steps;
     atomic_store_explicit(&worker->waited_round, round, memory_order_relaxed);
-    if (!out[0] && round > 0 && round == before)
+    if (!out[0] && round > 0)
         snprintf(out, out_bytes, "round %llu: the chief's log says whose part is missing", (unsigned long long)round);
 }
 

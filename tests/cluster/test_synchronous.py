@@ -2,12 +2,14 @@
 number of parameter servers and with any partitioner."""
 import itertools
 import json
+import signal
 import subprocess
 
 import pytest
 
 import tiny_job
 from checkpoint import weights_of
+from processes import http_get
 
 BATCH = 8
 EXAMPLES = 600  # of the tiny job's, so that there are several epochs, each with a partial batch and a partial round
@@ -50,27 +52,43 @@ PARTITIONERS = {"whole": None, "in two": partitioner("FixedShardsPartitioner", n
 
 
 @pytest.fixture
-def train(muster, inspect, job, write_job, tmp_path):
-    """Trains a synchronous job; gives all variables and slots of its last checkpoint, and result.json."""
+def written(job, write_job, tmp_path):
+    """Writes a synchronous job and its model; gives the path of the job and the number of its folders."""
     counter = itertools.count()
 
-    def run(command, consistency, optimizer, change_model=plain, **keys):
+    def write(consistency, optimizer, change_model=plain, **keys):
         number = next(counter)
         described = job | keys | {"output": {"dir": str(tmp_path / f"out-{number}"), "keras": False},
                                   "checkpoint": {"dir": str(tmp_path / f"ckpt-{number}")},
                                   "compile": job["compile"] | {"optimizer": optimizer},
-                                  "consistency": consistency}
-        described["data"] = {"train": job["data"]["train"]}
+                                  "data": {"train": job["data"]["train"]}, "consistency": consistency}
         if "steps" in keys:
             described.pop("epochs", None)
         path = write_job(described)
         model = tiny_job.model()
         change_model(model["config"]["layers"])
         (tmp_path / "model.json").write_text(json.dumps(model))
-        muster(*command, path).expect(0)
+        return path, number
+    return write
+
+
+@pytest.fixture
+def trained(inspect, tmp_path):
+    """All variables and slots of the last checkpoint of a job that was written, and its result.json."""
+    def read(number):
         result = json.loads((tmp_path / f"out-{number}" / "result.json").read_text())
         assert result["status"] == "finished"
         return weights_of(inspect, tmp_path, f"ckpt-{number}/model-{result['steps']}"), result
+    return read
+
+
+@pytest.fixture
+def train(muster, written, trained):
+    """Writes a job, trains it with this command, reads what came of it."""
+    def run(command, consistency, optimizer, change_model=plain, **keys):
+        path, number = written(consistency, optimizer, change_model, **keys)
+        muster(*command, path).expect(0)
+        return trained(number)
     return run
 
 
@@ -172,3 +190,55 @@ def test_more_workers_than_a_round_has(cluster, job, write_job):
     assert "consistency.workers" in running["worker-1"].log()
     for role in running.roles[:-1]:
         running[role].expect(0)
+
+
+def test_cut_links_change_no_bit(cluster, make_link, written, trained, train, small):
+    """What a link took with it is sent again, word for word, and counts once."""
+    expected, _ = train(*cluster_of(2, 2), adam(global_clipnorm=0.05), with_noise, steps=300)
+    path, number = written({"staleness": 0}, adam(global_clipnorm=0.05), with_noise, steps=300)
+    running = cluster(path)
+    links = [make_link(running.ports["ps-0"].address, hold_at=40_000), make_link(running.ports["ps-1"].address, hold_at=90_000)]
+    running.addresses[("worker-1", "ps-0")], running.addresses[("worker-0", "ps-1")] = (link.address for link in links)
+    running.start_all()
+    for cuts in range(1, 4):
+        for link in links:
+            running.wait_running(lambda link=link: link.held, "the link to be held")
+            link.cut()
+            link.hold_at = link.n_bytes + 70_000 * cuts if cuts < 3 else None
+            link.release()
+    running.expect_all(0)
+    weights, result = trained(number)
+    assert not differing(weights, expected)
+    assert result["steps"] == 300 and "was given up" not in running["worker-0"].log()
+
+
+def test_rounds_wait_for_a_worker_that_is_late(cluster, written, trained, train, small):
+    """It is said, and changes no bit."""
+    expected, _ = train(*one_process(2), sgd(), steps=20)
+    path, number = written({"staleness": 0}, sgd(), steps=20)
+    running = cluster(path)
+    for role in running.roles[:-1]:
+        running.start(role)
+    running["worker-0"].wait_log(r'waiting for="round 1: ')
+    status, text = http_get(running.http_ports["worker-0"].number, "/readyz")
+    assert status == 503 and "it waits for round 1" in text, text
+    running.start("worker-1")
+    running.expect_all(0)
+    assert not differing(trained(number)[0], expected)
+
+
+def test_a_worker_that_leaves_takes_nothing_with_it(cluster, job, written, trained, small, make_link):
+    """SIGTERM: it ends after its round, and the others train what it was dealt. Then the last one is told."""
+    path, number = written({"staleness": 0}, sgd(), epochs=12)
+    running = cluster(path, n_workers=3)
+    link = make_link(running.ports["ps-0"].address, hold_at=50_000)
+    running.addresses[("worker-0", "ps-0")] = link.address
+    running.start_all()
+    running.wait_running(lambda: link.held, "worker-0 to be in the middle of a round")
+    running["worker-2"].send(signal.SIGTERM)
+    link.release()
+    running["worker-2"].expect(143)
+    running.roles.remove("worker-2")
+    running.expect_all(0)
+    _, result = trained(number)
+    assert result["examples"] == 12 * small and result["steps"] > 12 * 25
