@@ -15,7 +15,9 @@ void mst_coordinator_init(struct mst_coordinator *c, const struct mst_coordinato
 {
     *c = (struct mst_coordinator){0};
     mst_membership_init(&c->membership, config->n_ps, config->lease_ms, config->grace_ms);
-    mst_leases_init(&c->leases, config->n_batches, config->n_epochs, config->max_steps);
+    // Rounds count their own steps.
+    uint64_t max_steps = config->n_round_workers > 0 ? 0 : config->max_steps;
+    mst_leases_init(&c->leases, config->n_batches, config->n_epochs, max_steps);
     mst_pacing_init(&c->pacing, config->max_lead);
     c->n_sums = config->n_sums;
     c->sleep_ms = config->sleep_ms;
@@ -328,6 +330,6 @@ bool mst_coordinator_take_epoch(struct mst_coordinator *c, struct mst_epoch_reco
     *out = c->epochs[0];
     c->n_epoch_records--;
     memmove(c->epochs, c->epochs + 1, c->n_epoch_records * sizeof *c->epochs);
-    c->first_epoch++;
+    c->first_epoch = out->epoch + 1; // (a new chief may take the last one again)
     return true;
 }

@@ -1,5 +1,6 @@
 // muster's protocols under a faulty network: --help says how to run it.
 #include "base/clock.h"
+#include "rounds.h"
 #include "world.h"
 
 #include <getopt.h> // NOLINT(misc-include-cleaner): getopt_long is declared in a header of its own
@@ -13,30 +14,67 @@ enum { PLANT_SCHEDULES = 20000 }; // a planted bug that this many schedules do n
 
 static const char help[] =
     "usage: sim [--schedules N] [--seed S] [--jobs N] [--plant NAME] [--check-plants]\n"
-    "Runs seeded schedules of the greeting, push and lease protocols against a counting oracle.\n"
-    "  --schedules N   how many (10000)\n"
+    "Runs seeded schedules of the greeting, push and lease protocols, and of synchronous rounds with restarts of the\n"
+    "chief, each against a counting oracle.\n"
+    "  --schedules N   how many of each (10000)\n"
     "  --seed S        the first seed (1); schedule i has seed S + i, and a failure prints its seed\n"
     "  --jobs N        processes side by side (1)\n"
     "  --plant NAME    leave one rule out; the run then has to fail\n"
     "  --check-plants  run every planted bug until it is found\n"
     "  --list          the planted bugs\n";
 
-static bool run_schedules(uint64_t first, uint64_t n, uint64_t stride, enum plant plant)
+enum { FAULT_BYTES = 256 };
+
+// A protocol that is simulated.
+struct kind {
+    const char *name;
+    int n_plants; // 0 is none
+    const char *(*plant_name)(int plant);
+    const char *(*run)(uint64_t seed, int plant, size_t *n_delivered, char *text);
+};
+
+struct schedules {
+    uint64_t first;
+    uint64_t n;
+    uint64_t stride;
+};
+
+static const char *run_async(uint64_t seed, int plant, size_t *n_delivered, char *text)
+{
+    struct world *world = world_new(seed, (enum plant)plant);
+    const char *fault = world_run(world);
+    text[0] = '\0';
+    if (fault)
+        snprintf(text, FAULT_BYTES, "%s", fault);
+    *n_delivered += world_n_delivered(world);
+    world_free(world);
+    return text[0] ? text : NULL;
+}
+
+static const char *async_plant_name(int plant)
+{
+    return plant_name((enum plant)plant);
+}
+
+static const struct kind kinds[] = {
+    {"leases", N_PLANTS, async_plant_name, run_async},
+    {"rounds", N_ROUNDS_PLANTS, rounds_plant_name, rounds_run},
+};
+enum { N_KINDS = sizeof kinds / sizeof kinds[0] };
+
+// Plant 0: none.
+static bool run_schedules(const struct kind *kind, struct schedules schedules, int plant)
 {
     size_t n_delivered = 0;
-    for (uint64_t i = 0; i < n; i += stride) {
-        struct world *world = world_new(first + i, plant);
-        const char *fault = world_run(world);
-        n_delivered += world_n_delivered(world);
-        if (fault) {
-            printf("seed %llu: %s\n", (unsigned long long)(first + i), fault);
-            world_free(world);
+    char text[FAULT_BYTES];
+    for (uint64_t i = 0; i < schedules.n; i += schedules.stride)
+        if (kind->run(schedules.first + i, plant, &n_delivered, text)) {
+            printf("%s, seed %llu: %s\n", kind->name, (unsigned long long)(schedules.first + i), text);
             return false;
         }
-        world_free(world);
-    }
-    printf("%llu schedules from seed %llu: clean, %zu messages\n", (unsigned long long)((n + stride - 1) / stride),
-           (unsigned long long)first, n_delivered);
+    printf("%s, %llu schedules from seed %llu: clean, %zu messages\n", kind->name,
+           (unsigned long long)((schedules.n + schedules.stride - 1) / schedules.stride),
+           (unsigned long long)schedules.first, n_delivered);
     return true;
 }
 
@@ -46,7 +84,9 @@ static bool run_jobs(uint64_t first, uint64_t n, uint64_t n_jobs)
         fflush(stdout);
         pid_t child = fork();
         if (child == 0) {
-            bool ok = run_schedules(first + job, n - job, n_jobs, PLANT_NONE);
+            bool ok = true;
+            for (int k = 0; k < N_KINDS; k++)
+                ok = run_schedules(&kinds[k], (struct schedules){first + job, n - job, n_jobs}, 0) && ok;
             fflush(stdout);
             _exit(ok ? 0 : 1);
         }
@@ -64,23 +104,32 @@ static bool run_jobs(uint64_t first, uint64_t n, uint64_t n_jobs)
 static bool check_plants(uint64_t first)
 {
     bool all_found = true;
-    for (int plant = 1; plant < N_PLANTS; plant++) {
-        printf("planted %s: ", plant_name((enum plant)plant));
-        bool found = !run_schedules(first, PLANT_SCHEDULES, 1, (enum plant)plant);
-        if (!found)
-            printf("  planted bug NOT found\n");
-        all_found = all_found && found;
-    }
+    for (int k = 0; k < N_KINDS; k++)
+        for (int plant = 1; plant < kinds[k].n_plants; plant++) {
+            printf("planted %s: ", kinds[k].plant_name(plant));
+            bool found = !run_schedules(&kinds[k], (struct schedules){first, PLANT_SCHEDULES, 1}, plant);
+            if (!found)
+                printf("  planted bug NOT found\n");
+            all_found = all_found && found;
+        }
     return all_found;
 }
 
-static enum plant plant_of(const char *name)
+static bool run_planted(uint64_t first, uint64_t n, const char *name)
 {
-    for (int plant = 0; plant < N_PLANTS; plant++)
-        if (strcmp(plant_name((enum plant)plant), name) == 0)
-            return (enum plant)plant;
+    for (int k = 0; k < N_KINDS; k++)
+        for (int plant = 1; plant < kinds[k].n_plants; plant++)
+            if (strcmp(kinds[k].plant_name(plant), name) == 0)
+                return run_schedules(&kinds[k], (struct schedules){first, n, 1}, plant);
     fprintf(stderr, "sim: no planted bug is called '%s'; --list names them\n", name);
     exit(2);
+}
+
+static void list_plants(void)
+{
+    for (int k = 0; k < N_KINDS; k++)
+        for (int plant = 1; plant < kinds[k].n_plants; plant++)
+            printf("%-18s %s\n", kinds[k].plant_name(plant), kinds[k].name);
 }
 
 static uint64_t number_of(const char *text)
@@ -102,7 +151,7 @@ int main(int argc, char **argv)
     uint64_t n = 10000;
     uint64_t first = 1;
     uint64_t n_jobs = 1;
-    enum plant plant = PLANT_NONE;
+    const char *plant = NULL;
     bool plants_only = false;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
@@ -116,14 +165,13 @@ int main(int argc, char **argv)
             n_jobs = number_of(optarg);
             break;
         case 'p':
-            plant = plant_of(optarg);
+            plant = optarg;
             break;
         case 'c':
             plants_only = true;
             break;
         case 'l':
-            for (int i = 1; i < N_PLANTS; i++)
-                puts(plant_name((enum plant)i));
+            list_plants();
             return 0;
         case 'h':
             fputs(help, stdout);
@@ -134,9 +182,9 @@ int main(int argc, char **argv)
         }
     }
     uint64_t began_ms = mst_clock_monotonic_ms();
-    bool ok = plants_only           ? check_plants(first)
-              : plant == PLANT_NONE ? run_jobs(first, n, n_jobs ? n_jobs : 1)
-                                    : run_schedules(first, n, 1, plant);
+    bool ok = plants_only ? check_plants(first)
+              : plant     ? run_planted(first, n, plant)
+                          : run_jobs(first, n, n_jobs ? n_jobs : 1);
     printf("%s in %llu ms\n", ok ? "ok" : "FAILED", (unsigned long long)(mst_clock_monotonic_ms() - began_ms));
     return ok ? 0 : 1;
 }

@@ -1,0 +1,46 @@
+/** @file
+ *  What a simulated world runs on: a clock, dice, and a network that drops, duplicates, delays and reorders. Everything
+ *  follows from the seed.
+ *
+ *      engine_init(&engine, seed, sizeof(struct message));
+ *      engine_send(&engine, &message);                  // over the network; engine_schedule: to oneself
+ *      while (engine_next(&engine, &message)) …         // the clock goes on to it
+ *      engine_fini(&engine);
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct engine_entry;
+
+struct engine {
+    uint64_t seed;
+    uint64_t n_drawn;
+    uint64_t now_ms;
+    size_t message_bytes;
+    struct engine_entry *queue; // a binary heap by time, then age
+    size_t n_queued;
+    size_t queue_capacity;
+    uint64_t n_sent;
+    size_t n_delivered;
+    unsigned drop_percent;
+    unsigned duplicate_percent;
+    unsigned slow_percent; // of messages that take up to slow_ms longer
+    uint64_t slow_ms;
+    uint64_t faults_end_ms; // nothing is dropped from then on
+};
+
+/** An empty queue at time 0, and a network without faults. Messages are copied as bytes. */
+void engine_init(struct engine *engine, uint64_t seed, size_t message_bytes);
+/** Releases it. */
+void engine_fini(struct engine *engine);
+/** The dice: a number in 0 … n-1. */
+uint64_t engine_draw(struct engine *engine, uint64_t n);
+/** Sends over the faulty network. */
+void engine_send(struct engine *engine, const void *message);
+/** Puts a message of a node to itself into the queue, for `delay_ms` from now. */
+void engine_schedule(struct engine *engine, const void *message, uint64_t delay_ms);
+/** Takes the next message out; false: there is none. */
+bool engine_next(struct engine *engine, void *message_out);

@@ -1,0 +1,170 @@
+// What the files of the simulated synchronous job share: its state and its messages.
+#pragma once
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "chief/coordinator.h"
+#include "engine.h"
+#include "optim/square_norm.h"
+#include "ps/round_table.h"
+#include "rounds.h"
+#include "worker/round_session.h"
+
+enum { MAX_PS = 3, MAX_BUCKETS = 4, MAX_WORKERS = 4, HEARTBEAT_MS = 100, LEASE_MS = 300, GRACE_MS = 50 };
+
+// A job may take this long in simulated time; one that does not end is a hang. Faults stop long before.
+enum { FAULTS_END_MS = 6000, JOB_END_MS = 90000 };
+
+enum message_kind {
+    M_GREET,
+    M_GREETED,
+    M_HEARTBEAT,
+    M_FENCED, // to a worker: greet again
+    M_LOST,   // to the chief: the connection of a killed worker closed
+    M_PULL,
+    M_PULLED,
+    M_PUSH,
+    M_PUSHED,
+    M_FENCE,
+    M_FENCE_ANSWER,
+    M_ROUND,
+    M_ROUND_REPLY,
+    M_STATE,
+    M_STATE_REPLY,
+    M_RECALL,
+    M_RECALL_REPLY,
+    M_TICK,     // a node's own timer
+    M_COMPUTED, // a worker's own gradient is ready
+    M_RESTART,  // a killed process comes back
+};
+
+struct message {
+    enum message_kind kind;
+    uint32_t to; // node: 0 chief, 1 … n_ps PSs, then workers
+    uint32_t ps;
+    uint32_t worker;
+    uint64_t incarnation;
+    uint64_t number;
+    uint64_t term;
+    uint64_t n; // of a state
+    uint64_t state_term;
+    size_t bucket;
+    uint64_t round; // PULL: the one asked for; PUSH, PUSHED: the one pushed for
+    uint64_t unit;
+    uint64_t held_round; // of the parameters in an answer, in truth
+    bool is_refused;
+    struct mst_msg_turn turn;
+    struct mst_bytes bytes; // of a wire message; they live as long as the world
+    struct mst_bytes close; // RECALL_REPLY: a message Round with the stored close
+};
+
+// A push or a pull that waits for its round.
+struct sim_wait {
+    bool is_waiting;
+    struct message question;
+};
+
+struct sim_ps {
+    uint64_t term;
+    uint64_t term_holder; // the incarnation of the chief that claimed it
+    struct mst_round_table table;
+    struct mst_bytes close; // the message Round that it was stored from
+    uint64_t close_round;
+    uint64_t state_term;
+    uint64_t state_n;
+    struct mst_bytes state;
+    bool is_asked; // the chief's question is open
+    uint64_t asked_known;
+    struct sim_wait waits[MAX_WORKERS][MAX_BUCKETS];
+    struct mst_square_norm norm; // of the stored close
+};
+
+struct sim_worker {
+    bool is_alive;
+    bool is_gone; // for good
+    uint64_t paused_until_ms;
+    uint64_t incarnation;
+    struct mst_round_session session;
+    uint64_t held[MAX_BUCKETS]; // of which round its parameters are, in truth
+    bool is_computing;
+    struct mst_round_session_unit unit;
+};
+
+struct sim_chief {
+    bool is_alive;
+    bool is_recalling;
+    uint64_t incarnation;
+    uint64_t paused_until_ms;
+    uint64_t term;
+    struct mst_coordinator coordinator;
+    uint64_t state_n;
+    struct mst_bytes state;
+    bool has_stored[MAX_PS]; // state_n
+    bool has_recalled[MAX_PS];
+    struct message highest_state; // of the recalled
+    struct message highest_close;
+    uint64_t highest_round;
+    uint64_t told[MAX_PS]; // mst_rounds.n_told
+    bool is_cutting;
+    bool is_stopped;
+};
+
+// What the oracle knows of a round.
+struct seen_round {
+    bool is_seen;
+    bool has_units;
+    uint64_t epoch;
+    size_t n_ins;
+    uint64_t ins[MAX_WORKERS];
+    uint64_t units[MAX_WORKERS];
+};
+
+struct world {
+    struct engine engine;
+    enum rounds_plant plant;
+    struct mst_arena arena; // of all bytes that are sent
+    struct mst_coordinator_config config;
+    size_t n_ps;
+    size_t n_workers;
+    size_t n_buckets;
+    size_t n_pushed;  // the first ones; the others are frozen
+    uint64_t stop_ms; // when the training is stopped; 0: never
+    unsigned n_kills_left;
+    unsigned n_pauses_left;
+    unsigned n_chief_kills_left;
+    unsigned n_chief_pauses_left;
+    struct sim_chief chief;
+    struct sim_ps ps[MAX_PS];
+    struct sim_worker workers[MAX_WORKERS];
+    struct seen_round *rounds; // by number
+    size_t n_rounds;
+    unsigned char *used; // by epoch * n_batches + unit: how often
+    char *fault;         // 256 bytes
+};
+
+// Notes the first broken rule.
+void rounds_fail(struct world *w, const char *format, ...) MST_PRINTF(2, 3);
+// Bytes that live as long as the world.
+struct mst_bytes rounds_keep(struct world *w, const struct mst_buf *buf);
+uint32_t rounds_worker_node(const struct world *w, size_t worker);
+uint32_t rounds_ps_of(const struct world *w, size_t bucket);
+// Parts of a PS: its buckets that are pushed; the part that a bucket is.
+size_t rounds_n_parts(const struct world *w, size_t ps);
+size_t rounds_part(const struct world *w, size_t bucket);
+
+void rounds_chief_start(struct world *w);
+void rounds_chief_receive(struct world *w, const struct message *m);
+bool rounds_chief_is_done(const struct world *w);
+void rounds_ps_receive(struct world *w, const struct message *m);
+void rounds_worker_start(struct world *w, size_t index);
+void rounds_worker_receive(struct world *w, const struct message *m);
+
+// The oracle.
+// A PS is about to apply its stored close, with the chief's scale (0: it sent none).
+void rounds_oracle_applies(struct world *w, size_t ps, double scale);
+// The share of a PS in the norm of a round with these contributions.
+struct mst_square_norm rounds_oracle_norm(const struct world *w, size_t ps, const struct mst_round_table *table);
+void rounds_oracle_check_epoch(struct world *w, const struct mst_epoch_record *record);
+// All PSs are said to have applied the same rounds.
+void rounds_oracle_check_even(struct world *w, const char *what);
+void rounds_oracle_check_end(struct world *w);
