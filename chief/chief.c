@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "chief/effective_rate.h"
 #include "data/dataset.h"
 #include "weights/weights.h"
 
@@ -209,6 +210,17 @@ void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *
     mst_chief_advance(chief);
 }
 
+static void tell_effective_rate(const struct mst_chief *chief)
+{
+    const struct mst_job *job = chief->config.job;
+    const struct mst_coordinator *c = &chief->coordinator;
+    char *text = mst_effective_rate_text(job->batch_size, job->accumulate_steps,
+                                         c->is_synchronous ? c->rounds.config.n_workers : 0);
+    MST_LOG(INFO, "chief", "learning rate in effect", "says=\"%s\"", text);
+    mst_progress_write(chief->config.progress_fd, "started", json_pack("{s:s}", "learning_rate", text));
+    free(text);
+}
+
 void mst_chief_set_running(struct mst_chief *chief)
 {
     chief->phase = CHIEF_RUNNING;
@@ -218,7 +230,7 @@ void mst_chief_set_running(struct mst_chief *chief)
     MST_LOG(INFO, "chief", "running", "term=%llu steps=%llu of=%llu", (unsigned long long)chief->term,
             (unsigned long long)mst_chief_steps_done(chief),
             (unsigned long long)mst_coordinator_progress(&chief->coordinator).n_steps_total);
-    mst_progress_write(chief->config.progress_fd, "started", json_object());
+    tell_effective_rate(chief);
     mst_chief_callbacks_begin(chief);
     mst_chief_rounds_begin(chief);
     mst_chief_advance(chief);

@@ -124,6 +124,8 @@ static void on_progress(void *arg, const json_t *event)
     struct mst_progress before = local->progress;
     mst_progress_take(&local->progress, event);
     show_failed_checkpoint(local, &before);
+    if (local->progress.learning_rate[0] && !before.has_started)
+        say(local, "muster: %s", local->progress.learning_rate);
     update_states(local);
     show(local);
 }

@@ -107,6 +107,7 @@ void mst_progress_take(struct mst_progress *progress, const json_t *event)
         take_figures(progress, event);
     } else if (strcmp(what, "started") == 0) {
         progress->has_started = true;
+        take_text(event, "learning_rate", progress->learning_rate, sizeof progress->learning_rate);
         progress->waiting[0] = '\0';
     } else if (strcmp(what, "epoch") == 0) {
         take_number(event, "epoch", &progress->n_epochs_done);

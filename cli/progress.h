@@ -47,6 +47,7 @@ struct mst_progress {
     } scores[MST_PROGRESS_METRICS + 1];
     uint64_t n_checkpoints_failed; // one after the other, up to now
     char checkpoint_failure[256];  // why, of the last of them
+    char learning_rate[256];       // what the job's consistency does to it
     char waiting[256];             // for whom the chief waits, or ""
 };
 

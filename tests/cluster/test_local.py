@@ -95,6 +95,7 @@ def test_plain_lines_without_a_terminal(local, job):
     result = check_every_example_counted(job)
     lines = said.splitlines()
     assert lines[0] == f"tiny: chief, 2 workers, 2 parameter servers; logs in {output(job)}/logs"
+    assert sum(line.startswith("muster: every batch of 16 examples is an update of its own") for line in lines) == 1, said
     steps = result["steps"]
     figures = [line for line in lines if line.startswith("epoch ")]
     assert figures and len(figures) <= 12, said

@@ -197,8 +197,9 @@ static void test_what_else_the_chief_says(void **state)
 {
     (void)state;
     struct mst_progress progress = {0};
-    take(&progress, "{\"event\": \"started\"}");
+    take(&progress, "{\"event\": \"started\", \"learning_rate\": \"as it is\"}");
     assert_true(progress.has_started);
+    assert_string_equal(progress.learning_rate, "as it is");
     take(&progress, "{\"event\": \"epoch\", \"epoch\": 2, \"epochs\": 5, \"train\": null}");
     assert_int_equal(progress.n_epochs_done, 2);
 }
