@@ -3,8 +3,8 @@
  *
  *      char *text = mst_effective_rate_text(job->batch_size, job->accumulate_steps, n_round_workers);
  *
- *  An update is a mean, so what k batches make together moves the weights as far as one batch would: each example counts
- *  k times less than where every batch is an update.
+ *  An update is a mean, so what k batches make together moves the weights as far as one batch would: each example
+ *  counts k times less than where every batch is an update.
  *  Thread: any.
  */
 #pragma once
