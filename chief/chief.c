@@ -123,6 +123,8 @@ static bool checkpoint_is_due(const struct mst_chief *chief, uint64_t now_ms)
 {
     const struct mst_job *job = chief->config.job;
     uint64_t done = mst_chief_steps_done(chief);
+    if (now_ms < chief->cut.not_before_ms)
+        return false;
     if (mst_chief_best_is_due(chief))
         return true;
     if (done <= chief->checkpoint_step)
@@ -143,7 +145,7 @@ static void begin_closing(struct mst_chief *chief)
     MST_LOG(INFO, "chief", "training done", "steps=%llu torn=%llu", (unsigned long long)progress.n_steps,
             (unsigned long long)progress.n_torn);
     mst_chief_want_final(chief);
-    mst_chief_save(chief, mst_chief_steps_done(chief));
+    mst_chief_save(chief);
 }
 
 // The last checkpoint is there, and the evaluation, or what is to be waited for of it.
@@ -168,7 +170,7 @@ void mst_chief_advance(struct mst_chief *chief)
                 begin_closing(chief);
         } else if (!mst_chief_is_saving(chief) && checkpoint_is_due(chief, mst_clock_monotonic_ms()) &&
                    mst_chief_rounds_are_quiet(chief)) {
-            mst_chief_save(chief, mst_chief_steps_done(chief));
+            mst_chief_save(chief);
         }
     }
     if (chief->phase < CHIEF_TELLING)
@@ -314,7 +316,7 @@ static void try_to_stop(struct mst_chief *chief)
         if (!mst_chief_rounds_are_quiet(chief))
             return;
         chief->is_stop_saved = true;
-        mst_chief_save(chief, mst_chief_steps_done(chief));
+        mst_chief_save(chief);
     } else {
         mst_chief_tell(chief, MST_UNAVAILABLE, chief->stop_text);
     }
@@ -349,6 +351,8 @@ static void on_tick(void *arg)
     if (n_dead > 0)
         MST_LOG(WARN, "chief", "workers declared dead", "n=%zu", n_dead);
     mst_chief_links_tick(chief, now_ms);
+    mst_chief_cut_tick(chief, now_ms);
+    mst_chief_save_tick(chief);
     if (now_ms - chief->last_beat_ms >= chief->config.job->heartbeat_ms) {
         chief->last_beat_ms = now_ms;
         mst_chief_links_beat(chief);
@@ -434,6 +438,7 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
                                                 job->consistency == MST_CONSISTENCY_BOUNDED ? job->staleness : 0};
     mst_coordinator_init(&chief->coordinator, &config);
     mst_evaluations_init(&chief->evaluations, config.lease_ms, config.grace_ms);
+    mst_cuts_init(&chief->cut.machine, chief->config.n_ps);
     return MST_OK;
 }
 
@@ -503,6 +508,9 @@ void mst_chief_free(struct mst_chief *chief)
     mst_coordinator_fini(&chief->coordinator);
     mst_training_sums_fini(&chief->last_epoch.sums);
     mst_evaluations_fini(&chief->evaluations);
+    mst_cuts_fini(&chief->cut.machine);
+    mst_leases_fini(&chief->cut.leases);
+    free(chief->cut.late);
     mst_epoch_ledger_fini(&chief->ledger);
     json_decref(chief->evaluated);
     mst_weights_free(chief->config.initial);

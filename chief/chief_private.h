@@ -6,6 +6,7 @@
 #include "chief/chief.h"
 #include "chief/coordinator.h"
 #include "chief/csv_log.h"
+#include "chief/cuts.h"
 #include "chief/epoch_scores.h"
 #include "chief/evaluations.h"
 #include "chief/plan.h"
@@ -34,6 +35,7 @@ struct ps_link {
     bool is_placed;         // answered MAP
     bool is_beating;        // a heartbeat is under way
     bool is_fencing;        // a fence is under way
+    bool is_cutting;        // a message of a cut is under way
     struct mst_fence fence; // that one
     bool is_told;           // answered FINISH, or is beyond reach
     size_t n_round_calls;   // ROUND calls under way
@@ -76,6 +78,17 @@ struct final_evaluation {
     uint64_t alone_ms;        // since when no evaluator is here; 0: one is
     struct mst_scores scores; // if they are known
     char why[256];            // it was given up
+};
+
+// The cut under way, or the last one.
+struct mst_chief_cut {
+    struct mst_cuts machine;
+    struct mst_leases leases; // those that belong to it; once it is marked: settled
+    uint64_t began_ms;
+    uint64_t not_before_ms;          // a cut that can wait does, after one that failed
+    struct mst_msg_client_row *late; // pushes that the last failed one waited for
+    size_t n_late;
+    void (*on_over)(struct mst_chief *chief, bool is_marked); // NULL: none is under way
 };
 
 struct mst_chief_save;
@@ -148,9 +161,10 @@ struct mst_chief {
     uint64_t last_beat_ms;
     struct mst_loop *work;           // a thread of its own: disks, evaluation
     struct mst_chief_search *search; // for a whole checkpoint, while the map waits for it; or NULL
-    struct mst_chief_save *save;     // under way, or NULL
-    struct mst_board *board;         // curves; it uses `work`
-    char *checkpoint;                // prefix of the last one, or NULL
+    struct mst_chief_cut cut;
+    struct mst_chief_save *save; // under way, or NULL
+    struct mst_board *board;     // curves; it uses `work`
+    char *checkpoint;            // prefix of the last one, or NULL
     uint64_t n_saves_failed;
     char *save_failure; // why, of the last of them, or NULL
     uint64_t checkpoint_step;
@@ -287,11 +301,21 @@ char *mst_chief_restored_prefix(const struct mst_chief *chief);
 // What result.json says of the best epochs.
 json_t *mst_chief_best_json(const struct mst_chief *chief);
 
+// cutting.c
+// Begins a cut, when none is under way. on_over is called once, from within or later: marked, so that chief->cut.leases
+// and the PSs' snapshots of chief->cut.machine.id are of one point; or given up.
+void mst_chief_cut_begin(struct mst_chief *chief, void (*on_over)(struct mst_chief *chief, bool is_marked));
+// True while none can begin.
+bool mst_chief_cut_is_busy(const struct mst_chief *chief);
+void mst_chief_cut_tick(struct mst_chief *chief, uint64_t now_ms);
+// Its snapshots are not needed any more.
+void mst_chief_cut_drop(struct mst_chief *chief, uint64_t cut);
+
 // saving.c
 #define MST_ROUNDS_TENSOR "rounds" // in a checkpoint: a message Round with the close that it was made at
-// Begins a checkpoint of this step unless one is under way; when it is committed (or failed), mst_chief_on_saved is
-// called.
-void mst_chief_save(struct mst_chief *chief, uint64_t step);
+// Begins a checkpoint unless one is under way; when it is committed (or failed), mst_chief_on_saved is called.
+void mst_chief_save(struct mst_chief *chief);
+void mst_chief_save_tick(struct mst_chief *chief);
 void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *text);
 bool mst_chief_is_saving(const struct mst_chief *chief);
 void mst_chief_save_free(struct mst_chief *chief);

@@ -1,5 +1,5 @@
-// A checkpoint: every PS writes its data file and says what is in it, the chief adds `iterations`, writes the index and
-// commits on the work thread. Until cuts exist (a later step of the protocol) buckets may be of different steps.
+// A checkpoint: a cut first, of which every PS writes its data file and says what is in it; then the chief adds
+// `iterations`, writes the index and commits on the work thread. Training goes on meanwhile.
 #include "chief/chief_private.h"
 
 #include "base/alloc.h"
@@ -10,7 +10,10 @@
 
 #include <stdlib.h>
 
-enum { SAVE_MS = 600000 }; // a PS's part on a slow disk
+enum {
+    SAVE_MS = 600000, // a PS's part on a slow disk
+    CUT_ATTEMPTS = 5, // where the job ends unless there is a checkpoint
+};
 
 // The argument of one PS's answer.
 struct save_part {
@@ -20,7 +23,9 @@ struct save_part {
 
 struct mst_chief_save {
     struct mst_chief *chief;
-    uint64_t step;
+    uint64_t step; // of the cut
+    uint64_t cut;  // 0: not marked yet
+    unsigned n_attempts;
     struct mst_checkpoint_writer *writer;
     size_t n_waiting;   // PSs that have not answered
     uint64_t n_updates; // the fewest of a PS
@@ -61,15 +66,14 @@ static void over(struct mst_chief_save *save)
         chief->checkpoint_step = save->step;
         chief->checkpoint_ms = mst_clock_monotonic_ms();
         unsigned long long took_ms = chief->checkpoint_ms - save->began_ms;
-        if (chief->phase == CHIEF_CLOSING || chief->coordinator.is_synchronous)
-            MST_LOG(INFO, "chief", "checkpoint written", "prefix=%s ms=%llu", chief->checkpoint, took_ms);
-        else
-            MST_LOG(INFO, "chief", "checkpoint written", "prefix=%s ms=%llu note=\"buckets may be of different steps\"",
-                    chief->checkpoint, took_ms);
+        MST_LOG(INFO, "chief", "checkpoint written", "prefix=%s ms=%llu", chief->checkpoint, took_ms);
         mst_progress_write(chief->config.progress_fd, "checkpoint", json_pack("{s:s}", "prefix", chief->checkpoint));
     }
-    if (status != MST_OK)
+    if (status != MST_OK) {
+        if (save->cut)
+            mst_chief_cut_drop(chief, save->cut);
         mst_chief_best_save_failed(chief, save->step);
+    }
     chief->save = NULL;
     free(save->remembered);
     mst_buf_fini(&save->rounds);
@@ -178,6 +182,40 @@ static void on_part(void *arg, const struct mst_reply *reply)
     over(save);
 }
 
+// How long a PS may take for its part: longer where a limit makes it slow.
+static uint64_t save_ms(const struct mst_chief *chief)
+{
+    uint64_t limit = chief->config.job->checkpoint_max_bytes_per_second;
+    const struct mst_model *model = chief->config.model;
+    uint64_t n_bytes = 0;
+    for (size_t v = 0; v < mst_model_n_variables(model); v++)
+        n_bytes += mst_model_variable(model, v)->n_elements * sizeof(float) * (1 + MST_OPTIMIZER_MAX_SLOTS);
+    return SAVE_MS + (limit ? (uint64_t)((double)n_bytes / (double)limit * 1e3) : 0);
+}
+
+static void ask_part(struct mst_chief_save *save, struct ps_link *link, size_t n_shards)
+{
+    const struct mst_chief *chief = save->chief;
+    struct mst_msg_save message = {.term = chief->term,
+                                   .dir = chief->config.job->checkpoint_dir,
+                                   .step = save->step,
+                                   .shard_id = link->index,
+                                   .n_shards = (uint32_t)n_shards,
+                                   .cut = save->cut};
+    save->parts[link->index] = (struct save_part){save, link};
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status status = mst_msg_save_encode(&message, &meta);
+    MST_ASSERT(status == MST_OK); // a path of ours
+    struct mst_call call = {.method = MST_METHOD_SAVE,
+                            .meta = mst_buf_view(&meta),
+                            .deadline_ms = save_ms(chief),
+                            .on_reply = on_part,
+                            .arg = &save->parts[link->index]};
+    mst_peer_call(link->peer, &call);
+    mst_buf_fini(&meta);
+}
+
 // What a resumed job needs besides: the callbacks' numbers, and the last close.
 static void remember(struct mst_chief_save *save)
 {
@@ -187,7 +225,6 @@ static void remember(struct mst_chief_save *save)
         save->remembered = mst_alloc_array(save->n_remembered, sizeof *save->remembered);
         mst_callbacks_save(chief->callbacks, save->remembered);
     }
-    mst_buf_init(&save->rounds, MST_FRAME_META_MAX);
     if (chief->coordinator.is_synchronous) {
         struct mst_msg_round round = {.has_close = true};
         mst_rounds_close(&chief->coordinator.rounds, &round.close);
@@ -196,17 +233,19 @@ static void remember(struct mst_chief_save *save)
     }
 }
 
-void mst_chief_save(struct mst_chief *chief, uint64_t step)
+// The cut is marked: what the chief remembers is of this moment too.
+static void write_parts(struct mst_chief_save *save)
 {
-    struct mst_chief_save *save = mst_alloc(sizeof *save + chief->config.n_ps * sizeof save->parts[0]);
-    *save = (struct mst_chief_save){.chief = chief, .step = step, .n_updates = UINT64_MAX};
-    save->is_after_failure = chief->n_saves_failed > 0;
-    save->began_ms = mst_clock_monotonic_ms();
-    mst_chief_best_saving(chief, step);
+    struct mst_chief *chief = save->chief;
+    bool is_synchronous = chief->coordinator.is_synchronous;
+    save->step = is_synchronous ? mst_chief_steps_done(chief) : chief->cut.leases.n_done;
+    save->cut = chief->cut.machine.id;
+    mst_chief_best_saving(chief, save->step);
     remember(save);
-    chief->save = save;
+    mst_chief_rounds_resume(chief);
     size_t n_shards = chief->config.n_ps + 1; // the last one is the chief's own
-    save->status = mst_checkpoint_begin(chief->config.job->checkpoint_dir, step, n_shards, &save->writer, &save->err);
+    save->status =
+        mst_checkpoint_begin(chief->config.job->checkpoint_dir, save->step, n_shards, &save->writer, &save->err);
     if (save->status != MST_OK) {
         over(save);
         return;
@@ -216,23 +255,35 @@ void mst_chief_save(struct mst_chief *chief, uint64_t step)
     mst_checkpoint_spare(save->writer, steps, n_steps);
     free(steps);
     save->n_waiting = chief->config.n_ps;
-    for (size_t i = 0; i < chief->config.n_ps; i++) {
-        struct mst_msg_save message = {.term = chief->term,
-                                       .dir = chief->config.job->checkpoint_dir,
-                                       .step = step,
-                                       .shard_id = (uint32_t)i,
-                                       .n_shards = (uint32_t)n_shards};
-        save->parts[i] = (struct save_part){save, &chief->links[i]};
-        struct mst_buf meta;
-        mst_buf_init(&meta, MST_FRAME_META_MAX);
-        mst_status status = mst_msg_save_encode(&message, &meta);
-        MST_ASSERT(status == MST_OK); // a path of ours
-        struct mst_call call = {.method = MST_METHOD_SAVE,
-                                .meta = mst_buf_view(&meta),
-                                .deadline_ms = SAVE_MS,
-                                .on_reply = on_part,
-                                .arg = &save->parts[i]};
-        mst_peer_call(chief->links[i].peer, &call);
-        mst_buf_fini(&meta);
-    }
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        ask_part(save, &chief->links[i], n_shards);
+}
+
+static void on_cut(struct mst_chief *chief, bool is_marked)
+{
+    struct mst_chief_save *save = chief->save;
+    bool is_needed = chief->phase == CHIEF_CLOSING || chief->stop_text;
+    if (is_marked) {
+        write_parts(save);
+    } else if (chief->phase >= CHIEF_TELLING || !is_needed || ++save->n_attempts == CUT_ATTEMPTS) {
+        save->status = mst_fail(&save->err, MST_UNAVAILABLE, "no cut could be made for it: %s", chief->cut.machine.why);
+        over(save);
+    } // else the tick begins another one, when the PSs have heard that this one is given up
+}
+
+void mst_chief_save_tick(struct mst_chief *chief)
+{
+    if (chief->save && !chief->save->cut && chief->save->status == MST_OK && !mst_chief_cut_is_busy(chief))
+        mst_chief_cut_begin(chief, on_cut);
+}
+
+void mst_chief_save(struct mst_chief *chief)
+{
+    struct mst_chief_save *save = mst_alloc(sizeof *save + chief->config.n_ps * sizeof save->parts[0]);
+    *save = (struct mst_chief_save){.chief = chief, .n_updates = UINT64_MAX};
+    save->is_after_failure = chief->n_saves_failed > 0;
+    mst_buf_init(&save->rounds, MST_FRAME_META_MAX);
+    save->began_ms = mst_clock_monotonic_ms();
+    chief->save = save;
+    mst_chief_save_tick(chief);
 }

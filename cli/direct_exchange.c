@@ -10,10 +10,12 @@
 struct direct_bucket {
     struct mst_bucket *bucket;
     struct mst_data_thread *thread;
-    uint64_t number;             // rounds: of the call that is not answered
-    uint64_t step;               // … and of the push; 0: a pull
-    struct mst_version *version; // held; NULL before the first pull
-    const float **grads;         // one a piece
+    uint64_t number;               // rounds: of the call that is not answered
+    uint64_t step;                 // … and of the push; 0: a pull
+    struct mst_version *version;   // held; NULL before the first pull
+    const float **grads;           // one a piece
+    struct mst_exchange_push push; // that has to wait, while has_push
+    bool has_push;
 };
 
 struct direct_exchange {
@@ -117,20 +119,22 @@ static void pull(struct mst_exchange *exchange, uint64_t number)
     }
 }
 
-static void push(struct mst_exchange *exchange, size_t index, const struct mst_exchange_push *push)
+static void on_room(void *arg);
+
+static void try_push(struct direct_exchange *x, size_t index, const struct mst_exchange_push *push)
 {
-    struct direct_exchange *x = (struct direct_exchange *)exchange;
     struct direct_bucket *bucket = &x->buckets[index];
-    if (x->layout->n_round_workers > 0) {
-        contribute(x, index, push);
-        return;
-    }
     const struct mst_session_push *id = &push->id;
     struct mst_bucket_push identity = {0, id->number, id->step, id->lease, id->offset};
     struct mst_gradients gradients = {.pieces = bucket->grads};
     struct mst_push_result result;
     mst_bucket_push(bucket->bucket, &identity, &gradients, &result);
-    MST_ASSERT(result.outcome != MST_PUSH_LATER); // this exchange holds one version, and there are three
+    bucket->has_push = result.outcome == MST_PUSH_LATER;
+    if (bucket->has_push) {
+        bucket->push = *push;
+        mst_data_thread_on_room(bucket->thread, on_room, x);
+        return;
+    }
     if (result.outcome == MST_PUSH_REFUSED) {
         x->events.on_refused(x->events.arg, MST_FAILED_PRECONDITION, mst_push_verdict_text(result.verdict));
         return;
@@ -145,11 +149,36 @@ static void push(struct mst_exchange *exchange, size_t index, const struct mst_e
     answer(x, &told);
 }
 
+static void push(struct mst_exchange *exchange, size_t index, const struct mst_exchange_push *push)
+{
+    struct direct_exchange *x = (struct direct_exchange *)exchange;
+    if (x->layout->n_round_workers > 0)
+        contribute(x, index, push);
+    else
+        try_push(x, index, push);
+}
+
+// Of the loop: a cut has let go of pushes, or a version is free.
+static void on_room(void *arg)
+{
+    struct direct_exchange *x = arg;
+    for (size_t b = 0; b < x->layout->n_pushed; b++)
+        if (x->buckets[b].has_push)
+            mst_data_thread_on_room(x->buckets[b].thread, NULL, NULL); // until one has to wait again
+    for (size_t b = 0; b < x->layout->n_pushed; b++) {
+        struct mst_exchange_push push = x->buckets[b].push;
+        if (x->buckets[b].has_push)
+            try_push(x, b, &push);
+    }
+}
+
 static void drop(struct mst_exchange *exchange)
 {
     struct direct_exchange *x = (struct direct_exchange *)exchange;
     for (size_t b = 0; b < x->layout->n_buckets; b++) // but in rounds nothing is ever outstanding
         mst_data_thread_forget(x->buckets[b].thread, x);
+    for (size_t b = 0; b < x->layout->n_pushed; b++)
+        x->buckets[b].has_push = false;
 }
 
 static const float *const *params(struct mst_exchange *exchange)

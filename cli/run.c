@@ -283,6 +283,7 @@ static mst_status start_ps(struct run *run, struct mst_error *err)
                                    .listen_fd = is_local ? -1 : run->options->listen_fd,
                                    .lease_ms = run->context->job->lease_ms,
                                    .absence_ms = run->context->job->absence_ms,
+                                   .save_bytes_per_second = run->context->job->checkpoint_max_bytes_per_second,
                                    .on_end = on_ps_end,
                                    .arg = run};
     run->ps_identity = identity_of(run, MST_PEER_PS, is_local ? 0 : run->cluster->index, run->cluster->address);

@@ -94,6 +94,7 @@ void mst_bucket_free(struct mst_bucket *bucket)
         free(bucket->versions[v].floats);
     for (size_t s = 0; s < bucket->n_slots; s++)
         free(bucket->slots[s]);
+    mst_snapshots_fini(&bucket->snapshots);
     mst_client_table_fini(&bucket->clients);
     free(bucket->pieces);
     free(bucket);
@@ -157,6 +158,7 @@ static bool apply(struct mst_bucket *bucket, struct mst_version *next, const str
 {
     const float *staged = gradients->staged;
     bool is_finite = true;
+    mst_snapshots_preserve(&bucket->snapshots, bucket);
     if (staged && bucket->n_trained)
         is_finite = apply_run(bucket, next, 0, bucket->n_trained, staged);
     size_t at = 0;
@@ -186,6 +188,16 @@ static void publish(struct mst_bucket *bucket, struct mst_version *next, uint64_
     bucket->current->counter = counter;
 }
 
+void mst_bucket_try_mark(struct mst_bucket *bucket)
+{
+    const struct mst_cut_gate *gate = bucket->gate;
+    if (!gate || !mst_cut_gate_is_reached(gate, &bucket->clients))
+        return;
+    mst_snapshot_mark(&bucket->snapshots, gate->id, bucket);
+    bucket->gate = NULL;
+    bucket->on_marked(bucket->on_marked_arg);
+}
+
 void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push,
                      const struct mst_gradients *gradients, struct mst_push_result *result)
 {
@@ -196,7 +208,8 @@ void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *pu
         return;
     struct mst_client_row row = *mst_client_table_row(&bucket->clients, push->worker);
     if (result->verdict == MST_PUSH_APPLY) {
-        struct mst_version *next = next_version(bucket);
+        bool is_held = bucket->gate && !mst_cut_gate_admits(bucket->gate, push->worker, push->number, push->step);
+        struct mst_version *next = is_held ? NULL : next_version(bucket);
         if (!next) {
             result->outcome = MST_PUSH_LATER;
             return;
@@ -210,6 +223,7 @@ void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *pu
     }
     row.version = bucket->n_updates;
     mst_client_table_record(&bucket->clients, push->worker, &row);
+    mst_bucket_try_mark(bucket);
     result->outcome = MST_PUSH_DONE;
     result->version = ref_current(bucket);
 }

@@ -8,7 +8,8 @@
  *
  *  A published version never changes while anybody holds a reference to it. An update is applied in place when nobody
  *  does, else into a spare buffer. There are MST_BUCKET_VERSIONS buffers at most: when all are held, a push is answered
- *  MST_PUSH_LATER and comes again when a reference is given back (bucket->on_free).
+ *  MST_PUSH_LATER and comes again when a reference is given back (bucket->on_free). So is one that a cut holds back
+ *  (bucket->gate); it comes again when the gate opens.
  *
  *  The pieces that the optimizer updates lie first, moving averages behind them, so that one pass of the optimizer and
  *  one short pass an average make an update. Frozen variables have buckets of their own, which are only pulled.
@@ -19,6 +20,8 @@
 #include "model/model.h"
 #include "optim/optimizer.h"
 #include "ps/client_table.h"
+#include "ps/cut_gate.h"
+#include "ps/snapshot.h"
 
 #include <stdbool.h>
 #include <sys/uio.h>
@@ -66,7 +69,7 @@ struct mst_gradients {
 
 enum mst_push_outcome {
     MST_PUSH_DONE,    // applied, or repeated: answer with the version
-    MST_PUSH_LATER,   // all buffers are held; try again when one is free
+    MST_PUSH_LATER,   // all buffers are held, or a cut holds it; try again when one is free, or the gate opens
     MST_PUSH_REFUSED, // see verdict
 };
 
@@ -92,6 +95,10 @@ struct mst_bucket {
     struct mst_version *current;
     uint64_t n_updates; // applied ever: `iterations`
     struct mst_client_table clients;
+    const struct mst_cut_gate *gate; // of a cut that this bucket is not part of yet; NULL: there is none
+    void (*on_marked)(void *arg);    // it is part of the cut now, and gate is NULL again
+    void *on_marked_arg;
+    struct mst_snapshots snapshots;
     struct mst_bucket_metrics {
         struct mst_metric *version;
         struct mst_metric *pushes;
@@ -114,6 +121,9 @@ void mst_bucket_free(struct mst_bucket *bucket);
  *  Owner: borrows gradients for the call; *result.version is a reference of the caller's */
 void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push,
                      const struct mst_gradients *gradients, struct mst_push_result *result);
+/** Looks whether the bucket has all that the cut of its gate names; then it is marked (ps/snapshot.h), the gate is
+ *  nothing to it any more, and on_marked is called. After a push, a fence, and what the gate admits has changed. */
+void mst_bucket_try_mark(struct mst_bucket *bucket);
 /** Counts an applied push in the bucket's metrics, if it has any. Thread: loop of the bucket, lock-free */
 void mst_bucket_count(const struct mst_bucket *bucket, const struct mst_push_result *result);
 /** Counts a round that was applied with so many contributions. Thread: loop of the bucket, lock-free */

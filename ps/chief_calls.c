@@ -1,5 +1,5 @@
-// What the chief asks of a PS and what takes more than a line: which shards to hold (MAP), whom to refuse (FENCE), its
-// part of a checkpoint (SAVE), what it has done (STATS). Each is work on every data thread: a `gather` is posted to
+// What the chief asks of a PS and what takes more than a line: which shards to hold (MAP), whom to refuse (FENCE), what
+// it has done (STATS). Each is work on every data thread: a `gather` is posted to
 // each of them in turn, and when the last has done its part the control loop answers.
 #include "ps/ps_private.h"
 #include "ps/round_serve.h"
@@ -66,19 +66,6 @@ static void start_gather(struct gather *gather, struct control_conn *control, co
     post(control->ps->config.data_loops[0], on_visit, gather);
 }
 
-#define ANSWER(late, name, reply)                                                                                      \
-    do {                                                                                                               \
-        struct mst_buf meta_;                                                                                          \
-        mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
-        mst_status encoded_ = mst_msg_##name##_encode(reply, &meta_);                                                  \
-        if (encoded_ == MST_OK) {                                                                                      \
-            mst_ps_answer(late, &meta_);                                                                               \
-        } else {                                                                                                       \
-            mst_buf_fini(&meta_);                                                                                      \
-            mst_ps_answer_error(late, encoded_, "the answer does not fit a frame");                                    \
-        }                                                                                                              \
-    } while (0)
-
 // ---- MAP ----
 
 static void visit_map(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
@@ -124,7 +111,7 @@ static void done_map(struct gather *gather)
                 (unsigned long long)ps->map.epoch, (unsigned long long)ps->n_bytes,
                 ps->map.restore_prefix[0] ? ps->map.restore_prefix : "initial values");
         struct mst_msg_map_reply reply = {ps->map.term, ps->map.epoch, ps->n_bytes};
-        ANSWER(&gather->late, map_reply, &reply);
+        MST_PS_ANSWER(&gather->late, map_reply, &reply);
     }
     release_map(gather);
 }
@@ -171,7 +158,7 @@ void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *m
         struct mst_msg_map_reply reply = {ps->map.term, ps->map.epoch, ps->n_bytes};
         struct late_call late = mst_ps_late_call(control, message);
         if (ps->phase == PS_SERVING)
-            ANSWER(&late, map_reply, &reply);
+            MST_PS_ANSWER(&late, map_reply, &reply);
         else
             mst_conn_reply_error(conn, message, MST_UNAVAILABLE, "the shards are being made; ask again");
         return;
@@ -222,6 +209,7 @@ static void visit_fence(struct gather *gather, struct mst_data_thread *thread, u
                                                                    .lease = row.lease,
                                                                    .offset = row.offset};
     }
+    mst_data_thread_look_at_marks(thread);
 }
 
 static void release_fence(struct gather *gather)
@@ -237,7 +225,7 @@ static void done_fence(struct gather *gather)
     MST_LOG(INFO, "ps", "worker fenced", "worker=%u number=%llu", fence->fence.worker,
             (unsigned long long)fence->fence.number);
     struct mst_msg_fence_reply reply = {gather->late.ps->config.identity->index, fence->n_rows, fence->rows};
-    ANSWER(&gather->late, fence_reply, &reply);
+    MST_PS_ANSWER(&gather->late, fence_reply, &reply);
     release_fence(gather);
 }
 
@@ -264,164 +252,6 @@ void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message 
     fence->gather.done = done_fence;
     fence->gather.release = release_fence;
     start_gather(&fence->gather, control, message);
-}
-
-// ---- SAVE ----
-
-struct save {
-    struct gather gather;
-    char *dir;
-    uint64_t step;
-    uint32_t shard;
-    uint32_t n_shards;
-    struct mst_store_copy *copies; // one a data thread
-    size_t n_copies;
-    struct mst_checkpoint_value *values; // of all copies
-    struct mst_bundle_piece *pieces;
-    size_t n_values;
-    uint64_t n_updates;
-};
-
-static void visit_save(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
-{
-    struct save *save = (struct save *)gather;
-    size_t n;
-    struct mst_bucket *const *buckets = mst_data_thread_buckets(thread, &n);
-    gather->status = mst_store_copy(buckets, n, gather->late.ps->config.model, &save->copies[index], &gather->err);
-}
-
-static void join_copies(struct save *save)
-{
-    for (size_t i = 0; i < save->n_copies; i++)
-        save->n_values += save->copies[i].n_values;
-    save->values = mst_alloc_array(save->n_values, sizeof *save->values);
-    save->pieces = mst_alloc_array(save->n_values, sizeof *save->pieces);
-    save->n_updates = UINT64_MAX;
-    size_t at = 0;
-    for (size_t i = 0; i < save->n_copies; i++) {
-        if (save->copies[i].n_values)
-            memcpy(save->values + at, save->copies[i].values, save->copies[i].n_values * sizeof *save->values);
-        at += save->copies[i].n_values;
-        if (save->n_updates > save->copies[i].n_updates)
-            save->n_updates = save->copies[i].n_updates;
-    }
-}
-
-static void release_save(struct gather *gather)
-{
-    struct save *save = (struct save *)gather;
-    for (size_t i = 0; i < save->n_copies; i++)
-        mst_store_copy_fini(&save->copies[i]);
-    free(save->copies);
-    free(save->values);
-    free(save->pieces);
-    free(save->dir);
-    free(save);
-}
-
-static void answer_save(struct save *save)
-{
-    struct mst_msg_bundle_entry *entries = mst_alloc_array(save->n_values, sizeof *entries);
-    uint64_t *numbers = mst_alloc_array(save->n_values * 3 * MST_SHAPE_MAX_RANK, sizeof *numbers);
-    uint64_t n_bytes = 0;
-    for (size_t i = 0; i < save->n_values; i++) {
-        const struct mst_bundle_tensor *tensor = &save->values[i].tensor;
-        uint64_t *dims = numbers + i * 3 * MST_SHAPE_MAX_RANK;
-        uint64_t *starts = dims + MST_SHAPE_MAX_RANK;
-        uint64_t *lengths = starts + MST_SHAPE_MAX_RANK;
-        for (size_t d = 0; d < tensor->shape.rank; d++) {
-            dims[d] = tensor->shape.dims[d];
-            starts[d] = d == 0 ? tensor->row_offset : 0;
-            lengths[d] = d == 0 ? tensor->n_rows : tensor->shape.dims[d];
-        }
-        size_t n_slice = tensor->n_rows ? tensor->shape.rank : 0;
-        entries[i] = (struct mst_msg_bundle_entry){.name = tensor->name,
-                                                   .dtype = tensor->type,
-                                                   .n_dims = tensor->shape.rank,
-                                                   .dims = dims,
-                                                   .n_starts = n_slice,
-                                                   .starts = starts,
-                                                   .n_lengths = n_slice,
-                                                   .lengths = lengths,
-                                                   .offset = save->pieces[i].offset_bytes,
-                                                   .size_bytes = save->pieces[i].size_bytes,
-                                                   .crc32c = save->pieces[i].crc32c};
-        n_bytes += save->pieces[i].size_bytes;
-    }
-    struct mst_msg_save_reply reply = {.n_entries = save->n_values,
-                                       .entries = entries,
-                                       .iterations = save->n_updates,
-                                       .is_finite = true,
-                                       .bytes = n_bytes};
-    ANSWER(&save->gather.late, save_reply, &reply);
-    free(entries);
-    free(numbers);
-}
-
-static void on_written(void *arg)
-{
-    struct save *save = arg;
-    if (save->gather.status == MST_OK)
-        answer_save(save);
-    else
-        mst_ps_answer_error(&save->gather.late, save->gather.status, save->gather.err.text);
-    release_save(&save->gather);
-}
-
-// On the writer's thread.
-static void write_shard(void *arg)
-{
-    struct save *save = arg;
-    struct mst_checkpoint_shard shard = {.dir = save->dir,
-                                         .step = save->step,
-                                         .shard = save->shard,
-                                         .n_shards = save->n_shards,
-                                         .values = save->values,
-                                         .n_values = save->n_values};
-    save->gather.status = mst_checkpoint_shard_write(&shard, save->pieces, &save->gather.err);
-    post(save->gather.late.ps->config.control, on_written, &save->gather);
-}
-
-static void done_save(struct gather *gather)
-{
-    struct save *save = (struct save *)gather;
-    if (gather->status != MST_OK) {
-        on_written(save);
-        return;
-    }
-    join_copies(save);
-    post(gather->late.ps->writer, write_shard, gather);
-}
-
-void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message)
-{
-    struct control_conn *control = arg;
-    struct mst_ps *ps = control->ps;
-    struct mst_arena arena;
-    struct mst_msg_save meta;
-    struct mst_error err;
-    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    mst_status status = mst_msg_save_decode(message->meta, &arena, &meta, &err);
-    if (status == MST_OK)
-        status = mst_ps_check_term(ps, meta.term, &err);
-    if (status == MST_OK && ps->phase != PS_SERVING)
-        status = mst_fail(&err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
-    if (status != MST_OK) {
-        mst_conn_reply_error(conn, message, status, "%s", err.text);
-    } else {
-        struct save *save = mst_alloc(sizeof *save);
-        save->dir = mst_strdup(meta.dir);
-        save->step = meta.step;
-        save->shard = meta.shard_id;
-        save->n_shards = meta.n_shards;
-        save->n_copies = ps->config.n_data_loops;
-        save->copies = mst_alloc_array(save->n_copies, sizeof *save->copies);
-        save->gather.visit = visit_save;
-        save->gather.done = done_save;
-        save->gather.release = release_save;
-        start_gather(&save->gather, control, message);
-    }
-    mst_arena_fini(&arena);
 }
 
 // ---- STATS ----
@@ -470,7 +300,7 @@ static void done_stats(struct gather *gather)
                                         .pulls = stats->n_pulls,
                                         .n_buckets = stats->n_buckets,
                                         .buckets = stats->buckets};
-    ANSWER(&gather->late, stats_reply, &reply);
+    MST_PS_ANSWER(&gather->late, stats_reply, &reply);
     release_stats(gather);
 }
 

@@ -61,6 +61,7 @@ void mst_data_thread_free(struct mst_data_thread *thread)
     }
     free_pushes(thread->waiting);
     free_pushes(thread->free_pushes);
+    mst_cut_gate_fini(&thread->gate);
     while (thread->free_staging) {
         struct staging *staging = thread->free_staging;
         thread->free_staging = staging->next;
@@ -115,7 +116,7 @@ static void give_staging(struct mst_data_thread *thread, struct staging *staging
     staging->next = thread->free_staging;
     thread->free_staging = staging;
     for (struct client *client = thread->clients; client; client = client->next)
-        if (mst_conn_is_parked(client->conn)) {
+        if (mst_conn_is_parked(client->conn) && !client->is_held) {
             mst_conn_resume(client->conn);
             return; // one buffer, one connection
         }
@@ -260,6 +261,8 @@ static void apply_waiting(void *arg)
         *at = push->next;
         give_push(thread, push);
     }
+    if (thread->on_room)
+        thread->on_room(thread->on_room_arg);
 }
 
 // A version became free: from the loop, since this may run from within a send.
@@ -267,10 +270,113 @@ static void on_version_free(void *arg, struct mst_bucket *bucket)
 {
     struct mst_data_thread *thread = arg;
     (void)bucket;
-    if (thread->waiting)
+    if (thread->waiting || thread->on_room)
         mst_loop_post(thread->loop, apply_waiting, thread);
     if (thread->serving)
         mst_round_serve_version_free(thread);
+}
+
+// ---- cuts ----
+
+// What the gate held is looked at again: whole pushes here, and those whose body was not read.
+static void try_held(void *arg)
+{
+    struct mst_data_thread *thread = arg;
+    for (struct client *client = thread->clients; client; client = client->next) {
+        if (!client->is_held)
+            continue;
+        client->is_held = false;
+        mst_conn_resume(client->conn);
+    }
+    apply_waiting(thread);
+}
+
+static void on_bucket_marked(void *arg)
+{
+    struct mst_data_thread *thread = arg;
+    mst_loop_post(thread->loop, try_held, thread); // from the loop: this may run from within a push
+    if (--thread->n_unmarked > 0)
+        return;
+    mst_cut_gate_open(&thread->gate);
+    thread->on_marked(thread->on_marked_arg);
+}
+
+static void set_gates(struct mst_data_thread *thread, const struct mst_cut_gate *gate)
+{
+    thread->n_unmarked = 0;
+    for (size_t i = 0; i < thread->n_buckets; i++) {
+        struct mst_bucket *bucket = thread->buckets[i];
+        bucket->gate = bucket->is_frozen ? NULL : gate;
+        bucket->on_marked = on_bucket_marked;
+        bucket->on_marked_arg = thread;
+        thread->n_unmarked += bucket->gate != NULL;
+    }
+}
+
+void mst_data_thread_hold(struct mst_data_thread *thread, uint64_t cut)
+{
+    mst_cut_gate_hold(&thread->gate, cut);
+    set_gates(thread, &thread->gate);
+}
+
+void mst_data_thread_look_at_marks(struct mst_data_thread *thread)
+{
+    for (size_t i = 0; i < thread->n_buckets; i++)
+        mst_bucket_try_mark(thread->buckets[i]);
+}
+
+void mst_data_thread_admit(struct mst_data_thread *thread, uint64_t cut, const struct mst_cut_row *rows, size_t n_rows,
+                           void (*on_marked)(void *arg), void *arg)
+{
+    mst_cut_gate_admit(&thread->gate, cut, rows, n_rows);
+    set_gates(thread, &thread->gate);
+    thread->on_marked = on_marked;
+    thread->on_marked_arg = arg;
+    if (thread->n_unmarked == 0) {
+        mst_cut_gate_open(&thread->gate);
+        on_marked(arg);
+        return;
+    }
+    mst_data_thread_look_at_marks(thread);
+    mst_loop_post(thread->loop, try_held, thread);
+}
+
+void mst_data_thread_missing(const struct mst_data_thread *thread,
+                             void (*missing)(void *arg, const struct mst_cut_row *row), void *arg)
+{
+    for (size_t i = 0; i < thread->n_buckets; i++) {
+        const struct mst_cut_gate *gate = thread->buckets[i]->gate;
+        for (size_t r = 0; gate && r < gate->n_rows; r++)
+            if (!mst_cut_gate_has(&gate->rows[r], &thread->buckets[i]->clients))
+                missing(arg, &gate->rows[r]);
+    }
+}
+
+void *mst_data_thread_open(struct mst_data_thread *thread)
+{
+    void *waiting = thread->gate.phase == MST_CUT_GATE_ADMITTING ? thread->on_marked_arg : NULL;
+    mst_cut_gate_open(&thread->gate);
+    set_gates(thread, NULL);
+    mst_loop_post(thread->loop, try_held, thread);
+    return waiting;
+}
+
+void mst_data_thread_drop_cut(struct mst_data_thread *thread, uint64_t cut)
+{
+    for (size_t i = 0; i < thread->n_buckets; i++)
+        mst_snapshot_drop(&thread->buckets[i]->snapshots, cut);
+}
+
+void mst_data_thread_on_room(struct mst_data_thread *thread, void (*fn)(void *arg), void *arg)
+{
+    thread->on_room = fn;
+    thread->on_room_arg = arg;
+}
+
+// A push that a cut holds back is not read: the buffers are for those that the cut waits for.
+static bool is_held(const struct mst_bucket *bucket, const struct mst_msg_push *meta)
+{
+    return bucket->gate && !mst_cut_gate_admits(bucket->gate, meta->worker, meta->number, meta->step);
 }
 
 // ---- calls ----
@@ -310,14 +416,16 @@ static enum mst_body_verdict stage_push(struct client *client, const struct mst_
                                         const struct mst_msg_push *meta, struct mst_sink *sink)
 {
     struct mst_data_thread *thread = client->thread;
-    struct staging *staging = take_staging(thread);
+    struct mst_bucket *bucket = mst_data_thread_find(thread, meta->bucket);
+    client->is_held = is_held(bucket, meta);
+    struct staging *staging = client->is_held ? NULL : take_staging(thread);
     if (!staging) {
         mst_metric_add(thread->metrics.parked, 1);
         return MST_BODY_PARK;
     }
     struct pending_push *push = take_push(thread);
     *push = (struct pending_push){.client = client, .method = message->method, .call = message->call};
-    push->bucket = mst_data_thread_find(thread, meta->bucket);
+    push->bucket = bucket;
     push->push = (struct mst_bucket_push){meta->worker, meta->number, meta->step, meta->lease, meta->offset};
     push->staging = staging;
     push->part = (struct iovec){staging->floats, mst_bucket_bytes(push->bucket)};

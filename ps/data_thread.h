@@ -64,5 +64,24 @@ void mst_data_thread_forget(struct mst_data_thread *thread, const void *arg);
 
 /** Its buckets. Owner: borrowed */
 struct mst_bucket *const *mst_data_thread_buckets(const struct mst_data_thread *thread, size_t *n_out);
+/** Lets no new step pass, for the cut of this id. */
+void mst_data_thread_hold(struct mst_data_thread *thread, uint64_t cut);
+/** Lets steps up to the rows pass; each bucket that has all of them is marked and goes on. After the last one on_marked
+ *  is called, perhaps from within. Without a hold before it (rounds), every bucket is marked as it is. */
+void mst_data_thread_admit(struct mst_data_thread *thread, uint64_t cut, const struct mst_cut_row *rows, size_t n_rows,
+                           void (*on_marked)(void *arg), void *arg);
+/** A worker was fenced: the cut does not wait for it. */
+void mst_data_thread_look_at_marks(struct mst_data_thread *thread);
+/** What the cut waits for: calls missing(arg, row) for each worker and bucket that has not reached its row. */
+void mst_data_thread_missing(const struct mst_data_thread *thread,
+                             void (*missing)(void *arg, const struct mst_cut_row *row), void *arg);
+/** Lets all pass again: the cut is given up. Fine if there is none. Returns the arg of an on_marked that is now not
+ *  called any more, or NULL. */
+void *mst_data_thread_open(struct mst_data_thread *thread);
+/** The snapshots of this cut are not needed. */
+void mst_data_thread_drop_cut(struct mst_data_thread *thread, uint64_t cut);
+/** Calls fn, from the loop, whenever pushes that were answered MST_PUSH_LATER may be tried again: for the carrier of
+ *  one process, whose pushes do not come through here. */
+void mst_data_thread_on_room(struct mst_data_thread *thread, void (*fn)(void *arg), void *arg);
 /** The counts so far. */
 struct mst_data_thread_counts mst_data_thread_counts(const struct mst_data_thread *thread);

@@ -34,6 +34,7 @@ struct client {
     uint32_t worker;
     uint64_t number;
     struct pending_push *reading; // the push whose body is coming in
+    bool is_held;                 // parked because of a cut, not for want of a buffer
     // In rounds: where the body that is coming in goes, or NULL; then its call.
     struct mst_round_place *place;
     struct iovec part;
@@ -64,6 +65,12 @@ struct mst_data_thread {
     size_t staging_bytes;         // of each: the largest bucket's
     struct pending_push *waiting; // for a free version, oldest first
     struct pending_push *free_pushes;
+    struct mst_cut_gate gate;
+    size_t n_unmarked; // buckets that the cut waits for
+    void (*on_marked)(void *arg);
+    void *on_marked_arg;
+    void (*on_room)(void *arg);
+    void *on_room_arg;
     struct mst_data_thread_counts counts;
     struct round_serving *serving; // synchronous rounds, or NULL
     struct data_thread_metrics metrics;

@@ -18,7 +18,7 @@ static const struct mst_handler chief_handlers[] = {
     {MST_METHOD_HEARTBEAT, NULL, on_heartbeat}, {MST_METHOD_MAP, NULL, mst_ps_on_map},
     {MST_METHOD_FENCE, NULL, mst_ps_on_fence},  {MST_METHOD_SAVE, NULL, mst_ps_on_save},
     {MST_METHOD_STATS, NULL, mst_ps_on_stats},  {MST_METHOD_FINISH, NULL, on_finish},
-    {MST_METHOD_ROUND, NULL, mst_ps_on_round},
+    {MST_METHOD_ROUND, NULL, mst_ps_on_round},  {MST_METHOD_CUT, NULL, mst_ps_on_cut},
 };
 
 static void on_control_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
@@ -376,6 +376,7 @@ void mst_ps_free(struct mst_ps *ps)
         mst_loop_thread_join(ps->writer);
         mst_loop_free(ps->writer);
     }
+    mst_ps_cuts_free(ps);
     for (size_t i = 0; ps->threads && i < ps->config.n_data_loops; i++)
         mst_data_thread_free(ps->threads[i]);
     free(ps->threads);

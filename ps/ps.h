@@ -33,7 +33,8 @@ struct mst_ps_config {
     int listen_fd; // -1: bind port
     uint16_t port;
     uint64_t lease_ms;
-    uint64_t absence_ms; // how long a chief that is gone is waited for
+    uint64_t absence_ms;            // how long a chief that is gone is waited for
+    uint64_t save_bytes_per_second; // of a checkpoint; 0: no limit
     /** The role is over: OK the job is finished; else why not. Once. */
     void (*on_end)(void *arg, mst_status status, const char *text);
     void *arg;

@@ -25,6 +25,10 @@ struct mst_ps {
     struct mst_timer reminder; // "waiting for …", each 10 s
     struct control_conn *conns;
     struct mst_loop *writer; // a thread of its own: fsync may take long
+    struct ps_save *save;    // under way, or NULL
+    struct ps_cut *cut;      // the same
+    struct ps_cut *cuts;     // all that are not freed yet
+    uint64_t last_cut;       // ids up to this are refused
     struct mst_msg_map map;  // accepted; arrays in map_arena
     struct mst_arena map_arena;
     bool is_finished; // the job is, and whoever greets is told
@@ -52,7 +56,15 @@ struct late_call {
 
 void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message);
 void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message);
+// saving.c
 void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message);
+
+// cutting.c
+void mst_ps_on_cut(void *arg, struct mst_conn *conn, const struct mst_message *message);
+// Lets all pushes pass again and refuses that cut from now on; fine if there is none. why: a literal
+void mst_ps_give_cut_up(struct mst_ps *ps, const char *why);
+void mst_ps_cuts_free(struct mst_ps *ps);
+
 void mst_ps_on_stats(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
 struct late_call mst_ps_late_call(const struct control_conn *control, const struct mst_message *message);
@@ -83,3 +95,16 @@ void mst_ps_rounds_free(struct ps_rounds *rounds);
 const struct mst_msg_close *mst_ps_rounds_close(const struct ps_rounds *rounds);
 // The last round that is applied on every data thread.
 uint64_t mst_ps_rounds_applied(const struct ps_rounds *rounds);
+// Answers a late call with a message.
+#define MST_PS_ANSWER(late, name, reply)                                                                               \
+    do {                                                                                                               \
+        struct mst_buf meta_;                                                                                          \
+        mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
+        mst_status encoded_ = mst_msg_##name##_encode(reply, &meta_);                                                  \
+        if (encoded_ == MST_OK) {                                                                                      \
+            mst_ps_answer(late, &meta_);                                                                               \
+        } else {                                                                                                       \
+            mst_buf_fini(&meta_);                                                                                      \
+            mst_ps_answer_error(late, encoded_, "the answer does not fit a frame");                                    \
+        }                                                                                                              \
+    } while (0)

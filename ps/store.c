@@ -172,11 +172,9 @@ void mst_store_copy_fini(struct mst_store_copy *copy)
 {
     for (size_t i = 0; i < copy->n_values; i++)
         free(copy->names[i]);
-    for (size_t i = 0; i < copy->n_floats; i++)
-        free(copy->floats[i]);
     free(copy->names);
-    free(copy->floats);
     free(copy->values);
+    mst_snapshot_fini(&copy->snapshot);
     *copy = (struct mst_store_copy){0};
 }
 
@@ -193,56 +191,49 @@ static void add_value(struct mst_store_copy *copy, const struct mst_piece *piece
                                       .data = floats};
 }
 
-// Weights and slots of a bucket are copied in one go, so they belong to one version.
-static mst_status copy_bucket(const struct mst_bucket *bucket, const struct mst_model *model,
-                              struct mst_store_copy *copy, struct mst_error *err)
+static void add_values(const struct mst_bucket *bucket, const struct mst_model *model, struct mst_store_copy *copy)
 {
-    size_t n_arrays = 1 + bucket->n_slots;
-    for (size_t a = 0; a < n_arrays; a++) {
-        size_t bytes = a == 0 ? mst_bucket_bytes(bucket) : bucket->n_trained * sizeof(float);
-        void *memory;
-        if (mst_try_alloc(bytes, &memory) != MST_OK)
-            return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory to copy the %zu bytes of bucket %u", bytes,
-                            bucket->id);
-        memcpy(memory, a == 0 ? bucket->current->floats : bucket->slots[a - 1], bytes);
-        copy->floats[copy->n_floats++] = memory;
-    }
-    float *const *arrays = &copy->floats[copy->n_floats - n_arrays];
     size_t at = 0;
     for (size_t i = 0; i < bucket->n_pieces; i++) {
         const struct mst_piece *piece = &bucket->pieces[i];
         const struct mst_variable *variable = mst_model_variable(model, piece->variable);
-        add_value(copy, piece, variable, mst_strdup(variable->name), arrays[0] + at);
+        add_value(copy, piece, variable, mst_strdup(variable->name), copy->snapshot.floats + at);
         for (size_t s = 0; s < n_slots_of(bucket, piece); s++)
             add_value(copy, piece, variable,
                       mst_text("%s/%s", variable->name, mst_optimizer_slot_name(bucket->optimizer, s)),
-                      arrays[1 + s] + at);
+                      copy->snapshot.slots[s] + at);
         at += piece->n_rows * piece->row_floats;
     }
-    if (!bucket->is_frozen && copy->n_updates > bucket->n_updates)
-        copy->n_updates = bucket->n_updates;
-    return MST_OK;
 }
 
-mst_status mst_store_copy(struct mst_bucket *const *buckets, size_t n_buckets, const struct mst_model *model,
+// What is current is marked as a cut of its own, and used up at once.
+static mst_status take_snapshot(struct mst_bucket *bucket, uint64_t cut, struct mst_snapshot *out,
+                                struct mst_error *err)
+{
+    struct mst_snapshots now = {0};
+    bool is_now = cut == 0 || bucket->is_frozen;
+    if (is_now)
+        mst_snapshot_mark(&now, 1, bucket);
+    if (mst_snapshot_take(is_now ? &now : &bucket->snapshots, is_now ? 1 : cut, bucket, out))
+        return MST_OK;
+    mst_snapshots_fini(&now);
+    if (is_now || mst_snapshot_is_lost(&bucket->snapshots, cut))
+        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory to copy the %zu bytes of bucket %u",
+                        mst_bucket_bytes(bucket) + mst_bucket_slot_bytes(bucket), bucket->id);
+    return mst_fail(err, MST_ABORTED, "bucket %u is not kept as it was at cut %llu", bucket->id,
+                    (unsigned long long)cut);
+}
+
+mst_status mst_store_copy(struct mst_bucket *bucket, uint64_t cut, const struct mst_model *model,
                           struct mst_store_copy *out, struct mst_error *err)
 {
     *out = (struct mst_store_copy){.n_updates = UINT64_MAX};
-    size_t n_values = 0;
-    size_t n_floats = 0;
-    for (size_t i = 0; i < n_buckets; i++) {
-        n_values += buckets[i]->n_pieces * (1 + buckets[i]->n_slots);
-        n_floats += 1 + buckets[i]->n_slots;
-    }
+    MST_TRY(take_snapshot(bucket, cut, &out->snapshot, err));
+    if (!bucket->is_frozen)
+        out->n_updates = out->snapshot.n_updates;
+    size_t n_values = bucket->n_pieces * (1 + bucket->n_slots);
     out->values = mst_alloc_array(n_values, sizeof *out->values);
     out->names = mst_alloc_array(n_values, sizeof *out->names);
-    out->floats = mst_alloc_array(n_floats, sizeof *out->floats);
-    for (size_t i = 0; i < n_buckets; i++) {
-        mst_status status = copy_bucket(buckets[i], model, out, err);
-        if (status != MST_OK) {
-            mst_store_copy_fini(out);
-            return status;
-        }
-    }
+    add_values(bucket, model, out);
     return MST_OK;
 }

@@ -1,8 +1,8 @@
 /** @file
- *  Makes the buckets of a map: memory, initial values or those of a checkpoint; and copies them out for one.
+ *  Makes the buckets of a map: memory, initial values or those of a checkpoint; and copies one out for one.
  *
  *      MST_TRY(mst_store_build(&request, &buckets, &n, err));
- *      MST_TRY(mst_store_copy(buckets, n, model, optimizer, &values, &n_values, err));
+ *      MST_TRY(mst_store_copy(buckets[i], cut, model, &copy, err));
  *
  *  Thread: loop of the buckets for copy; any for build.
  */
@@ -28,19 +28,19 @@ struct mst_store_request {
 MST_MUST_USE mst_status mst_store_build(const struct mst_store_request *request, struct mst_bucket ***out,
                                         size_t *n_out, struct mst_error *err);
 
-/** A copy of buckets as checkpoint values: weights and slots of one version each. */
+/** A copy of a bucket as checkpoint values: weights and slots of one version. */
 struct mst_store_copy {
     struct mst_checkpoint_value *values;
     size_t n_values;
-    uint64_t n_updates; // the fewest of a bucket that is pushed; UINT64_MAX: there is none
-    char **names;       // backs values[i].tensor.name of slots
-    float **floats;     // backs values[i].data
-    size_t n_floats;
+    uint64_t n_updates;           // UINT64_MAX: the bucket is never pushed
+    char **names;                 // backs values[i].tensor.name
+    struct mst_snapshot snapshot; // backs values[i].data
 };
 
-/** Copies. Errors: RESOURCE_EXHAUSTED (*out is zeroed) */
-MST_MUST_USE mst_status mst_store_copy(struct mst_bucket *const *buckets, size_t n_buckets,
-                                       const struct mst_model *model, struct mst_store_copy *out,
-                                       struct mst_error *err);
+/** Copies a bucket as it is at this cut, whose snapshot is used up; as it is now, if it is frozen or cut is 0.
+ *  Errors: RESOURCE_EXHAUSTED no memory for it now, or when it had to be kept; ABORTED the cut is not kept here (any
+ *          more) (*out is zeroed) */
+MST_MUST_USE mst_status mst_store_copy(struct mst_bucket *bucket, uint64_t cut, const struct mst_model *model,
+                                       struct mst_store_copy *out, struct mst_error *err);
 /** Releases a copy. A zeroed one is fine. */
 void mst_store_copy_fini(struct mst_store_copy *copy);

@@ -62,8 +62,8 @@ static mst_status check_finite(const struct mst_checkpoint_value *value, uint64_
     return MST_OK;
 }
 
-static mst_status append(struct mst_bundle_data *data, const struct mst_checkpoint_value *value,
-                         struct mst_bundle_piece *piece, struct mst_error *err)
+mst_status mst_values_append(struct mst_bundle_data *data, const struct mst_checkpoint_value *value,
+                             struct mst_bundle_piece *piece, struct mst_error *err)
 {
     uint64_t bytes;
     MST_TRY(mst_bundle_tensor_bytes(&value->tensor, &bytes, err));
@@ -77,7 +77,7 @@ mst_status mst_values_write(const char *path, const struct mst_checkpoint_value 
     struct mst_bundle_data *data;
     MST_TRY(mst_bundle_data_new(path, &data, err));
     for (size_t i = 0; i < n_values; i++) {
-        mst_status status = append(data, &values[i], &pieces[i], err);
+        mst_status status = mst_values_append(data, &values[i], &pieces[i], err);
         if (status != MST_OK) {
             mst_bundle_data_abort(data);
             return status;

@@ -233,7 +233,6 @@ static const struct mst_schema_key job_keys[] = {
      .default_json = "null",
      .min = 1,
      .max = 1000000000000000,
-     .only = "a limit for writing checkpoints is not built yet",
      .doc = "Bytes a second that each parameter server writes of a checkpoint at most; null: as fast as the disk."},
     {.path = "eval", .types = MST_TYPE_OBJECT, .doc = "When data.eval is evaluated."},
     {.path = "eval.every",

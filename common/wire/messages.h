@@ -552,7 +552,7 @@ struct mst_msg_cut {
 struct mst_msg_cut_reply {
     uint64_t id;
     size_t n_rows;
-    const struct mst_msg_client_row *rows; // HOLD: each worker's newest row
+    const struct mst_msg_client_row *rows; // HOLD: each worker's newest row; refused: pushes that did not come
     bool is_marked;
     bool is_refused;
     const char *text;  // why

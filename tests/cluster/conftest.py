@@ -113,9 +113,9 @@ def stalled(cluster, make_link):
     """A cluster in the middle of its job and unable to end it: stalled(job_path, workers) gives (cluster, links). These
     workers have trained some steps and their links to ps-0 are held; the job goes on when the test releases the links, or
     loses the workers."""
-    def start(job_path, workers=("worker-1",), n_ps=2):
+    def start(job_path, workers=("worker-1",), n_ps=2, hold_at=100_000):
         made = cluster(job_path, n_ps=n_ps)
-        links = {worker: make_link(made.ports["ps-0"].address, hold_at=100_000) for worker in workers}
+        links = {worker: make_link(made.ports["ps-0"].address, hold_at=hold_at) for worker in workers}
         for worker, held in links.items():
             made.addresses[(worker, "ps-0")] = held.address
         # The others come later, or they might train all there is before these are stalled.

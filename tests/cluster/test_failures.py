@@ -85,7 +85,8 @@ def test_second_process_of_an_index_gives_way(stalled, job, write_job):
 def test_lost_ps_or_chief_ends_the_job_retryably(stalled, job, write_job, victim):
     job["checkpoint"]["every_steps"] = 5
     job["cluster"]["absence_ms"] = 2000
-    running, _ = stalled(write_job(job))
+    # Late enough for a checkpoint before: no cut can be made while a push is half done.
+    running, _ = stalled(write_job(job), hold_at=500_000)
     running.wait_running(lambda: list(pathlib.Path(job["checkpoint"]["dir"]).glob("*.index")), "a checkpoint")
     running[victim].kill()
     survivors = [running[role] for role in running.roles if role != victim]
@@ -151,3 +152,16 @@ def test_a_signal_ends_a_role_with_work_left(stalled, job, write_job, number, co
     running["chief-0"].send(number)
     running["chief-0"].expect(code)
     assert not (pathlib.Path(job["output"]["dir"]) / "result.json").exists()
+
+
+def test_a_worker_that_cuts_wait_for_in_vain_is_expelled(stalled, job, write_job):
+    """It lives, but a push of it reached one server and not the other: nothing could be saved while it is in."""
+    job["checkpoint"]["every_steps"] = 5
+    job["cluster"] = {"heartbeat_ms": 100, "lease_ms": 500}
+    running, links = stalled(write_job(job))
+    running["chief-0"].wait_log(r"worker expelled worker=1 number=1")
+    running["chief-0"].wait_log(r"worker fenced worker=1 number=1 done=\d+ torn=1")
+    links["worker-1"].release()
+    running.expect_all(0)
+    assert list(pathlib.Path(job["checkpoint"]["dir"]).glob("*.index"))
+    assert json.loads((pathlib.Path(job["output"]["dir"]) / "result.json").read_text())["steps"] == 250

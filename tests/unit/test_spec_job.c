@@ -505,9 +505,8 @@ static void test_not_built_yet(void **state)
          "checkpoint.local is true, but checkpoints on storage that is not shared are not built yet: leave it out or "
          "set it to "
          "false"},
-        {"checkpoint.max_bytes_per_second", "1",
-         "checkpoint.max_bytes_per_second is 1, but a limit for writing checkpoints is not built yet: leave it out or "
-         "set it to null"},
+        {"checkpoint.max_bytes_per_second", "0",
+         "checkpoint.max_bytes_per_second is 0, must be from 1 to 1000000000000000"},
         {"init_from", "1", "init_from is an integer (1), must be a path or null"},
         {"security", "{}", "security is not built yet: leave it out"},
     };

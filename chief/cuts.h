@@ -1,0 +1,81 @@
+/** @file
+ *  A cut as the chief makes it: one point of all workers' steps, the same on every parameter server, while training
+ *  goes on. Pure. (DESIGN §5, Cut and checkpoint; ps/cut_gate.h is the other end.)
+ *
+ *      mst_cuts_begin(&cuts, term, is_held);
+ *      for (cursor = 0; mst_cuts_next(&cuts, &cursor, &ps, &message);) …send it; repeat what was lost…
+ *      switch (mst_cuts_answered(&cuts, ps, &reply)) {
+ *      case MST_CUTS_HELD:   …the leases of this moment belong to the cut…
+ *      case MST_CUTS_MARKED: …every server has marked it: what it holds is in its snapshots…
+ *      case MST_CUTS_FAILED: …given up; mst_cuts_next says whom to tell…
+ *
+ *  Asynchronous: HOLD to all, the tables come back, cut[w] is the highest row of each worker, ADMIT to all, each marks.
+ *  Between two rounds (is_held false) nothing has to be held: ADMIT without rows.
+ *  Ids grow with the term, so that an older chief's cut is refused.
+ *  Thread: one at a time.
+ */
+#pragma once
+
+#include "chief/leases.h"
+#include "wire/messages.h"
+
+enum mst_cuts_phase {
+    MST_CUTS_IDLE,
+    MST_CUTS_HOLDING,
+    MST_CUTS_ADMITTING,
+    MST_CUTS_RESUMING, // given up: those that may hold are told
+};
+
+enum mst_cuts_news {
+    MST_CUTS_NOTHING,
+    MST_CUTS_HELD,
+    MST_CUTS_MARKED,
+    MST_CUTS_FAILED,
+};
+
+/** A row where a bucket was marked with less than the cut says, or the cut's own. */
+struct mst_cuts_mark {
+    uint32_t worker;
+    uint64_t number;
+    struct mst_lease_mark mark;
+};
+
+struct mst_cuts {
+    size_t n_ps;
+    enum mst_cuts_phase phase;
+    uint64_t term;
+    uint64_t n_begun;        // under this term
+    uint64_t id;             // of the last one
+    unsigned char *answered; // by PS, in this phase
+    size_t n_answered;
+    struct mst_msg_client_row *rows; // the cut: the highest of each worker
+    size_t n_rows;
+    struct mst_cuts_mark *marks;
+    size_t n_marks;
+    uint64_t pause_us;                  // the longest of a PS
+    char why[256];                      // it failed
+    struct mst_msg_client_row *missing; // … and these pushes had not come
+    size_t n_missing;
+};
+
+/** None is under way. */
+void mst_cuts_init(struct mst_cuts *cuts, size_t n_ps);
+/** Releases it. */
+void mst_cuts_fini(struct mst_cuts *cuts);
+/** True while one is under way, or being given up. */
+bool mst_cuts_is_busy(const struct mst_cuts *cuts);
+/** Begins one, when none is under way; its id is cuts->id. */
+void mst_cuts_begin(struct mst_cuts *cuts, uint64_t term, bool is_held);
+/** The next PS that has not answered what it is to be told in this phase; *cursor starts at 0. False after the last.
+ *  Owner: message->rows are borrowed until the next change */
+bool mst_cuts_next(const struct mst_cuts *cuts, size_t *cursor, size_t *ps_out, struct mst_msg_cut *message);
+/** A PS answered a message of that id. Late and repeated answers are nothing. */
+enum mst_cuts_news mst_cuts_answered(struct mst_cuts *cuts, size_t ps, const struct mst_msg_cut_reply *reply);
+/** It is not waited for any longer. False if none was under way. */
+bool mst_cuts_give_up(struct mst_cuts *cuts, const char *why);
+/** A PS will not answer: it was lost. */
+void mst_cuts_ps_lost(struct mst_cuts *cuts, size_t ps);
+/** The leases of the moment when the tables were in, as the marks leave them: nobody holds one any more, what was done
+ *  is done, what was not is to be given out again. After MST_CUTS_MARKED.
+ *  Owner: changes leases, a copy of the caller's */
+void mst_cuts_settle(const struct mst_cuts *cuts, struct mst_leases *leases);

@@ -1,0 +1,182 @@
+// Carries a cut between the machine (chief/cuts.h) and the parameter servers: one call under way to each, repeated by
+// the tick until it is answered, given up after a few leases.
+#include "chief/chief_private.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CUT_LEASES = 3,    // a cut that takes longer is given up
+    PAUSE_FACTOR = 10, // after one that failed, training goes on for so many times as long as that held it
+};
+
+static void send_all(struct mst_chief *chief);
+
+static bool is_among(const struct mst_msg_client_row *row, const struct mst_msg_client_row *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].worker == row->worker && rows[i].number == row->number && rows[i].step == row->step)
+            return true;
+    return false;
+}
+
+// A push that two cuts have waited for in vain, one lease each and the time between them: its worker lives, but does
+// not get through to a server, and nothing could ever be saved while it is in.
+static void expel_the_stuck(struct mst_chief *chief)
+{
+    struct mst_chief_cut *cut = &chief->cut;
+    const struct mst_cuts *machine = &cut->machine;
+    for (size_t i = 0; i < machine->n_missing; i++) {
+        const struct mst_msg_client_row *row = &machine->missing[i];
+        if (!is_among(row, cut->late, cut->n_late) || is_among(row, machine->missing, i))
+            continue;
+        MST_LOG(WARN, "chief", "worker expelled", "worker=%u number=%llu step=%llu", row->worker,
+                (unsigned long long)row->number, (unsigned long long)row->step);
+        mst_membership_leave(&chief->coordinator.membership, row->worker, row->number, mst_clock_monotonic_ms());
+    }
+    free(cut->late);
+    cut->late = mst_alloc_array(machine->n_missing, sizeof *cut->late);
+    cut->n_late = machine->n_missing;
+    if (cut->n_late)
+        memcpy(cut->late, machine->missing, cut->n_late * sizeof *cut->late);
+}
+
+static void failed(struct mst_chief *chief)
+{
+    struct mst_chief_cut *cut = &chief->cut;
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    cut->not_before_ms = now_ms + PAUSE_FACTOR * (now_ms - cut->began_ms);
+    expel_the_stuck(chief);
+    MST_LOG(WARN, "chief", "cut given up", "cut=%llu reason=\"%s\"", (unsigned long long)cut->machine.id,
+            cut->machine.why);
+    mst_leases_fini(&cut->leases);
+    void (*on_over)(struct mst_chief *, bool) = cut->on_over;
+    cut->on_over = NULL;
+    if (on_over)
+        on_over(chief, false);
+}
+
+static void marked(struct mst_chief *chief)
+{
+    struct mst_chief_cut *cut = &chief->cut;
+    mst_cuts_settle(&cut->machine, &cut->leases);
+    MST_LOG(INFO, "chief", "cut marked", "cut=%llu pause_us=%llu ms=%llu", (unsigned long long)cut->machine.id,
+            (unsigned long long)cut->machine.pause_us, (unsigned long long)(mst_clock_monotonic_ms() - cut->began_ms));
+    void (*on_over)(struct mst_chief *, bool) = cut->on_over;
+    cut->on_over = NULL;
+    if (on_over)
+        on_over(chief, true);
+}
+
+static void take_news(struct mst_chief *chief, enum mst_cuts_news news)
+{
+    switch (news) {
+    case MST_CUTS_HELD:
+        mst_leases_fini(&chief->cut.leases);
+        chief->cut.leases = mst_leases_copy(&chief->coordinator.leases);
+        break;
+    case MST_CUTS_MARKED:
+        marked(chief);
+        break;
+    case MST_CUTS_FAILED:
+        failed(chief);
+        break;
+    case MST_CUTS_NOTHING:
+        break;
+    }
+    send_all(chief);
+}
+
+static void on_answer(void *arg, const struct mst_reply *reply)
+{
+    struct ps_link *link = arg;
+    struct mst_chief *chief = link->chief;
+    link->is_cutting = false;
+    if (reply->status != MST_OK || chief->phase >= CHIEF_TELLING)
+        return; // sent again by the tick
+    struct mst_arena arena;
+    struct mst_msg_cut_reply answer;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    enum mst_cuts_news news = MST_CUTS_NOTHING;
+    if (mst_msg_cut_reply_decode(reply->message->meta, &arena, &answer, NULL) == MST_OK)
+        news = mst_cuts_answered(&chief->cut.machine, link->index, &answer);
+    mst_arena_fini(&arena);
+    take_news(chief, news);
+}
+
+static void send_cut(struct ps_link *link, const struct mst_msg_cut *message)
+{
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status status = mst_msg_cut_encode(message, &meta);
+    MST_ASSERT(status == MST_OK); // a row a worker
+    link->is_cutting = true;
+    struct mst_call call = {.method = MST_METHOD_CUT,
+                            .meta = mst_buf_view(&meta),
+                            .deadline_ms = 2 * link->chief->config.job->lease_ms,
+                            .on_reply = on_answer,
+                            .arg = link};
+    mst_peer_call(link->peer, &call);
+    mst_buf_fini(&meta);
+}
+
+static void send_all(struct mst_chief *chief)
+{
+    struct mst_msg_cut message;
+    size_t ps;
+    for (size_t cursor = 0; mst_cuts_next(&chief->cut.machine, &cursor, &ps, &message);) {
+        struct ps_link *link = &chief->links[ps];
+        if (!link->is_cutting && mst_peer_is_up(link->peer))
+            send_cut(link, &message);
+    }
+}
+
+void mst_chief_cut_begin(struct mst_chief *chief, void (*on_over)(struct mst_chief *chief, bool is_marked))
+{
+    MST_ASSERT(!mst_cuts_is_busy(&chief->cut.machine));
+    chief->cut.on_over = on_over;
+    chief->cut.began_ms = mst_clock_monotonic_ms();
+    mst_cuts_begin(&chief->cut.machine, chief->term, !chief->coordinator.is_synchronous);
+    send_all(chief);
+}
+
+bool mst_chief_cut_is_busy(const struct mst_chief *chief)
+{
+    return mst_cuts_is_busy(&chief->cut.machine);
+}
+
+void mst_chief_cut_tick(struct mst_chief *chief, uint64_t now_ms)
+{
+    if (!mst_cuts_is_busy(&chief->cut.machine))
+        return;
+    uint64_t limit_ms = CUT_LEASES * chief->config.job->lease_ms;
+    bool is_late = now_ms - chief->cut.began_ms > limit_ms;
+    if (is_late && mst_cuts_give_up(&chief->cut.machine, "a parameter server did not answer in time"))
+        failed(chief);
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        if (is_late && !mst_peer_is_up(chief->links[i].peer))
+            mst_cuts_ps_lost(&chief->cut.machine, i);
+    send_all(chief);
+}
+
+void mst_chief_cut_drop(struct mst_chief *chief, uint64_t cut)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_link *link = &chief->links[i];
+        struct mst_msg_cut message = {.term = chief->term, .id = cut, .phase = MST_CUT_DROP};
+        struct mst_buf meta;
+        mst_buf_init(&meta, MST_FRAME_META_MAX);
+        mst_status status = mst_msg_cut_encode(&message, &meta);
+        MST_ASSERT(status == MST_OK); // a few numbers
+        struct mst_call call = {
+            .method = MST_METHOD_CUT, .meta = mst_buf_view(&meta), .deadline_ms = chief->config.job->lease_ms};
+        if (mst_peer_is_up(link->peer))
+            mst_peer_call(link->peer, &call); // unheard, it goes with the next cut but one
+        mst_buf_fini(&meta);
+    }
+}

@@ -1,0 +1,463 @@
+// CUT: one point of all workers' steps. HOLD visits every data thread, which admits no new step from then on, and
+// answers with each worker's newest row; ADMIT lets through what other servers already have, and is answered when every
+// bucket is marked. The chief's silence of one lease, a newer cut or a new chief give the cut up: its id is refused
+// then, so that a chief which was away commits nothing that is half marked.
+#include "ps/ps_private.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// A visit to one data thread; each is on its way at most once at a time.
+struct visit {
+    struct ps_cut *cut;
+    uint32_t thread;
+    struct mst_msg_client_row *rows;
+    size_t n_rows;
+};
+
+struct ps_cut {
+    struct ps_cut *next; // in the list of all that are not freed
+    struct mst_ps *ps;
+    uint64_t id;
+    bool is_admitting;
+    bool is_marked;
+    bool is_given_up;  // visits under way find it so
+    size_t n_visiting; // that have not come back
+    size_t n_opening;  // data threads that have not let go yet
+    const char *why;   // it was given up
+    struct late_call late;
+    bool has_late;                   // a question waits for its answer
+    struct mst_msg_client_row *rows; // HOLD: the newest; ADMIT: where a bucket was marked with less than admitted
+    size_t n_rows;
+    struct mst_cut_row *admitted;
+    size_t n_admitted;
+    uint64_t began_ns;
+    uint64_t pause_us;
+    struct mst_timer silence;
+    struct visit visits[]; // by data thread
+};
+
+static void free_cut(struct ps_cut *cut)
+{
+    for (struct ps_cut **at = &cut->ps->cuts; *at; at = &(*at)->next)
+        if (*at == cut) {
+            *at = cut->next;
+            break;
+        }
+    for (size_t i = 0; i < cut->ps->config.n_data_loops; i++)
+        free(cut->visits[i].rows);
+    mst_timer_fini(&cut->silence);
+    free(cut->rows);
+    free(cut->admitted);
+    free(cut);
+}
+
+void mst_ps_cuts_free(struct mst_ps *ps)
+{
+    while (ps->cuts)
+        free_cut(ps->cuts);
+    ps->cut = NULL;
+}
+
+// Refused: the rows are those that it waited for.
+static void answer(struct ps_cut *cut, const char *refused)
+{
+    if (!cut->has_late)
+        return;
+    cut->has_late = false;
+    struct mst_msg_cut_reply reply = {.id = cut->id,
+                                      .n_rows = cut->n_rows,
+                                      .rows = cut->rows,
+                                      .is_marked = !refused && cut->is_marked,
+                                      .is_refused = refused != NULL,
+                                      .text = refused,
+                                      .pause_us = cut->pause_us};
+    MST_PS_ANSWER(&cut->late, cut_reply, &reply);
+}
+
+static void answer_refused(const struct late_call *late, uint64_t id, const char *why)
+{
+    struct mst_msg_cut_reply reply = {.id = id, .is_refused = true, .text = why};
+    MST_PS_ANSWER(late, cut_reply, &reply);
+}
+
+static void free_if_done(struct ps_cut *cut)
+{
+    if (cut->is_given_up && cut->n_visiting == 0 && cut->n_opening == 0)
+        free_cut(cut);
+}
+
+// A visit came back: the last one of a cut that was given up frees it.
+static bool is_over(struct visit *visit)
+{
+    struct ps_cut *cut = visit->cut;
+    cut->n_visiting--;
+    if (!cut->is_given_up)
+        return false;
+    free_if_done(cut);
+    return true;
+}
+
+// Posts fn to every data thread, each with its visit. What is dropped with a loop is freed with the PS.
+static void visit_all(struct ps_cut *cut, mst_loop_fn fn)
+{
+    for (size_t i = 0; i < cut->ps->config.n_data_loops; i++) {
+        struct visit *visit = &cut->visits[i];
+        visit->n_rows = 0;
+        cut->n_visiting++;
+        mst_loop_post(cut->ps->config.data_loops[i], fn, visit);
+    }
+}
+
+static void come_back(struct visit *visit, mst_loop_fn fn)
+{
+    mst_loop_post(visit->cut->ps->config.control, fn, visit);
+}
+
+// ---- giving up ----
+
+static void on_marked(void *arg);
+
+// A data thread lets go. Posts are in order, so this follows every hold and admit of the cut on that thread.
+struct opening {
+    struct ps_cut *cut;
+    struct mst_data_thread *thread;
+    uint64_t id;
+    struct mst_msg_client_row *missing;
+    size_t n_missing;
+};
+
+static void free_opening(void *arg)
+{
+    struct opening *opening = arg;
+    free(opening->missing);
+    free(opening);
+}
+
+static void on_opened(void *arg)
+{
+    struct opening *opening = arg;
+    struct ps_cut *cut = opening->cut;
+    if (opening->n_missing) {
+        cut->rows = mst_realloc_array(cut->rows, cut->n_rows + opening->n_missing, sizeof *cut->rows);
+        memcpy(cut->rows + cut->n_rows, opening->missing, opening->n_missing * sizeof *cut->rows);
+        cut->n_rows += opening->n_missing;
+    }
+    free_opening(opening);
+    if (--cut->n_opening > 0)
+        return;
+    answer(cut, cut->why);
+    free_if_done(cut);
+}
+
+static void add_missing(void *arg, const struct mst_cut_row *row)
+{
+    struct opening *opening = arg;
+    opening->missing = mst_realloc_array(opening->missing, opening->n_missing + 1, sizeof *opening->missing);
+    opening->missing[opening->n_missing++] =
+        (struct mst_msg_client_row){.worker = row->worker, .number = row->number, .step = row->step};
+}
+
+static void open_thread(void *arg)
+{
+    struct opening *opening = arg;
+    mst_data_thread_missing(opening->thread, add_missing, opening);
+    struct visit *waiting = mst_data_thread_open(opening->thread);
+    if (waiting)
+        come_back(waiting, on_marked);
+    mst_data_thread_drop_cut(opening->thread, opening->id);
+    mst_loop_post_or_drop(opening->cut->ps->config.control, on_opened, free_opening, opening);
+}
+
+static void drop_snapshots(void *arg)
+{
+    struct opening *opening = arg;
+    mst_data_thread_drop_cut(opening->thread, opening->id);
+    free_opening(opening);
+}
+
+static void post_all(struct mst_ps *ps, mst_loop_fn fn, struct ps_cut *cut, uint64_t id)
+{
+    for (size_t i = 0; i < ps->config.n_data_loops; i++) {
+        struct opening *opening = mst_alloc(sizeof *opening);
+        *opening = (struct opening){.cut = cut, .thread = ps->threads[i], .id = id};
+        mst_loop_post_or_drop(ps->config.data_loops[i], fn, free_opening, opening);
+    }
+}
+
+void mst_ps_give_cut_up(struct mst_ps *ps, const char *why)
+{
+    struct ps_cut *cut = ps->cut;
+    if (!cut)
+        return;
+    ps->cut = NULL;
+    mst_timer_stop(&cut->silence);
+    cut->is_given_up = true;
+    cut->why = why;
+    cut->n_rows = 0;
+    if (cut->is_marked) {
+        free_if_done(cut);
+        return;
+    }
+    MST_LOG(WARN, "ps", "cut given up", "cut=%llu reason=\"%s\"", (unsigned long long)cut->id, why);
+    cut->n_opening = ps->config.n_data_loops;
+    post_all(ps, open_thread, cut, cut->id);
+}
+
+static void on_silence(void *arg)
+{
+    struct ps_cut *cut = arg;
+    if (!cut->is_marked)
+        mst_ps_give_cut_up(cut->ps, cut->is_admitting ? "a worker's push that it waits for did not come within a lease"
+                                                      : "the chief said nothing within a lease");
+}
+
+// ---- HOLD ----
+
+static void take_newest(struct visit *visit, const struct mst_bucket *bucket)
+{
+    for (size_t w = 0; w < bucket->clients.n_rows; w++) {
+        const struct mst_client_row *row = &bucket->clients.rows[w];
+        if (row->number == 0)
+            continue;
+        struct mst_msg_client_row *newest = NULL;
+        for (size_t i = 0; i < visit->n_rows && !newest; i++)
+            if (visit->rows[i].worker == w)
+                newest = &visit->rows[i];
+        if (!newest) {
+            visit->rows = mst_realloc_array(visit->rows, visit->n_rows + 1, sizeof *visit->rows);
+            newest = &visit->rows[visit->n_rows++];
+            *newest = (struct mst_msg_client_row){.worker = (uint32_t)w};
+        }
+        if (row->number > newest->number || (row->number == newest->number && row->step > newest->step)) {
+            newest->number = row->number;
+            newest->step = row->step;
+            newest->lease = row->lease;
+            newest->offset = row->offset;
+        }
+    }
+}
+
+static void add_rows(struct ps_cut *cut, const struct visit *visit)
+{
+    if (visit->n_rows == 0)
+        return;
+    cut->rows = mst_realloc_array(cut->rows, cut->n_rows + visit->n_rows, sizeof *cut->rows);
+    memcpy(cut->rows + cut->n_rows, visit->rows, visit->n_rows * sizeof *cut->rows);
+    cut->n_rows += visit->n_rows;
+}
+
+static void on_held(void *arg)
+{
+    struct visit *visit = arg;
+    struct ps_cut *cut = visit->cut;
+    if (!is_over(visit)) {
+        add_rows(cut, visit); // several of a worker are fine: the chief takes the highest
+        if (cut->n_visiting == 0)
+            answer(cut, NULL);
+    }
+}
+
+static void hold(void *arg)
+{
+    struct visit *visit = arg;
+    struct mst_data_thread *thread = visit->cut->ps->threads[visit->thread];
+    mst_data_thread_hold(thread, visit->cut->id);
+    size_t n;
+    struct mst_bucket *const *buckets = mst_data_thread_buckets(thread, &n);
+    for (size_t i = 0; i < n; i++)
+        if (!buckets[i]->is_frozen)
+            take_newest(visit, buckets[i]);
+    come_back(visit, on_held);
+}
+
+// ---- ADMIT ----
+
+static void on_marked(void *arg)
+{
+    struct visit *visit = arg;
+    struct ps_cut *cut = visit->cut;
+    if (is_over(visit))
+        return;
+    add_rows(cut, visit);
+    if (cut->n_visiting > 0)
+        return;
+    cut->is_marked = true;
+    cut->pause_us = (mst_clock_monotonic_ns() - cut->began_ns) / 1000;
+    mst_timer_stop(&cut->silence);
+    MST_LOG(INFO, "ps", "cut marked", "cut=%llu pause_us=%llu", (unsigned long long)cut->id,
+            (unsigned long long)cut->pause_us);
+    answer(cut, NULL);
+}
+
+static void add_marked_row(struct visit *visit, const struct mst_bucket *bucket, const struct mst_cut_row *admitted)
+{
+    struct mst_client_row row = mst_snapshot_row(&bucket->snapshots, visit->cut->id, admitted->worker);
+    if (row.number == admitted->number && row.step == admitted->step)
+        return;
+    if (row.number != admitted->number)
+        row = (struct mst_client_row){.number = admitted->number};
+    visit->rows = mst_realloc_array(visit->rows, visit->n_rows + 1, sizeof *visit->rows);
+    visit->rows[visit->n_rows++] = (struct mst_msg_client_row){.bucket = bucket->id,
+                                                               .worker = admitted->worker,
+                                                               .number = row.number,
+                                                               .step = row.step,
+                                                               .lease = row.lease,
+                                                               .offset = row.offset};
+}
+
+// All buckets of a thread are marked, on its loop: where one of them has less of a worker than the cut says, the worker
+// was fenced meanwhile, and the chief has to know.
+static void thread_marked(void *arg)
+{
+    struct visit *visit = arg;
+    const struct ps_cut *cut = visit->cut;
+    size_t n;
+    struct mst_bucket *const *buckets = mst_data_thread_buckets(cut->ps->threads[visit->thread], &n);
+    for (size_t i = 0; i < n; i++)
+        for (size_t a = 0; a < cut->n_admitted && !buckets[i]->is_frozen; a++)
+            add_marked_row(visit, buckets[i], &cut->admitted[a]);
+    come_back(visit, on_marked);
+}
+
+static void admit(void *arg)
+{
+    struct visit *visit = arg;
+    const struct ps_cut *cut = visit->cut;
+    mst_data_thread_admit(cut->ps->threads[visit->thread], cut->id, cut->admitted, cut->n_admitted, thread_marked,
+                          visit);
+}
+
+// ---- the call ----
+
+static void begin_hold(struct mst_ps *ps, uint64_t id)
+{
+    size_t n_threads = ps->config.n_data_loops;
+    struct ps_cut *cut = mst_alloc(sizeof *cut + n_threads * sizeof cut->visits[0]);
+    *cut = (struct ps_cut){.next = ps->cuts, .ps = ps, .id = id, .began_ns = mst_clock_monotonic_ns()};
+    for (size_t i = 0; i < n_threads; i++)
+        cut->visits[i] = (struct visit){.cut = cut, .thread = (uint32_t)i};
+    ps->cuts = cut;
+    mst_timer_init(&cut->silence, ps->config.control, on_silence, cut);
+    mst_timer_start_once(&cut->silence, ps->config.lease_ms);
+    ps->cut = cut;
+    ps->last_cut = id;
+}
+
+static void take_admitted(struct ps_cut *cut, const struct mst_msg_cut *message)
+{
+    cut->is_admitting = true;
+    cut->admitted = mst_alloc_array(message->n_rows, sizeof *cut->admitted);
+    cut->n_admitted = message->n_rows;
+    for (size_t i = 0; i < message->n_rows; i++)
+        cut->admitted[i] =
+            (struct mst_cut_row){message->rows[i].worker, message->rows[i].number, message->rows[i].step};
+    free(cut->rows);
+    cut->rows = NULL;
+    cut->n_rows = 0;
+}
+
+// The question is kept; an older one of the same cut is answered by whoever asked it being gone.
+static void keep(struct ps_cut *cut, const struct late_call *late)
+{
+    cut->late = *late;
+    cut->has_late = true;
+}
+
+static void on_hold(struct mst_ps *ps, const struct late_call *late, const struct mst_msg_cut *message)
+{
+    if (ps->cut && ps->cut->id == message->id && !ps->cut->is_admitting) {
+        keep(ps->cut, late); // asked once more
+        if (ps->cut->n_visiting == 0)
+            answer(ps->cut, NULL);
+        return;
+    }
+    if (message->id <= ps->last_cut) {
+        answer_refused(late, message->id, "this cut is over here");
+        return;
+    }
+    mst_ps_give_cut_up(ps, "a newer one began");
+    begin_hold(ps, message->id);
+    keep(ps->cut, late);
+    visit_all(ps->cut, hold);
+}
+
+static void on_admit(struct mst_ps *ps, const struct late_call *late, const struct mst_msg_cut *message)
+{
+    if (!ps->cut && message->n_rows == 0 && message->id > ps->last_cut)
+        begin_hold(ps, message->id); // between two rounds nothing has to be held
+    if (!ps->cut || ps->cut->id != message->id) {
+        answer_refused(late, message->id, "this cut is over here");
+        return;
+    }
+    keep(ps->cut, late);
+    if (ps->cut->is_marked) {
+        answer(ps->cut, NULL);
+    } else if (!ps->cut->is_admitting) {
+        take_admitted(ps->cut, message);
+        mst_timer_start_once(&ps->cut->silence, ps->config.lease_ms);
+        visit_all(ps->cut, admit);
+    }
+}
+
+static mst_status check_cut(const struct mst_ps *ps, const struct mst_msg_cut *message, struct mst_error *err)
+{
+    MST_TRY(mst_ps_check_term(ps, message->term, err));
+    if (ps->phase != PS_SERVING)
+        return mst_fail(err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
+    if (message->id == 0)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "a cut has no id");
+    for (size_t i = 0; i < message->n_rows; i++)
+        if (message->rows[i].worker >= MST_WORKERS_MAX)
+            return mst_fail(err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", message->rows[i].worker,
+                            MST_WORKERS_MAX);
+    return MST_OK;
+}
+
+static void take_message(struct mst_ps *ps, const struct late_call *late, const struct mst_msg_cut *message)
+{
+    struct mst_msg_cut_reply done = {.id = message->id};
+    switch (message->phase) {
+    case MST_CUT_HOLD:
+        on_hold(ps, late, message);
+        return;
+    case MST_CUT_ADMIT:
+        on_admit(ps, late, message);
+        return;
+    case MST_CUT_RESUME:
+        if (ps->cut && ps->cut->id == message->id)
+            mst_ps_give_cut_up(ps, "the chief gave it up");
+        break;
+    case MST_CUT_DROP:
+    case MST_CUT_PHASES:
+        post_all(ps, drop_snapshots, NULL, message->id);
+        break;
+    }
+    if (ps->last_cut < message->id)
+        ps->last_cut = message->id;
+    MST_PS_ANSWER(late, cut_reply, &done);
+}
+
+void mst_ps_on_cut(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct control_conn *control = arg;
+    struct mst_arena arena;
+    struct mst_msg_cut cut;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_cut_decode(message->meta, &arena, &cut, &err);
+    if (status == MST_OK)
+        status = check_cut(control->ps, &cut, &err);
+    if (status == MST_OK) {
+        struct late_call late = mst_ps_late_call(control, message);
+        take_message(control->ps, &late, &cut);
+    } else {
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
+    }
+    mst_arena_fini(&arena);
+}

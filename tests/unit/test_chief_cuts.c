@@ -1,0 +1,165 @@
+// A cut from the chief's side: whom it tells what, the highest rows, marks of the fenced, refusals, lost servers.
+#include "chief/cuts.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static struct mst_cuts cuts;
+
+static int set_up(void **state)
+{
+    (void)state;
+    mst_cuts_init(&cuts, 2);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    mst_cuts_fini(&cuts);
+    return 0;
+}
+
+// How many servers are to be told something, and what.
+static size_t n_to_tell(enum mst_cut_phase phase, struct mst_msg_cut *last)
+{
+    size_t n = 0;
+    size_t ps;
+    struct mst_msg_cut message;
+    for (size_t cursor = 0; mst_cuts_next(&cuts, &cursor, &ps, &message); n++) {
+        *last = message;
+        assert_int_equal(message.phase, phase);
+    }
+    return n;
+}
+
+static enum mst_cuts_news answer(size_t ps, const struct mst_msg_client_row *rows, size_t n_rows, bool is_marked)
+{
+    struct mst_msg_cut_reply reply = {.id = cuts.id, .n_rows = n_rows, .rows = rows, .is_marked = is_marked};
+    return mst_cuts_answered(&cuts, ps, &reply);
+}
+
+static void test_a_cut_is_the_highest_of_each_worker(void **state)
+{
+    (void)state;
+    struct mst_msg_cut message;
+    mst_cuts_begin(&cuts, 4, true);
+    assert_int_equal(cuts.id, (uint64_t)4 << 32 | 1);
+    assert_int_equal(n_to_tell(MST_CUT_HOLD, &message), 2);
+    const struct mst_msg_client_row first[] = {{0, 0, 1, 5, 3, 2}, {0, 1, 2, 1, 4, 1}};
+    const struct mst_msg_client_row second[] = {{0, 0, 1, 6, 3, 3}, {0, 1, 1, 90, 2, 9}, {0, 2, 1, 1, 5, 1}};
+    assert_int_equal(answer(0, first, 2, false), MST_CUTS_NOTHING);
+    assert_int_equal(n_to_tell(MST_CUT_HOLD, &message), 1);
+    assert_int_equal(answer(0, second, 3, false), MST_CUTS_NOTHING); // once more: the first answer counts
+    assert_int_equal(answer(1, second, 3, false), MST_CUTS_HELD);
+    assert_int_equal(n_to_tell(MST_CUT_ADMIT, &message), 2);
+    assert_int_equal(message.n_rows, 3);
+    assert_int_equal(message.rows[0].step, 6);
+    assert_int_equal(message.rows[1].number, 2);
+    assert_int_equal(message.rows[1].step, 1);
+    assert_int_equal(message.rows[2].worker, 2);
+    assert_int_equal(answer(0, NULL, 0, false), MST_CUTS_NOTHING); // of the hold, late
+    assert_int_equal(answer(0, NULL, 0, true), MST_CUTS_NOTHING);
+    assert_int_equal(answer(1, NULL, 0, true), MST_CUTS_MARKED);
+    assert_false(mst_cuts_is_busy(&cuts));
+    assert_int_equal(n_to_tell(MST_CUT_HOLD, &message), 0);
+}
+
+static void test_between_rounds_nothing_is_held(void **state)
+{
+    (void)state;
+    struct mst_msg_cut message;
+    mst_cuts_begin(&cuts, 1, false);
+    assert_int_equal(n_to_tell(MST_CUT_ADMIT, &message), 2);
+    assert_int_equal(message.n_rows, 0);
+    assert_int_equal(answer(1, NULL, 0, true), MST_CUTS_NOTHING);
+    assert_int_equal(answer(0, NULL, 0, true), MST_CUTS_MARKED);
+    mst_cuts_begin(&cuts, 1, false);
+    assert_int_equal(cuts.id, (uint64_t)1 << 32 | 2);
+}
+
+static void test_one_refusal_gives_it_up_everywhere(void **state)
+{
+    (void)state;
+    struct mst_msg_cut message;
+    mst_cuts_begin(&cuts, 1, true);
+    assert_int_equal(answer(0, NULL, 0, false), MST_CUTS_NOTHING);
+    struct mst_msg_cut_reply no = {.id = cuts.id, .is_refused = true, .text = "it is over here"};
+    assert_int_equal(mst_cuts_answered(&cuts, 1, &no), MST_CUTS_FAILED);
+    assert_string_equal(cuts.why, "ps-1 refused it: it is over here");
+    assert_int_equal(n_to_tell(MST_CUT_RESUME, &message), 2);
+    assert_int_equal(answer(0, NULL, 0, false), MST_CUTS_NOTHING);
+    assert_true(mst_cuts_is_busy(&cuts));
+    mst_cuts_ps_lost(&cuts, 1);
+    assert_false(mst_cuts_is_busy(&cuts));
+    assert_false(mst_cuts_give_up(&cuts, "late"));
+}
+
+static void test_answers_of_another_cut_are_nothing(void **state)
+{
+    (void)state;
+    mst_cuts_begin(&cuts, 1, true);
+    struct mst_msg_cut_reply old = {.id = cuts.id - 1, .is_refused = true, .text = "over"};
+    assert_int_equal(mst_cuts_answered(&cuts, 0, &old), MST_CUTS_NOTHING);
+    assert_int_equal(cuts.phase, MST_CUTS_HOLDING);
+}
+
+static struct mst_lease grant(struct mst_leases *leases, uint32_t worker, uint64_t seq)
+{
+    struct mst_lease lease;
+    assert_int_equal(mst_leases_grant(leases, worker, 1, seq, 4, &lease), MST_LEASE_GRANTED);
+    return lease;
+}
+
+// Worker 0 is two batches into its lease everywhere; worker 1 was fenced on its way: three here, one there; worker 2
+// has pushed nothing.
+static void test_what_the_marks_leave_of_leases(void **state)
+{
+    (void)state;
+    struct mst_leases leases;
+    mst_leases_init(&leases, 20, 1, 0);
+    struct mst_lease held[3];
+    for (uint32_t w = 0; w < 3; w++)
+        held[w] = grant(&leases, w, 1);
+    mst_cuts_begin(&cuts, 1, true);
+    const struct mst_msg_client_row rows[] = {{0, 0, 1, 2, held[0].id, 2}, {0, 1, 1, 3, held[1].id, 3}};
+    (void)answer(0, rows, 2, false);
+    (void)answer(1, rows, 2, false);
+    struct mst_leases settled = mst_leases_copy(&leases);
+    const struct mst_msg_client_row less[] = {{7, 1, 1, 1, held[1].id, 1}};
+    (void)answer(0, NULL, 0, true);
+    assert_int_equal(answer(1, less, 1, true), MST_CUTS_MARKED);
+    mst_cuts_settle(&cuts, &settled);
+    assert_int_equal(settled.n_done, 5);
+    assert_int_equal(settled.n_torn, 2);
+    assert_int_equal(settled.n_holders, 0);
+    assert_int_equal(leases.n_holders, 3); // the chief's own go on
+    assert_int_equal(leases.n_done, 0);
+    uint64_t n_left = 0;
+    struct mst_lease lease;
+    for (uint64_t seq = 1; n_left < 15; seq++) {
+        assert_int_equal(mst_leases_grant(&settled, 0, 2, seq, 20, &lease), MST_LEASE_GRANTED);
+        n_left += lease.n_batches;
+        assert_true(mst_leases_complete(&settled, 0, 2, seq, &lease));
+    }
+    assert_int_equal(n_left, 15);
+    assert_true(mst_leases_finished(&settled));
+    mst_leases_fini(&settled);
+    mst_leases_fini(&leases);
+}
+
+#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_a_cut_is_the_highest_of_each_worker), CASE(test_between_rounds_nothing_is_held),
+        CASE(test_one_refusal_gives_it_up_everywhere),  CASE(test_answers_of_another_cut_are_nothing),
+        CASE(test_what_the_marks_leave_of_leases),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,157 @@
+// A bucket as it was at a cut, while it goes on: copied on write, held by a gate, given away, lost for want of memory.
+#include "ps/bucket.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+enum { N = 12 };
+
+static struct mst_optimizer *optimizer;
+static struct mst_bucket *bucket;
+static unsigned n_marked;
+
+static void on_marked(void *arg)
+{
+    (void)arg;
+    n_marked++;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    json_t *json =
+        json_pack("{s:s, s:{s:f, s:f}}", "class_name", "SGD", "config", "learning_rate", 1.0, "momentum", 0.5);
+    struct mst_error err;
+    mst_status status = mst_optimizer_parse(json, "optimizer", &optimizer, &err);
+    json_decref(json);
+    const struct mst_piece piece = {.n_rows = 3, .row_floats = 4, .is_whole = true};
+    if (status != MST_OK || mst_bucket_new(7, &piece, 1, optimizer, &bucket, &err) != MST_OK)
+        return -1;
+    bucket->on_marked = on_marked;
+    n_marked = 0;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    mst_bucket_free(bucket);
+    mst_optimizer_free(optimizer);
+    return 0;
+}
+
+static enum mst_push_outcome push(uint32_t worker, uint64_t step)
+{
+    float staged[N];
+    for (size_t i = 0; i < N; i++)
+        staged[i] = 1;
+    struct mst_gradients gradients = {.staged = staged};
+    struct mst_bucket_push identity = {worker, 1, step, 5, step};
+    struct mst_push_result result;
+    mst_bucket_push(bucket, &identity, &gradients, &result);
+    if (result.version)
+        mst_version_unref(result.version);
+    return result.outcome;
+}
+
+static void test_it_stays_as_it_was(void **state)
+{
+    (void)state;
+    push(0, 1);
+    float weight = bucket->current->floats[0];
+    float velocity = bucket->slots[0][0];
+    mst_snapshot_mark(&bucket->snapshots, 9, bucket);
+    assert_int_equal(bucket->snapshots.n_shared, 1);
+    push(0, 2);
+    push(0, 3);
+    assert_int_equal(bucket->snapshots.n_shared, 0);
+    const struct mst_snapshot *snapshot = mst_snapshot_of(&bucket->snapshots, 9, bucket);
+    assert_non_null(snapshot);
+    assert_true(snapshot->floats[0] == weight && snapshot->floats[N - 1] == weight);
+    assert_true(snapshot->slots[0][0] == velocity);
+    assert_int_equal(snapshot->n_updates, 1);
+    assert_int_equal(mst_snapshot_row(&bucket->snapshots, 9, 0).step, 1);
+    assert_int_equal(mst_snapshot_row(&bucket->snapshots, 9, 4).step, 0);
+    assert_true(bucket->current->floats[0] != weight);
+    mst_snapshot_drop(&bucket->snapshots, 9);
+    assert_null(mst_snapshot_of(&bucket->snapshots, 9, bucket));
+}
+
+static void test_it_is_given_away_once(void **state)
+{
+    (void)state;
+    struct mst_snapshot taken;
+    mst_snapshot_mark(&bucket->snapshots, 9, bucket);
+    assert_true(mst_snapshot_take(&bucket->snapshots, 9, bucket, &taken));
+    push(0, 1);
+    assert_true(taken.floats[0] == 0);
+    mst_snapshot_fini(&taken);
+    assert_false(mst_snapshot_take(&bucket->snapshots, 9, bucket, &taken));
+}
+
+static void test_a_third_one_takes_the_oldest_place(void **state)
+{
+    (void)state;
+    for (uint64_t cut = 1; cut <= 3; cut++) {
+        push(0, cut);
+        mst_snapshot_mark(&bucket->snapshots, cut, bucket);
+    }
+    assert_null(mst_snapshot_of(&bucket->snapshots, 1, bucket));
+    assert_int_equal(mst_snapshot_of(&bucket->snapshots, 2, bucket)->n_updates, 2);
+    assert_int_equal(mst_snapshot_of(&bucket->snapshots, 3, bucket)->n_updates, 3);
+    assert_int_equal(bucket->snapshots.n_shared, 0);
+}
+
+static void test_a_gate_holds_pushes_and_marks(void **state)
+{
+    (void)state;
+    struct mst_cut_gate gate;
+    mst_cut_gate_init(&gate);
+    assert_int_equal(push(0, 1), MST_PUSH_DONE);
+    mst_cut_gate_hold(&gate, 4);
+    bucket->gate = &gate;
+    assert_int_equal(push(0, 1), MST_PUSH_DONE); // a repetition is answered
+    assert_int_equal(push(0, 2), MST_PUSH_LATER);
+    const struct mst_cut_row rows[] = {{0, 1, 1}, {1, 1, 3}};
+    mst_cut_gate_admit(&gate, 4, rows, 2);
+    assert_int_equal(push(0, 2), MST_PUSH_LATER);
+    assert_int_equal(n_marked, 0);
+    assert_int_equal(push(1, 3), MST_PUSH_DONE);
+    assert_int_equal(n_marked, 1);
+    assert_null(bucket->gate);
+    assert_int_equal(push(0, 2), MST_PUSH_DONE); // and it goes on
+    assert_int_equal(mst_snapshot_of(&bucket->snapshots, 4, bucket)->n_updates, 2);
+    assert_int_equal(n_marked, 1);
+    mst_cut_gate_fini(&gate);
+}
+
+static void test_without_memory_it_is_lost_and_training_goes_on(void **state)
+{
+    (void)state;
+    mst_snapshot_mark(&bucket->snapshots, 9, bucket);
+    assert_int_equal(push(0, 1), MST_PUSH_DONE); // MST_FAIL_NTH=3 is set by main: weights and velocity come before
+    assert_true(mst_snapshot_is_lost(&bucket->snapshots, 9));
+    assert_null(mst_snapshot_of(&bucket->snapshots, 9, bucket));
+    assert_int_equal(push(0, 2), MST_PUSH_DONE);
+}
+
+#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_without_memory_it_is_lost_and_training_goes_on), // the first, for its allocations are counted
+        CASE(test_it_stays_as_it_was),
+        CASE(test_it_is_given_away_once),
+        CASE(test_a_third_one_takes_the_oldest_place),
+        CASE(test_a_gate_holds_pushes_and_marks),
+    };
+    setenv("MST_FAIL_NTH", "3", 1);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
