@@ -334,6 +334,7 @@ static mst_status find_target(struct rpc_exchange *x, size_t bucket, struct targ
     snprintf(name, sizeof name, "ps-%u", place->ps);
     struct mst_peer_config config = {
         .name = name, .address = x->config.ps_addresses[place->ps], .events = &peer_events, .arg = target};
+    config.user_timeout_ms = x->config.user_timeout_ms;
     MST_TRY(mst_peer_new(x->config.loop, x->config.resolver, &config, &target->peer, err));
     x->n_targets++;
     *out = target;

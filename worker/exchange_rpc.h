@@ -27,7 +27,8 @@ struct mst_exchange_rpc_config {
     float *const *grads; // one whole variable each; those of frozen ones may be NULL; NULL: it only pulls
     uint64_t map_term;
     uint64_t map_epoch;
-    uint64_t call_ms; // an answer may take this long; then the push is sent again
+    uint64_t call_ms;         // an answer may take this long; then the push is sent again
+    uint64_t user_timeout_ms; // a PS whose host is silent for so long is lost; 0: only call_ms says so
     struct mst_exchange_events events;
 };
 

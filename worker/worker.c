@@ -307,10 +307,12 @@ static mst_status make_exchange(struct mst_worker *worker, struct mst_error *err
                                              .grads = worker->grads,
                                              .map_term = worker->map_term,
                                              .map_epoch = worker->map_epoch,
-                                             .call_ms = worker->layout->n_round_workers > 0
-                                                            ? job->absence_ms // rounds take what they take
-                                                            : EXCHANGE_LEASES * job->lease_ms,
+                                             .call_ms = EXCHANGE_LEASES * job->lease_ms,
                                              .events = events};
+    if (worker->layout->n_round_workers > 0) { // rounds take what they take, and a PS always reads contributions
+        config.call_ms = job->absence_ms;
+        config.user_timeout_ms = EXCHANGE_LEASES * job->lease_ms;
+    }
     return mst_exchange_rpc_new(&config, &worker->exchange, err);
 }
 

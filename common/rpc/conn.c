@@ -605,8 +605,13 @@ struct mst_loop *mst_conn_loop(const struct mst_conn *conn)
 
 void mst_conn_set_user_timeout(struct mst_conn *conn, uint64_t timeout_ms)
 {
+    // At worst a death is noticed later. Probes begin early, so that the last one is not acknowledged in time either.
     unsigned value = (unsigned)timeout_ms;
-    setsockopt(conn->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, sizeof value); // at worst a death is noticed later
+    int on = 1, probe_s = (int)(timeout_ms / 4000 < 1 ? 1 : timeout_ms / 4000 > 3600 ? 3600 : timeout_ms / 4000);
+    setsockopt(conn->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, sizeof value);
+    setsockopt(conn->fd, IPPROTO_TCP, TCP_KEEPIDLE, &probe_s, sizeof probe_s);
+    setsockopt(conn->fd, IPPROTO_TCP, TCP_KEEPINTVL, &probe_s, sizeof probe_s);
+    setsockopt(conn->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
 void mst_conn_set_send_timeout(struct mst_conn *conn, uint64_t timeout_ms)

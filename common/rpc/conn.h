@@ -117,8 +117,8 @@ void *mst_conn_user(const struct mst_conn *conn);
 const char *mst_conn_name(const struct mst_conn *conn);
 /** The loop it is on. */
 struct mst_loop *mst_conn_loop(const struct mst_conn *conn);
-/** TCP_USER_TIMEOUT: unacknowledged bytes older than this end the connection (control connections only; it also fires
- *  on a live peer that stops reading). */
+/** TCP_USER_TIMEOUT: bytes or, while nothing is sent, probes of the kernel that nobody acknowledges for this long end
+ *  the connection. Only where the peer always reads: it also fires on a live one that does not. */
 void mst_conn_set_user_timeout(struct mst_conn *conn, uint64_t timeout_ms);
 /** A frame that could not be sent for this long ends the connection with DEADLINE_EXCEEDED. 0 (at first): no limit. */
 void mst_conn_set_send_timeout(struct mst_conn *conn, uint64_t timeout_ms);

@@ -38,7 +38,7 @@ struct mst_peer_events {
 struct mst_peer_config {
     const char *name;                     // copied
     const char *address;                  // "host:port", copied
-    uint64_t user_timeout_ms;             // TCP_USER_TIMEOUT, 0: none (data connections)
+    uint64_t user_timeout_ms;             // TCP_USER_TIMEOUT, 0: none (data connections that may be parked)
     bool adds_body_crc;                   // a CRC behind every body sent
     const struct mst_peer_events *events; // kept
     void *arg;
