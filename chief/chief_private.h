@@ -4,6 +4,7 @@
 #include "chief/board.h"
 #include "chief/callbacks.h"
 #include "chief/chief.h"
+#include "chief/chief_state.h"
 #include "chief/coordinator.h"
 #include "chief/csv_log.h"
 #include "chief/cuts.h"
@@ -83,7 +84,8 @@ struct final_evaluation {
 // The cut under way, or the last one.
 struct mst_chief_cut {
     struct mst_cuts machine;
-    struct mst_leases leases; // those that belong to it; once it is marked: settled
+    struct mst_buf state; // of the coordinator, when the tables were in; once it is marked: settled. Empty: too large
+    uint64_t n_done;      // steps that are part of it, of a marked one
     uint64_t began_ms;
     uint64_t not_before_ms;          // a cut that can wait does, after one that failed
     struct mst_msg_client_row *late; // pushes that the last failed one waited for
@@ -121,6 +123,7 @@ struct mst_chief {
     struct mst_chief_config config;
     enum chief_phase phase;
     struct mst_server *server;
+    struct mst_coordinator_config coordinator_config;
     struct mst_coordinator coordinator;
     size_t n_examples;
     struct ps_link *links; // n_ps
@@ -302,7 +305,7 @@ char *mst_chief_restored_prefix(const struct mst_chief *chief);
 json_t *mst_chief_best_json(const struct mst_chief *chief);
 
 // cutting.c
-// Begins a cut, when none is under way. on_over is called once, from within or later: marked, so that chief->cut.leases
+// Begins a cut, when none is under way. on_over is called once, from within or later: marked, so that chief->cut.state
 // and the PSs' snapshots of chief->cut.machine.id are of one point; or given up.
 void mst_chief_cut_begin(struct mst_chief *chief, void (*on_over)(struct mst_chief *chief, bool is_marked));
 // True while none can begin.

@@ -2,6 +2,7 @@
 #include "chief/chief_private.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/rng.h"
@@ -139,30 +140,58 @@ void mst_chief_place_state(const struct mst_chief *chief, char *out, size_t out_
         snprintf(out, out_bytes, "the checkpoints of %s to be read through", chief->config.job->checkpoint_dir);
 }
 
-// The close that the checkpoint was made at. One that has none, because its run was not synchronous, says how many
-// steps there were, and that is all.
-static mst_status resume_rounds(struct mst_chief *chief, struct mst_error *err)
+// A tensor of bytes of the checkpoint that is resumed, in a new array; NULL if it has none.
+static mst_status read_bytes(const struct mst_chief *chief, const char *name, size_t max_bytes, struct mst_bytes *out,
+                             struct mst_error *err)
 {
     struct mst_bundle *bundle;
+    *out = (struct mst_bytes){0};
     MST_TRY(mst_bundle_open(chief->restore_prefix, &bundle, err));
-    const struct mst_bundle_entry *entry = mst_bundle_find(bundle, MST_ROUNDS_TENSOR);
+    const struct mst_bundle_entry *entry = mst_bundle_find(bundle, name);
     mst_status status = MST_OK;
-    if (entry && entry->type == MST_TF_UINT8 && entry->shape.rank == 1 && entry->shape.dims[0] <= MST_FRAME_META_MAX) {
+    if (entry && entry->type == MST_TF_UINT8 && entry->shape.rank == 1 && entry->shape.dims[0] <= max_bytes) {
         size_t n = entry->shape.dims[0];
-        unsigned char *bytes = mst_alloc(n + 1);
-        struct mst_arena arena;
-        struct mst_msg_round round;
-        mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+        void *bytes = mst_alloc(n + 1);
         status = mst_bundle_read(bundle, entry, bytes, n, err);
         if (status == MST_OK)
-            status = mst_msg_round_decode((struct mst_bytes){bytes, n}, &arena, &round, err);
-        if (status == MST_OK && round.has_close)
-            status = mst_coordinator_restore(&chief->coordinator, &round.close, MST_ROUNDS_APPLIED, err);
-        mst_arena_fini(&arena);
-        free(bytes);
+            *out = (struct mst_bytes){bytes, n};
+        else
+            free(bytes);
     }
     mst_bundle_free(bundle);
     return status;
+}
+
+// Where the job goes on from: the close that the checkpoint was made at, or who had done what of an epoch. What is of a
+// job with other batches is not taken; then the number of steps is all that counts.
+static mst_status resume_progress(struct mst_chief *chief, struct mst_error *err)
+{
+    bool is_synchronous = chief->coordinator.is_synchronous;
+    struct mst_bytes bytes;
+    MST_TRY(read_bytes(chief, is_synchronous ? MST_ROUNDS_TENSOR : MST_CHECKPOINT_STATE_TENSOR,
+                       chief->cut.state.max_bytes, &bytes, err));
+    struct mst_arena arena;
+    struct mst_msg_round round = {0};
+    struct mst_chief_state beside;
+    mst_status status = MST_OK;
+    mst_arena_init(&arena, SIZE_MAX / 4); // of bytes that are bounded
+    if (bytes.data && is_synchronous)
+        status = mst_msg_round_decode(bytes, &arena, &round, err);
+    if (status == MST_OK && round.has_close)
+        status = mst_coordinator_restore(&chief->coordinator, &round.close, MST_ROUNDS_APPLIED, err);
+    else if (bytes.data && !is_synchronous)
+        status = mst_chief_state_decode(bytes, &arena, &chief->coordinator, mst_clock_monotonic_ms(), &beside, err);
+    if (status == MST_INVALID_ARGUMENT)
+        MST_LOG(WARN, "chief", "progress counted by steps", "prefix=%s reason=\"%s\"", chief->restore_prefix,
+                err->text);
+    if (status == MST_OK && !is_synchronous)
+        mst_training_sums_clear(&chief->coordinator.total); // of this run
+    bool is_taken = status == MST_OK && bytes.data && (round.has_close || !is_synchronous);
+    if (!is_taken)
+        mst_coordinator_skip(&chief->coordinator, chief->n_steps_resumed);
+    mst_arena_fini(&arena);
+    free((void *)(uintptr_t)bytes.data);
+    return status == MST_INVALID_ARGUMENT ? MST_OK : status;
 }
 
 static mst_status resume(struct mst_chief *chief, struct mst_error *err)
@@ -180,9 +209,7 @@ static mst_status resume(struct mst_chief *chief, struct mst_error *err)
     chief->restore_prefix = search->prefix;
     search->prefix = NULL;
     chief->n_steps_resumed = search->n_updates;
-    mst_coordinator_skip(&chief->coordinator, chief->n_steps_resumed);
-    if (chief->coordinator.is_synchronous)
-        MST_TRY(resume_rounds(chief, err));
+    MST_TRY(resume_progress(chief, err));
     chief->checkpoint = mst_strdup(chief->restore_prefix);
     chief->n_steps_resumed = mst_chief_steps_done(chief);
     MST_LOG(INFO, "chief", "resuming", "prefix=%s steps=%llu", chief->restore_prefix,

@@ -32,6 +32,7 @@ struct mst_chief_save {
     uint64_t began_ms;
     int64_t *remembered; // of the callbacks; NULL: there are none
     size_t n_remembered;
+    struct mst_buf state;  // MST_CHECKPOINT_STATE_TENSOR
     struct mst_buf rounds; // MST_ROUNDS_TENSOR; empty: there are no rounds
     bool is_after_failure; // another one failed before it
     mst_status status;
@@ -50,6 +51,7 @@ void mst_chief_save_free(struct mst_chief *chief)
         return;
     mst_checkpoint_abort(chief->save->writer);
     free(chief->save->remembered);
+    mst_buf_fini(&chief->save->state);
     mst_buf_fini(&chief->save->rounds);
     free(chief->save);
     chief->save = NULL;
@@ -76,6 +78,7 @@ static void over(struct mst_chief_save *save)
     }
     chief->save = NULL;
     free(save->remembered);
+    mst_buf_fini(&save->state);
     mst_buf_fini(&save->rounds);
     free(save);
     mst_chief_on_saved(chief, status, err.text);
@@ -94,12 +97,19 @@ static void clean(const char *dir)
         MST_LOG(DEBUG, "chief", "leftover", "reason=\"%s\"", err.text);
 }
 
+static struct mst_checkpoint_value bytes_value(const char *name, const struct mst_buf *bytes)
+{
+    return (struct mst_checkpoint_value){
+        .tensor = {.name = name, .type = MST_TF_UINT8, .shape = {.rank = 1, .dims = {bytes->len}}},
+        .data = bytes->data};
+}
+
 // On the work thread.
 static void commit(void *arg)
 {
     struct mst_chief_save *save = arg;
     int64_t iterations = (int64_t)save->n_updates;
-    struct mst_checkpoint_value values[3] = {
+    struct mst_checkpoint_value values[4] = {
         {.tensor = {.name = "iterations", .type = MST_TF_INT64}, .data = &iterations}};
     size_t n = 1;
     if (save->remembered)
@@ -108,10 +118,9 @@ static void commit(void *arg)
                                                                .shape = {.rank = 1, .dims = {save->n_remembered}}},
                                                     .data = save->remembered};
     if (save->rounds.len)
-        values[n++] = (struct mst_checkpoint_value){.tensor = {.name = MST_ROUNDS_TENSOR,
-                                                               .type = MST_TF_UINT8,
-                                                               .shape = {.rank = 1, .dims = {save->rounds.len}}},
-                                                    .data = save->rounds.data};
+        values[n++] = bytes_value(MST_ROUNDS_TENSOR, &save->rounds);
+    if (save->state.len)
+        values[n++] = bytes_value(MST_CHECKPOINT_STATE_TENSOR, &save->state);
     save->status = mst_checkpoint_write(save->writer, values, n, &save->err);
     if (save->status == MST_OK)
         save->status = mst_checkpoint_commit(save->writer, save->chief->config.job->checkpoint_keep, &save->err);
@@ -216,7 +225,7 @@ static void ask_part(struct mst_chief_save *save, struct ps_link *link, size_t n
     mst_buf_fini(&meta);
 }
 
-// What a resumed job needs besides: the callbacks' numbers, and the last close.
+// What a resumed job needs besides: the callbacks' numbers, what is left to train, and the last close.
 static void remember(struct mst_chief_save *save)
 {
     struct mst_chief *chief = save->chief;
@@ -225,10 +234,12 @@ static void remember(struct mst_chief_save *save)
         save->remembered = mst_alloc_array(save->n_remembered, sizeof *save->remembered);
         mst_callbacks_save(chief->callbacks, save->remembered);
     }
+    mst_status status = mst_buf_append(&save->state, chief->cut.state.data, chief->cut.state.len);
+    MST_ASSERT(status == MST_OK); // as large as the one that it is from
     if (chief->coordinator.is_synchronous) {
         struct mst_msg_round round = {.has_close = true};
         mst_rounds_close(&chief->coordinator.rounds, &round.close);
-        mst_status status = mst_msg_round_encode(&round, &save->rounds);
+        status = mst_msg_round_encode(&round, &save->rounds);
         MST_ASSERT(status == MST_OK); // it was sent to the PSs
     }
 }
@@ -237,8 +248,7 @@ static void remember(struct mst_chief_save *save)
 static void write_parts(struct mst_chief_save *save)
 {
     struct mst_chief *chief = save->chief;
-    bool is_synchronous = chief->coordinator.is_synchronous;
-    save->step = is_synchronous ? mst_chief_steps_done(chief) : chief->cut.leases.n_done;
+    save->step = chief->cut.n_done;
     save->cut = chief->cut.machine.id;
     mst_chief_best_saving(chief, save->step);
     remember(save);
@@ -282,6 +292,7 @@ void mst_chief_save(struct mst_chief *chief)
     struct mst_chief_save *save = mst_alloc(sizeof *save + chief->config.n_ps * sizeof save->parts[0]);
     *save = (struct mst_chief_save){.chief = chief, .n_updates = UINT64_MAX};
     save->is_after_failure = chief->n_saves_failed > 0;
+    mst_buf_init(&save->state, chief->cut.state.max_bytes);
     mst_buf_init(&save->rounds, MST_FRAME_META_MAX);
     save->began_ms = mst_clock_monotonic_ms();
     chief->save = save;

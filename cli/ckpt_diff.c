@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "ckpt/checkpoint.h"
 #include "cli/ckpt_operand.h"
 #include "cli/tensor_difference.h"
 #include "tfio/bundle_reader.h"
@@ -49,8 +50,13 @@ static json_t *real_json(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+// But of the chief's notes on who had trained what: two runs that are the same seldom agree about them.
 static void add(struct comparison *work, const char *name, const char *what, json_t *fields)
 {
+    if (strcmp(name, MST_CHECKPOINT_STATE_TENSOR) == 0) {
+        json_decref(fields);
+        return;
+    }
     json_object_set_new(fields, "tensor", json_string_nocheck(name)); // only printing it as JSON needs UTF-8
     json_object_set_new(fields, "difference", json_string(what));
     json_array_append_new(work->differences, fields);
@@ -146,15 +152,18 @@ static mst_status compare(struct comparison *work, struct mst_error *err)
     for (size_t i = 0, k = 0; i < n_a || k < n_b;) {
         const struct mst_bundle_entry *a = i < n_a ? mst_bundle_entry_at(work->a, i) : NULL;
         const struct mst_bundle_entry *b = k < n_b ? mst_bundle_entry_at(work->b, k) : NULL;
-        int order = !a ? 1 : !b ? -1 : strcmp(a->name, b->name);
-        if (order < 0)
+        int order = a && b ? strcmp(a->name, b->name) : 0;
+        if (a && (!b || order < 0)) {
             add(work, a->name, "only in a", json_object());
-        else if (order > 0)
+            i++;
+        } else if (b && (!a || order > 0)) {
             add(work, b->name, "only in b", json_object());
-        else
+            k++;
+        } else if (a && b) {
             MST_TRY(compare_tensor(work, a, b, err));
-        i += order <= 0;
-        k += order >= 0;
+            i++;
+            k++;
+        }
     }
     return MST_OK;
 }

@@ -31,6 +31,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** In a job's checkpoint: the chief's state, bytes (chief/chief_state.h). */
+#define MST_CHECKPOINT_STATE_TENSOR "chief_state"
+
 /** A tensor, or the rows of one that a PS holds, and its bytes in memory (little-endian). */
 struct mst_checkpoint_value {
     struct mst_bundle_tensor tensor;

@@ -48,7 +48,7 @@ def test_a_frozen_layer_stays_as_it_was(inspect, muster, job, write_job, tmp_pat
     first = newest(inspect, tmp_path, 1)
     assert sorted(first) == sorted(["dense/bias", "dense/kernel", "dense_1/bias", "dense_1/bias/momentum",
                                     "dense_1/bias/velocity", "dense_1/kernel", "dense_1/kernel/momentum",
-                                    "dense_1/kernel/velocity", "iterations"])
+                                    "dense_1/kernel/velocity", "iterations", "chief_state"])
     job["steps"] = 750
     job["checkpoint"]["resume"] = True
     muster(*command, freeze(write_job(job), "dense")).expect(0)
