@@ -40,6 +40,8 @@ def test_the_fast_worker_waits_for_one_that_stands_still(stalled, job, bounded):
     of_the_slow = steps_of(running, "worker-1")
     # It joined late, so it started at the clock of the one that stands still.
     assert steps_of(running, "worker-0") == LEAD
+    assert metric(running.http_ports["worker-0"].number, "muster_worker_staleness_count") == LEAD
+    assert metric(running.http_ports["worker-0"].number, "muster_worker_staleness_bucket") >= LEAD  # over all limits
     running["worker-1"].pause()  # for less than a lease
     links["worker-1"].release()
     assert steps_of(running, "worker-0") == LEAD
