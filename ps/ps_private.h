@@ -34,7 +34,7 @@ struct mst_ps {
     bool is_finished; // the job is, and whoever greets is told
     bool is_leaving;  // told to stop; the chief hears of it
     char leaving_text[256];
-    uint64_t n_bytes;         // of the map's buckets: parameters, slots and what rounds need
+    uint64_t n_bytes;         // of the map's buckets, parameters and slots
     struct ps_rounds *rounds; // synchronous ones, or NULL
 };
 

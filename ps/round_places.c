@@ -11,6 +11,8 @@
 
 #include <stdlib.h>
 
+enum { STRETCH = 2048 }; // floats: the sum's and a contribution's 8 KiB each in the smallest cache
+
 static size_t floats_of(const struct mst_piece *piece)
 {
     return piece->n_rows * piece->row_floats;
@@ -126,19 +128,33 @@ static double weight_of(const struct mst_round_places *rounds, uint32_t worker)
     return rounds->table.contributions[worker].weight;
 }
 
-// The first is only noted: it is added when a second one comes, for one alone is taken as it is.
-static void add(const struct mst_round_places *rounds, struct mst_round_place *place, uint32_t worker)
+static void note(const struct mst_round_places *rounds, struct mst_round_place *place, uint32_t worker)
 {
-    size_t n = place->bucket->n_floats;
-    if (place->n_added == 1) {
-        uint32_t first = place->added[0];
-        mst_weighted_sum_add((float)weight_of(rounds, first), place->contributions[first], true, place->sum, n);
-    }
-    double weight = weight_of(rounds, worker);
-    if (place->n_added > 0)
-        mst_weighted_sum_add((float)weight, place->contributions[worker], false, place->sum, n);
-    place->total_weight += weight;
+    place->total_weight += weight_of(rounds, worker);
     place->added[place->n_added++] = worker;
+}
+
+// Adds those of `added` from `first` on, which are only noted, and divides if these are all. One pass over memory:
+// every stretch stays in the cache until it is done.
+static void add_up(const struct mst_round_places *rounds, struct mst_round_place *place, size_t first, bool is_whole)
+{
+    place->is_mean = is_whole;
+    if (place->n_added < 2)
+        return; // one alone is taken as it is, and added when a second one comes
+    if (first == 1)
+        first = 0;
+    // Where nothing weighs anything the sum is of zeros, and so is the mean.
+    bool divides = is_whole && (float)place->total_weight > 0;
+    size_t n = place->bucket->n_floats;
+    for (size_t at = 0; at < n; at += STRETCH) {
+        size_t n_here = n - at < STRETCH ? n - at : STRETCH;
+        float *sum = place->sum + at;
+        for (size_t i = first; i < place->n_added; i++)
+            mst_weighted_sum_add((float)weight_of(rounds, place->added[i]), place->contributions[place->added[i]] + at,
+                                 i == 0, sum, n_here);
+        if (divides)
+            mst_weighted_sum_mean((float)place->total_weight, sum, sum, n_here);
+    }
 }
 
 // The mean of what is added up; NULL if that is nothing. It may be changed: nobody needs it afterwards.
@@ -149,12 +165,8 @@ static float *mean_of(const struct mst_round_place *place)
     return place->n_added == 1 ? place->contributions[place->added[0]] : place->sum;
 }
 
-static void finish_mean(const struct mst_round_places *rounds, struct mst_round_place *place)
+static void take_norms(const struct mst_round_places *rounds, struct mst_round_place *place)
 {
-    // Where nothing weighs anything the sum is of zeros, and so is the mean.
-    if (!place->is_mean && place->n_added > 1 && (float)place->total_weight > 0)
-        mst_weighted_sum_mean((float)place->total_weight, place->sum, place->sum, place->bucket->n_floats);
-    place->is_mean = true;
     if (place->has_norms || !(rounds->clips_global || rounds->clips_each) || place->n_added == 0)
         return;
     const float *mean = mean_of(place);
@@ -172,18 +184,23 @@ static void finish_mean(const struct mst_round_places *rounds, struct mst_round_
 void mst_round_places_contributed(struct mst_round_places *rounds, struct mst_round_place *place)
 {
     const struct mst_round_table *table = &rounds->table;
+    // Once there is a close, it has said what is added up.
     if (table->has_close && table->stored == table->applied + 1)
-        return;          // the close has said already what is added up
+        return;
     size_t n_passed = 0; // of those that were dealt a unit, in worker order
-    for (uint32_t w = 0; w < rounds->n_workers; w++) {
+    size_t first = place->n_added;
+    bool is_whole = true;
+    for (uint32_t w = 0; w < rounds->n_workers && is_whole; w++) {
         if (!table->dealt.workers[w].has_unit)
             continue;
-        if (!mst_round_table_holds(table, place->part, w))
-            return;
-        if (n_passed++ == place->n_added)
-            add(rounds, place, w);
+        is_whole = mst_round_table_holds(table, place->part, w);
+        if (is_whole && n_passed++ == place->n_added)
+            note(rounds, place, w);
     }
-    finish_mean(rounds, place);
+    if (place->n_added > first)
+        add_up(rounds, place, first, is_whole);
+    if (is_whole)
+        take_norms(rounds, place);
 }
 
 static bool begins_with_added(const struct mst_round_place *place, const struct mst_msg_close *close)
@@ -204,9 +221,12 @@ void mst_round_places_store(struct mst_round_places *rounds, const struct mst_ms
             continue;
         if (!begins_with_added(place, close))
             forget_sum(place);
-        for (size_t in = place->n_added; in < close->n_ins; in++)
-            add(rounds, place, (uint32_t)close->ins[in]);
-        finish_mean(rounds, place);
+        size_t first = place->n_added;
+        for (size_t in = first; in < close->n_ins; in++)
+            note(rounds, place, (uint32_t)close->ins[in]);
+        if (!place->is_mean)
+            add_up(rounds, place, first, true);
+        take_norms(rounds, place);
     }
     mst_round_table_store(&rounds->table, close);
 }

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_WORKERS = 4, KERNEL = 33, AVERAGE = 7, N = KERNEL + AVERAGE, OTHER = 5 };
+enum { N_WORKERS = 4, KERNEL = 2100, AVERAGE = 7, N = KERNEL + AVERAGE, OTHER = 5 };
 
 struct fixture {
     struct mst_optimizer *optimizer;
@@ -43,7 +43,7 @@ static struct fixture *make_buckets(const char *clip, double limit)
     struct fixture *f = mst_alloc(sizeof *f);
     f->optimizer = parse_optimizer(clip, limit);
     const struct mst_piece first[] = {
-        {.variable = 0, .n_rows = 11, .row_floats = 3, .is_whole = true},
+        {.variable = 0, .n_rows = 700, .row_floats = 3, .is_whole = true},
         {.variable = 1,
          .n_rows = 7,
          .row_floats = 1,
@@ -454,7 +454,7 @@ static void test_memory_that_is_not_there_is_refused_by_name(void **state)
     assert_null(f->rounds);
     // (N + 5) floats for each of 4 workers and a sum.
     assert_non_null(strstr(err.text, "4 workers"));
-    assert_non_null(strstr(err.text, "900 bytes"));
+    assert_non_null(strstr(err.text, "42240 bytes"));
     release(f);
 }
 
