@@ -411,6 +411,9 @@ struct mst_leases_revoked mst_chief_state_settle(struct mst_coordinator *c, cons
         all.n_returned += one.n_returned;
     }
     free(marks);
+    uint64_t limit = c->pacing.limit;
+    mst_pacing_fini(&c->pacing);
+    mst_pacing_init(&c->pacing, limit); // all start level
     for (size_t i = 0; i < c->membership.n_members; i++)
         mst_membership_restore(&c->membership, (uint32_t)i, MST_MEMBER_ABSENT, 0, c->membership.members[i].number, 0);
     return all;

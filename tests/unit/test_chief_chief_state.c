@@ -241,6 +241,9 @@ static void test_who_leads_leads_still(void **state)
     // Worker 2, who is being fenced, holds nobody back.
     assert_int_equal(ask(&f->new, 1, 1, 2, 1, 1020).kind, MST_ANSWER_LEASE);
     assert_int_equal(ask(&f->new, 0, 1, 3, 2, 1030).kind, MST_ANSWER_LEASE);
+    assert_int_equal(f->new.pacing.lowest, 1);
+    mst_chief_state_settle(&f->new, NULL, 0);
+    assert_true(f->new.pacing.lowest == 0 && f->new.pacing.limit == 2 && f->new.pacing.n_runners == 0);
 }
 
 static void test_a_stopped_job(void **state)
