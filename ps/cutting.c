@@ -389,8 +389,10 @@ static void on_hold(struct mst_ps *ps, const struct late_call *late, const struc
 
 static void on_admit(struct mst_ps *ps, const struct late_call *late, const struct mst_msg_cut *message)
 {
-    if (!ps->cut && message->n_rows == 0 && message->id > ps->last_cut)
-        begin_hold(ps, message->id); // between two rounds nothing has to be held
+    if (message->n_rows == 0 && message->id > ps->last_cut) { // between two rounds nothing has to be held
+        mst_ps_give_cut_up(ps, "a newer one began");
+        begin_hold(ps, message->id);
+    }
     if (!ps->cut || ps->cut->id != message->id) {
         answer_refused(late, message->id, "this cut is over here");
         return;

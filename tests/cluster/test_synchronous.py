@@ -2,6 +2,8 @@
 number of parameter servers and with any partitioner."""
 import itertools
 import json
+import os
+import random
 import signal
 import subprocess
 
@@ -9,7 +11,7 @@ import pytest
 
 import tiny_job
 from checkpoint import weights_of
-from processes import http_get
+from processes import http_get, until
 
 BATCH = 7  # no power of two: weights change bits
 BATCHES = 85  # an epoch; the last one is short, and neither two nor three workers can share them
@@ -242,3 +244,27 @@ def test_a_worker_that_leaves_takes_nothing_with_it(cluster, job, written, train
     running.expect_all(0)
     _, result = trained(number)
     assert result["examples"] == 12 * small and result["steps"] > 12 * 29
+
+
+@pytest.mark.parametrize("seed", [1, 2, *map(int, os.environ.get("MUSTER_SEED", "").split())])
+def test_killed_whole_and_started_again(cluster, written, trained, train, small, seed):
+    """All processes at any moment: what comes of it is the undisturbed run."""
+    moments = random.Random(seed)
+    keys = dict(steps=300, partitioner=PARTITIONERS["in two"])
+    expected, alone = train(*cluster_of(2, 2), adam(global_clipnorm=0.05), with_noise, **keys)
+    path, number = written({"staleness": 0}, adam(global_clipnorm=0.05), with_noise, **keys)
+    described = json.loads(path.read_text())
+    described["checkpoint"].update(every_steps=20, resume=True)
+    path.write_text(json.dumps(described))
+    running = cluster(path)
+    for _ in range(2):
+        running.start_all()
+        updates = moments.randrange(1, 250)
+        until(lambda: running.updates() >= updates or not running["chief-0"].is_running(), "some rounds")
+        for role in moments.sample(running.roles, len(running.roles)):
+            running[role].kill()
+    running.start_all()
+    running.expect_all(0)
+    weights, result = trained(number)
+    assert not differing(weights, expected)
+    assert result["steps"] == 300 and result["checkpoints_failed"] == 0 and result["train"] == pytest.approx(alone["train"], rel=1e-9)
