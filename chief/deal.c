@@ -74,6 +74,30 @@ void mst_deal_next(struct mst_deal *deal, const struct mst_deal_shape *shape, co
     }
 }
 
+// Regular rounds go on from the first that has none of the units dealt so far; what lies before it goes to the tail.
+void mst_deal_anew(struct mst_deal *deal, const struct mst_deal_shape *shape, const struct mst_deal *before,
+                   size_t n_workers_before)
+{
+    *deal = (struct mst_deal){.epoch = before->epoch};
+    if (before->n_plan == 0)
+        return;
+    uint64_t first = (before->k + 1) * n_workers_before;
+    if (first > shape->n_units)
+        first = shape->n_units;
+    uint64_t k = (first - 1) / shape->n_workers + 1;
+    deal->tail = mst_alloc_array(before->n_plan + before->n_tail + shape->n_workers, sizeof *deal->tail);
+    for (size_t i = 0; i < before->n_plan; i++)
+        deal->tail[deal->n_tail++] = before->plan[i].unit;
+    for (size_t i = 0; i < before->n_tail; i++)
+        deal->tail[deal->n_tail++] = before->tail[i];
+    for (uint64_t unit = first; unit < shape->n_units && unit < k * shape->n_workers; unit++)
+        deal->tail[deal->n_tail++] = unit;
+    bool *is_living = mst_alloc_array(shape->n_workers, sizeof *is_living); // nobody: all get some
+    deal->k = k - 1;
+    plan_tail(deal, shape, is_living);
+    free(is_living);
+}
+
 void mst_deal_fini(struct mst_deal *deal)
 {
     free(deal->tail);

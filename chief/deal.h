@@ -43,6 +43,10 @@ void mst_deal_at(struct mst_deal *deal, const struct mst_deal_shape *shape, uint
  *  says who may get of the tail; if nobody may, all may. */
 void mst_deal_next(struct mst_deal *deal, const struct mst_deal_shape *shape, const struct mst_deal *before,
                    const bool *is_in, const bool *is_living);
+/** The deal after `before`, one of another number of workers, of which nothing was trained: what it left of its epoch
+ *  is dealt anew, in *deal, which holds nothing. */
+void mst_deal_anew(struct mst_deal *deal, const struct mst_deal_shape *shape, const struct mst_deal *before,
+                   size_t n_workers_before);
 /** Releases it: all zero again. */
 void mst_deal_fini(struct mst_deal *deal);
 /** What the deal still has to train in its epoch: units of its plan, of its tail, and of regular rounds to come. */

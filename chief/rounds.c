@@ -90,7 +90,7 @@ void mst_rounds_fini(struct mst_rounds *rounds)
 
 static mst_status check_close(const struct mst_rounds *rounds, const struct mst_msg_close *close, struct mst_error *err)
 {
-    size_t n_workers = rounds->config.n_workers;
+    size_t n_workers = close->n_workers;
     size_t n_sums = rounds->config.n_sums;
     bool is_ours = close->n_ins <= n_workers;
     for (size_t i = 0; is_ours && i < close->n_ins; i++)
@@ -104,30 +104,53 @@ static mst_status check_close(const struct mst_rounds *rounds, const struct mst_
     return MST_OK;
 }
 
-mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_close *close, enum mst_rounds_start start,
-                              struct mst_error *err)
+// The deals of a close.
+static mst_status read_deals(struct mst_rounds *rounds, const struct mst_msg_close *close, struct mst_error *err)
 {
     struct mst_deal_shape shape = shape_of(&rounds->config);
+    struct mst_deal_shape its_shape = {close->n_workers, shape.n_units, shape.n_epochs};
     struct mst_deal was = {0};
     struct mst_deal next = {0};
-    mst_status status = check_close(rounds, close, err);
+    mst_status status = mst_deal_read(&was, &its_shape, &close->was, err);
     if (status == MST_OK)
-        status = mst_deal_read(&was, &shape, &close->was, err);
-    if (status == MST_OK)
-        status = mst_deal_read(&next, &shape, &close->next, err);
+        status = mst_deal_read(&next, &its_shape, &close->next, err);
     if (status != MST_OK) {
         mst_deal_fini(&was);
         return status;
+    }
+    if (close->n_workers != shape.n_workers) {
+        struct mst_deal its_next = next;
+        mst_deal_anew(&next, &shape, &its_next, close->n_workers);
+        mst_deal_fini(&its_next);
     }
     mst_deal_fini(&rounds->was);
     mst_deal_fini(&rounds->next);
     rounds->was = was;
     rounds->next = next;
+    return MST_OK;
+}
+
+mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_close *close, enum mst_rounds_start start,
+                              struct mst_error *err)
+{
+    bool is_alike = close->n_workers == rounds->config.n_workers && close->n_units == rounds->config.n_units;
+    if (!is_alike && start == MST_ROUNDS_REPEAT)
+        return mst_fail(
+            err, MST_INVALID_ARGUMENT,
+            "the close of round %llu is of %u workers and %llu units an epoch, and this job's are %zu and %llu",
+            (unsigned long long)close->round, close->n_workers, (unsigned long long)close->n_units,
+            rounds->config.n_workers, (unsigned long long)rounds->config.n_units);
+    MST_TRY(check_close(rounds, close, err));
+    if (close->n_units != rounds->config.n_units) {
+        mst_rounds_skip(rounds, close->n_steps);
+        return MST_OK;
+    }
+    MST_TRY(read_deals(rounds, close, err));
     rounds->close_term = close->term;
     rounds->close_round = close->round;
     rounds->close_attempt = close->attempt;
-    rounds->n_ins = close->n_ins;
-    if (close->n_ins)
+    rounds->n_ins = close->n_workers == rounds->config.n_workers ? close->n_ins : 0; // else of no interest any more
+    if (rounds->n_ins)
         memcpy(rounds->ins, close->ins, close->n_ins * sizeof *close->ins);
     rounds->is_last = close->is_over;
     rounds->close_steps = close->n_steps;
@@ -436,7 +459,9 @@ void mst_rounds_close(const struct mst_rounds *rounds, struct mst_msg_close *out
                                   .is_over = rounds->is_last,
                                   .n_steps = rounds->close_steps,
                                   .epoch_sums = rounds->epoch_sums,
-                                  .total_sums = rounds->total_sums};
+                                  .total_sums = rounds->total_sums,
+                                  .n_workers = (uint32_t)rounds->config.n_workers,
+                                  .n_units = rounds->config.n_units};
 }
 
 void mst_rounds_tell(const struct mst_rounds *rounds, size_t ps, struct mst_msg_round *out)

@@ -102,7 +102,8 @@ void mst_rounds_init(struct mst_rounds *rounds, const struct mst_rounds_config *
 /** Releases it. */
 void mst_rounds_fini(struct mst_rounds *rounds);
 /** Goes on from a close, word for word: the highest of those that the PSs have stored, or a checkpoint's. Before the
- *  first report.
+ *  first report. From a checkpoint of a job with another number of workers it deals what is left of the epoch
+ *  anew; of one with other units an epoch it only takes the number of steps (mst_rounds_skip).
  *  Owner:  copies it
  *  Errors: INVALID_ARGUMENT it is not of a job with as many units, workers and sums (nothing is changed) */
 MST_MUST_USE mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_close *close,

@@ -252,7 +252,8 @@ static void write_parts(struct mst_chief_save *save)
     save->cut = chief->cut.machine.id;
     mst_chief_best_saving(chief, save->step);
     remember(save);
-    mst_chief_rounds_resume(chief);
+    if (!chief->stop_text)
+        mst_chief_rounds_resume(chief);
     size_t n_shards = chief->config.n_ps + 1; // the last one is the chief's own
     save->status =
         mst_checkpoint_begin(chief->config.job->checkpoint_dir, save->step, n_shards, &save->writer, &save->err);
@@ -267,6 +268,7 @@ static void write_parts(struct mst_chief_save *save)
     save->n_waiting = chief->config.n_ps;
     for (size_t i = 0; i < chief->config.n_ps; i++)
         ask_part(save, &chief->links[i], n_shards);
+    mst_chief_rounds_go_on(chief); // they waited for the mark
 }
 
 static void on_cut(struct mst_chief *chief, bool is_marked)

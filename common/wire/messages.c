@@ -195,7 +195,9 @@
     F(BOOL, is_over, )                                                                                                 \
     F(VALUE, n_steps, )                                                                                                \
     F(SUMS, epoch_sums, )                                                                                              \
-    F(SUMS, total_sums, )
+    F(SUMS, total_sums, )                                                                                              \
+    F(VALUE, n_workers, )                                                                                              \
+    F(VALUE, n_units, )
 #define ROUND_FIELDS(F)                                                                                                \
     F(VALUE, term, )                                                                                                   \
     F(VALUE, known, )                                                                                                  \

@@ -379,8 +379,10 @@ struct mst_msg_close {
     struct mst_msg_deal next; // of the next one
     bool is_over;             // there is no next one
     uint64_t n_steps;         // rounds so far that were not empty
-    struct mst_training_sums epoch_sums; // of next.epoch, so far
+    struct mst_training_sums epoch_sums; // of was.epoch, this round included
     struct mst_training_sums total_sums; // of the job
+    uint32_t n_workers;                  // that rounds are of
+    uint64_t n_units;                    // an epoch
 };
 
 /** All that the chief has decided about rounds, to a PS. */

@@ -3,6 +3,7 @@ bits where nothing was left out."""
 import json
 import pathlib
 import random
+import re
 import signal
 
 import pytest
@@ -101,3 +102,26 @@ def test_all_killed_again_and_again(cluster, make_link, written, trained, train,
     weights, result = trained(number)
     assert not differing(weights, expected)
     assert result["steps"] == whole["steps"]
+
+
+def test_other_numbers_of_workers_and_servers_go_on(cluster, make_link, written, trained, small):
+    """What two workers had not trained of an epoch three train, over three servers in place of two: each example once."""
+    path, number = written({"staleness": 0}, adam(), epochs=5)
+    job = json.loads(pathlib.Path(path).read_text())
+    job["checkpoint"] |= {"every_steps": 7, "resume": True}
+    pathlib.Path(path).write_text(json.dumps(job))
+    running = cluster(path)
+    link = make_link(running.ports["ps-1"].address, hold_at=150_000)
+    running.addresses[("worker-1", "ps-1")] = link.address
+    running.start_all()
+    running.wait_running(lambda: link.held, "worker-1 to be in the middle of a round")
+    for role in running.roles:
+        running[role].send(signal.SIGKILL)
+    running.close()
+    running = cluster(path, n_workers=3, n_ps=3)
+    running.start_all()
+    running.expect_all(0)
+    steps = int(re.search(r"chief: resuming .*steps=(\d+)", running["chief-0"].log())[1])
+    _, result = trained(number)
+    assert steps > 0
+    assert result["examples"] == 5 * small - (steps // 38 * small + steps % 38 * 2 * 8), steps

@@ -176,6 +176,49 @@ static void test_a_long_tail_is_dealt_early(void **state)
     mst_deal_fini(&deal);
 }
 
+// Rounds until n_rounds are over, or the epoch is; who is in follows from the dice.
+static void train(struct mst_deal *deal, const struct mst_deal_shape *shape, size_t n_rounds, uint64_t *dice,
+                  unsigned *n_used)
+{
+    const bool is_living[MAX_WORKERS] = {true, true, true, true, true};
+    for (size_t r = 0; r < n_rounds && deal->epoch == 0; r++) {
+        bool is_in[MAX_WORKERS] = {0};
+        for (size_t i = 0; i < deal->n_plan; i++) {
+            is_in[deal->plan[i].worker] = draw(dice, 3) > 0;
+            n_used[deal->plan[i].unit] += is_in[deal->plan[i].worker];
+        }
+        struct mst_deal next;
+        mst_deal_next(&next, shape, deal, is_in, is_living);
+        mst_deal_fini(deal);
+        *deal = next;
+    }
+}
+
+// Between them the workers before and those after train every unit of the epoch once.
+static void test_other_workers_go_on(void **state)
+{
+    (void)state;
+    uint64_t first = mst_rng_system() >> 1;
+    printf("seeds from %llu\n", (unsigned long long)first);
+    for (uint64_t seed = first; seed < first + 2000; seed++) {
+        uint64_t dice = seed;
+        struct mst_deal_shape before = {1 + draw(&dice, MAX_WORKERS), 1 + draw(&dice, MAX_UNITS), 1};
+        struct mst_deal_shape after = {1 + draw(&dice, MAX_WORKERS), before.n_units, 1};
+        unsigned n_used[MAX_UNITS] = {0};
+        struct mst_deal deal;
+        struct mst_deal anew;
+        mst_deal_at(&deal, &before, 0, 0);
+        train(&deal, &before, draw(&dice, 12), &dice, n_used);
+        mst_deal_anew(&anew, &after, &deal, before.n_workers);
+        assert_int_equal(mst_deal_n_left(&anew, &after), mst_deal_n_left(&deal, &before));
+        train(&anew, &after, 10000, &dice, n_used);
+        for (uint64_t u = 0; u < before.n_units; u++)
+            assert_int_equal(n_used[u], 1);
+        mst_deal_fini(&deal);
+        mst_deal_fini(&anew);
+    }
+}
+
 static void test_a_message_and_back(void **state)
 {
     (void)state;
@@ -210,9 +253,8 @@ static void test_a_message_and_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_like_the_plain_rule),
-        cmocka_unit_test(test_what_is_left_out_comes_at_the_end),
-        cmocka_unit_test(test_a_long_tail_is_dealt_early),
+        cmocka_unit_test(test_like_the_plain_rule),        cmocka_unit_test(test_what_is_left_out_comes_at_the_end),
+        cmocka_unit_test(test_a_long_tail_is_dealt_early), cmocka_unit_test(test_other_workers_go_on),
         cmocka_unit_test(test_a_message_and_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

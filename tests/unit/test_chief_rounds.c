@@ -1,6 +1,7 @@
-// One rule of rounds a test, against parameter servers of a few lines each: they store the newest close, apply what
-// they are told to, and report all that they have.
+// One rule of rounds a test.
 #include "chief/rounds.h"
+
+#include "round_servers.h"
 
 #include "optim/square_norm.h"
 
@@ -13,129 +14,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-enum { N_PS = 2, N_WORKERS = 3 };
-
-struct fake_ps {
-    uint64_t status;
-    uint64_t stored;
-    uint64_t applied;
-    bool has_close;
-    size_t n_arrivals;
-    struct mst_msg_arrival arrivals[N_WORKERS];
-    size_t n_norms;
-    struct mst_msg_square_norm norms[4];
-};
-
-static struct mst_rounds rounds;
-static struct fake_ps servers[N_PS];
-static double values[N_WORKERS][1];
-
-static void start(const struct mst_rounds_config *config)
-{
-    mst_rounds_init(&rounds, config);
-    mst_rounds_set_term(&rounds, 7);
-    memset(servers, 0, sizeof servers);
-}
-
-static struct mst_rounds_config config_of(uint64_t n_units, uint64_t n_epochs)
-{
-    return (struct mst_rounds_config){
-        .n_ps = N_PS, .n_workers = N_WORKERS, .n_units = n_units, .n_epochs = n_epochs, .n_sums = 1, .n_variables = 3};
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    mst_rounds_fini(&rounds);
-    return 0;
-}
-
-static void all_live(void)
-{
-    for (size_t w = 0; w < N_WORKERS; w++)
-        mst_rounds_set_worker(&rounds, w, MST_ROUND_WORKER_LIVE);
-}
-
-// The PS's side of a ROUND call: what it is told, then what it has.
-static void tell(size_t ps)
-{
-    struct fake_ps *server = &servers[ps];
-    struct mst_msg_round round;
-    mst_rounds_tell(&rounds, ps, &round);
-    assert_true(round.has_close);
-    assert_int_equal(round.term, 7);
-    if (!server->has_close && round.act_round >= round.close.round) {
-        server->stored = server->applied = round.close.round;
-        server->has_close = true;
-        server->status++;
-    }
-    if (round.close.round == server->applied + 1 && server->stored != round.close.round) {
-        server->stored = round.close.round;
-        server->status++;
-    }
-    if (round.act_round == server->applied + 1 && server->stored == round.act_round) {
-        server->applied++;
-        server->n_arrivals = 0;
-        server->status++;
-    }
-}
-
-static void report(size_t ps)
-{
-    struct fake_ps *server = &servers[ps];
-    struct mst_msg_round_reply reply = {.status = server->status,
-                                        .stored_round = server->stored,
-                                        .applied_round = server->applied,
-                                        .n_arrivals = server->n_arrivals,
-                                        .arrivals = server->arrivals,
-                                        .n_norms = server->n_norms,
-                                        .norms = server->norms};
-    mst_rounds_report(&rounds, ps, &reply);
-}
-
-static void talk(void)
-{
-    for (int i = 0; i < 8; i++) {
-        for (size_t ps = 0; ps < N_PS; ps++) {
-            tell(ps);
-            report(ps);
-        }
-        while (mst_rounds_advance(&rounds))
-            ;
-    }
-}
-
-static uint64_t unit_of(uint32_t worker)
-{
-    for (size_t i = 0; i < rounds.next.n_plan; i++)
-        if (rounds.next.plan[i].worker == worker)
-            return rounds.next.plan[i].unit;
-    return UINT64_MAX;
-}
-
-// The worker's contribution to the next round is complete on a PS.
-static void arrives(uint32_t worker, size_t ps)
-{
-    struct fake_ps *server = &servers[ps];
-    struct mst_training_sums sums = {.steps = 1, .examples = 10, .n_values = 1, .values = values[worker]};
-    values[worker][0] = (double)unit_of(worker) + 1;
-    server->arrivals[server->n_arrivals++] = (struct mst_msg_arrival){
-        .worker = worker, .number = 1, .unit = unit_of(worker), .weight = 10, .has_sums = ps == 0, .sums = sums};
-    server->status++;
-}
-
-static void contributes(uint32_t worker)
-{
-    for (size_t ps = 0; ps < N_PS; ps++)
-        arrives(worker, ps);
-}
-
-static void assert_over(uint64_t round, size_t n_ins)
-{
-    assert_int_equal(rounds.over_round, round);
-    assert_int_equal(rounds.n_ins, n_ins);
-}
 
 static void test_a_round_closes_with_all_that_are_there(void **state)
 {
@@ -547,7 +425,7 @@ static void test_a_close_of_another_job_is_refused(void **state)
     struct mst_rounds_config config = config_of(7, 1);
     start(&config);
     uint64_t ins[] = {0, 3};
-    struct mst_msg_close close = {.round = 4, .n_ins = 2, .ins = ins};
+    struct mst_msg_close close = {.round = 4, .n_ins = 2, .ins = ins, .n_workers = 3, .n_units = 7};
     struct mst_error err;
     assert_int_equal(mst_rounds_restore(&rounds, &close, MST_ROUNDS_REPEAT, &err), MST_INVALID_ARGUMENT);
     assert_string_equal(err.text, "the close of round 4 names workers that a job of 3 has not");
@@ -556,7 +434,61 @@ static void test_a_close_of_another_job_is_refused(void **state)
     close.total_sums = (struct mst_training_sums){.n_values = 2, .values = many};
     assert_int_equal(mst_rounds_restore(&rounds, &close, MST_ROUNDS_REPEAT, &err), MST_INVALID_ARGUMENT);
     assert_string_equal(err.text, "the close of round 4 has 2 sums, and the job's measures 1");
+    close.total_sums.n_values = 0;
+    close.n_workers = 2;
+    assert_int_equal(mst_rounds_restore(&rounds, &close, MST_ROUNDS_REPEAT, &err), MST_INVALID_ARGUMENT);
+    assert_string_equal(err.text,
+                        "the close of round 4 is of 2 workers and 7 units an epoch, and this job's are 3 and 7");
     assert_int_equal(rounds.close_round, 0);
+}
+
+static void test_another_number_of_workers_goes_on(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 2);
+    config.n_workers = 2;
+    start(&config);
+    mst_rounds_set_worker(&rounds, 0, MST_ROUND_WORKER_LIVE);
+    mst_rounds_set_worker(&rounds, 1, MST_ROUND_WORKER_LIVE);
+    talk();
+    contributes(0);
+    contributes(1);
+    talk();
+    struct mst_msg_close close;
+    struct mst_rounds next;
+    mst_rounds_close(&rounds, &close);
+    config.n_workers = 3;
+    mst_rounds_init(&next, &config);
+    assert_int_equal(mst_rounds_restore(&next, &close, MST_ROUNDS_APPLIED, NULL), MST_OK);
+    mst_rounds_fini(&rounds);
+    rounds = next;
+    mst_rounds_set_term(&rounds, 7);
+    memset(servers, 0, sizeof servers);
+    all_live();
+    talk();
+    assert_over(1, 0);
+    // Units 0 and 1 are trained; regular rounds of three go on with 6.
+    for (uint32_t w = 0; w < 3; w++)
+        assert_int_equal(unit_of(w), 2 + w);
+    assert_int_equal(rounds.next.n_tail, 1);
+    assert_int_equal(rounds.next.tail[0], 5);
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    talk();
+    assert_over(2, 3);
+    assert_int_equal(unit_of(0), 6);
+}
+
+static void test_other_units_take_the_steps_alone(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 2);
+    start(&config);
+    struct mst_msg_close close = {.round = 9, .n_steps = 4, .n_workers = 3, .n_units = 70, .was = {.epoch = 1}};
+    assert_int_equal(mst_rounds_restore(&rounds, &close, MST_ROUNDS_APPLIED, NULL), MST_OK);
+    assert_int_equal(mst_rounds_n_steps(&rounds), 4);
+    assert_int_equal(rounds.next.epoch, 1);
+    assert_int_equal(rounds.next.k, 1);
 }
 
 // A PS dies with the contributions of a round that is closed; it comes back, and the others have not stood still.
@@ -662,6 +594,8 @@ int main(void)
         TEST(test_a_checkpoint_is_gone_on_from),
         TEST(test_steps_are_skipped),
         TEST(test_a_close_of_another_job_is_refused),
+        TEST(test_another_number_of_workers_goes_on),
+        TEST(test_other_units_take_the_steps_alone),
         TEST(test_a_ps_comes_back_alone),
         TEST(test_a_ps_without_pushed_buckets),
         TEST(test_nonsense_is_ignored),

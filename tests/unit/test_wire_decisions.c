@@ -11,6 +11,8 @@ static const struct mst_msg_close a_close = {.term = 1,
                                              .was = {4, 5, 0, NULL, 2, plan},
                                              .next = {6, 7, 3, some, 1, plan},
                                              .is_over = true,
+                                             .n_workers = 3,
+                                             .n_units = 1000,
                                              .n_steps = 8,
                                              .epoch_sums = {.steps = 1,
                                                             .examples = 2,
@@ -37,6 +39,8 @@ static void expect_close(const struct mst_msg_close *got)
     assert_memory_equal(got->next.tail, some, sizeof some);
     assert_true(got->is_over);
     assert_int_equal(got->n_steps, 8);
+    assert_int_equal(got->n_workers, 3);
+    assert_int_equal(got->n_units, 1000);
     expect_sums(&got->epoch_sums);
     assert_int_equal(got->total_sums.n_values, 0);
 }
