@@ -29,7 +29,7 @@ void mst_chief_callbacks_begin(struct mst_chief *chief)
             continue;
         struct mst_csv_log_config config = {.path = callback->path,
                                             .separator = callback->separator,
-                                            .appends = callback->appends,
+                                            .appends = callback->appends || chief->is_recalled,
                                             .is_validated = chief->config.eval && job->eval_every_epoch,
                                             .has_rate = mst_callbacks_view(chief->callbacks, i).has_rate,
                                             .compile = chief->config.compile,

@@ -152,6 +152,16 @@ static void begin_closing(struct mst_chief *chief)
 // The last checkpoint is there, and the evaluation, or what is to be waited for of it.
 static void try_to_close(struct mst_chief *chief)
 {
+    if (chief->is_finished) {
+        uint64_t waited_ms = mst_clock_monotonic_ms() - chief->finished_ms;
+        if (mst_chief_is_stored(chief, mst_chief_mark(chief)) || waited_ms >= chief->config.job->lease_ms)
+            mst_chief_tell(chief, MST_OK, "the job is finished");
+        return;
+    }
+    if (chief->needs_last_save && !mst_chief_is_saving(chief) && mst_chief_links_are_whole(chief)) {
+        chief->needs_last_save = false;
+        mst_chief_save(chief);
+    }
     if (!chief->is_saved || chief->is_writing_result || !mst_chief_is_evaluated(chief))
         return;
     chief->is_writing_result = true;
@@ -167,10 +177,10 @@ void mst_chief_advance(struct mst_chief *chief)
         if (chief->stop_text) {
             try_to_stop(chief);
         } else if (mst_coordinator_finished(&chief->coordinator)) {
-            if (!mst_chief_is_saving(chief))
+            if (!mst_chief_is_saving(chief) && mst_chief_links_are_whole(chief))
                 begin_closing(chief);
         } else if (!mst_chief_is_saving(chief) && checkpoint_is_due(chief, mst_clock_monotonic_ms()) &&
-                   mst_chief_rounds_are_quiet(chief)) {
+                   mst_chief_links_are_whole(chief) && mst_chief_rounds_are_quiet(chief)) {
             mst_chief_save(chief);
         }
     }
@@ -178,6 +188,7 @@ void mst_chief_advance(struct mst_chief *chief)
         mst_chief_evaluations_advance(chief);
     if (chief->phase == CHIEF_CLOSING)
         try_to_close(chief);
+    mst_chief_store(chief);
     mst_chief_answer_parked(chief);
     mst_chief_rounds_go_on(chief);
 }
@@ -194,10 +205,22 @@ static void count_failure(struct mst_chief *chief, const char *text)
                        json_pack("{s:s, s:s?}", "reason", text, "last", chief->checkpoint));
 }
 
+void mst_chief_finish(struct mst_chief *chief)
+{
+    chief->is_finished = true;
+    chief->finished_ms = mst_clock_monotonic_ms();
+    mst_chief_touch(chief);
+    mst_chief_advance(chief);
+}
+
 void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *text)
 {
     if (chief->phase != CHIEF_RUNNING && chief->phase != CHIEF_CLOSING)
         return;
+    if (mst_status_is_retryable(status) && chief->phase == CHIEF_CLOSING && !mst_chief_links_are_whole(chief)) {
+        chief->needs_last_save = true; // a server was lost meanwhile
+        return;
+    }
     if (status != MST_OK && (chief->phase == CHIEF_CLOSING || status == MST_DATA_LOSS)) {
         mst_chief_tell(chief, status, text); // NaN in the weights, or no last checkpoint: the job has not succeeded
         return;
@@ -229,7 +252,7 @@ void mst_chief_set_running(struct mst_chief *chief)
     chief->phase = CHIEF_RUNNING;
     mst_chief_remove_nonce(chief);
     chief->checkpoint_ms = mst_clock_monotonic_ms();
-    chief->checkpoint_step = mst_chief_steps_done(chief);
+    chief->checkpoint_step = chief->is_recalled ? chief->committed_step : mst_chief_steps_done(chief);
     MST_LOG(INFO, "chief", "running", "term=%llu steps=%llu of=%llu", (unsigned long long)chief->term,
             (unsigned long long)mst_chief_steps_done(chief),
             (unsigned long long)mst_coordinator_progress(&chief->coordinator).n_steps_total);
@@ -305,6 +328,17 @@ void mst_chief_tell(struct mst_chief *chief, mst_status status, const char *text
     mst_chief_check_told(chief);
 }
 
+void mst_chief_leave(struct mst_chief *chief, mst_status status, const char *text)
+{
+    MST_LOG(ERROR, "chief", "gives way", "reason=\"%s\"", text);
+    chief->phase = CHIEF_OVER;
+    chief->end_status = status;
+    mst_timer_stop(&chief->tick);
+    mst_timer_stop(&chief->progress);
+    mst_timer_stop(&chief->reminder);
+    chief->config.on_end(chief->config.arg, status, text);
+}
+
 // ---- told to stop ----
 
 // One more checkpoint, also after one that was under way; when it is there, or there is nothing to write, all are told.
@@ -349,8 +383,10 @@ static void on_tick(void *arg)
     if (chief->coordinator.slept_ms > slept_ms)
         MST_LOG(WARN, "chief", "was not running", "ms=%llu",
                 (unsigned long long)(chief->coordinator.slept_ms - slept_ms));
-    if (n_dead > 0)
+    if (n_dead > 0) {
+        mst_chief_touch(chief);
         MST_LOG(WARN, "chief", "workers declared dead", "n=%zu", n_dead);
+    }
     mst_chief_links_tick(chief, now_ms);
     mst_chief_cut_tick(chief, now_ms);
     mst_chief_save_tick(chief);
@@ -467,6 +503,7 @@ mst_status mst_chief_new(const struct mst_chief_config *config, struct mst_chief
     struct mst_chief *chief = mst_alloc(sizeof *chief);
     chief->config = *config;
     chief->evaluated = json_array();
+    mst_buf_init(&chief->state, MST_FRAME_META_MAX / 2); // RECALL's answer holds more beside it
     chief->metrics = make_metrics();
     mst_timer_init(&chief->tick, config->control, on_tick, chief);
     mst_timer_init(&chief->progress, config->control, on_progress, chief);
@@ -528,6 +565,7 @@ void mst_chief_free(struct mst_chief *chief)
     free(chief->save_failure);
     free(chief->stop_text);
     free(chief->end_text);
+    mst_buf_fini(&chief->state);
     free(chief);
 }
 

@@ -39,6 +39,7 @@ struct mst_chief_config {
     struct mst_resolver *resolver;
     const char *const *ps_addresses; // by PS index, all of them
     size_t n_ps;
+    uint32_t own_worker;       // index of the worker in this process; UINT32_MAX: there is none
     size_t n_workers;          // that TF_CONFIG names; more may come
     bool has_evaluator;        // TF_CONFIG names one; one may come all the same
     uint64_t bucket_max_bytes; // chief/plan.h

@@ -18,8 +18,9 @@
 #include "rpc/service.h"
 
 enum chief_phase {
-    CHIEF_WAITING, // for parameter servers
-    CHIEF_PLACING, // they make their shards
+    CHIEF_WAITING,   // for parameter servers
+    CHIEF_RECALLING, // they say what an earlier chief left with them
+    CHIEF_PLACING,   // they make their shards
     CHIEF_RUNNING,
     CHIEF_CLOSING, // all is trained: last checkpoint, evaluation, model
     CHIEF_TELLING, // everybody is told how it ended
@@ -33,7 +34,20 @@ struct ps_link {
     struct mst_peer *peer;
     uint64_t incarnation; // 0 before its first greeting
     size_t n_threads;
-    bool is_placed;         // answered MAP
+    bool is_placed;        // answered MAP
+    bool is_placing;       // MAP is under way
+    uint64_t placed_steps; // the job's, when it was sent
+    bool was_empty;        // started again during the training: rows of then are gone
+    bool is_storing;       // a state is under way
+    uint64_t stored_n;     // the last one that it has, of this term
+    // What it answered to RECALL:
+    bool is_recalled;
+    struct mst_buf memory; // the answer
+    uint64_t memory_term;  // of the state in it
+    uint64_t memory_n;
+    uint64_t map_term;
+    uint64_t map_epoch;
+    bool is_serving;
     bool is_beating;        // a heartbeat is under way
     bool is_fencing;        // a fence is under way
     bool is_cutting;        // a message of a cut is under way
@@ -50,7 +64,7 @@ struct worker_conn {
     struct mst_chief *chief;
     struct mst_conn *conn;
     uint32_t worker; // its index
-    uint64_t number;
+    uint64_t number; // 0: it is not admitted yet
     bool is_evaluator;
     enum mst_evaluator_seat seat; // of an evaluator
 };
@@ -59,9 +73,11 @@ struct worker_conn {
 struct parked {
     struct parked *next;
     struct worker_conn *from;
-    uint16_t method; // LEASE, MAP or EVALUATE
+    uint16_t method; // GREETING, LEASE, MAP or EVALUATE
     uint64_t call;
     struct mst_lease_ask ask; // LEASE
+    uint64_t incarnation;     // GREETING
+    uint64_t mark;            // what its answer waits for; 0: there is no answer yet
     uint64_t since_ms;
 };
 
@@ -132,6 +148,15 @@ struct mst_chief {
     struct mst_msg_map map;
     bool has_map; // PSs may be asked to serve it
     uint64_t term;
+    // remembering.c
+    struct mst_buf state; // as it was sent last
+    uint64_t state_n;     // which one that is
+    bool is_touched;      // something changed since
+    bool is_recalled;     // an earlier chief began the job
+    uint64_t recalled_ms;
+    bool is_finished; // the result is written, and later chiefs are to know
+    uint64_t finished_ms;
+    uint64_t n_lost_updates;
     char *nonce_path;
     char *nonce;
     char *restore_prefix;
@@ -171,8 +196,10 @@ struct mst_chief {
     uint64_t n_saves_failed;
     char *save_failure; // why, of the last of them, or NULL
     uint64_t checkpoint_step;
+    uint64_t committed_step; // of `checkpoint`
     uint64_t checkpoint_ms;
-    bool is_saved; // the last checkpoint is committed
+    bool is_saved;        // the last checkpoint is committed
+    bool needs_last_save; // it failed because a server was lost
     bool is_writing_result;
     uint64_t first_lease_ns;
     uint64_t first_step_ns;
@@ -193,6 +220,10 @@ void mst_chief_advance(struct mst_chief *chief);
 void mst_chief_set_running(struct mst_chief *chief);
 // Tells everybody how it ended, then ends. Once.
 void mst_chief_tell(struct mst_chief *chief, mst_status status, const char *text);
+// The job is done and its result written: later chiefs shall know it before anybody is told.
+void mst_chief_finish(struct mst_chief *chief);
+// Ends now, without a word to anybody: another chief is followed.
+void mst_chief_leave(struct mst_chief *chief, mst_status status, const char *text);
 // Ends if everybody has been told.
 void mst_chief_check_told(struct mst_chief *chief);
 
@@ -203,7 +234,10 @@ void mst_chief_links_start(struct mst_chief *chief);
 void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms);
 void mst_chief_links_beat(struct mst_chief *chief);
 void mst_chief_links_finish(struct mst_chief *chief);
+// Makes those that hold nothing yet serve their shards, once what is decided is stored; goes on when all do.
 void mst_chief_links_place(struct mst_chief *chief);
+// True if every PS is there and serves.
+bool mst_chief_links_are_whole(const struct mst_chief *chief);
 // "ps-1 (DNS not found, 12 s)", or "" when all are up.
 void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes);
 
@@ -218,7 +252,21 @@ void mst_chief_rounds_resume(struct mst_chief *chief);
 // "worker-1 for round 12", if it was waited for at the last look, too; else "".
 void mst_chief_rounds_state(struct mst_chief *chief, char *out, size_t out_bytes);
 
+// remembering.c
+// Something changed that a later chief has to know.
+void mst_chief_touch(struct mst_chief *chief);
+// What an answer that depends on all that is decided by now has to wait for …
+uint64_t mst_chief_mark(const struct mst_chief *chief);
+// … and whether it is stored on every PS.
+bool mst_chief_is_stored(const struct mst_chief *chief, uint64_t mark);
+// Sends what changed, unless a state is under way.
+void mst_chief_store(struct mst_chief *chief);
+// Asks a PS what it has of an earlier chief; when all have answered, the job goes on or begins.
+void mst_chief_recall(struct ps_link *link);
+
 // placing.c
+// The plan and the map of an earlier chief, whose restore_prefix and n_steps_resumed are known.
+mst_status mst_chief_plan_again(struct mst_chief *chief, uint64_t map_term, uint64_t map_epoch, struct mst_error *err);
 // Plans, resumes (checkpoints are read through on the work thread) or begins anew, fills chief->map and sends it.
 void mst_chief_place(struct mst_chief *chief);
 // "the checkpoints of DIR to be read through", or nothing.
@@ -237,7 +285,8 @@ size_t mst_chief_n_worker_conns(const struct mst_chief *chief);
 struct worker_conn *mst_chief_add_conn(struct mst_chief *chief, struct mst_conn *conn, uint32_t index, uint64_t number);
 void mst_chief_remove_conn(struct worker_conn *closed);
 bool mst_chief_has_conn(const struct mst_chief *chief, const struct worker_conn *like);
-void mst_chief_park(struct worker_conn *from, const struct mst_message *message, const struct mst_lease_ask *ask);
+struct parked *mst_chief_park(struct worker_conn *from, const struct mst_message *message,
+                              const struct mst_lease_ask *ask);
 void mst_chief_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message);
 void mst_chief_answer_greeting(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
                                uint64_t number);

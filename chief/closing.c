@@ -129,6 +129,7 @@ static json_t *make_result(struct closing *closing)
                                 .staleness_max = total->staleness_max,
                                 .staleness_counts = total->staleness_counts};
     json_t *json = mst_result_json(&result);
+    json_object_set_new(json, "lost_updates", json_integer((json_int_t)chief->n_lost_updates));
     json_object_set_new(json, "evaluations", json_incref(chief->evaluated));
     json_object_set_new(json, "evaluations_skipped", json_integer((json_int_t)chief->evaluations.n_skipped));
     json_object_set_new(json, "stopped", mst_chief_stopped_json(chief));
@@ -174,7 +175,7 @@ static void over(void *arg)
     if (status == MST_OK) {
         MST_LOG(INFO, "chief", "job finished", "steps=%llu model=%s", (unsigned long long)mst_chief_steps_done(chief),
                 closing->model_dir);
-        mst_chief_tell(chief, MST_OK, "the job is finished");
+        mst_chief_finish(chief);
     } else {
         mst_chief_tell(chief, status, closing->err.text);
     }

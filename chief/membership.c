@@ -70,6 +70,15 @@ enum mst_greet_verdict mst_membership_greet(struct mst_membership *m, uint32_t w
     return MST_GREET_ADMITTED;
 }
 
+bool mst_membership_is_busy(const struct mst_membership *m, uint32_t worker, uint64_t incarnation)
+{
+    if (worker >= m->n_members)
+        return false;
+    const struct mst_member *member = &m->members[worker];
+    return member->state == MST_MEMBER_FENCING ||
+           (member->state == MST_MEMBER_LIVE && member->incarnation != incarnation);
+}
+
 bool mst_membership_heard(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms)
 {
     struct mst_member *member = current(m, worker, number);
@@ -195,6 +204,14 @@ size_t mst_membership_n_live(const struct mst_membership *m)
     size_t n = 0;
     for (size_t i = 0; i < m->n_members; i++)
         n += m->members[i].state == MST_MEMBER_LIVE;
+    return n;
+}
+
+uint64_t mst_membership_n_numbers(const struct mst_membership *m)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < m->n_members; i++)
+        n += m->members[i].number;
     return n;
 }
 

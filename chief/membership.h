@@ -65,6 +65,8 @@ void mst_membership_fini(struct mst_membership *m);
 /** A process asks to be this worker. ADMITTED: *number_out is its number (the same if it was in already). */
 enum mst_greet_verdict mst_membership_greet(struct mst_membership *m, uint32_t worker, uint64_t incarnation,
                                             uint64_t now_ms, uint64_t *number_out);
+/** True if another incarnation of this index lives or is being fenced; changes nothing. */
+bool mst_membership_is_busy(const struct mst_membership *m, uint32_t worker, uint64_t incarnation);
 /** A message of this incarnation came. False if it is not the acting one. */
 bool mst_membership_heard(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms);
 /** True if this incarnation is the acting one; changes nothing. */
@@ -92,6 +94,8 @@ bool mst_membership_fence_answered(struct mst_membership *m, size_t ps, uint32_t
  */
 uint64_t mst_membership_take_fenced(struct mst_membership *m, uint32_t worker, const struct mst_lease_mark **marks,
                                     size_t *n_marks);
+/** How many numbers were ever given, over all indexes. */
+uint64_t mst_membership_n_numbers(const struct mst_membership *m);
 /** How many worker indexes were ever admitted. */
 size_t mst_membership_n_ever(const struct mst_membership *m);
 /** How many members are live. */

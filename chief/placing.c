@@ -265,15 +265,16 @@ void mst_chief_remove_nonce(struct mst_chief *chief)
     struct mst_error err;
     if (chief->nonce_path && mst_disk_remove(chief->nonce_path, &err) != MST_OK)
         MST_LOG(DEBUG, "chief", "leftover", "reason=\"%s\"", err.text);
+    chief->map.nonce_path = chief->map.nonce = NULL; // who comes later has a checkpoint to read, or nothing
 }
 
-static void fill_map(struct mst_chief *chief)
+static void fill_map(struct mst_chief *chief, uint64_t term, uint64_t epoch)
 {
     float rate;
     bool sets_rate = mst_callbacks_rate(chief->callbacks, &rate);
     chief->map = (struct mst_msg_map){
-        .term = chief->term,
-        .epoch = 1,
+        .term = term,
+        .epoch = epoch,
         .seed = chief->config.job->seed,
         .n_shards = chief->plan->n_pieces,
         .shards = chief->shards,
@@ -298,8 +299,10 @@ static void send_map(struct mst_chief *chief, mst_status status, struct mst_erro
         mst_chief_tell(chief, status, err->text);
         return;
     }
-    fill_map(chief);
-    mst_chief_links_place(chief);
+    fill_map(chief, chief->term, 1);
+    chief->committed_step = chief->n_steps_resumed;
+    mst_chief_touch(chief);
+    mst_chief_store(chief); // when it is stored, the map goes out
 }
 
 static void on_searched(void *arg)
@@ -332,6 +335,15 @@ static mst_status prepare(struct mst_chief *chief, struct mst_error *err)
     free(text);
     MST_TRY(write_nonce(chief, err));
     return mst_checkpoint_clean(chief->config.job->checkpoint_dir, err);
+}
+
+mst_status mst_chief_plan_again(struct mst_chief *chief, uint64_t map_term, uint64_t map_epoch, struct mst_error *err)
+{
+    MST_TRY(prepare(chief, err));
+    mst_weights_free(chief->config.initial); // the earlier chief began with them
+    chief->config.initial = NULL;
+    fill_map(chief, map_term, map_epoch);
+    return MST_OK;
 }
 
 void mst_chief_place(struct mst_chief *chief)

@@ -44,36 +44,95 @@ static void lose_ps(struct mst_chief *chief, const struct ps_link *link, const c
     mst_chief_tell(chief, status, err.text);
 }
 
+static void note_restored(struct ps_link *link)
+{
+    struct mst_chief *chief = link->chief;
+    uint64_t n_lost = link->placed_steps > chief->committed_step ? link->placed_steps - chief->committed_step : 0;
+    if (!link->was_empty)
+        return;
+    chief->n_lost_updates += n_lost;
+    if (chief->coordinator.is_synchronous)
+        mst_rounds_ps_back(&chief->coordinator.rounds, link->index);
+    mst_chief_touch(chief);
+    MST_LOG(WARN, "chief", "parameter server restored", "ps=%u lost_updates=%llu steps=%llu from=%s", link->index,
+            (unsigned long long)n_lost, (unsigned long long)link->placed_steps,
+            chief->checkpoint       ? chief->checkpoint
+            : chief->restore_prefix ? chief->restore_prefix
+                                    : "initial values");
+}
+
 static void on_placed(void *arg, const struct mst_reply *reply)
 {
     struct ps_link *link = arg;
     struct mst_chief *chief = link->chief;
-    if (chief->phase != CHIEF_PLACING)
+    link->is_placing = false;
+    if (chief->phase < CHIEF_PLACING || chief->phase >= CHIEF_TELLING)
         return;
     if (reply->status != MST_OK) {
         if (mst_status_is_retryable(reply->status))
-            return; // the link broke: placed again when it is up
+            return; // the link broke, or it is still making them: the tick asks again
         mst_chief_tell(chief, reply->status, reply->text);
         return;
     }
     link->is_placed = true;
-    for (size_t i = 0; i < chief->config.n_ps; i++)
-        if (!chief->links[i].is_placed)
-            return;
-    mst_chief_set_running(chief);
+    if (chief->phase > CHIEF_PLACING || chief->is_recalled)
+        note_restored(link);
+    mst_chief_links_place(chief);
 }
 
+// Numbers that are refused, by worker index: those before the acting one.
+static uint64_t *list_fenced(const struct mst_membership *members)
+{
+    uint64_t *fenced = mst_alloc_array(members->n_members, sizeof *fenced);
+    for (size_t i = 0; i < members->n_members; i++)
+        fenced[i] = members->members[i].number - (members->members[i].state == MST_MEMBER_LIVE);
+    return fenced;
+}
+
+// One that comes back in the middle of the job gets what the last checkpoint has, and counts on with the others.
 static void place(struct ps_link *link)
 {
-    struct mst_msg_map map = link->chief->map;
+    struct mst_chief *chief = link->chief;
+    const struct mst_membership *members = &chief->coordinator.membership;
+    struct mst_msg_map map = chief->map;
+    float rate;
     map.ps = link->index;
+    map.sets_learning_rate = mst_callbacks_rate(chief->callbacks, &rate);
+    map.learning_rate = (double)rate;
+    map.restore_prefix = chief->checkpoint ? chief->checkpoint : chief->restore_prefix;
+    map.iterations = mst_chief_steps_done(chief);
+    uint64_t *fenced = list_fenced(members);
+    map.fenced = fenced;
+    map.n_fenced = members->n_members;
+    link->placed_steps = map.iterations;
+    link->is_placing = true;
     CALL(link, MAP, map, &map, PLACE_MS, on_placed);
+    free(fenced);
 }
 
+// All know the state that says what is to be served, before anybody serves it.
 void mst_chief_links_place(struct mst_chief *chief)
 {
+    if (!chief->has_map || chief->phase < CHIEF_PLACING || chief->phase >= CHIEF_TELLING || chief->state_n == 0 ||
+        !mst_chief_is_stored(chief, chief->state_n))
+        return;
+    bool are_all_placed = true;
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_link *link = &chief->links[i];
+        are_all_placed &= link->is_placed;
+        if (!link->is_placed && !link->is_placing && mst_peer_is_up(link->peer))
+            place(link);
+    }
+    if (are_all_placed && chief->phase == CHIEF_PLACING)
+        mst_chief_set_running(chief);
+}
+
+bool mst_chief_links_are_whole(const struct mst_chief *chief)
+{
     for (size_t i = 0; i < chief->config.n_ps; i++)
-        place(&chief->links[i]);
+        if (!chief->links[i].is_placed || !mst_peer_is_up(chief->links[i].peer))
+            return false;
+    return true;
 }
 
 // ---- up and down ----
@@ -83,7 +142,31 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
     struct ps_link *link = arg;
     (void)peer;
     mst_identity_greet(link->chief->config.identity, greeting);
-    greeting->term = link->chief->term ? link->chief->term : 1;
+    // Until it has claimed one, it takes nobody's place who has.
+    greeting->term = link->chief->phase > CHIEF_RECALLING ? link->chief->term : MST_TERM_NEWCOMER;
+}
+
+// A link that broke stands again. Another incarnation has lost all it held.
+static void meet_again(struct ps_link *link, const struct mst_msg_greeting_reply *reply)
+{
+    struct mst_chief *chief = link->chief;
+    if (reply->incarnation != link->incarnation) {
+        size_t n_threads = reply->n_data_threads ? reply->n_data_threads : 1;
+        if (n_threads < link->n_threads) {
+            lose_ps(chief, link, "it was started again with fewer data threads");
+            return;
+        }
+        MST_LOG(WARN, "chief", "parameter server came back empty", "ps=%u steps=%llu", link->index,
+                (unsigned long long)mst_chief_steps_done(chief));
+        link->incarnation = reply->incarnation;
+        link->was_empty = link->is_placed || link->was_empty;
+        link->is_placed = false;
+        link->stored_n = 0;
+        if (chief->coordinator.is_synchronous)
+            mst_rounds_ps_lost(&chief->coordinator.rounds, link->index);
+    }
+    mst_chief_store(chief);
+    mst_chief_links_place(chief);
 }
 
 static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
@@ -93,27 +176,32 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     (void)peer;
     link->is_beating = false;
     link->is_fencing = false;
+    link->is_storing = link->is_placing = false;
     link->n_round_calls = 0;
     if (reply->job_state == MST_JOB_FINISHED) {
         mst_chief_tell(chief, MST_OK, "the job was finished by an earlier run");
         return;
     }
-    if (chief->phase >= CHIEF_PLACING && reply->incarnation != link->incarnation) {
-        lose_ps(chief, link, "it was started again, empty");
+    if (chief->phase >= CHIEF_PLACING) {
+        meet_again(link, reply);
+        return;
+    }
+    if (chief->phase == CHIEF_RECALLING) {
+        link->is_recalled = link->is_recalled && reply->incarnation == link->incarnation;
+        link->incarnation = reply->incarnation;
+        if (!link->is_recalled)
+            mst_chief_recall(link);
         return;
     }
     link->incarnation = reply->incarnation;
     link->n_threads = reply->n_data_threads ? reply->n_data_threads : 1;
     if (chief->term <= reply->term)
         chief->term = reply->term + 1;
-    if (chief->phase == CHIEF_PLACING && chief->has_map && !link->is_placed)
-        place(link);
-    if (chief->phase != CHIEF_WAITING || !all_greeted(chief))
+    if (!all_greeted(chief))
         return;
-    if (chief->term == 0)
-        chief->term = 1;
-    chief->phase = CHIEF_PLACING;
-    mst_chief_place(chief);
+    chief->phase = CHIEF_RECALLING;
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        mst_chief_recall(&chief->links[i]);
 }
 
 static void on_down(void *arg, struct mst_peer *peer, mst_status status, const char *text)
@@ -134,7 +222,10 @@ static void on_refused(void *arg, struct mst_peer *peer, mst_status status, cons
     struct ps_link *link = arg;
     (void)peer;
     link->is_told = true;
-    mst_chief_tell(link->chief, status, text);
+    if (status == MST_ALREADY_EXISTS && link->chief->phase < CHIEF_TELLING)
+        mst_chief_leave(link->chief, status, text);
+    else
+        mst_chief_tell(link->chief, status, text);
 }
 
 static const struct mst_peer_events peer_events = {on_greet, on_up, on_down, on_refused};
@@ -178,10 +269,13 @@ static void take_fence(struct ps_link *link, const struct mst_msg_fence_reply *r
 {
     struct mst_chief *chief = link->chief;
     struct mst_lease_mark *marks = mst_alloc_array(reply->n_rows, sizeof *marks); // none from a PS that holds nothing
+    size_t n_marks = 0;
     for (size_t i = 0; i < reply->n_rows; i++)
-        marks[i] = (struct mst_lease_mark){reply->rows[i].lease, reply->rows[i].offset};
+        if (reply->rows[i].number || !link->was_empty) // what it forgot with all the rest is no progress of nobody
+            marks[n_marks++] = (struct mst_lease_mark){reply->rows[i].lease, reply->rows[i].offset};
+    mst_chief_touch(chief);
     struct mst_leases_revoked revoked;
-    if (mst_coordinator_fence_answered(&chief->coordinator, &link->fence, marks, reply->n_rows, &revoked)) {
+    if (mst_coordinator_fence_answered(&chief->coordinator, &link->fence, marks, n_marks, &revoked)) {
         MST_LOG(WARN, "chief", "worker fenced", "worker=%u number=%llu done=%llu torn=%llu returned=%llu",
                 link->fence.worker, (unsigned long long)link->fence.number, (unsigned long long)revoked.n_done,
                 (unsigned long long)revoked.n_torn, (unsigned long long)revoked.n_returned);
@@ -209,7 +303,7 @@ static void send_fences(struct mst_chief *chief)
     struct mst_fence fence;
     for (size_t cursor = 0; mst_membership_next_fence(&chief->coordinator.membership, &cursor, &fence);) {
         struct ps_link *link = &chief->links[fence.ps];
-        if (link->is_fencing || !mst_peer_is_up(link->peer))
+        if (link->is_fencing || !link->is_placed || !mst_peer_is_up(link->peer))
             continue;
         link->is_fencing = true;
         link->fence = fence;
@@ -221,7 +315,7 @@ static void send_fences(struct mst_chief *chief)
 void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
 {
     (void)now_ms;
-    if (chief->phase < CHIEF_PLACING || chief->phase >= CHIEF_TELLING)
+    if (chief->phase < CHIEF_RECALLING || chief->phase >= CHIEF_TELLING)
         return;
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
@@ -235,6 +329,8 @@ void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
         lose_ps(chief, link, why);
         return;
     }
+    mst_chief_store(chief);
+    mst_chief_links_place(chief);
     send_fences(chief);
 }
 
@@ -245,7 +341,7 @@ void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         const struct ps_link *link = &chief->links[i];
         char state[128];
-        if (mst_peer_is_up(link->peer) && (chief->phase != CHIEF_PLACING || link->is_placed))
+        if (mst_peer_is_up(link->peer) && (chief->phase < CHIEF_PLACING || link->is_placed))
             continue;
         if (mst_peer_is_up(link->peer))
             snprintf(state, sizeof state, "making its shards");
@@ -292,6 +388,7 @@ mst_status mst_chief_links_new(struct mst_chief *chief, struct mst_error *err)
         struct ps_link *link = &chief->links[i];
         link->chief = chief;
         link->index = (uint32_t)i;
+        mst_buf_init(&link->memory, MST_FRAME_META_MAX);
         char name[32];
         snprintf(name, sizeof name, "ps-%zu", i);
         struct mst_peer_config config = {.name = name,
@@ -312,8 +409,10 @@ void mst_chief_links_start(struct mst_chief *chief)
 
 void mst_chief_links_free(struct mst_chief *chief)
 {
-    for (size_t i = 0; chief->links && i < chief->config.n_ps; i++)
+    for (size_t i = 0; chief->links && i < chief->config.n_ps; i++) {
         mst_peer_free(chief->links[i].peer);
+        mst_buf_fini(&chief->links[i].memory);
+    }
     free(chief->links);
     chief->links = NULL;
 }

@@ -65,7 +65,8 @@ static void over(struct mst_chief_save *save)
     if (status == MST_OK) {
         free(chief->checkpoint);
         chief->checkpoint = mst_checkpoint_prefix(chief->config.job->checkpoint_dir, save->step);
-        chief->checkpoint_step = save->step;
+        chief->checkpoint_step = chief->committed_step = save->step;
+        mst_chief_touch(chief);
         chief->checkpoint_ms = mst_clock_monotonic_ms();
         unsigned long long took_ms = chief->checkpoint_ms - save->began_ms;
         MST_LOG(INFO, "chief", "checkpoint written", "prefix=%s ms=%llu", chief->checkpoint, took_ms);

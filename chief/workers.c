@@ -12,7 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HOLD_MS = 2000, WORKERS_MAX = 65536 };
+enum {
+    HOLD_MS = 2000,
+    GREETING_HOLD_MS = 4000, // a little less than a peer waits for its answer
+    WORKERS_MAX = 65536,
+    RIVAL_LEASES = 2,
+};
 
 static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message *message);
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message);
@@ -63,7 +68,8 @@ static void drop_parked(struct mst_chief *chief, const struct worker_conn *from,
     }
 }
 
-void mst_chief_park(struct worker_conn *from, const struct mst_message *message, const struct mst_lease_ask *ask)
+struct parked *mst_chief_park(struct worker_conn *from, const struct mst_message *message,
+                              const struct mst_lease_ask *ask)
 {
     if (message->method == MST_METHOD_MAP)
         drop_parked(from->chief, from, message->method);
@@ -79,6 +85,7 @@ void mst_chief_park(struct worker_conn *from, const struct mst_message *message,
     while (*end)
         end = &(*end)->next;
     *end = parked;
+    return parked;
 }
 
 static void reply_lease(struct mst_conn *conn, const struct mst_message *message, const struct mst_lease_answer *answer)
@@ -114,8 +121,10 @@ static void note_lease_given(struct mst_chief *chief)
 }
 
 // Answers a lease question if there is an answer; false: keep it.
+//
+// One that depends on what was decided is given when that is stored; *mark is 0 until it is known what that is.
 static bool try_lease(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
-                      const struct mst_lease_ask *ask)
+                      const struct mst_lease_ask *ask, uint64_t *mark)
 {
     if (chief->phase >= CHIEF_TELLING) {
         reply_over(chief, conn, message);
@@ -126,9 +135,19 @@ static bool try_lease(struct mst_chief *chief, struct mst_conn *conn, const stru
     if (chief->config.job->consistency == MST_CONSISTENCY_SYNCHRONOUS)
         return false; // its part of the rounds is done: it asks whether the job is over
     struct mst_lease_answer answer;
+    const struct mst_leases *leases = &chief->coordinator.leases;
+    uint64_t next_id = leases->next_id;
+    uint64_t n_done = leases->n_done;
     mst_coordinator_ask_again(&chief->coordinator, ask, mst_clock_monotonic_ms(), &answer);
+    if (leases->next_id != next_id || leases->n_done != n_done)
+        mst_chief_touch(chief);
     if (answer.kind == MST_ANSWER_WAIT || answer.kind == MST_ANSWER_FINISHED)
         return false;
+    if (answer.kind == MST_ANSWER_LEASE) {
+        *mark = *mark ? *mark : mst_chief_mark(chief);
+        if (!mst_chief_is_stored(chief, *mark))
+            return false;
+    }
     if (answer.kind == MST_ANSWER_LEASE)
         note_lease_given(chief);
     reply_lease(conn, message, &answer);
@@ -174,11 +193,77 @@ static void supersede(struct mst_chief *chief, const struct worker_conn *from)
     }
 }
 
+static struct mst_role_figures *figures_of(struct mst_chief *chief, uint32_t worker)
+{
+    if (worker >= chief->n_figures) {
+        size_t n = (size_t)worker + 1;
+        chief->figures = mst_realloc_array(chief->figures, n, sizeof *chief->figures);
+        for (size_t i = chief->n_figures; i < n; i++)
+            chief->figures[i] = (struct mst_role_figures){.role = NULL, .index = (uint32_t)i};
+        chief->n_figures = n;
+    }
+    return &chief->figures[worker];
+}
+
+static void admit(struct worker_conn *worker, uint64_t number)
+{
+    struct mst_chief *chief = worker->chief;
+    struct worker_conn like = {.worker = worker->worker, .number = number};
+    if (worker->number == number)
+        return;
+    if (!mst_chief_has_conn(chief, &like))
+        MST_LOG(INFO, "chief", "worker admitted", "worker=%u number=%llu peer=%s", worker->worker,
+                (unsigned long long)number, mst_conn_name(worker->conn));
+    worker->number = number;
+    figures_of(chief, worker->worker)->role = "worker"; // it may train before its first heartbeat comes
+}
+
+// Answers a worker's greeting if there is an answer: its number, when that is stored. False: keep it.
+static bool try_greeting(struct parked *parked, const struct mst_message *message)
+{
+    struct worker_conn *from = parked->from;
+    struct mst_chief *chief = from->chief;
+    uint64_t number = UINT64_MAX;
+    if (chief->phase < CHIEF_TELLING) {
+        struct mst_membership *members = &chief->coordinator.membership;
+        if (!chief->has_map)
+            return false; // it is not known yet who is in the job
+        size_t n_ever = mst_membership_n_numbers(members);
+        if (mst_membership_greet(members, from->worker, parked->incarnation, mst_clock_monotonic_ms(), &number) !=
+            MST_GREET_ADMITTED) {
+            mst_conn_reply_error(from->conn, message, MST_UNAVAILABLE,
+                                 "another process is worker-%u, or was; ask again", from->worker);
+            return true;
+        }
+        if (mst_membership_n_numbers(members) != n_ever)
+            mst_chief_touch(chief);
+        parked->mark = parked->mark ? parked->mark : mst_chief_mark(chief);
+        if (!mst_chief_is_stored(chief, parked->mark))
+            return false;
+    }
+    admit(from, number);
+    mst_chief_answer_greeting(chief, from->conn, message, number);
+    return true;
+}
+
+static void greet_later(const struct parked *parked, const struct mst_message *message)
+{
+    const struct mst_chief *chief = parked->from->chief;
+    char who[256];
+    mst_chief_links_state(chief, who, sizeof who);
+    mst_conn_reply_error(parked->from->conn, message, MST_UNAVAILABLE, "the chief waits for %s",
+                         who[0] ? who : "parameter servers");
+}
+
 static bool hold_no_longer(const struct parked *parked, struct mst_conn *conn, const struct mst_message *message)
 {
-    if (parked->method == MST_METHOD_MAP || mst_clock_monotonic_ms() - parked->since_ms < HOLD_MS)
+    bool is_greeting = parked->method == MST_METHOD_GREETING;
+    uint64_t limit_ms = is_greeting ? GREETING_HOLD_MS : HOLD_MS;
+    if (parked->method == MST_METHOD_MAP || mst_clock_monotonic_ms() - parked->since_ms < limit_ms)
         return false;
-    if (parked->method == MST_METHOD_EVALUATE)
+    if (is_greeting)
+        greet_later(parked, message);
+    else if (parked->method == MST_METHOD_EVALUATE)
         mst_chief_evaluate_later(conn, message);
     else
         answer_wait(conn, message);
@@ -193,7 +278,9 @@ void mst_chief_answer_parked(struct mst_chief *chief)
         struct mst_message message = {.method = parked->method, .call = parked->call};
         bool answered = parked->method == MST_METHOD_MAP        ? try_map(chief, conn, &message)
                         : parked->method == MST_METHOD_EVALUATE ? mst_chief_try_evaluate(parked->from, &message)
-                                                                : try_lease(chief, conn, &message, &parked->ask);
+                        : parked->method == MST_METHOD_GREETING
+                            ? try_greeting(parked, &message)
+                            : try_lease(chief, conn, &message, &parked->ask, &parked->mark);
         if (!answered && !hold_no_longer(parked, conn, &message)) {
             at = &parked->next;
             continue;
@@ -235,8 +322,9 @@ static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message 
     struct mst_lease_ask ask = {lease.index, lease.number, lease.seq, lease.done_seq, lease.sums};
     mst_membership_heard(&chief->coordinator.membership, ask.worker, ask.number, mst_clock_monotonic_ms());
     supersede(chief, from);
-    if (!try_lease(chief, conn, message, &ask))
-        mst_chief_park(from, message, &ask);
+    uint64_t mark = 0;
+    if (!try_lease(chief, conn, message, &ask, &mark))
+        mst_chief_park(from, message, &ask)->mark = mark;
     mst_arena_fini(&arena);
     if (chief->phase < CHIEF_TELLING)
         mst_chief_advance(chief);
@@ -247,18 +335,6 @@ void mst_chief_on_map(void *arg, struct mst_conn *conn, const struct mst_message
     struct worker_conn *from = arg;
     if (!try_map(from->chief, conn, message))
         mst_chief_park(from, message, NULL);
-}
-
-static struct mst_role_figures *figures_of(struct mst_chief *chief, uint32_t worker)
-{
-    if (worker >= chief->n_figures) {
-        size_t n = (size_t)worker + 1;
-        chief->figures = mst_realloc_array(chief->figures, n, sizeof *chief->figures);
-        for (size_t i = chief->n_figures; i < n; i++)
-            chief->figures[i] = (struct mst_role_figures){.role = NULL, .index = (uint32_t)i};
-        chief->n_figures = n;
-    }
-    return &chief->figures[worker];
 }
 
 static void note_figures(struct mst_chief *chief, const struct mst_msg_heartbeat *heartbeat)
@@ -319,6 +395,7 @@ static void take_leave(const struct worker_conn *from)
     uint64_t now_ms = mst_clock_monotonic_ms();
     mst_membership_leave(&chief->coordinator.membership, from->worker, from->number, now_ms);
     mst_coordinator_tick(&chief->coordinator, now_ms);
+    mst_chief_touch(chief);
     mst_chief_links_tick(chief, now_ms);
 }
 
@@ -416,8 +493,13 @@ static void refuse_rival(struct mst_chief *chief, struct mst_conn *conn, const s
     if (rival->incarnation != greeting->incarnation)
         *rival = (struct rival){greeting->incarnation, now_ms};
     struct mst_error err;
-    // Twice the lease: a holder that died without a word is declared dead after one.
-    bool is_final = now_ms - rival->since_ms >= 2 * chief->config.job->lease_ms;
+    // Twice the lease: a holder that died without a word is declared dead after one, or, if it died while no chief was
+    // there, two leases after this one came.
+    uint64_t lease_ms = chief->config.job->lease_ms;
+    uint64_t since_ms = rival->since_ms;
+    if (chief->is_recalled && since_ms < chief->recalled_ms + 2 * lease_ms)
+        since_ms = chief->recalled_ms + 2 * lease_ms;
+    bool is_final = now_ms >= since_ms + RIVAL_LEASES * lease_ms;
     mst_status status = is_final ? MST_ALREADY_EXISTS : MST_UNAVAILABLE;
     mst_fail(&err, status, "another process is worker-%u and alive; stop it, or give this one another index",
              greeting->index);
@@ -441,17 +523,29 @@ void mst_chief_answer_greeting(struct mst_chief *chief, struct mst_conn *conn, c
     REPLY(conn, message, greeting_reply, &reply);
 }
 
-static void admit(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
-                  const struct mst_msg_greeting *greeting, uint64_t number)
+// It is answered at once if it can be; else it is kept like any question.
+static void take_greeting(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
+                          const struct mst_msg_greeting *greeting)
 {
-    struct worker_conn like = {.worker = greeting->index, .number = number};
-    if (!mst_chief_has_conn(chief, &like))
-        MST_LOG(INFO, "chief", "worker admitted", "worker=%u number=%llu peer=%s", greeting->index,
-                (unsigned long long)number, mst_conn_name(conn));
-    figures_of(chief, greeting->index)->role = "worker"; // it may train before its first heartbeat comes
-    mst_chief_answer_greeting(chief, conn, message, number);
-    struct worker_conn *worker = mst_chief_add_conn(chief, conn, greeting->index, number);
+    struct worker_conn *worker = mst_chief_add_conn(chief, conn, greeting->index, 0);
     mst_service_attach(&service, worker, conn);
+    mst_chief_park(worker, message, NULL)->incarnation = greeting->incarnation;
+    mst_chief_answer_parked(chief);
+    if (chief->phase < CHIEF_TELLING)
+        mst_chief_store(chief);
+}
+
+// It says that this number is out, which a chief before us may have known: then it is a death.
+static void note_fenced(struct mst_chief *chief, const struct mst_msg_greeting *greeting)
+{
+    struct mst_coordinator *coordinator = &chief->coordinator;
+    if (!greeting->number || !mst_membership_is_acting(&coordinator->membership, greeting->index, greeting->number))
+        return;
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    mst_membership_leave(&coordinator->membership, greeting->index, greeting->number, now_ms);
+    mst_coordinator_tick(coordinator, now_ms);
+    mst_chief_touch(chief);
+    mst_chief_links_tick(chief, now_ms);
 }
 
 void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,
@@ -479,14 +573,16 @@ void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_me
         mst_chief_refuse(conn, message, status, err.text);
         return;
     }
-    uint64_t number = UINT64_MAX;
-    if (chief->phase >= CHIEF_TELLING) // nothing is left that it could do twice: it is told how the job ended
-        admit(chief, conn, message, greeting, number);
-    else if (mst_membership_greet(&chief->coordinator.membership, greeting->index, greeting->incarnation,
-                                  mst_clock_monotonic_ms(), &number) == MST_GREET_ADMITTED)
-        admit(chief, conn, message, greeting, number);
-    else
+    if (chief->phase >= CHIEF_TELLING) { // nothing is left that it could do twice: it is told how the job ended
+        take_greeting(chief, conn, message, greeting);
+        return;
+    }
+    note_fenced(chief, greeting);
+    if (chief->has_map &&
+        mst_membership_is_busy(&chief->coordinator.membership, greeting->index, greeting->incarnation))
         refuse_rival(chief, conn, message, greeting);
+    else
+        take_greeting(chief, conn, message, greeting);
 }
 
 size_t mst_chief_n_worker_conns(const struct mst_chief *chief)

@@ -298,6 +298,15 @@ static mst_status start_ps(struct run *run, struct mst_error *err)
     return MST_OK;
 }
 
+// `master` trains beside the workers, under the index after theirs.
+static uint32_t worker_index(const struct run *run)
+{
+    if (!run->cluster->has_master || !runs_chief(run))
+        return run->cluster->role == MST_ROLE_LOCAL ? 0 : run->cluster->index;
+    const struct mst_task_list *list = &run->cluster->jobs[MST_ROLE_WORKER];
+    return list->n_tasks ? list->tasks[list->n_tasks - 1].index + 1 : 0;
+}
+
 static mst_status start_chief(struct run *run, struct mst_error *err)
 {
     bool is_local = run->cluster->role == MST_ROLE_LOCAL;
@@ -314,6 +323,7 @@ static mst_status start_chief(struct run *run, struct mst_error *err)
         .resolver = run->resolver,
         .ps_addresses = run->ps_addresses,
         .n_ps = run->n_ps,
+        .own_worker = runs_worker(run) ? worker_index(run) : UINT32_MAX,
         .n_workers = run->cluster->jobs[MST_ROLE_WORKER].n_tasks + run->cluster->has_master,
         .has_evaluator = run->cluster->jobs[MST_ROLE_EVALUATOR].n_tasks > 0,
         .bucket_max_bytes = is_local ? UINT64_MAX : MST_BUCKET_MAX_BYTES,
@@ -362,15 +372,6 @@ static mst_status open_idle_port(struct run *run, struct mst_error *err)
     if (run->options->listen_fd >= 0)
         return mst_server_listen_fd(run->idle_port, run->options->listen_fd, err);
     return mst_server_listen(run->idle_port, port, err);
-}
-
-// `master` trains beside the workers, under the index after theirs.
-static uint32_t worker_index(const struct run *run)
-{
-    if (!run->cluster->has_master || !runs_chief(run))
-        return run->cluster->role == MST_ROLE_LOCAL ? 0 : run->cluster->index;
-    const struct mst_task_list *list = &run->cluster->jobs[MST_ROLE_WORKER];
-    return list->n_tasks ? list->tasks[list->n_tasks - 1].index + 1 : 0;
 }
 
 static mst_status start_worker(struct run *run, struct mst_error *err)

@@ -68,6 +68,14 @@ static void start_gather(struct gather *gather, struct control_conn *control, co
 
 // ---- MAP ----
 
+// Whom this server refused before it was started again.
+static void refuse_fenced(struct mst_bucket *bucket, const struct mst_msg_map *map)
+{
+    for (size_t w = 0; w < map->n_fenced && w < MST_WORKERS_MAX; w++)
+        if (map->fenced[w])
+            mst_client_table_fence(&bucket->clients, (uint32_t)w, map->fenced[w]);
+}
+
 static void visit_map(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
 {
     struct mst_ps *ps = gather->late.ps;
@@ -81,8 +89,11 @@ static void visit_map(struct gather *gather, struct mst_data_thread *thread, uin
     gather->status = mst_store_build(&request, &buckets, &n, &gather->err);
     if (gather->status != MST_OK)
         return;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         ps->n_bytes += mst_bucket_bytes(buckets[i]) + mst_bucket_slot_bytes(buckets[i]);
+        if (!buckets[i]->is_frozen)
+            refuse_fenced(buckets[i], &ps->map);
+    }
     struct mst_round_places *rounds = NULL;
     if (ps->rounds)
         gather->status = mst_ps_rounds_visit(ps->rounds, buckets, n, index, &rounds, &gather->err);
@@ -139,7 +150,10 @@ static mst_status check_nonce(const struct mst_msg_map *map, struct mst_error *e
 static mst_status accept_map(struct mst_ps *ps, const struct mst_message *message, struct mst_error *err)
 {
     MST_TRY(mst_msg_map_decode(message->meta, &ps->map_arena, &ps->map, err));
-    MST_TRY(mst_ps_check_term(ps, ps->map.term, err));
+    // Its term is a part of its name, and stays when a later chief follows it; that one has claimed its own.
+    if (ps->map.term > ps->chief_term)
+        return mst_fail(err, MST_ABORTED, "a map of term %llu, and term %llu is claimed here",
+                        (unsigned long long)ps->map.term, (unsigned long long)ps->chief_term);
     if (ps->map.sets_learning_rate)
         mst_optimizer_set_learning_rate(ps->config.optimizer, (float)ps->map.learning_rate);
     if (ps->map.n_round_workers > MST_WORKERS_MAX)
@@ -152,6 +166,10 @@ void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *m
 {
     struct control_conn *control = arg;
     struct mst_ps *ps = control->ps;
+    if (conn != ps->chief) {
+        mst_conn_reply_error(conn, message, MST_ABORTED, "another connection is the chief's");
+        return;
+    }
     if (ps->phase != PS_WAITING) {
         // The chief's link broke after it had sent the map: the same chief is answered again once the buckets are
         // there.
@@ -171,7 +189,6 @@ void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *m
         return;
     }
     ps->phase = PS_BUILDING;
-    ps->chief_term = ps->map.term;
     ps->rounds = ps->map.n_round_workers > 0 ? mst_ps_rounds_new(ps) : NULL;
     struct gather *gather = mst_alloc(sizeof *gather);
     gather->visit = visit_map;

@@ -2,6 +2,7 @@
 #include "ps/ps_private.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -9,16 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REMINDER_MS = 10000 };
+enum {
+    REMINDER_MS = 10000,
+    RIVAL_LEASES = 2, // for which a second chief asks again
+};
 
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message);
 static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
 static const struct mst_handler chief_handlers[] = {
-    {MST_METHOD_HEARTBEAT, NULL, on_heartbeat}, {MST_METHOD_MAP, NULL, mst_ps_on_map},
-    {MST_METHOD_FENCE, NULL, mst_ps_on_fence},  {MST_METHOD_SAVE, NULL, mst_ps_on_save},
-    {MST_METHOD_STATS, NULL, mst_ps_on_stats},  {MST_METHOD_FINISH, NULL, on_finish},
-    {MST_METHOD_ROUND, NULL, mst_ps_on_round},  {MST_METHOD_CUT, NULL, mst_ps_on_cut},
+    {MST_METHOD_HEARTBEAT, NULL, on_heartbeat},  {MST_METHOD_MAP, NULL, mst_ps_on_map},
+    {MST_METHOD_FENCE, NULL, mst_ps_on_fence},   {MST_METHOD_SAVE, NULL, mst_ps_on_save},
+    {MST_METHOD_STATS, NULL, mst_ps_on_stats},   {MST_METHOD_FINISH, NULL, on_finish},
+    {MST_METHOD_ROUND, NULL, mst_ps_on_round},   {MST_METHOD_STATE, NULL, mst_ps_on_state},
+    {MST_METHOD_RECALL, NULL, mst_ps_on_recall}, {MST_METHOD_CUT, NULL, mst_ps_on_cut},
 };
 
 static void on_control_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
@@ -123,43 +128,75 @@ static void refuse_greeting(struct mst_conn *conn, const struct mst_message *mes
     mst_conn_close_flushed(conn);
 }
 
-// A higher term wins; among equal ones the larger incarnation, so that two chiefs cannot both be followed.
+// It has a term, and another one has claimed a higher one since, or the same one before it.
 static bool chief_is_older(const struct mst_ps *ps, const struct mst_msg_greeting *greeting)
 {
-    return greeting->term < ps->chief_term ||
-           (greeting->term == ps->chief_term && greeting->incarnation < ps->chief_incarnation);
+    return greeting->term != MST_TERM_NEWCOMER &&
+           (greeting->term < ps->chief_term ||
+            (greeting->term == ps->chief_term && greeting->incarnation != ps->term_incarnation));
+}
+
+// Two processes want to be the chief. The one that is followed may just have died: the other asks again for a while.
+static void refuse_rival(struct mst_ps *ps, struct mst_conn *conn, const struct mst_message *message,
+                         const struct mst_msg_greeting *greeting)
+{
+    static const char text[] = "another process coordinates this job and is alive; a job has one: name the chief in "
+                               "every TF_CONFIG, or start it before worker 0";
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    if (ps->rival_incarnation != greeting->incarnation) {
+        ps->rival_incarnation = greeting->incarnation;
+        ps->rival_since_ms = now_ms;
+    }
+    if (now_ms - ps->rival_since_ms >= RIVAL_LEASES * ps->config.lease_ms) {
+        refuse_greeting(conn, message, MST_ALREADY_EXISTS, text);
+        return;
+    }
+    mst_conn_reply_error(conn, message, MST_UNAVAILABLE, text);
+    mst_conn_close_flushed(conn);
+}
+
+static void follow(struct mst_ps *ps, struct mst_conn *conn, const struct mst_msg_greeting *greeting)
+{
+    struct mst_conn *before = ps->chief;
+    ps->chief = conn;
+    ps->chief_heard_ms = mst_clock_monotonic_ms();
+    ps->chief_incarnation = greeting->incarnation;
+    ps->chief_index = greeting->index;
+    ps->chief_role = greeting->role;
+    if (greeting->term > ps->chief_term && greeting->term != MST_TERM_NEWCOMER) {
+        ps->chief_term = greeting->term; // this server was started again: others know the term
+        ps->term_incarnation = greeting->incarnation;
+    }
+    free(ps->chief_address);
+    ps->chief_address = mst_strdup(greeting->address);
+    mst_timer_stop(&ps->chief_lost);
+    if (before && before != conn)
+        mst_conn_break(before, "was replaced by another one of the chief");
 }
 
 static void adopt_chief(struct mst_ps *ps, struct mst_conn *conn, const struct mst_message *message,
                         const struct mst_msg_greeting *greeting)
 {
     bool is_new = greeting->incarnation != ps->chief_incarnation;
-    if (is_new && ps->phase != PS_WAITING && ps->chief) {
-        refuse_greeting(conn, message, MST_ALREADY_EXISTS,
-                        "another process coordinates this job and is alive; a job has one: name the chief in every "
-                        "TF_CONFIG, or start it before worker 0");
+    bool is_heard = ps->chief && mst_clock_monotonic_ms() - ps->chief_heard_ms < ps->config.lease_ms;
+    if (chief_is_older(ps, greeting)) {
+        struct mst_error err;
+        mst_status status =
+            mst_fail(&err, MST_ALREADY_EXISTS,
+                     "another process coordinates this job since: ps-%u follows the chief at %s, whose term is %llu, "
+                     "not %llu",
+                     ps->config.identity->index, ps->chief_address ? ps->chief_address : "?",
+                     (unsigned long long)ps->chief_term, (unsigned long long)greeting->term);
+        refuse_greeting(conn, message, status, err.text);
         return;
     }
-    if (is_new && greeting->term != 0 && chief_is_older(ps, greeting)) {
-        refuse_greeting(conn, message, MST_ABORTED, "another chief with a higher term is followed here");
+    if (is_new && ps->phase != PS_WAITING && is_heard) {
+        refuse_rival(ps, conn, message, greeting);
         return;
     }
-    if (is_new && ps->phase != PS_WAITING) {
-        refuse_greeting(
-            conn, message, MST_ABORTED,
-            "the job was begun by a chief that is gone; start all processes again (with checkpoint.resume to "
-            "go on from the last checkpoint)");
-        mst_ps_end(ps, MST_UNAVAILABLE, "the chief was lost and came back without the state of the job");
-        return;
-    }
-    ps->chief = conn;
-    ps->chief_incarnation = greeting->incarnation;
-    ps->chief_index = greeting->index;
-    ps->chief_role = greeting->role;
-    free(ps->chief_address);
-    ps->chief_address = mst_strdup(greeting->address);
-    mst_timer_stop(&ps->chief_lost);
-    MST_LOG(INFO, "ps", "chief greeted", "address=%s term=%llu", ps->chief_address, (unsigned long long)greeting->term);
+    follow(ps, conn, greeting);
+    MST_LOG(INFO, "ps", "chief greeted", "address=%s term=%llu", ps->chief_address,
+            (unsigned long long)(greeting->term == MST_TERM_NEWCOMER ? 0 : greeting->term));
     answer_greeting(ps, conn, message);
     mst_conn_set_user_timeout(conn, ps->config.lease_ms);
     mst_service_attach(&chief_service, add_control(ps, conn), conn);
@@ -248,7 +285,9 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     } else {
-        const struct mst_ps *ps = ((const struct control_conn *)arg)->ps;
+        struct mst_ps *ps = ((const struct control_conn *)arg)->ps;
+        if (conn == ps->chief)
+            ps->chief_heard_ms = mst_clock_monotonic_ms();
         struct mst_msg_heartbeat_reply reply = {.job_state = MST_JOB_RUNNING};
         if (heartbeat.sets_learning_rate)
             mst_optimizer_set_learning_rate(ps->config.optimizer, (float)heartbeat.learning_rate);
@@ -273,6 +312,8 @@ static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message
     struct mst_error err;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_finish_decode(message->meta, &arena, &finish, &err);
+    if (status == MST_OK)
+        status = mst_ps_check_term(ps, finish.term, &err);
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     } else {
@@ -343,6 +384,7 @@ mst_status mst_ps_new(const struct mst_ps_config *config, struct mst_ps **out, s
     struct mst_ps *ps = mst_alloc(sizeof *ps);
     ps->config = *config;
     mst_arena_init(&ps->map_arena, MST_MSG_ARENA_MAX);
+    mst_buf_init(&ps->memory, MST_FRAME_META_MAX);
     mst_timer_init(&ps->chief_lost, config->control, on_chief_lost, ps);
     mst_timer_init(&ps->reminder, config->control, on_reminder, ps);
     struct mst_server_config server = {.on_greeting = on_greeting, .arg = ps};
@@ -391,6 +433,7 @@ void mst_ps_free(struct mst_ps *ps)
     mst_timer_fini(&ps->chief_lost);
     mst_timer_fini(&ps->reminder);
     mst_arena_fini(&ps->map_arena);
+    mst_buf_fini(&ps->memory);
     free(ps->chief_address);
     free(ps);
 }

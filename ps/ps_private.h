@@ -18,6 +18,13 @@ struct mst_ps {
     struct mst_conn *chief; // NULL while it is away
     uint64_t chief_term;
     uint64_t chief_incarnation;
+    uint64_t chief_heard_ms;    // its last sign of life
+    uint64_t term_incarnation;  // of the chief that claimed chief_term
+    uint64_t rival_incarnation; // of the last process that wanted to be chief beside it
+    uint64_t rival_since_ms;
+    struct mst_buf memory; // the chief's state, for the one that may come after it
+    uint64_t memory_term;
+    uint64_t memory_n;
     char *chief_address;
     uint32_t chief_index;
     enum mst_peer_role chief_role;
@@ -58,6 +65,10 @@ void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *m
 void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message);
 // saving.c
 void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message);
+
+// memory.c
+void mst_ps_on_state(void *arg, struct mst_conn *conn, const struct mst_message *message);
+void mst_ps_on_recall(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
 // cutting.c
 void mst_ps_on_cut(void *arg, struct mst_conn *conn, const struct mst_message *message);

@@ -126,22 +126,41 @@ static mst_status make_buckets(const struct mst_store_request *request, struct m
     return status;
 }
 
+// What the checkpoint says itself: a server that comes back goes on with the job's count, not with its checkpoint's.
+static uint64_t iterations_of(const struct mst_bundle *bundle, uint64_t otherwise)
+{
+    const struct mst_bundle_entry *entry = mst_bundle_find(bundle, "iterations");
+    int64_t iterations;
+    if (!entry || entry->type != MST_TF_INT64 ||
+        mst_bundle_read(bundle, entry, &iterations, sizeof iterations, NULL) != MST_OK || iterations < 0)
+        return otherwise;
+    return (uint64_t)iterations;
+}
+
+static void count_from(struct mst_bucket *bucket, uint64_t iterations)
+{
+    bucket->n_updates = iterations;
+    bucket->current->counter = iterations;
+}
+
 static mst_status fill_buckets(const struct mst_store_request *request, struct mst_bucket **buckets, size_t n,
                                struct mst_error *err)
 {
     const struct mst_msg_map *map = request->map;
     if (map->restore_prefix[0] == '\0') {
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
             fill_initial(buckets[i], request->model, map->seed);
+            count_from(buckets[i], map->iterations);
+        }
         return MST_OK;
     }
     struct mst_bundle *bundle;
     MST_TRY(mst_bundle_open(map->restore_prefix, &bundle, err));
+    uint64_t n_trained = iterations_of(bundle, map->iterations);
     mst_status status = MST_OK;
     for (size_t i = 0; i < n && status == MST_OK; i++) {
-        status = restore_bucket(buckets[i], request->model, bundle, map->iterations, err);
-        buckets[i]->n_updates = map->iterations;
-        buckets[i]->current->counter = map->iterations;
+        status = restore_bucket(buckets[i], request->model, bundle, n_trained, err);
+        count_from(buckets[i], map->iterations);
     }
     mst_bundle_free(bundle);
     return status == MST_OK ? MST_OK : mst_fail_prefix(err, status, "%s", map->restore_prefix);

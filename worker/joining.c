@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAP_CALL_MS = 20000 }; // the chief keeps the question until it has placed the variables; then it is asked again
+enum {
+    MAP_CALL_MS = 20000,    // the chief keeps the question until it has placed the variables; then it is asked again
+    CHIEF_BACKOFF_MS = 250, // a chief that is back gives work within a second
+};
 
 struct mst_joining {
     struct mst_joining_config config;
@@ -21,6 +24,7 @@ struct mst_joining {
     struct mst_peer *chief;
     struct mst_heartbeat *heartbeat;
     uint64_t number;
+    uint64_t fenced; // a number that is out, and the chief shall know it; else 0
     bool has_map;
     bool is_over;
     void (*on_told)(void *arg); // of the farewell
@@ -114,6 +118,7 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
     struct mst_joining *joining = arg;
     (void)peer;
     mst_identity_greet(joining->config.identity, greeting);
+    greeting->number = joining->fenced;
 }
 
 static void on_chief_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
@@ -121,6 +126,7 @@ static void on_chief_up(void *arg, struct mst_peer *peer, const struct mst_msg_g
     struct mst_joining *joining = arg;
     (void)peer;
     joining->number = reply->number;
+    joining->fenced = 0;
     if (joining->has_map)
         joining->config.events.on_admitted(joining->config.events.arg, reply->number);
     else
@@ -139,8 +145,11 @@ static mst_status join_chief(struct mst_joining *joining, const char *address, s
 {
     const struct mst_joining_config *config = &joining->config;
     joining->chief_address = mst_strdup(address);
-    struct mst_peer_config peer = {
-        .name = "chief", .address = joining->chief_address, .events = &chief_events, .arg = joining};
+    struct mst_peer_config peer = {.name = "chief",
+                                   .address = joining->chief_address,
+                                   .backoff_max_ms = CHIEF_BACKOFF_MS,
+                                   .events = &chief_events,
+                                   .arg = joining};
     MST_TRY(mst_peer_new(config->loop, config->resolver, &peer, &joining->chief, err));
     struct mst_heartbeat_config heartbeat = {.loop = config->control,
                                              .resolver = config->resolver,
@@ -250,6 +259,7 @@ void mst_joining_set_progress(struct mst_joining *joining, uint64_t progress)
 
 void mst_joining_again(struct mst_joining *joining)
 {
+    joining->fenced = joining->number;
     mst_peer_retry(joining->chief, "greeting again for a new number");
 }
 

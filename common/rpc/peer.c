@@ -111,8 +111,9 @@ static void wait_again(struct mst_peer *peer, const char *why)
     MST_LOG(DEBUG, "rpc", "peer waits", "peer=%s reason=\"%s\"", peer->config.name, why);
     peer->state = PEER_WAITING;
     peer->backoff_ms = peer->backoff_ms ? 2 * peer->backoff_ms : BACKOFF_FIRST_MS;
-    if (peer->backoff_ms > BACKOFF_MAX_MS)
-        peer->backoff_ms = BACKOFF_MAX_MS;
+    uint64_t max_ms = peer->config.backoff_max_ms ? peer->config.backoff_max_ms : BACKOFF_MAX_MS;
+    if (peer->backoff_ms > max_ms)
+        peer->backoff_ms = max_ms;
     mst_timer_start_once(&peer->backoff, peer->backoff_ms);
 }
 

@@ -39,6 +39,7 @@ struct mst_peer_config {
     const char *name;                     // copied
     const char *address;                  // "host:port", copied
     uint64_t user_timeout_ms;             // TCP_USER_TIMEOUT, 0: none (data connections that may be parked)
+    uint64_t backoff_max_ms;              // the longest pause before it is dialled again, 0: a second
     bool adds_body_crc;                   // a CRC behind every body sent
     const struct mst_peer_events *events; // kept
     void *arg;

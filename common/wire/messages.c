@@ -91,7 +91,8 @@
     F(VALUE, iterations, )                                                                                             \
     F(BOOL, sets_learning_rate, )                                                                                      \
     F(VALUE, learning_rate, )                                                                                          \
-    F(VALUE, n_round_workers, )
+    F(VALUE, n_round_workers, )                                                                                        \
+    F(NUMBERS, fenced, )
 #define MAP_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, epoch, ) F(VALUE, bytes, )
 #define PUSH_FIELDS(F)                                                                                                 \
     F(VALUE, bucket, )                                                                                                 \

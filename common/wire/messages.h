@@ -30,6 +30,9 @@ enum mst_peer_role {
     MST_PEER_ROLES, // how many
 };
 
+/** The term that a chief greets with before it has claimed one (mst_msg_recall). */
+#define MST_TERM_NEWCOMER UINT64_MAX
+
 enum mst_job_state {
     MST_JOB_WAITING,
     MST_JOB_RUNNING,
@@ -173,6 +176,8 @@ struct mst_msg_map {
     bool sets_learning_rate; // to another than the job's
     double learning_rate;
     uint32_t n_round_workers; // workers of a synchronous round; 0: there are no rounds
+    size_t n_fenced;
+    const uint64_t *fenced; // by worker: numbers up to this are refused
 };
 
 struct mst_msg_map_reply {

@@ -102,8 +102,12 @@ static void test_maps(void **state)
     (void)state;
     {
         const struct mst_msg_shard shards[] = {{1, 2, 3, 4, 5, 6, 7, 8}, {0}, {9, 10, 11, 12, 13, 14, 15, 16}};
-        const struct mst_msg_map sent = {1, 2, 3, 3, shards, "ckpt/model-5", 7, "ckpt/nonce", "n", 4, true, 0.125, 3};
+        const uint64_t fenced[] = {0, UINT64_MAX};
+        const struct mst_msg_map sent = {1, 2,    3,     3, shards, "ckpt/model-5", 7, "ckpt/nonce", "n",
+                                         4, true, 0.125, 3, 2,      fenced};
         SEND(map);
+        SAME(n_fenced);
+        assert_memory_equal(got.fenced, fenced, sizeof fenced);
         SAME(n_round_workers);
         SAME(sets_learning_rate);
         SAME_REAL(learning_rate);
@@ -530,7 +534,7 @@ static void test_each_size_of_arena(void **state)
 {
     (void)state;
     const struct mst_msg_shard shards[] = {{1, 2, 3, 4, 5, 6, 7, 8}, {0}};
-    const struct mst_msg_map sent = {1, 2, 3, 2, shards, "prefix", 7, "path", "nonce", 4, false, 0, 0};
+    const struct mst_msg_map sent = {1, 2, 3, 2, shards, "prefix", 7, "path", "nonce", 4, false, 0, 0, 0, NULL};
     struct mst_msg_map got;
     assert_int_equal(mst_msg_map_encode(&sent, &buf), MST_OK);
     mst_status status = MST_INTERNAL;

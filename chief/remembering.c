@@ -1,0 +1,389 @@
+// What outlives the chief. Whatever it decides is stored on every parameter server (STATE) before anybody acts on it:
+// an answer that depends on a decision (a number, a lease) waits for its *mark*. One state is under way at a time, and
+// the next one holds all that changed meanwhile, so the cost is a small message to each server and change, or less.
+// A chief that starts claims a term above all that the servers have seen (RECALL), takes the highest state that one of
+// them has, stores it again under its own term, and goes on; where there is none, the job begins.
+#include "chief/chief_private.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "chief/chief_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// ---- storing ----
+
+void mst_chief_touch(struct mst_chief *chief)
+{
+    chief->is_touched = true;
+}
+
+uint64_t mst_chief_mark(const struct mst_chief *chief)
+{
+    return chief->state_n + chief->is_touched;
+}
+
+bool mst_chief_is_stored(const struct mst_chief *chief, uint64_t mark)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        if (chief->links[i].stored_n < mark)
+            return false;
+    return true;
+}
+
+static uint32_t plan_crc(const struct mst_chief *chief)
+{
+    uint32_t crc = 0;
+    for (size_t i = 0; i < chief->plan->n_pieces; i++) {
+        const struct mst_msg_shard *shard = &chief->shards[i];
+        const uint64_t numbers[] = {shard->variable, shard->part,   shard->row_offset, shard->n_rows,
+                                    shard->ps,       shard->thread, shard->bucket};
+        crc = mst_crc32c_extend(crc, numbers, sizeof numbers);
+    }
+    return crc;
+}
+
+static uint64_t ms_since(uint64_t from_ns, uint64_t to_ns)
+{
+    return from_ns && to_ns > from_ns ? (to_ns - from_ns) / 1000000 : 0;
+}
+
+static mst_status encode(struct mst_chief *chief)
+{
+    size_t n_numbers = chief->config.job->n_callbacks ? mst_callbacks_n_numbers(chief->callbacks) : 0;
+    int64_t *numbers = mst_alloc_array(n_numbers + 1, sizeof *numbers);
+    if (n_numbers)
+        mst_callbacks_save(chief->callbacks, numbers);
+    uint64_t *threads = mst_alloc_array(chief->config.n_ps, sizeof *threads);
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        threads[i] = chief->links[i].n_threads;
+    char *evaluated = json_dumps(chief->evaluated, JSON_COMPACT);
+    struct mst_chief_state state = {.map_term = chief->map.term,
+                                    .map_epoch = chief->map.epoch,
+                                    .plan_crc = plan_crc(chief),
+                                    .n_ps = chief->config.n_ps,
+                                    .ps_threads = threads,
+                                    .restore_prefix = chief->restore_prefix,
+                                    .n_steps_resumed = chief->n_steps_resumed,
+                                    .checkpoint = chief->checkpoint,
+                                    .checkpoint_step = chief->committed_step,
+                                    .is_finished = chief->is_finished,
+                                    .n_numbers = n_numbers,
+                                    .numbers = numbers,
+                                    .last = chief->last_epoch,
+                                    .trained_ms = ms_since(chief->first_lease_ns, mst_clock_monotonic_ns()),
+                                    .first_step_ms = ms_since(chief->config.started_ns, chief->first_step_ns),
+                                    .n_lost_updates = chief->n_lost_updates,
+                                    .evaluated = evaluated,
+                                    .evaluated_step = chief->evaluated_step};
+    mst_buf_reset(&chief->state);
+    mst_status status = mst_chief_state_encode(&state, &chief->coordinator, &chief->state);
+    free(evaluated);
+    free(threads);
+    free(numbers);
+    return status;
+}
+
+static void on_stored(void *arg, const struct mst_reply *reply);
+
+static void send_state(struct ps_link *link)
+{
+    struct mst_chief *chief = link->chief;
+    struct mst_msg_state message = {chief->term, chief->state_n, mst_buf_view(&chief->state)};
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status status = mst_msg_state_encode(&message, &meta);
+    MST_ASSERT(status == MST_OK); // half a frame's, and two numbers
+    struct mst_call call = {.method = MST_METHOD_STATE,
+                            .meta = mst_buf_view(&meta),
+                            .deadline_ms = chief->config.job->lease_ms,
+                            .on_reply = on_stored,
+                            .arg = link};
+    link->is_storing = true;
+    mst_peer_call(link->peer, &call);
+    mst_buf_fini(&meta);
+}
+
+void mst_chief_store(struct mst_chief *chief)
+{
+    if (!chief->has_map || chief->phase >= CHIEF_TELLING)
+        return;
+    if (chief->is_touched && mst_chief_is_stored(chief, chief->state_n)) {
+        if (encode(chief) != MST_OK) {
+            mst_chief_tell(chief, MST_RESOURCE_EXHAUSTED,
+                           "what a later chief would have to know does not fit a message: use fewer workers");
+            return;
+        }
+        chief->is_touched = false;
+        chief->state_n++;
+    }
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_link *link = &chief->links[i];
+        if (link->stored_n < chief->state_n && !link->is_storing && mst_peer_is_up(link->peer))
+            send_state(link);
+    }
+}
+
+// Another chief has come: this one has nothing to say any more, and its workers will find the other.
+static void give_way(struct mst_chief *chief, const char *text)
+{
+    mst_chief_leave(chief, MST_ALREADY_EXISTS, text);
+}
+
+static void on_stored(void *arg, const struct mst_reply *reply)
+{
+    struct ps_link *link = arg;
+    struct mst_chief *chief = link->chief;
+    struct mst_msg_state_reply answer;
+    struct mst_arena arena;
+    link->is_storing = false;
+    if (chief->phase >= CHIEF_TELLING)
+        return;
+    if (reply->status == MST_ABORTED) {
+        give_way(chief, reply->text);
+        return;
+    }
+    if (reply->status != MST_OK)
+        return; // the link broke, or it is sent again by the tick
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    if (mst_msg_state_reply_decode(reply->message->meta, &arena, &answer, NULL) == MST_OK &&
+        answer.term == chief->term && answer.n > link->stored_n)
+        link->stored_n = answer.n;
+    mst_arena_fini(&arena);
+    if (!mst_chief_is_stored(chief, chief->state_n))
+        return;
+    mst_chief_links_place(chief);
+    if (chief->phase < CHIEF_TELLING)
+        mst_chief_advance(chief);
+}
+
+// ---- recalling ----
+
+static void take_texts(struct mst_chief *chief, const struct mst_chief_state *state)
+{
+    if (state->restore_prefix[0])
+        chief->restore_prefix = mst_strdup(state->restore_prefix);
+    if (state->checkpoint[0])
+        chief->checkpoint = mst_strdup(state->checkpoint);
+    json_t *evaluated = json_loads(state->evaluated, 0, NULL);
+    if (json_is_array(evaluated)) {
+        json_decref(chief->evaluated);
+        chief->evaluated = evaluated;
+    } else {
+        json_decref(evaluated);
+    }
+}
+
+static void take_rest(struct mst_chief *chief, const struct mst_chief_state *state)
+{
+    uint64_t now_ns = mst_clock_monotonic_ns();
+    chief->n_steps_resumed = state->n_steps_resumed;
+    chief->committed_step = state->checkpoint_step;
+    chief->n_lost_updates = state->n_lost_updates;
+    chief->evaluated_step = state->evaluated_step;
+    // Ids of evaluations go on where no earlier chief can have been.
+    chief->evaluations.n_wanted = chief->term << 20;
+    if (state->trained_ms || mst_chief_steps_done(chief) > state->n_steps_resumed)
+        chief->first_lease_ns = now_ns - state->trained_ms * 1000000;
+    if (state->first_step_ms)
+        chief->first_step_ns = chief->config.started_ns + state->first_step_ms * 1000000;
+    if (state->last.sums.n_values == chief->coordinator.n_sums) {
+        chief->last_epoch = (struct mst_epoch_record){.epoch = state->last.epoch, .n_steps = state->last.n_steps};
+        mst_training_sums_init(&chief->last_epoch.sums, chief->coordinator.n_sums);
+        mst_training_sums_copy(&chief->last_epoch.sums, &state->last.sums);
+    }
+    if (state->n_numbers)
+        mst_chief_callbacks_resume(chief, state->numbers, state->n_numbers);
+}
+
+static mst_status take_plan(struct mst_chief *chief, const struct mst_chief_state *state, struct mst_error *err)
+{
+    if (state->n_ps != chief->config.n_ps)
+        return mst_fail(err, MST_FAILED_PRECONDITION,
+                        "the job was begun with %zu parameter servers, and TF_CONFIG names %zu now: start all "
+                        "processes again, with checkpoint.resume",
+                        state->n_ps, chief->config.n_ps);
+    for (size_t i = 0; i < state->n_ps; i++) {
+        struct ps_link *link = &chief->links[i];
+        if (link->n_threads < state->ps_threads[i])
+            return mst_fail(err, MST_FAILED_PRECONDITION,
+                            "ps-%zu has %zu data threads, and its shards are planned for %llu: give it --data-threads "
+                            "%llu",
+                            i, link->n_threads, (unsigned long long)state->ps_threads[i],
+                            (unsigned long long)state->ps_threads[i]);
+        link->n_threads = (size_t)state->ps_threads[i];
+    }
+    MST_TRY(mst_chief_plan_again(chief, state->map_term, state->map_epoch, err));
+    if (plan_crc(chief) != state->plan_crc)
+        return mst_fail(err, MST_FAILED_PRECONDITION,
+                        "the variables are placed otherwise on the parameter servers than this chief would: is it "
+                        "another version of muster?");
+    return MST_OK;
+}
+
+static const struct ps_link *best_of(const struct mst_chief *chief)
+{
+    const struct ps_link *best = NULL;
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        const struct ps_link *link = &chief->links[i];
+        if (link->memory_n > 0 && (!best || link->memory_term > best->memory_term ||
+                                   (link->memory_term == best->memory_term && link->memory_n > best->memory_n)))
+            best = link;
+    }
+    return best;
+}
+
+static bool is_newer(const struct mst_msg_close *a, const struct mst_msg_close *b)
+{
+    return a->round > b->round || (a->round == b->round && a->attempt > b->attempt);
+}
+
+// The last close that a PS has stored, word for word: some may have acted on it.
+static mst_status restore_rounds(struct mst_chief *chief, struct mst_error *err)
+{
+    struct mst_arena arena;
+    struct mst_msg_close best;
+    bool has_close = false;
+    mst_status status = MST_OK;
+    mst_arena_init(&arena, SIZE_MAX / 4); // of answers that were decoded before
+    for (size_t i = 0; i < chief->config.n_ps && status == MST_OK; i++) {
+        struct mst_msg_recall_reply answer;
+        status = mst_msg_recall_reply_decode(mst_buf_view(&chief->links[i].memory), &arena, &answer, err);
+        if (status != MST_OK || !answer.has_close || (has_close && !is_newer(&answer.close, &best)))
+            continue;
+        best = answer.close;
+        has_close = true;
+    }
+    if (status == MST_OK && has_close)
+        status = mst_coordinator_restore(&chief->coordinator, &best, MST_ROUNDS_REPEAT, err);
+    else if (status == MST_OK)
+        mst_coordinator_skip(&chief->coordinator, chief->n_steps_resumed); // no round was closed yet
+    mst_arena_fini(&arena);
+    return status;
+}
+
+static mst_status restore(struct mst_chief *chief, const struct ps_link *best, struct mst_error *err)
+{
+    struct mst_arena arena;
+    struct mst_chief_state state;
+    struct mst_msg_recall_reply answer;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_recall_reply_decode(mst_buf_view(&best->memory), &arena, &answer, err);
+    if (status == MST_OK)
+        status =
+            mst_chief_state_decode(answer.data, &arena, &chief->coordinator, mst_clock_monotonic_ms(), &state, err);
+    if (status == MST_OK) {
+        take_texts(chief, &state);
+        take_rest(chief, &state);
+        status = take_plan(chief, &state, err);
+    }
+    if (status == MST_OK && chief->coordinator.is_synchronous)
+        status = restore_rounds(chief, err);
+    chief->is_finished = status == MST_OK && state.is_finished;
+    mst_arena_fini(&arena);
+    return status;
+}
+
+// The worker of this very process died with the chief.
+static void lose_own_worker(struct mst_chief *chief)
+{
+    struct mst_membership *members = &chief->coordinator.membership;
+    uint32_t own = chief->config.own_worker;
+    if (own < members->n_members)
+        mst_membership_leave(members, own, members->members[own].number, mst_clock_monotonic_ms());
+}
+
+static void go_on(struct mst_chief *chief)
+{
+    const struct ps_link *best = best_of(chief);
+    struct mst_error err;
+    chief->phase = CHIEF_PLACING;
+    if (!best) {
+        mst_chief_place(chief);
+        return;
+    }
+    chief->is_recalled = true;
+    chief->recalled_ms = mst_clock_monotonic_ms();
+    mst_status status = restore(chief, best, &err);
+    if (status != MST_OK || chief->is_finished) {
+        mst_chief_tell(chief, status, status == MST_OK ? "the job was finished by an earlier run" : err.text);
+        return;
+    }
+    size_t n_live = mst_membership_n_live(&chief->coordinator.membership);
+    MST_LOG(WARN, "chief", "recalled", "term=%llu from=%llu.%llu ps=%u steps=%llu workers=%zu",
+            (unsigned long long)chief->term, (unsigned long long)best->memory_term, (unsigned long long)best->memory_n,
+            best->index, (unsigned long long)mst_chief_steps_done(chief), n_live);
+    lose_own_worker(chief);
+    bool has_trained = chief->coordinator.leases.n_granted > chief->n_steps_resumed ||
+                       mst_chief_steps_done(chief) > chief->n_steps_resumed;
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_link *link = &chief->links[i];
+        link->is_placed = link->is_serving && link->map_term == chief->map.term && link->map_epoch == chief->map.epoch;
+        link->was_empty = !link->is_placed && has_trained;
+    }
+    mst_chief_touch(chief);
+    mst_chief_store(chief);
+}
+
+static void take_memory(struct ps_link *link, struct mst_bytes bytes, const struct mst_msg_recall_reply *reply)
+{
+    mst_buf_reset(&link->memory);
+    if (mst_buf_append(&link->memory, bytes.data, bytes.len) != MST_OK)
+        return; // no longer than a frame's
+    link->memory_term = reply->term;
+    link->memory_n = reply->n;
+    link->map_term = reply->map_term;
+    link->map_epoch = reply->map_epoch;
+    link->is_serving = reply->is_serving;
+    link->is_recalled = true;
+}
+
+static void on_recalled(void *arg, const struct mst_reply *reply)
+{
+    struct ps_link *link = arg;
+    struct mst_chief *chief = link->chief;
+    struct mst_arena arena;
+    struct mst_msg_recall_reply answer;
+    struct mst_error err;
+    if (chief->phase != CHIEF_RECALLING)
+        return;
+    if (reply->status == MST_ABORTED) {
+        give_way(chief, reply->text);
+        return;
+    }
+    if (reply->status != MST_OK)
+        return; // asked again when the link stands again
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_recall_reply_decode(reply->message->meta, &arena, &answer, &err);
+    if (status == MST_OK)
+        take_memory(link, reply->message->meta, &answer);
+    mst_arena_fini(&arena);
+    if (status != MST_OK) {
+        mst_chief_tell(chief, status, err.text);
+        return;
+    }
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        if (!chief->links[i].is_recalled)
+            return;
+    go_on(chief);
+}
+
+void mst_chief_recall(struct ps_link *link)
+{
+    struct mst_msg_recall message = {link->chief->term};
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status status = mst_msg_recall_encode(&message, &meta);
+    MST_ASSERT(status == MST_OK); // a number
+    struct mst_call call = {.method = MST_METHOD_RECALL,
+                            .meta = mst_buf_view(&meta),
+                            .deadline_ms = link->chief->config.job->lease_ms,
+                            .on_reply = on_recalled,
+                            .arg = link};
+    mst_peer_call(link->peer, &call);
+    mst_buf_fini(&meta);
+}
