@@ -121,7 +121,12 @@ static void answered(struct bucket *bucket, const struct mst_message *message)
     struct rpc_exchange *x = bucket->exchange;
     struct mst_exchange_answer answer;
     struct mst_error err;
+    size_t n_bytes = x->config.layout->buckets[bucket->index].n_floats * sizeof(float);
     mst_status status = read_answer(bucket, message, &answer, &err);
+    if (status == MST_OK && message->body_bytes != n_bytes) // on_body has thrown it away
+        status = mst_fail(&err, MST_DATA_LOSS, "%s answered for bucket %zu with %llu bytes, which has %zu",
+                          mst_peer_name(bucket->target->peer), bucket->index, (unsigned long long)message->body_bytes,
+                          n_bytes);
     bucket->state = BUCKET_IDLE;
     if (status != MST_OK) {
         x->config.events.on_refused(x->config.events.arg, status, err.text);
