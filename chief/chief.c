@@ -423,6 +423,11 @@ static void on_reminder(void *arg)
     describe_wait(chief, text, sizeof text);
     if (!text[0] && chief->phase == CHIEF_RUNNING)
         mst_chief_rounds_state(chief, text, sizeof text);
+    // A worker may be slow; that nothing at all was done since the last time is worth a line.
+    uint64_t n_steps = mst_chief_steps_done(chief);
+    if (!text[0] && chief->phase == CHIEF_RUNNING && n_steps == chief->reminded_step)
+        mst_pacing_awaited(&chief->coordinator.pacing, text, sizeof text);
+    chief->reminded_step = n_steps;
     if (!text[0])
         return;
     MST_LOG(INFO, "chief", "waiting", "for=\"%s\"", text);

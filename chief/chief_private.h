@@ -180,6 +180,7 @@ struct mst_chief {
     struct mst_timer tick;
     struct mst_timer progress;
     struct mst_timer reminder;
+    uint64_t reminded_step; // steps done at the last one
     struct mst_timer telling;
     struct mst_chief_metrics metrics;
     struct mst_chief_round_metrics round_metrics;

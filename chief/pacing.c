@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 // A lease of a quarter of the limit: two held and one of stale news leave a quarter for real differences of speed.
@@ -104,12 +105,33 @@ uint64_t mst_pacing_clock(const struct mst_pacing *pacing, uint32_t worker, uint
     return runner ? runner->clock : 0;
 }
 
+static bool is_held_back(const struct mst_pacing_runner *runner)
+{
+    return runner->is_at_limit && !runner->is_running;
+}
+
 size_t mst_pacing_n_held_back(const struct mst_pacing *pacing)
 {
     size_t n = 0;
     for (size_t i = 0; i < pacing->n_runners; i++)
-        n += pacing->runners[i].is_at_limit && !pacing->runners[i].is_running;
+        n += is_held_back(&pacing->runners[i]);
     return n;
+}
+
+void mst_pacing_awaited(const struct mst_pacing *pacing, char *out, size_t out_bytes)
+{
+    const struct mst_pacing_runner *slow = NULL, *fast = NULL;
+    out[0] = '\0';
+    for (size_t i = 0; i < pacing->n_runners; i++) {
+        const struct mst_pacing_runner *runner = &pacing->runners[i];
+        if (runner->is_running && (!slow || runner->clock < slow->clock))
+            slow = runner;
+        if (is_held_back(runner) && (!fast || runner->clock > fast->clock))
+            fast = runner;
+    }
+    if (slow && fast && fast->clock > slow->clock)
+        snprintf(out, out_bytes, "worker-%u, %llu steps behind worker-%u", slow->worker,
+                 (unsigned long long)(fast->clock - slow->clock), fast->worker);
 }
 
 void mst_pacing_forget(struct mst_pacing *pacing, uint32_t worker, uint64_t number)

@@ -55,5 +55,7 @@ void mst_pacing_restore(struct mst_pacing *pacing, uint32_t worker, uint64_t num
 uint64_t mst_pacing_clock(const struct mst_pacing *pacing, uint32_t worker, uint64_t number);
 /** Returns how many workers rest because they lead the slowest by the limit. */
 size_t mst_pacing_n_held_back(const struct mst_pacing *pacing);
+/** Prints whom the others wait for, "worker-1, 8 steps behind worker-0"; "" if nobody is held back. */
+void mst_pacing_awaited(const struct mst_pacing *pacing, char *out, size_t out_bytes);
 /** Notes that this incarnation is out: it holds nobody back any more. */
 void mst_pacing_forget(struct mst_pacing *pacing, uint32_t worker, uint64_t number);

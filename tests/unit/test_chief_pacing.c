@@ -64,8 +64,13 @@ static void test_the_fast_waits_for_the_slow(void **state)
     done(1, 2);
     assert_int_equal(allowed(1), 0);
     assert_int_equal(mst_pacing_n_held_back(&pacing), 0);
+    char awaited[64];
+    mst_pacing_awaited(&pacing, awaited, sizeof awaited);
+    assert_string_equal(awaited, "");
     rests(1);
     assert_int_equal(mst_pacing_n_held_back(&pacing), 1);
+    mst_pacing_awaited(&pacing, awaited, sizeof awaited);
+    assert_string_equal(awaited, "worker-0, 2 steps behind worker-1");
     done(0, 1);
     give(0, 1);
     give(1, 1);
