@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from processes import metric
-from test_synchronous import adam, differing, inspect, sgd, small, train, trained, with_noise, written  # noqa: F401
+from test_synchronous import BATCH, BATCHES, adam, differing, inspect, sgd, small, train, trained, with_noise, written  # noqa: F401
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_backup_workers_go_on_without_the_slowest(slow_worker, written, trained,
     link.release()
     running.expect_all(0)
     _, result = trained(number)
-    assert result["examples"] == 6 * small and result["steps"] > 6 * 25, result
+    assert result["examples"] == 6 * small and result["steps"] > 6 * BATCHES // 3, result
 
 
 def test_without_backup_workers_they_wait(slow_worker, written, trained, train, small):
@@ -60,7 +60,7 @@ def test_a_worker_that_dies_for_good(slow_worker, written, trained, small):
     running.roles.remove("worker-2")
     running.expect_all(0)
     _, result = trained(number)
-    assert result["examples"] == 5 * small and result["steps"] > 5 * 25, result
+    assert result["examples"] == 5 * small and result["steps"] > 5 * BATCHES // 3, result
 
 
 def test_a_worker_that_comes_back_changes_no_bit(slow_worker, written, trained, train, small):
@@ -91,7 +91,8 @@ def test_all_killed_again_and_again(cluster, make_link, written, trained, train,
         link = make_link(running.ports["ps-1"].address, hold_at=moments.randrange(40_000, 120_000))
         running.addresses[("worker-1", "ps-1")] = link.address
         running.start_all()
-        running.wait_running(lambda link=link: link.held, "worker-1 to be in the middle of a round")
+        running.wait_running(lambda link=link, running=running: link.held and running.progress("checkpoint"),
+                             "worker-1 to be in the middle of a round")
         for role in running.roles:
             running[role].send(signal.SIGKILL)
         running.close()
@@ -114,7 +115,7 @@ def test_other_numbers_of_workers_and_servers_go_on(cluster, make_link, written,
     link = make_link(running.ports["ps-1"].address, hold_at=150_000)
     running.addresses[("worker-1", "ps-1")] = link.address
     running.start_all()
-    running.wait_running(lambda: link.held, "worker-1 to be in the middle of a round")
+    running.wait_running(lambda: link.held and running.progress("checkpoint"), "worker-1 to be in the middle of a round")
     for role in running.roles:
         running[role].send(signal.SIGKILL)
     running.close()
@@ -124,4 +125,5 @@ def test_other_numbers_of_workers_and_servers_go_on(cluster, make_link, written,
     steps = int(re.search(r"chief: resuming .*steps=(\d+)", running["chief-0"].log())[1])
     _, result = trained(number)
     assert steps > 0
-    assert result["examples"] == 5 * small - (steps // 38 * small + steps % 38 * 2 * 8), steps
+    rounds = -(-BATCHES // 2)
+    assert result["examples"] == 5 * small - (steps // rounds * small + steps % rounds * 2 * BATCH), steps
