@@ -66,10 +66,9 @@ static mst_status print_sentence(struct mst_buf *out, const struct mst_failure *
     char how[96];
     mst_exit_text(failure->wait_status, how, sizeof how);
     MST_TRY(mst_buf_printf(out, "muster: %s %s", failure->name, how));
-    if (failure->exit_code >= WORTH_A_RESTART && failure->role == MST_TASK_WORKER)
+    bool is_replaceable = failure->role != MST_TASK_CHIEF || WIFSIGNALED(failure->wait_status);
+    if (failure->exit_code >= WORTH_A_RESTART && is_replaceable)
         MST_TRY(mst_buf_printf(out, ", once more than --max-restarts %zu a minute allow", failure->max_restarts));
-    else if (failure->exit_code >= WORTH_A_RESTART)
-        MST_TRY(mst_buf_printf(out, ", and nothing replaces it yet"));
     return mst_buf_printf(out, ", which ends the job%s%s", reason ? ": " : "", reason ? reason : "");
 }
 

@@ -351,10 +351,5 @@ mst_status mst_local_cluster_start(struct mst_local_cluster *cluster, size_t num
     free(arguments.words);
     free(variable);
     free(tf_config);
-    bool is_started_again = task->role == MST_TASK_WORKER || task->role == MST_TASK_EVALUATOR;
-    if (status == MST_OK && !is_started_again)
-        close_fd(&task->listen_fd);
-    if (status == MST_OK && task->role == MST_TASK_CHIEF)
-        close_fd(&cluster->progress_fd);
     return status;
 }

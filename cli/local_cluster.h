@@ -24,7 +24,7 @@ struct mst_local_task {
     enum mst_task_role role;
     uint32_t index;
     char name[32];      // "worker-1"
-    int listen_fd;      // -1: closed, it has been handed over
+    int listen_fd;      // kept: it may be started again
     uint16_t port;      // of 127.0.0.1
     uint16_t http_port; // 0: none
     int http_fd;        // holds that port, without listening; -1: none
@@ -37,7 +37,7 @@ struct mst_local_cluster {
     struct mst_local_task *tasks; // chief, parameter servers, workers, evaluator
     size_t n_tasks;
     json_t *spec;             // TF_CONFIG's "cluster"
-    int progress_fd;          // the chief's end of its progress pipe; -1: none, or handed over
+    int progress_fd;          // the chief's end of its progress pipe; -1: none; kept: it may be started again
     char **envp;              // what all processes share, a free place for TF_CONFIG before the NULL
     size_t n_env;             // without TF_CONFIG
     char *started;            // "MUSTER_STARTED_NS=…"

@@ -176,7 +176,7 @@ static mst_status local_command(const struct mst_call *call, int *exit_code, str
                          "evaluator processes, 0 or 1 (default: 0, the chief evaluates); eval.every says how often"),
         MST_OPTION_LIST("set", "KEY=VALUE", &sets, sets_help),
         MST_OPTION_COUNT("max-restarts", "N", &local.max_restarts, 0, 1000,
-                         "how often in a minute a worker or evaluator that died is started again (default: 5)"),
+                         "how often in a minute a process that died is started again (default: 5)"),
         MST_OPTION_COUNT("http-base-port", "PORT", &local.http_base_port, 1, 65535, http_base_port_help),
         MST_OPTION_COUNT("threads", "N", &local.n_threads, 1, THREADS_MAX,
                          "compute threads of each worker (default: its share of the CPUs)"),

@@ -45,7 +45,7 @@ static bool read_some(struct mst_progress_pipe *pipe)
     if (n > 0)
         take_bytes(pipe, bytes, (size_t)n);
     else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-        event_del(&pipe->event); // the chief is gone
+        event_del(&pipe->event); // nobody writes any more
     return n > 0;
 }
 

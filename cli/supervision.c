@@ -82,8 +82,13 @@ enum mst_verdict mst_supervision_exited(struct mst_supervision *supervision, siz
         supervision->is_finished = true; // also when a signal came meanwhile: no work was left
         return MST_VERDICT_FINISHED;
     }
+    supervision->is_told |= is_well && ended->role == MST_TASK_PS;
     if (is_well || supervision->signal)
         return MST_VERDICT_GO_ON;
+    if (supervision->is_told && ended->role == MST_TASK_CHIEF && WIFSIGNALED(wait_status)) {
+        supervision->is_finished = true;
+        return MST_VERDICT_FINISHED;
+    }
     bool is_evaluator = ended->role == MST_TASK_EVALUATOR;
     if (!is_evaluator && exited_with(wait_status, 1, WORTH_A_RESTART - 1)) {
         ended->state = MST_TASK_LOST;
@@ -92,7 +97,7 @@ enum mst_verdict mst_supervision_exited(struct mst_supervision *supervision, siz
     if (supervision->is_finished)
         return MST_VERDICT_GO_ON;
     bool is_permanent = exited_with(wait_status, 1, WORTH_A_RESTART - 1);
-    bool is_replaceable = ended->role == MST_TASK_WORKER || is_evaluator;
+    bool is_replaceable = ended->role != MST_TASK_CHIEF || WIFSIGNALED(wait_status);
     if (is_permanent || !is_replaceable || !take_restart(supervision, ended, now_ms))
         return is_evaluator ? MST_VERDICT_WITHOUT : fail(supervision, task, mst_status_exit_code(MST_UNAVAILABLE));
     ended->state = MST_TASK_WAITING;

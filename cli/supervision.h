@@ -7,10 +7,11 @@
  *      switch (mst_supervision_exited(&supervision, chief, wait_status, now_ms)) { … }
  *      return mst_supervision_exit_code(&supervision);
  *
- *  The rules (README, exit codes): a code of 1 to 127 of anybody but an evaluator ends the job with that code; a chief
- *  or parameter server lost otherwise ends it with 138, for nothing replaces it yet; a worker lost otherwise is started
- *  again, so often a minute, and so is an evaluator, whose loss never ends the job; when the chief leaves with 0 the
- *  job is finished, and what others do afterwards counts only if it is a code of 1 to 127.
+ *  The rules (README, exit codes): a code of 1 to 127 of anybody but an evaluator ends the job with that code; who is
+ *  lost otherwise is started again, so often a minute, then the job ends with 138 (not for an evaluator). A chief that
+ *  ends by itself with 128 or more has told everybody that the job is over, so it is; killed, it is started again. When
+ *  the chief leaves with 0 the job is finished, and what others do afterwards counts only if it is a code of 1 to 127.
+ *  A parameter server leaves with 0 only when it is told so: a chief that is killed then has nothing left to do.
  *  Thread: one at a time.
  */
 #pragma once
@@ -50,6 +51,7 @@ struct mst_supervision {
     size_t n_tasks;
     size_t max_restarts; // of a task in a minute
     bool is_finished;
+    bool is_told; // a parameter server was told that it is
     bool is_failed;
     size_t culprit;   // the task that ended the job, if it failed
     int failure_code; // what the job ends with, if it failed

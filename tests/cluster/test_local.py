@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import pty
+import random
 import re
 import select
 import signal
@@ -23,6 +24,11 @@ ROLES = ["chief-0", "ps-0", "ps-1", "worker-0", "worker-1"]
 
 def output(job):
     return pathlib.Path(job["output"]["dir"])
+
+
+def epochs_done(job):
+    """The last epoch that a chief, the first or a later one, said to be done."""
+    return max(map(int, re.findall(r"epoch done epoch=(\d+)", log_of(job, "chief-0"))), default=0)
 
 
 def log_of(job, role):
@@ -308,10 +314,10 @@ def test_no_restarts(endless):
 
 @pytest.mark.parametrize("victim", ["ps-0", "chief-0"])
 def test_a_lost_ps_or_chief_ends_the_job(endless, job, victim):
-    running = endless().wait_all_joined()
+    running = endless("--max-restarts", "0").wait_all_joined()
     running.signal(signal.SIGKILL, victim)
     said = running.expect(138)
-    assert f"muster: {victim} was killed by signal 9 (Killed), and nothing replaces it yet, which ends the job" in said
+    assert f"muster: {victim} was killed by signal 9 (Killed), once more than --max-restarts 0 a minute allow, which ends the job" in said
     lines = said.splitlines()
     at = lines.index(f"muster: the last lines of {output(job)}/logs/{victim}.log:")
     shown = [line[4:] for line in lines[at + 1:] if line.startswith("    ")]
@@ -319,6 +325,51 @@ def test_a_lost_ps_or_chief_ends_the_job(endless, job, victim):
     assert shown == log_of(job, victim).splitlines()[-len(shown):]
     assert re.search(r"last checkpoint: \S+/model-\d+", said), said
     assert not (output(job) / "result.json").exists()
+
+
+@pytest.mark.parametrize("victim", ["ps-1", "chief-0", "worker-0"])
+def test_a_second_signal_ends_a_role_at_once(endless, victim):
+    """The first one lets it finish; the second one does not ask."""
+    running = endless("--max-restarts", "0").wait_all_joined()
+    pid = running.roles()[victim]
+    others = [role for role in ROLES if role != victim]
+    running.signal(signal.SIGSTOP, *others)  # nobody helps it to leave
+    os.kill(pid, signal.SIGTERM)
+    until(lambda: "told to stop" in log_of(running.job, victim), "the first signal to be noticed")
+    os.kill(pid, signal.SIGTERM)
+    until(lambda: not is_alive(pid), "its end")
+    running.signal(signal.SIGCONT, *[role for role in others if role in running.roles()])
+    said = running.expect(138)
+    assert f"{victim} ended with exit code 143" in said, said
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_roles_are_killed_at_random_moments(local, job, seed):
+    """Chief, servers and workers, one after the other or together; the job ends well, with every step."""
+    dice = random.Random(seed)
+    print(f"seed {seed}")
+    job["epochs"] = 250
+    job["checkpoint"]["every_steps"] = 100
+    running = local("--max-restarts", "100").wait_training()
+    at = 0
+    n_workers = n_servers = 0
+    for _ in range(6):
+        victims = dice.sample(ROLES, dice.choice([1, 1, 2]))
+        at += dice.randrange(1, 25)
+        until(lambda: epochs_done(job) >= at or not running.process.is_running(),
+              lambda: f"epoch {at}; it said:\n{running.process.tail()}")
+        until(lambda: all(role in running.roles() for role in victims) or not running.process.is_running(), "the victims to run")
+        if not running.process.is_running():
+            break
+        print(f"epoch {at}: {victims}")
+        running.signal(signal.SIGKILL, *victims)
+        n_workers += sum(role.startswith("worker") for role in victims)
+        n_servers += sum(role.startswith("ps") for role in victims)
+    running.expect(0)
+    result = check_every_example_counted(job)
+    assert result["steps"] == job["epochs"] * tiny_job.TRAIN_EXAMPLES // job["batch_size"]
+    assert result["torn"] <= 2 * n_workers, result
+    assert n_servers or result["lost_updates"] == 0, result
 
 
 def test_a_permanent_code_ends_the_job_and_is_shown(local, job):

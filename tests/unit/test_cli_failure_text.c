@@ -79,9 +79,15 @@ static void test_it_was_killed(void **state)
 {
     (void)state;
     struct mst_failure failure = {.name = "ps-0", .role = MST_TASK_PS, .wait_status = SIGKILL, .exit_code = 138};
-    check(failure, "muster: of an earlier start\n",
-          "muster: the last lines of #:\n    muster: of an earlier start\n"
-          "muster: ps-0 was killed by signal 9 (Killed), and nothing replaces it yet, which ends the job");
+    check(
+        failure, "muster: of an earlier start\n",
+        "muster: the last lines of #:\n    muster: of an earlier start\n"
+        "muster: ps-0 was killed by signal 9 (Killed), once more than --max-restarts 0 a minute allow, which ends the "
+        "job");
+    failure =
+        (struct mst_failure){.name = "chief-0", .role = MST_TASK_CHIEF, .wait_status = 138 << 8, .exit_code = 138};
+    check(failure, "muster: ps-0 was lost\n",
+          "muster: chief-0 ended with exit code 138, which ends the job: ps-0 was lost");
     failure = (struct mst_failure){
         .name = "worker-0", .role = MST_TASK_WORKER, .wait_status = 138 << 8, .exit_code = 138, .max_restarts = 5};
     check(failure, "muster: the chief does not answer\n",

@@ -131,23 +131,47 @@ static void test_an_evaluator_never_ends_the_job(void **state)
     assert_int_equal(mst_supervision_exit_code(&supervision), 0);
 }
 
-static void test_lost_chief_or_ps_ends_the_job(void **state)
+static void test_lost_chief_or_ps_is_started_again(void **state)
 {
     (void)state;
     static const size_t tasks[] = {CHIEF, PS};
-    static const int statuses[] = {9, 138 << 8, 143 << 8, 255 << 8};
-    for (size_t t = 0; t < sizeof tasks / sizeof *tasks; t++)
-        for (size_t s = 0; s < sizeof statuses / sizeof *statuses; s++) {
-            tear_down(NULL);
-            set_up(NULL);
-            assert_int_equal(ends(tasks[t], statuses[s], 1), MST_VERDICT_FAILED);
-            assert_int_equal(mst_supervision_exit_code(&supervision), 138);
-        }
+    for (size_t t = 0; t < sizeof tasks / sizeof *tasks; t++) {
+        tear_down(NULL);
+        set_up(NULL);
+        for (uint64_t i = 0; i < MAX_RESTARTS; i++)
+            assert_int_equal(ends(tasks[t], killed(SIGKILL), i), MST_VERDICT_RESTART);
+        assert_int_equal(ends(tasks[t], killed(SIGKILL), MAX_RESTARTS), MST_VERDICT_FAILED);
+        assert_int_equal(mst_supervision_exit_code(&supervision), 138);
+    }
+}
+
+// It ends by itself only when it has told everybody that the job is over.
+static void test_a_chief_that_gives_up_ends_the_job(void **state)
+{
+    (void)state;
+    static const int codes[] = {138, 143, 255};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        tear_down(NULL);
+        set_up(NULL);
+        assert_int_equal(ends(PS, exited(codes[i]), 1), MST_VERDICT_RESTART);
+        assert_int_equal(ends(CHIEF, exited(codes[i]), 2), MST_VERDICT_FAILED);
+        assert_int_equal(mst_supervision_exit_code(&supervision), 138);
+    }
+}
+
+static void test_a_chief_that_is_killed_when_all_is_told(void **state)
+{
+    (void)state;
+    assert_int_equal(ends(PS, exited(0), 1), MST_VERDICT_GO_ON);
+    assert_int_equal(ends(CHIEF, killed(SIGKILL), 2), MST_VERDICT_FINISHED);
+    assert_int_equal(mst_supervision_exit_code(&supervision), 0);
 }
 
 static void test_the_first_failure_decides(void **state)
 {
     (void)state;
+    for (size_t i = 0; i < MAX_RESTARTS; i++)
+        ends(PS, killed(SIGKILL), 1);
     assert_int_equal(ends(PS, killed(SIGKILL), 1), MST_VERDICT_FAILED);
     assert_int_equal(ends(WORKER_0, exited(1), 2), MST_VERDICT_GO_ON);
     assert_int_equal(ends(WORKER_1, killed(SIGKILL), 2), MST_VERDICT_GO_ON);
@@ -225,7 +249,9 @@ int main(void)
         RULE(test_no_restarts_allowed),
         RULE(test_permanent_codes_end_the_job),
         RULE(test_an_evaluator_never_ends_the_job),
-        RULE(test_lost_chief_or_ps_ends_the_job),
+        RULE(test_lost_chief_or_ps_is_started_again),
+        RULE(test_a_chief_that_gives_up_ends_the_job),
+        RULE(test_a_chief_that_is_killed_when_all_is_told),
         RULE(test_the_first_failure_decides),
         RULE(test_signals),
         RULE(test_a_signal_that_finds_the_job_finished),
