@@ -129,7 +129,7 @@ char *mst_chief_best_prefix(const struct mst_chief *chief, size_t i)
 {
     struct mst_callback_view view = mst_callbacks_view(chief->callbacks, i);
     bool is_there = mst_callback_keeps_best(&chief->config.job->callbacks[i]) && view.has_best && view.has_step;
-    return is_there ? mst_checkpoint_prefix(chief->config.job->checkpoint_dir, view.step) : NULL;
+    return is_there ? mst_checkpoint_prefix(chief->config.job->checkpoint_chief_dir, view.step) : NULL;
 }
 
 char *mst_chief_restored_prefix(const struct mst_chief *chief)

@@ -543,6 +543,7 @@ void mst_chief_free(struct mst_chief *chief)
     mst_chief_callbacks_free(chief);
     mst_chief_save_free(chief);
     mst_chief_search_free(chief);
+    mst_chief_part_search_free(chief);
     mst_chief_links_free(chief);
     mst_chief_workers_free(chief);
     mst_server_free(chief->server);

@@ -111,6 +111,7 @@ struct mst_chief_cut {
 
 struct mst_chief_save;
 struct mst_chief_search;
+struct mst_chief_part_search;
 struct epoch_checkpoint;
 
 // What /metrics tells of the job.
@@ -188,8 +189,9 @@ struct mst_chief {
     bool is_pausing_rounds;   // for a checkpoint
     uint64_t round_looked_at; // by the last reminder, + 1
     uint64_t last_beat_ms;
-    struct mst_loop *work;           // a thread of its own: disks, evaluation
-    struct mst_chief_search *search; // for a whole checkpoint, while the map waits for it; or NULL
+    struct mst_loop *work;                     // a thread of its own: disks, evaluation
+    struct mst_chief_search *search;           // for a whole checkpoint, while the map waits for it; or NULL
+    struct mst_chief_part_search *part_search; // that search where storage is not shared; or NULL
     struct mst_chief_cut cut;
     struct mst_chief_save *save; // under way, or NULL
     struct mst_board *board;     // curves; it uses `work`
@@ -273,8 +275,21 @@ void mst_chief_place(struct mst_chief *chief);
 // "the checkpoints of DIR to be read through", or nothing.
 void mst_chief_place_state(const struct mst_chief *chief, char *out, size_t out_bytes);
 void mst_chief_search_free(struct mst_chief *chief);
+// The search for parts is over: the prefix of the chief's own (owned by who is called), or why there is none.
+void mst_chief_on_parts_found(struct mst_chief *chief, mst_status status, char *prefix, const struct mst_error *err);
 // Every PS has read it.
 void mst_chief_remove_nonce(struct mst_chief *chief);
+
+// local_parts.c: checkpoint.local
+enum { MST_CHIEF_PART_NUMBERS = 3 };
+// New text: a PS's part of the checkpoint whose prefix at the chief is given.
+char *mst_chief_part_prefix(const struct mst_chief *chief, const char *prefix, uint32_t ps);
+uint64_t mst_chief_new_part_id(void);
+// What the chief's part says of all (out: MST_CHIEF_PART_NUMBERS).
+void mst_chief_part_numbers(const struct mst_chief *chief, uint64_t id, int64_t *out);
+// Reads its own parts through, asks every PS for its, and calls mst_chief_on_parts_found.
+void mst_chief_find_parts(struct mst_chief *chief);
+void mst_chief_part_search_free(struct mst_chief *chief);
 
 // workers.c
 void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,

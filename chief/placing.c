@@ -217,13 +217,18 @@ static mst_status resume(struct mst_chief *chief, struct mst_error *err)
     return resume_callbacks(chief, err);
 }
 
-// Weights to begin with become checkpoint 0, from which each PS takes its shards.
+// Weights to begin with become checkpoint 0, from which each PS takes its shards, and so has to see it.
 static mst_status begin_from(struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_model *model = chief->config.model;
     const struct mst_weights *initial = chief->config.initial;
-    const char *dir = chief->config.job->checkpoint_dir;
+    const char *dir = chief->config.job->checkpoint_chief_dir;
     const int64_t none = 0;
+    if (chief->config.job->checkpoint_local)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s: checkpoint.local: a job that begins with weights of a file (init_from, or a model that is "
+                        "an archive) needs a checkpoint.dir that all share",
+                        chief->config.job->file);
     struct mst_checkpoint_writer *writer;
     struct mst_checkpoint_value *values = mst_alloc_array(initial->n + 1, sizeof *values);
     for (size_t v = 0; v < initial->n; v++) {
@@ -314,6 +319,17 @@ static void on_searched(void *arg)
     mst_chief_search_free(chief);
 }
 
+void mst_chief_on_parts_found(struct mst_chief *chief, mst_status status, char *prefix, const struct mst_error *err)
+{
+    struct mst_chief_search *search = chief->search;
+    search->status = status;
+    search->prefix = prefix;
+    search->err = *err;
+    if (status == MST_OK)
+        search->status = read_iterations(prefix, &search->n_updates, &search->err);
+    on_searched(chief);
+}
+
 // On the work thread.
 static void on_search(void *arg)
 {
@@ -326,6 +342,19 @@ static void on_search(void *arg)
     mst_loop_post(search->chief->config.control, on_searched, search->chief);
 }
 
+// At the end each PS sends what its variables hold in one answer.
+static mst_status check_sizes(const struct mst_chief *chief, struct mst_error *err)
+{
+    for (size_t i = 0; i < chief->plan->n_ps; i++)
+        if (chief->plan->ps_bytes[i] > MST_FRAME_BODY_MAX)
+            return mst_fail(err, MST_FAILED_PRECONDITION,
+                            "%s: checkpoint.local: ps-%zu would hold %llu bytes of variables, and %llu are the limit: "
+                            "use more parameter servers, or a checkpoint.dir that all share",
+                            chief->config.job->file, i, (unsigned long long)chief->plan->ps_bytes[i],
+                            (unsigned long long)MST_FRAME_BODY_MAX);
+    return MST_OK;
+}
+
 static mst_status prepare(struct mst_chief *chief, struct mst_error *err)
 {
     MST_TRY(make_plan(chief, err));
@@ -333,8 +362,8 @@ static mst_status prepare(struct mst_chief *chief, struct mst_error *err)
     char *text = mst_plan_text(chief->plan);
     MST_LOG(INFO, "chief", "variables placed", "plan=\"%s\"", text);
     free(text);
-    MST_TRY(write_nonce(chief, err));
-    return mst_checkpoint_clean(chief->config.job->checkpoint_dir, err);
+    MST_TRY(chief->config.job->checkpoint_local ? check_sizes(chief, err) : write_nonce(chief, err));
+    return mst_checkpoint_clean(chief->config.job->checkpoint_chief_dir, err);
 }
 
 mst_status mst_chief_plan_again(struct mst_chief *chief, uint64_t map_term, uint64_t map_epoch, struct mst_error *err)
@@ -356,5 +385,8 @@ void mst_chief_place(struct mst_chief *chief)
     }
     chief->search = mst_alloc(sizeof *chief->search);
     chief->search->chief = chief;
-    mst_loop_post(chief->work, on_search, chief->search);
+    if (chief->config.job->checkpoint_local)
+        mst_chief_find_parts(chief);
+    else
+        mst_loop_post(chief->work, on_search, chief->search);
 }

@@ -100,6 +100,9 @@ static void place(struct ps_link *link)
     map.sets_learning_rate = mst_callbacks_rate(chief->callbacks, &rate);
     map.learning_rate = (double)rate;
     map.restore_prefix = chief->checkpoint ? chief->checkpoint : chief->restore_prefix;
+    char *part = NULL;
+    if (chief->config.job->checkpoint_local && map.restore_prefix && map.restore_prefix[0])
+        map.restore_prefix = part = mst_chief_part_prefix(chief, map.restore_prefix, link->index);
     map.iterations = mst_chief_steps_done(chief);
     uint64_t *fenced = list_fenced(members);
     map.fenced = fenced;
@@ -108,6 +111,7 @@ static void place(struct ps_link *link)
     link->is_placing = true;
     CALL(link, MAP, map, &map, PLACE_MS, on_placed);
     free(fenced);
+    free(part);
 }
 
 // All know the state that says what is to be served, before anybody serves it.

@@ -1,5 +1,7 @@
 // A checkpoint: a cut first, of which every PS writes its data file and says what is in it; then the chief adds
-// `iterations`, writes the index and commits on the work thread. Training goes on meanwhile.
+// `iterations`, writes the index and commits on the work thread. Training goes on meanwhile. Where storage is not
+// shared (checkpoint.local) every PS commits a part of its own and the chief then its own, which says that there is
+// such a checkpoint; with the last one PSs send their variables, for the chief makes the trained model of them.
 #include "chief/chief_private.h"
 
 #include "base/alloc.h"
@@ -7,6 +9,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "ckpt/checkpoint.h"
+#include "ckpt/checkpoint_list.h"
+#include "ckpt/local_part.h"
+#include "tfio/disk_file.h"
 
 #include <stdlib.h>
 
@@ -19,6 +24,9 @@ enum {
 struct save_part {
     struct mst_chief_save *save;
     struct ps_link *link;
+    void *values; // of its variables, as the answer brought them; or NULL
+    size_t n_values_bytes;
+    struct iovec sink; // the same, while it comes
 };
 
 struct mst_chief_save {
@@ -35,6 +43,9 @@ struct mst_chief_save {
     struct mst_buf state;  // MST_CHECKPOINT_STATE_TENSOR
     struct mst_buf rounds; // MST_ROUNDS_TENSOR; empty: there are no rounds
     bool is_after_failure; // another one failed before it
+    uint64_t part_id;      // checkpoint.local; else 0
+    bool wants_values;
+    int64_t numbers[MST_CHIEF_PART_NUMBERS];
     mst_status status;
     struct mst_error err;
     struct save_part parts[]; // by PS; here, so that they go also when no answer comes any more
@@ -45,15 +56,23 @@ bool mst_chief_is_saving(const struct mst_chief *chief)
     return chief->save != NULL;
 }
 
+// The writer is gone, or given to who commits.
+static void release(struct mst_chief_save *save)
+{
+    for (size_t i = 0; i < save->chief->config.n_ps; i++)
+        free(save->parts[i].values);
+    free(save->remembered);
+    mst_buf_fini(&save->state);
+    mst_buf_fini(&save->rounds);
+    free(save);
+}
+
 void mst_chief_save_free(struct mst_chief *chief)
 {
     if (!chief->save)
         return;
     mst_checkpoint_abort(chief->save->writer);
-    free(chief->save->remembered);
-    mst_buf_fini(&chief->save->state);
-    mst_buf_fini(&chief->save->rounds);
-    free(chief->save);
+    release(chief->save);
     chief->save = NULL;
 }
 
@@ -64,7 +83,7 @@ static void over(struct mst_chief_save *save)
     struct mst_error err = save->err;
     if (status == MST_OK) {
         free(chief->checkpoint);
-        chief->checkpoint = mst_checkpoint_prefix(chief->config.job->checkpoint_dir, save->step);
+        chief->checkpoint = mst_checkpoint_prefix(chief->config.job->checkpoint_chief_dir, save->step);
         chief->checkpoint_step = chief->committed_step = save->step;
         mst_chief_touch(chief);
         chief->checkpoint_ms = mst_clock_monotonic_ms();
@@ -78,10 +97,7 @@ static void over(struct mst_chief_save *save)
         mst_chief_best_save_failed(chief, save->step);
     }
     chief->save = NULL;
-    free(save->remembered);
-    mst_buf_fini(&save->state);
-    mst_buf_fini(&save->rounds);
-    free(save);
+    release(save);
     mst_chief_on_saved(chief, status, err.text);
 }
 
@@ -105,12 +121,30 @@ static struct mst_checkpoint_value bytes_value(const char *name, const struct ms
         .data = bytes->data};
 }
 
+// What PSs sent of their variables becomes their data files.
+static mst_status write_sent(struct mst_chief_save *save)
+{
+    size_t n_ps = save->chief->config.n_ps;
+    for (size_t i = 0; save->wants_values && i < n_ps; i++) {
+        char *prefix = mst_checkpoint_prefix(save->chief->config.job->checkpoint_chief_dir, save->step);
+        char *data = mst_bundle_data_path(prefix, i, n_ps + 1);
+        char *temporary = mst_text("%s.tmp", data);
+        struct mst_bytes bytes = {save->parts[i].values, save->parts[i].n_values_bytes};
+        mst_status status = mst_disk_write(temporary, bytes, &save->err);
+        free(temporary);
+        free(data);
+        free(prefix);
+        MST_TRY(status);
+    }
+    return MST_OK;
+}
+
 // On the work thread.
 static void commit(void *arg)
 {
     struct mst_chief_save *save = arg;
     int64_t iterations = (int64_t)save->n_updates;
-    struct mst_checkpoint_value values[4] = {
+    struct mst_checkpoint_value values[5] = {
         {.tensor = {.name = "iterations", .type = MST_TF_INT64}, .data = &iterations}};
     size_t n = 1;
     if (save->remembered)
@@ -122,14 +156,21 @@ static void commit(void *arg)
         values[n++] = bytes_value(MST_ROUNDS_TENSOR, &save->rounds);
     if (save->state.len)
         values[n++] = bytes_value(MST_CHECKPOINT_STATE_TENSOR, &save->state);
-    save->status = mst_checkpoint_write(save->writer, values, n, &save->err);
+    if (save->part_id)
+        values[n++] = (struct mst_checkpoint_value){.tensor = {.name = MST_LOCAL_PART_TENSOR,
+                                                               .type = MST_TF_INT64,
+                                                               .shape = {.rank = 1, .dims = {MST_CHIEF_PART_NUMBERS}}},
+                                                    .data = save->numbers};
+    save->status = write_sent(save);
+    if (save->status == MST_OK)
+        save->status = mst_checkpoint_write(save->writer, values, n, &save->err);
     if (save->status == MST_OK)
         save->status = mst_checkpoint_commit(save->writer, save->chief->config.job->checkpoint_keep, &save->err);
     else
         mst_checkpoint_abort(save->writer);
     save->writer = NULL;
     if (save->is_after_failure && save->status == MST_OK)
-        clean(save->chief->config.job->checkpoint_dir);
+        clean(save->chief->config.job->checkpoint_chief_dir);
     // A part that is gone from the disk is no NaN, which alone ends the job.
     if (save->status == MST_DATA_LOSS)
         save->status = MST_UNAVAILABLE;
@@ -203,27 +244,17 @@ static uint64_t save_ms(const struct mst_chief *chief)
     return SAVE_MS + (limit ? (uint64_t)((double)n_bytes / (double)limit * 1e3) : 0);
 }
 
-static void ask_part(struct mst_chief_save *save, struct ps_link *link, size_t n_shards)
+// The body of an answer: what the PS's variables hold.
+static enum mst_body_verdict on_values(void *arg, const struct mst_message *message, struct mst_sink *sink)
 {
-    const struct mst_chief *chief = save->chief;
-    struct mst_msg_save message = {.term = chief->term,
-                                   .dir = chief->config.job->checkpoint_dir,
-                                   .step = save->step,
-                                   .shard_id = link->index,
-                                   .n_shards = (uint32_t)n_shards,
-                                   .cut = save->cut};
-    save->parts[link->index] = (struct save_part){save, link};
-    struct mst_buf meta;
-    mst_buf_init(&meta, MST_FRAME_META_MAX);
-    mst_status status = mst_msg_save_encode(&message, &meta);
-    MST_ASSERT(status == MST_OK); // a path of ours
-    struct mst_call call = {.method = MST_METHOD_SAVE,
-                            .meta = mst_buf_view(&meta),
-                            .deadline_ms = save_ms(chief),
-                            .on_reply = on_part,
-                            .arg = &save->parts[link->index]};
-    mst_peer_call(link->peer, &call);
-    mst_buf_fini(&meta);
+    struct save_part *part = arg;
+    if (!part->save->wants_values || part->values ||
+        mst_try_alloc((size_t)message->body_bytes, &part->values) != MST_OK)
+        return MST_BODY_DRAIN;
+    part->n_values_bytes = (size_t)message->body_bytes;
+    part->sink = (struct iovec){part->values, part->n_values_bytes};
+    *sink = (struct mst_sink){&part->sink, 1};
+    return MST_BODY_TAKE;
 }
 
 // What a resumed job needs besides: the callbacks' numbers, what is left to train, and the last close.
@@ -245,6 +276,42 @@ static void remember(struct mst_chief_save *save)
     }
 }
 
+static void ask(struct save_part *part, const struct mst_msg_save *message)
+{
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status status = mst_msg_save_encode(message, &meta);
+    MST_ASSERT(status == MST_OK); // a path of ours
+    struct mst_call call = {.method = MST_METHOD_SAVE,
+                            .meta = mst_buf_view(&meta),
+                            .deadline_ms = save_ms(part->save->chief),
+                            .on_body = on_values,
+                            .on_reply = on_part,
+                            .arg = part};
+    mst_peer_call(part->link->peer, &call);
+    mst_buf_fini(&meta);
+}
+
+static void ask_all(struct mst_chief_save *save, size_t n_shards, const uint64_t *keep, size_t n_keep)
+{
+    struct mst_chief *chief = save->chief;
+    save->n_waiting = chief->config.n_ps;
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        const struct mst_msg_save message = {.term = chief->term,
+                                             .dir = chief->config.job->checkpoint_dir,
+                                             .step = save->step,
+                                             .shard_id = (uint32_t)i,
+                                             .n_shards = (uint32_t)n_shards,
+                                             .cut = save->cut,
+                                             .part_id = save->part_id,
+                                             .n_keep = n_keep,
+                                             .keep = keep,
+                                             .wants_values = save->wants_values};
+        save->parts[i] = (struct save_part){.save = save, .link = &chief->links[i]};
+        ask(&save->parts[i], &message);
+    }
+}
+
 // The cut is marked: what the chief remembers is of this moment too.
 static void write_parts(struct mst_chief_save *save)
 {
@@ -255,10 +322,21 @@ static void write_parts(struct mst_chief_save *save)
     remember(save);
     if (!chief->stop_text)
         mst_chief_rounds_resume(chief);
-    size_t n_shards = chief->config.n_ps + 1; // the last one is the chief's own
+    if (chief->config.job->checkpoint_local) {
+        save->part_id = mst_chief_new_part_id();
+        save->wants_values = chief->phase == CHIEF_CLOSING;
+        mst_chief_part_numbers(chief, save->part_id, save->numbers);
+    }
+    // The last data file is the chief's own, and the only one where PSs keep theirs.
+    size_t n_shards = save->part_id && !save->wants_values ? 1 : chief->config.n_ps + 1;
     save->status =
-        mst_checkpoint_begin(chief->config.job->checkpoint_dir, save->step, n_shards, &save->writer, &save->err);
+        mst_checkpoint_begin(chief->config.job->checkpoint_chief_dir, save->step, n_shards, &save->writer, &save->err);
+    uint64_t *keep = NULL; // what the chief has: a PS keeps nothing else
+    size_t n_keep = 0;
+    if (save->status == MST_OK && save->part_id)
+        save->status = mst_checkpoint_list(chief->config.job->checkpoint_chief_dir, &keep, &n_keep, &save->err);
     if (save->status != MST_OK) {
+        mst_checkpoint_abort(save->writer);
         over(save);
         return;
     }
@@ -266,9 +344,8 @@ static void write_parts(struct mst_chief_save *save)
     size_t n_steps = mst_chief_best_steps(chief, &steps);
     mst_checkpoint_spare(save->writer, steps, n_steps);
     free(steps);
-    save->n_waiting = chief->config.n_ps;
-    for (size_t i = 0; i < chief->config.n_ps; i++)
-        ask_part(save, &chief->links[i], n_shards);
+    ask_all(save, n_shards, keep, n_keep);
+    free(keep);
     mst_chief_rounds_go_on(chief); // they waited for the mark
 }
 

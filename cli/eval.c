@@ -68,7 +68,7 @@ mst_status mst_eval(const struct mst_eval_options *options, struct mst_error *er
     uint64_t step;
     mst_status status = MST_OK;
     if (!options->checkpoint)
-        status = mst_checkpoint_newest(context->job->checkpoint_dir, on_passed, NULL, &newest, &step, err);
+        status = mst_checkpoint_newest(context->job->checkpoint_chief_dir, on_passed, NULL, &newest, &step, err);
     if (status == MST_NOT_FOUND)
         status =
             mst_fail(err, MST_NOT_FOUND, "no checkpoint is in %s; train first, or name one with --checkpoint PREFIX",

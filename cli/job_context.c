@@ -118,7 +118,7 @@ static bool has_checkpoint(const struct mst_job *job)
 {
     char *prefix = NULL;
     uint64_t step;
-    bool has = mst_checkpoint_newest(job->checkpoint_dir, NULL, NULL, &prefix, &step, NULL) == MST_OK;
+    bool has = mst_checkpoint_newest(job->checkpoint_chief_dir, NULL, NULL, &prefix, &step, NULL) == MST_OK;
     free(prefix);
     return has;
 }

@@ -481,7 +481,7 @@ static void show_checkpoint(struct local *local)
     const struct mst_job *job = local->context->job;
     char *prefix = NULL;
     uint64_t step;
-    if (mst_checkpoint_newest(job->checkpoint_dir, NULL, NULL, &prefix, &step, NULL) != MST_OK)
+    if (mst_checkpoint_newest(job->checkpoint_chief_dir, NULL, NULL, &prefix, &step, NULL) != MST_OK)
         say(local, "muster: no checkpoint was written");
     else if (job->checkpoint_resume)
         say(local, "muster: last checkpoint: %s; the same command goes on from it", prefix);

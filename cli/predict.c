@@ -53,7 +53,7 @@ static mst_status open_job(const struct mst_predict_options *options, struct tra
     trained->model = trained->context->model;
     if (options->checkpoint)
         return MST_OK;
-    const char *dir = trained->context->job->checkpoint_dir;
+    const char *dir = trained->context->job->checkpoint_chief_dir;
     uint64_t step;
     mst_status status = mst_checkpoint_newest(dir, on_passed, NULL, &trained->prefix, &step, err);
     if (status == MST_NOT_FOUND)

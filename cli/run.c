@@ -450,7 +450,7 @@ static mst_status is_ready(void *arg, struct mst_error *err)
 // What a job that was cut short can go on from. Every role says it, the chief's death included: the directory knows.
 static void name_checkpoint(struct run *run)
 {
-    const char *dir = run->context->job->checkpoint_dir;
+    const char *dir = run->context->job->checkpoint_chief_dir;
     char *prefix;
     uint64_t step;
     struct mst_error why = run->err;

@@ -84,6 +84,17 @@ void mst_ps_answer(const struct late_call *late, struct mst_buf *meta)
     mst_buf_fini(meta);
 }
 
+void mst_ps_answer_with(const struct late_call *late, struct mst_buf *meta, const struct mst_body *body)
+{
+    struct mst_conn *conn = conn_of(late);
+    struct mst_message message = {.method = late->method, .call = late->call};
+    if (conn)
+        mst_conn_reply(conn, &message, mst_buf_view(meta), body);
+    else
+        body->release(body->arg);
+    mst_buf_fini(meta);
+}
+
 void mst_ps_answer_error(const struct late_call *late, mst_status status, const char *text)
 {
     struct mst_conn *conn = conn_of(late);

@@ -76,11 +76,20 @@ void mst_ps_on_cut(void *arg, struct mst_conn *conn, const struct mst_message *m
 void mst_ps_give_cut_up(struct mst_ps *ps, const char *why);
 void mst_ps_cuts_free(struct mst_ps *ps);
 
+// part_calls.c: SAVE where storage is not shared (checkpoint.local).
+// Answers which parts are here whole; on the writer's thread they are read through.
+void mst_ps_on_part_question(struct control_conn *control, const struct mst_message *message,
+                             const struct mst_msg_save *meta);
+// New text: where this PS keeps its parts.
+char *mst_ps_part_dir(const char *dir, uint32_t index);
+
 void mst_ps_on_stats(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
 struct late_call mst_ps_late_call(const struct control_conn *control, const struct mst_message *message);
 // Answers a late call, if its connection is still there. meta is released.
 void mst_ps_answer(const struct late_call *late, struct mst_buf *meta);
+// The same with a body; its release runs in any case.
+void mst_ps_answer_with(const struct late_call *late, struct mst_buf *meta, const struct mst_body *body);
 void mst_ps_answer_error(const struct late_call *late, mst_status status, const char *text);
 // The term of a call of the chief: an older chief than the one we follow is refused.
 mst_status mst_ps_check_term(const struct mst_ps *ps, uint64_t term, struct mst_error *err);

@@ -1,12 +1,15 @@
 // SAVE: this server's part of a checkpoint. One bucket after the other is taken from its data thread (its snapshot at
 // the cut, or a copy of what is current) and written by a thread of its own, while training goes on. With a limit the
-// writer pauses between buckets.
+// writer pauses between buckets. Where storage is not shared the part is committed here, and its variables, if they are
+// wanted, are the body of the answer.
 #include "ps/ps_private.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "ckpt/checkpoint_part.h"
+#include "ckpt/local_part.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,9 +25,16 @@ struct ps_save {
     size_t bucket;   // its place there
     struct mst_store_copy copy;
     struct mst_checkpoint_part *part;
-    struct mst_bundle_tensor *tensors; // written so far, each with a name of its own
+    uint64_t part_id; // checkpoint.local; else 0
+    struct mst_local_part *own;
+    uint64_t *keep;
+    size_t n_keep;
+    bool wants_values;
+    struct iovec *sent; // that; as long as tensors
+    uint64_t n_sent_bytes;
+    struct mst_bundle_tensor *tensors; // that the answer names, each with a name of its own
     struct mst_bundle_piece *pieces;
-    size_t n_written;
+    size_t n_named;
     uint64_t n_bytes;
     uint64_t n_updates; // the fewest of a bucket that is pushed
     uint64_t began_ns;
@@ -38,8 +48,14 @@ static void free_save(struct ps_save *save)
 {
     mst_store_copy_fini(&save->copy);
     mst_checkpoint_part_abort(save->part);
-    for (size_t i = 0; i < save->n_written; i++)
+    mst_local_part_abort(save->own);
+    for (size_t i = 0; i < save->n_named; i++) {
         free((char *)(uintptr_t)save->tensors[i].name);
+        if (save->sent)
+            free(save->sent[i].iov_base);
+    }
+    free(save->sent);
+    free(save->keep);
     free(save->tensors);
     free(save->pieces);
     free(save->dir);
@@ -93,19 +109,45 @@ static void describe(const struct mst_bundle_tensor *tensor, const struct mst_bu
                                          .crc32c = piece->crc32c};
 }
 
+static void on_sent(void *arg)
+{
+    free_save(arg);
+}
+
+// The save is released when its values are sent.
+static void answer_with_values(struct ps_save *save, const struct mst_msg_save_reply *reply)
+{
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    struct mst_body body = {.parts = save->sent, .n_parts = save->n_named, .release = on_sent, .arg = save};
+    mst_status status = mst_msg_save_reply_encode(reply, &meta);
+    if (status == MST_OK) {
+        mst_ps_answer_with(&save->late, &meta, &body);
+        return;
+    }
+    mst_buf_fini(&meta);
+    mst_ps_answer_error(&save->late, status, "the answer does not fit a frame");
+    free_save(save);
+}
+
 static void answer(struct ps_save *save)
 {
     enum { NUMBERS = 3 * MST_SHAPE_MAX_RANK };
-    struct mst_msg_bundle_entry *entries = mst_alloc_array(save->n_written, sizeof *entries);
-    uint64_t *numbers = mst_alloc_array(save->n_written * NUMBERS, sizeof *numbers);
-    for (size_t i = 0; i < save->n_written; i++)
+    struct mst_msg_bundle_entry *entries = mst_alloc_array(save->n_named, sizeof *entries);
+    uint64_t *numbers = mst_alloc_array(save->n_named * NUMBERS, sizeof *numbers);
+    for (size_t i = 0; i < save->n_named; i++)
         describe(&save->tensors[i], &save->pieces[i], numbers + i * NUMBERS, &entries[i]);
-    struct mst_msg_save_reply reply = {.n_entries = save->n_written,
+    struct mst_msg_save_reply reply = {.n_entries = save->n_named,
                                        .entries = entries,
                                        .iterations = save->n_updates,
                                        .is_finite = true,
                                        .bytes = save->n_bytes};
-    MST_PS_ANSWER(&save->late, save_reply, &reply);
+    if (save->wants_values && save->n_named) {
+        answer_with_values(save, &reply);
+    } else {
+        MST_PS_ANSWER(&save->late, save_reply, &reply);
+        free_save(save);
+    }
     free(entries);
     free(numbers);
 }
@@ -114,10 +156,11 @@ static void on_over(void *arg)
 {
     struct ps_save *save = arg;
     save->late.ps->save = NULL;
-    if (save->status == MST_OK)
+    if (save->status == MST_OK) {
         answer(save);
-    else
-        mst_ps_answer_error(&save->late, save->status, save->err.text);
+        return;
+    }
+    mst_ps_answer_error(&save->late, save->status, save->err.text);
     free_save(save);
 }
 
@@ -126,16 +169,61 @@ static void on_over(void *arg)
 static void take_next(void *arg);
 static void ask_next(struct ps_save *save);
 
+// The answer names the value.
+static void name_value(struct ps_save *save, const struct mst_checkpoint_value *value, struct mst_bundle_piece piece)
+{
+    size_t n = save->n_named + 1;
+    save->tensors = mst_realloc_array(save->tensors, n, sizeof *save->tensors);
+    save->pieces = mst_realloc_array(save->pieces, n, sizeof *save->pieces);
+    save->tensors[save->n_named] = value->tensor;
+    save->tensors[save->n_named].name = mst_strdup(value->tensor.name);
+    save->pieces[save->n_named++] = piece;
+}
+
+static bool is_variable(const struct mst_model *model, const char *name)
+{
+    for (size_t v = 0; v < mst_model_n_variables(model); v++)
+        if (strcmp(mst_model_variable(model, v)->name, name) == 0)
+            return true;
+    return false;
+}
+
+// The answer brings it: the copy that it is in goes before that.
+static mst_status keep_value(struct ps_save *save, const struct mst_checkpoint_value *value, uint64_t n_bytes)
+{
+    void *bytes;
+    if (n_bytes > MST_FRAME_BODY_MAX - save->n_sent_bytes || mst_try_alloc((size_t)n_bytes, &bytes) != MST_OK)
+        return mst_fail(&save->err, MST_RESOURCE_EXHAUSTED,
+                        "the chief wants the variables of ps-%u for the trained model, and there is no memory for "
+                        "them, or they are more than %llu bytes",
+                        save->late.ps->config.identity->index, (unsigned long long)MST_FRAME_BODY_MAX);
+    memcpy(bytes, value->data, (size_t)n_bytes);
+    save->sent = mst_realloc_array(save->sent, save->n_named + 1, sizeof *save->sent);
+    save->sent[save->n_named] = (struct iovec){bytes, (size_t)n_bytes};
+    uint32_t crc32c = mst_crc32c_mask(mst_crc32c(bytes, (size_t)n_bytes));
+    name_value(save, value, (struct mst_bundle_piece){save->n_sent_bytes, n_bytes, crc32c});
+    save->n_sent_bytes += n_bytes;
+    return MST_OK;
+}
+
+static mst_status write_own_value(struct ps_save *save, const struct mst_checkpoint_value *value)
+{
+    uint64_t n_bytes;
+    MST_TRY(mst_local_part_add(save->own, value, &save->err));
+    MST_TRY(mst_bundle_tensor_bytes(&value->tensor, &n_bytes, &save->err));
+    save->n_bytes += n_bytes;
+    if (save->wants_values && is_variable(save->late.ps->config.model, value->tensor.name))
+        return keep_value(save, value, n_bytes);
+    return MST_OK;
+}
+
 static mst_status write_value(struct ps_save *save, const struct mst_checkpoint_value *value)
 {
     struct mst_bundle_piece piece;
+    if (save->own)
+        return write_own_value(save, value);
     MST_TRY(mst_checkpoint_part_add(save->part, value, &piece, &save->err));
-    size_t n = save->n_written + 1;
-    save->tensors = mst_realloc_array(save->tensors, n, sizeof *save->tensors);
-    save->pieces = mst_realloc_array(save->pieces, n, sizeof *save->pieces);
-    save->tensors[save->n_written] = value->tensor;
-    save->tensors[save->n_written].name = mst_strdup(value->tensor.name);
-    save->pieces[save->n_written++] = piece;
+    name_value(save, value, piece);
     save->n_bytes += piece.size_bytes;
     return MST_OK;
 }
@@ -189,7 +277,11 @@ static void write_bucket(void *arg)
 static void finish(void *arg)
 {
     struct ps_save *save = arg;
-    save->status = mst_checkpoint_part_close(save->part, &save->err);
+    if (save->own)
+        save->status = mst_local_part_commit(save->own, save->keep, save->n_keep, &save->err);
+    else
+        save->status = mst_checkpoint_part_close(save->part, &save->err);
+    save->own = NULL;
     save->part = NULL;
     post(save->late.ps->config.control, on_over, save);
 }
@@ -207,7 +299,11 @@ static void begin(void *arg)
 {
     struct ps_save *save = arg;
     save->began_ns = mst_clock_monotonic_ns();
-    save->status = mst_checkpoint_part_new(save->dir, save->step, save->shard, save->n_shards, &save->part, &save->err);
+    if (save->part_id)
+        save->status = mst_local_part_new(save->dir, save->step, save->part_id, &save->own, &save->err);
+    else
+        save->status =
+            mst_checkpoint_part_new(save->dir, save->step, save->shard, save->n_shards, &save->part, &save->err);
     if (save->status == MST_OK)
         ask_next(save);
     else
@@ -241,6 +337,8 @@ static void take_next(void *arg)
 static mst_status check_save(const struct mst_ps *ps, const struct mst_msg_save *meta, struct mst_error *err)
 {
     MST_TRY(mst_ps_check_term(ps, meta->term, err));
+    if (meta->is_question)
+        return MST_OK;
     if (ps->phase != PS_SERVING)
         return mst_fail(err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
     if (ps->save)
@@ -262,15 +360,23 @@ void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *
         status = check_save(ps, &meta, &err);
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
+    } else if (meta.is_question) {
+        mst_ps_on_part_question(control, message, &meta);
     } else {
         struct ps_save *save = mst_alloc(sizeof *save);
         *save = (struct ps_save){.late = mst_ps_late_call(control, message),
-                                 .dir = mst_strdup(meta.dir),
+                                 .dir = meta.part_id ? mst_ps_part_dir(meta.dir, meta.shard_id) : mst_strdup(meta.dir),
+                                 .part_id = meta.part_id,
+                                 .keep = mst_alloc_array(meta.n_keep, sizeof *meta.keep),
+                                 .n_keep = meta.n_keep,
+                                 .wants_values = meta.wants_values,
                                  .cut = meta.cut,
                                  .step = meta.step,
                                  .shard = meta.shard_id,
                                  .n_shards = meta.n_shards,
                                  .n_updates = UINT64_MAX};
+        if (meta.n_keep)
+            memcpy(save->keep, meta.keep, meta.n_keep * sizeof *save->keep);
         ps->save = save;
         post(ps->writer, begin, save);
     }

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "ckpt/local_part.h"
 #include "tfio/bundle_reader.h"
 
 #include <stdlib.h>
@@ -47,10 +48,28 @@ static void fill_initial(struct mst_bucket *bucket, const struct mst_model *mode
     }
 }
 
+// From a part of our own: exactly this piece lies in it, under its own name.
+static mst_status read_own_piece(const struct mst_bundle *bundle, const char *name, const struct mst_variable *variable,
+                                 const struct mst_piece *piece, float *out, struct mst_error *err)
+{
+    const struct mst_bundle_entry *entry;
+    struct mst_shape shape = variable->shape;
+    char *stored = mst_local_part_name(name, piece->row_offset, piece->is_whole ? 0 : piece->n_rows);
+    if (!piece->is_whole)
+        shape.dims[0] = (size_t)piece->n_rows;
+    mst_status status = mst_bundle_find_float(bundle, stored, &shape, &entry, err);
+    if (status == MST_OK)
+        status = mst_bundle_read(bundle, entry, out, piece->n_rows * piece->row_floats * sizeof(float), err);
+    free(stored);
+    return status;
+}
+
 static mst_status read_piece(const struct mst_bundle *bundle, const char *name, const struct mst_variable *variable,
                              const struct mst_piece *piece, float *out, struct mst_error *err)
 {
     const struct mst_bundle_entry *entry;
+    if (mst_bundle_find(bundle, MST_LOCAL_PART_TENSOR))
+        return read_own_piece(bundle, name, variable, piece, out, err);
     MST_TRY(mst_bundle_find_float(bundle, name, &variable->shape, &entry, err));
     size_t bytes = piece->n_rows * piece->row_floats * sizeof(float);
     if (variable->shape.rank == 0)

@@ -1,4 +1,4 @@
-// A part is written by the same writer as a shared checkpoint: a bundle of one data file whose index makes it exist.
+// A part is committed as a shared checkpoint is: a bundle of one data file whose index makes it exist.
 // Rows become tensors of their own, because a bundle that has only some slices of a variable is none.
 #include "ckpt/local_part.h"
 
@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "ckpt/checkpoint.h"
 #include "ckpt/checkpoint_list.h"
+#include "ckpt/checkpoint_part.h"
 #include "muster/status.h"
 #include "tensor/shape.h"
 #include "tfio/bundle.h"
@@ -23,45 +24,77 @@ char *mst_local_part_name(const char *name, uint64_t row_offset, uint64_t n_rows
     return mst_text("%s/@rows-%llu-%llu", name, (unsigned long long)row_offset, (unsigned long long)n_rows);
 }
 
-static mst_status write_values(const struct mst_local_part *part, const struct mst_checkpoint_value *values,
-                               size_t n_values, struct mst_error *err)
+struct mst_local_part {
+    int64_t id; // as the file has it
+    struct mst_checkpoint_part *file;
+    struct mst_checkpoint_writer *writer;
+};
+
+mst_status mst_local_part_new(const char *dir, uint64_t step, uint64_t id, struct mst_local_part **out,
+                              struct mst_error *err)
 {
     struct mst_checkpoint_writer *writer;
-    MST_TRY(mst_checkpoint_begin(part->dir, part->step, 1, &writer, err));
-    if (part->n_keep)
-        mst_checkpoint_spare(writer, part->keep, part->n_keep);
-    mst_status status = mst_checkpoint_write(writer, values, n_values, err);
+    struct mst_checkpoint_part *file;
+    *out = NULL;
+    MST_TRY(mst_checkpoint_clean(dir, err)); // who failed may not have been able to delete what it wrote
+    MST_TRY(mst_checkpoint_begin(dir, step, 1, &writer, err));
+    mst_status status = mst_checkpoint_part_new(dir, step, 0, 1, &file, err);
     if (status != MST_OK) {
         mst_checkpoint_abort(writer);
         return status;
     }
-    return mst_checkpoint_commit(writer, 1, err); // this one and those that are spared
+    *out = mst_alloc(sizeof **out);
+    **out = (struct mst_local_part){(int64_t)id, file, writer};
+    return MST_OK;
 }
 
-mst_status mst_local_part_write(const struct mst_local_part *part, struct mst_error *err)
+mst_status mst_local_part_add(struct mst_local_part *part, const struct mst_checkpoint_value *value,
+                              struct mst_error *err)
 {
-    struct mst_checkpoint_value *values = mst_alloc_array(part->n_values + 1, sizeof *values);
-    char **names = mst_alloc_array(part->n_values + 1, sizeof(char *));
-    for (size_t i = 0; i < part->n_values; i++) {
-        struct mst_bundle_tensor *tensor = &values[i].tensor;
-        values[i] = part->values[i];
-        names[i] = mst_local_part_name(tensor->name, tensor->row_offset, tensor->n_rows);
-        tensor->name = names[i];
-        if (tensor->n_rows)
-            tensor->shape.dims[0] = (size_t)tensor->n_rows;
-        tensor->row_offset = 0;
-        tensor->n_rows = 0;
-    }
-    int64_t id = (int64_t)part->id;
-    values[part->n_values] = (struct mst_checkpoint_value){
-        .tensor = {.name = MST_LOCAL_PART_TENSOR, .type = MST_TF_INT64, .shape = {.rank = 1, .dims = {1}}},
-        .data = &id};
-    mst_status status = write_values(part, values, part->n_values + 1, err);
-    for (size_t i = 0; i < part->n_values; i++)
-        free(names[i]);
-    free(names);
-    free(values);
+    struct mst_checkpoint_value own = *value;
+    struct mst_bundle_piece piece;
+    char *name = mst_local_part_name(own.tensor.name, own.tensor.row_offset, own.tensor.n_rows);
+    own.tensor.name = name;
+    if (own.tensor.n_rows)
+        own.tensor.shape.dims[0] = (size_t)own.tensor.n_rows;
+    own.tensor.row_offset = 0;
+    own.tensor.n_rows = 0;
+    mst_status status = mst_checkpoint_part_add(part->file, &own, &piece, err);
+    if (status == MST_OK)
+        status = mst_checkpoint_add(part->writer, &own.tensor, 0, &piece, err);
+    free(name);
     return status;
+}
+
+mst_status mst_local_part_commit(struct mst_local_part *part, const uint64_t *keep, size_t n_keep,
+                                 struct mst_error *err)
+{
+    const struct mst_checkpoint_value id = {
+        .tensor = {.name = MST_LOCAL_PART_TENSOR, .type = MST_TF_INT64, .shape = {.rank = 1, .dims = {1}}},
+        .data = &part->id};
+    mst_status status = mst_local_part_add(part, &id, err);
+    if (status == MST_OK) {
+        status = mst_checkpoint_part_close(part->file, err);
+        part->file = NULL;
+    }
+    if (status != MST_OK) {
+        mst_local_part_abort(part);
+        return status;
+    }
+    if (n_keep)
+        mst_checkpoint_spare(part->writer, keep, n_keep);
+    status = mst_checkpoint_commit(part->writer, 1, err); // this one and those that are spared
+    free(part);
+    return status;
+}
+
+void mst_local_part_abort(struct mst_local_part *part)
+{
+    if (!part)
+        return;
+    mst_checkpoint_part_abort(part->file);
+    mst_checkpoint_abort(part->writer);
+    free(part);
 }
 
 mst_status mst_local_part_numbers(const struct mst_bundle *bundle, int64_t *numbers, size_t *n_out,
@@ -84,12 +117,14 @@ static mst_status read_through(const char *prefix, uint64_t *id, struct mst_erro
     size_t n;
     MST_TRY(mst_bundle_open(prefix, &bundle, err));
     mst_status status = mst_bundle_verify(bundle, err);
-    if (status == MST_OK)
+    if (status == MST_OK) {
         status = mst_local_part_numbers(bundle, numbers, &n, err);
-    if (status == MST_OK)
-        *id = (uint64_t)numbers[0];
+        if (status != MST_OK)
+            status = mst_fail_prefix(err, status, "%s", prefix);
+    }
+    *id = (uint64_t)numbers[0];
     mst_bundle_free(bundle);
-    return status == MST_OK ? MST_OK : mst_fail_prefix(err, status, "%s", prefix);
+    return status;
 }
 
 // As in checkpoint_list.c: what cannot be opened for such reasons may be whole.

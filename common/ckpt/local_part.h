@@ -1,8 +1,9 @@
 /** @file
  *  A process's own part of a checkpoint, on storage that nobody else needs to see (checkpoint.local).
  *
- *      struct mst_local_part part = {.dir = "ckpt/ps-0", .step = 100, .id = id, .values = values, .n_values = n};
- *      MST_TRY(mst_local_part_write(&part, err));
+ *      MST_TRY(mst_local_part_new("ckpt/ps-0", step, id, &part, err));
+ *      MST_TRY(mst_local_part_add(part, &value, err));                                    // each
+ *      MST_TRY(mst_local_part_commit(part, keep, n_keep, err));
  *
  *      MST_TRY(mst_local_parts_list("ckpt/ps-0", on_passed, NULL, &parts, err));      // those that are whole
  *      … parts.steps[i], parts.ids[i] …
@@ -28,16 +29,7 @@
 #define MST_LOCAL_PART_TENSOR "checkpoint/part"
 enum { MST_LOCAL_PART_NUMBERS_MAX = 8 };
 
-/** What to write. Borrowed for the call. */
-struct mst_local_part {
-    const char *dir; // made if it is missing
-    uint64_t step;
-    uint64_t id;
-    const struct mst_checkpoint_value *values;
-    size_t n_values;
-    const uint64_t *keep; // steps of older ones that stay; all others are deleted after the commit
-    size_t n_keep;
-};
+struct mst_local_part;
 
 /** Parts in a directory, ascending by step. */
 struct mst_local_parts {
@@ -49,8 +41,20 @@ struct mst_local_parts {
 /** New text: the name under which n_rows rows from row_offset on of a variable are stored; n_rows 0: all of it. */
 char *mst_local_part_name(const char *name, uint64_t row_offset, uint64_t n_rows);
 
-/** Writes and commits a part. Errors: those of mst_checkpoint_write and mst_checkpoint_commit */
-MST_MUST_USE mst_status mst_local_part_write(const struct mst_local_part *part, struct mst_error *err);
+/** New part in *out, nothing in it yet; makes dir and deletes leftovers there. Errors: disk errors */
+MST_MUST_USE mst_status mst_local_part_new(const char *dir, uint64_t step, uint64_t id, struct mst_local_part **out,
+                                           struct mst_error *err);
+/** Appends a variable, a slot, or rows of one.
+ *  Errors: DATA_LOSS a float that is NaN or Inf; INVALID_ARGUMENT a bad tensor; disk errors. Then only abort may
+ *          follow */
+MST_MUST_USE mst_status mst_local_part_add(struct mst_local_part *part, const struct mst_checkpoint_value *value,
+                                           struct mst_error *err);
+/** Commits it, deletes all older ones but those of the steps to keep, and releases part, also when it fails.
+ *  Errors: those of mst_checkpoint_commit */
+MST_MUST_USE mst_status mst_local_part_commit(struct mst_local_part *part, const uint64_t *keep, size_t n_keep,
+                                              struct mst_error *err);
+/** Gives up: nothing of it is left. NULL is fine. */
+void mst_local_part_abort(struct mst_local_part *part);
 /** The numbers of `checkpoint/part` in *numbers (room for MST_LOCAL_PART_NUMBERS_MAX) and how many in *n_out.
  *  Errors: NOT_FOUND the bundle is no part; those of mst_bundle_read */
 MST_MUST_USE mst_status mst_local_part_numbers(const struct mst_bundle *bundle, int64_t *numbers, size_t *n_out,

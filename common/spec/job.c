@@ -91,6 +91,8 @@ static struct mst_job *job_of(const char *file, json_t *json)
         .output_keras = bool_at(json, "output.keras"),
         .resolved = json,
     };
+    job->checkpoint_chief_dir =
+        job->checkpoint_local ? mst_text("%s/chief", job->checkpoint_dir) : mst_strdup(job->checkpoint_dir);
     job->callbacks = mst_job_callbacks_of(json_object_get(json, "callbacks"), &job->n_callbacks);
     return job;
 }
@@ -138,6 +140,7 @@ void mst_job_free(struct mst_job *job)
     free(job->model_path);
     free(job->init_from);
     free(job->checkpoint_dir);
+    free(job->checkpoint_chief_dir);
     free(job->output_dir);
     mst_job_callbacks_free(job->callbacks, job->n_callbacks);
     json_decref(job->compile);

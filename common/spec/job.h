@@ -74,6 +74,7 @@ struct mst_job {
     struct mst_partitioner partitioner;
 
     char *checkpoint_dir;            // absolute
+    char *checkpoint_chief_dir;      // where the chief writes: the same, or with local a folder below it
     uint64_t checkpoint_every_steps; // 0: not by steps
     double checkpoint_every_seconds; // 0: not by time
     uint64_t checkpoint_keep;

@@ -127,6 +127,27 @@ static mst_status check_consistency(const json_t *json, struct sets *sets, struc
     return MST_OK;
 }
 
+// The chief makes files of the weights of a checkpoint; of parts elsewhere it has only those of the last one.
+static mst_status check_local(json_t *json, struct sets *sets, struct mst_error *err)
+{
+    const json_t *callbacks = json_object_get(json, "callbacks");
+    size_t i;
+    json_t *callback;
+    if (!json_is_true(mst_json_at(json, "checkpoint.local")))
+        return MST_OK;
+    json_array_foreach(callbacks, i, callback)
+    {
+        const char *name = json_string_value(json_object_get(callback, "class_name"));
+        bool restores = json_is_true(mst_json_at(callback, "config.restore_best_weights"));
+        if (restores || (name && strcmp(name, mst_callback_name(MST_CALLBACK_MODEL_CHECKPOINT)) == 0))
+            return mst_fail(err, MST_INVALID_ARGUMENT,
+                            "%s: callbacks[%zu]: %s needs the checkpoint of the best epoch, which checkpoint.local "
+                            "leaves in parts: use a checkpoint.dir that all share",
+                            source_of("checkpoint.local", sets), i, restores ? "restore_best_weights" : name);
+    }
+    return MST_OK;
+}
+
 // What one table cannot say: a partitioner's arguments by its class, the parts of compile, and how two keys go
 // together.
 static mst_status check_rest(json_t *json, struct sets *sets, struct mst_error *err)
@@ -143,6 +164,7 @@ static mst_status check_rest(json_t *json, struct sets *sets, struct mst_error *
     MST_TRY(check_data(json, "data.train", sets, err));
     MST_TRY(check_data(json, "data.eval", sets, err));
     MST_TRY(mst_job_callbacks_check(json_object_get(json, "callbacks"), source_of("callbacks", sets), err));
+    MST_TRY(check_local(json, sets, err));
     json_t *partitioner = json_object_get(json, "partitioner");
     if (json_is_object(partitioner)) {
         const char *class_name = json_string_value(json_object_get(partitioner, "class_name"));

@@ -176,3 +176,16 @@ def test_in_a_cluster(trained, write_job, cluster):
     made.start_all()
     made.expect_all(0)
     assert "model-70 steps=70\n" in made["chief-0"].log()
+
+
+def test_one_after_the_other_between_rounds(job, write_job, cluster):
+    """A synchronous job's cuts follow one another: none is refused because of the one before."""
+    del job["epochs"]
+    job["steps"] = 600
+    job["consistency"] = {"staleness": 0}
+    job["checkpoint"]["every_steps"] = 20
+    made = cluster(write_job(job))
+    made.start_all()
+    made.expect_all(0)
+    assert len(made.progress("checkpoint")) >= 2 and not made.progress("checkpoint_failed")
+    assert "cut given up" not in made["chief-0"].log()

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "base/error.h"
 #include "data_files.h"
 #include "muster/status.h"
 #include "tfio/bundle_reader.h"
@@ -52,8 +53,16 @@ static mst_status write_part(uint64_t step, uint64_t id, const uint64_t *keep, s
         {{"dense/kernel", MST_TF_FLOAT, {2, {10, WIDTH}}, 4, ROWS}, rows},
         {{"dense/bias", MST_TF_FLOAT, {1, {WIDTH}}, 0, 0}, bias},
     };
-    struct mst_local_part part = {dir, step, id, values, 2, keep, n_keep};
-    return mst_local_part_write(&part, err);
+    struct mst_local_part *part;
+    MST_TRY(mst_local_part_new(dir, step, id, &part, err));
+    for (size_t i = 0; i < 2; i++) {
+        mst_status status = mst_local_part_add(part, &values[i], err);
+        if (status != MST_OK) {
+            mst_local_part_abort(part);
+            return status;
+        }
+    }
+    return mst_local_part_commit(part, keep, n_keep, err);
 }
 
 static void expect_listed(const uint64_t *steps, size_t n)

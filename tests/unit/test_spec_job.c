@@ -501,10 +501,6 @@ static void test_not_built_yet(void **state)
          "consistency.backup_workers is 2, must be less than consistency.workers, which is 2"},
         {"replicas", "1",
          "replicas is 1, but replicas of parameter servers are not built yet: leave it out or set it to 0"},
-        {"checkpoint.local", "true",
-         "checkpoint.local is true, but checkpoints on storage that is not shared are not built yet: leave it out or "
-         "set it to "
-         "false"},
         {"checkpoint.max_bytes_per_second", "0",
          "checkpoint.max_bytes_per_second is 0, must be from 1 to 1000000000000000"},
         {"init_from", "1", "init_from is an integer (1), must be a path or null"},

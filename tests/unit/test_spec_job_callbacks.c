@@ -154,6 +154,30 @@ static void test_refused(void **state)
     json_decref(list);
 }
 
+// Of a checkpoint in parts the chief has no weights.
+static void test_the_best_epoch_needs_shared_storage(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"[{\"class_name\": \"CSVLogger\", \"config\": {\"filename\": \"l.csv\"}}, {\"class_name\": \"EarlyStopping\", "
+         "\"config\": {\"restore_best_weights\": true}}], \"checkpoint\": {\"local\": true}",
+         "callbacks[1]: restore_best_weights needs the checkpoint of the best epoch"},
+        {"[{\"class_name\": \"ModelCheckpoint\", \"config\": {\"filepath\": \"b.keras\", \"save_best_only\": true}}], "
+         "\"checkpoint\": {\"local\": true}",
+         "callbacks[0]: ModelCheckpoint needs the checkpoint of the best epoch"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct mst_job *job;
+        struct mst_error err = {0};
+        assert_int_equal(parse(cases[i][0], &job, &err), MST_INVALID_ARGUMENT);
+        assert_non_null(strstr(err.text, cases[i][1]));
+        assert_non_null(strstr(err.text, "checkpoint.local"));
+    }
+    struct mst_job *job = parse_right("[{\"class_name\": \"EarlyStopping\"}], \"checkpoint\": {\"local\": true}");
+    assert_string_equal(job->checkpoint_chief_dir, "/here/a/run/ckpt/chief");
+    mst_job_free(job);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +186,7 @@ int main(void)
         cmocka_unit_test(test_the_best_is_kept),
         cmocka_unit_test(test_where_files_lie_is_no_part_of_the_hash),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_the_best_epoch_needs_shared_storage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
