@@ -82,6 +82,7 @@ static void set_rate(struct mst_chief *chief, uint64_t epoch)
             (double)rate);
     mst_progress_write(chief->config.progress_fd, "learning_rate",
                        json_pack("{s:I, s:f}", "epoch", (json_int_t)epoch + 1, "learning_rate", (double)rate));
+    mst_chief_rate_changed(chief);
     mst_chief_links_beat(chief);
 }
 

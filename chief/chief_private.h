@@ -55,6 +55,8 @@ struct ps_link {
     bool is_told;           // answered FINISH, or is beyond reach
     size_t n_round_calls;   // ROUND calls under way
     uint64_t round_told;    // mst_rounds.n_told of the newest of them
+    uint64_t rate_sent;     // mst_chief.rate_seq with the heartbeat that is under way
+    uint64_t rate_heard;    // … that it has answered
     struct mst_role_figures figures;
 };
 
@@ -187,6 +189,8 @@ struct mst_chief {
     struct mst_chief_round_metrics round_metrics;
     bool is_deciding;         // about rounds, further up the stack
     bool is_pausing_rounds;   // for a checkpoint
+    uint64_t rate_seq;        // how often a callback changed the learning rate
+    bool is_rate_awaited;     // rounds are paused until every PS has heard of it
     uint64_t round_looked_at; // by the last reminder, + 1
     uint64_t last_beat_ms;
     struct mst_loop *work;                     // a thread of its own: disks, evaluation
@@ -252,6 +256,11 @@ void mst_chief_rounds_go_on(struct mst_chief *chief);
 // Pauses rounds, for a checkpoint; true when all PSs have applied the last one. Always true without rounds.
 bool mst_chief_rounds_are_quiet(struct mst_chief *chief);
 void mst_chief_rounds_resume(struct mst_chief *chief);
+// The learning rate is another one: the next round is closed when every PS has heard of it, so that it does not depend on
+// chance from which round on it holds. Before the heartbeats that tell it.
+void mst_chief_rate_changed(struct mst_chief *chief);
+// A PS answered a heartbeat.
+void mst_chief_rate_heard(struct ps_link *link);
 // "worker-1 for round 12", if it was waited for at the last look, too; else "".
 void mst_chief_rounds_state(struct mst_chief *chief, char *out, size_t out_bytes);
 

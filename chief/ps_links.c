@@ -248,6 +248,8 @@ static void on_beat(void *arg, const struct mst_reply *reply)
         answer.job_state == MST_JOB_FAILED)
         mst_chief_stop(link->chief, answer.text); // it was told to stop
     mst_arena_fini(&arena);
+    if (reply->status == MST_OK)
+        mst_chief_rate_heard(link);
     // The connection stands and nobody answers: a stopped process, or a host that is gone. From now on it is away.
     if (reply->status == MST_DEADLINE_EXCEEDED && link->chief->phase < CHIEF_TELLING)
         mst_peer_break(link->peer, "was given up: no answer to a heartbeat");
@@ -265,6 +267,7 @@ void mst_chief_links_beat(struct mst_chief *chief)
         float rate;
         heartbeat.sets_learning_rate = mst_callbacks_rate(chief->callbacks, &rate);
         heartbeat.learning_rate = (double)rate;
+        link->rate_sent = chief->rate_seq;
         CALL(link, HEARTBEAT, heartbeat, &heartbeat, chief->config.job->lease_ms, on_beat);
     }
 }

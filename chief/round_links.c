@@ -145,6 +145,31 @@ void mst_chief_rounds_resume(struct mst_chief *chief)
     chief->is_pausing_rounds = false;
 }
 
+void mst_chief_rate_changed(struct mst_chief *chief)
+{
+    chief->rate_seq++;
+    if (!chief->coordinator.is_synchronous || chief->is_rate_awaited)
+        return;
+    chief->is_rate_awaited = true;
+    mst_rounds_pause(&chief->coordinator.rounds);
+}
+
+void mst_chief_rate_heard(struct ps_link *link)
+{
+    struct mst_chief *chief = link->chief;
+    link->rate_heard = link->rate_sent;
+    if (!chief->is_rate_awaited)
+        return;
+    if (link->rate_heard < chief->rate_seq)
+        mst_chief_links_beat(chief); // it was under way before the change
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        if (chief->links[i].rate_heard < chief->rate_seq)
+            return;
+    chief->is_rate_awaited = false;
+    mst_rounds_resume(&chief->coordinator.rounds);
+    mst_chief_rounds_go_on(chief);
+}
+
 // What is waited for, if it is still what was waited for at the last look.
 void mst_chief_rounds_state(struct mst_chief *chief, char *out, size_t out_bytes)
 {

@@ -173,6 +173,16 @@ def test_whole_epochs(train, small, workers):
     assert (result["steps"], result["examples"]) == (3 * rounds, 3 * small)
 
 
+def test_a_learning_rate_that_falls(train, small):
+    """ReduceLROnPlateau on the loss: from which round on the new rate holds does not depend on chance."""
+    reduce = {"class_name": "ReduceLROnPlateau", "config": {"monitor": "loss", "factor": 0.5, "patience": 1, "min_delta": 100}}
+    expected, _ = train(*one_process(2), sgd(momentum=0.9), epochs=6, callbacks=[reduce])
+    weights, _ = train(*cluster_of(2, 2), sgd(momentum=0.9), epochs=6, callbacks=[reduce])
+    steady, _ = train(*cluster_of(2, 2), sgd(momentum=0.9), epochs=6)
+    assert not differing(weights, expected)
+    assert differing(weights, steady | {"callbacks": weights["callbacks"]})
+
+
 def test_accumulating_workers(train, small):
     """Two workers of two batches a round: every example once an epoch, and near one batch of all four."""
     weights, result = train(("local", "--workers", "2", "--ps", "2"), {"staleness": 0, "accumulate_steps": 2}, sgd(), steps=3)
