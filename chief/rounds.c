@@ -187,8 +187,12 @@ void mst_rounds_set_term(struct mst_rounds *rounds, uint64_t term)
 
 void mst_rounds_set_worker(struct mst_rounds *rounds, size_t worker, enum mst_round_worker state)
 {
-    if (worker < rounds->config.n_workers)
-        rounds->seats[worker].state = state;
+    if (worker >= rounds->config.n_workers)
+        return;
+    struct mst_rounds_seat *seat = &rounds->seats[worker];
+    // Another number of arrivals is waited for from now on, and PSs do not tell of fewer than they were told.
+    rounds->n_told += (state == MST_ROUND_WORKER_GONE) != (seat->state == MST_ROUND_WORKER_GONE);
+    seat->state = state;
 }
 
 static void take_arrivals(struct mst_rounds *rounds, struct mst_rounds_ps *ps, const struct mst_msg_round_reply *reply)
@@ -332,6 +336,13 @@ static size_t n_expected(const struct mst_rounds *rounds)
     return n;
 }
 
+// The fewest contributions that the next round can be closed with.
+static size_t n_least(const struct mst_rounds *rounds)
+{
+    size_t expected = n_expected(rounds);
+    return expected > rounds->config.n_backup ? expected - rounds->config.n_backup : expected > 0;
+}
+
 // A contribution that a round can be closed with: there, and the unit that was dealt, on every PS.
 static bool is_everywhere(const struct mst_rounds *rounds, const struct mst_msg_part *part)
 {
@@ -407,9 +418,7 @@ static bool try_close(struct mst_rounds *rounds)
     size_t n_here = 0;
     for (size_t i = 0; i < rounds->next.n_plan; i++)
         n_here += is_everywhere(rounds, &rounds->next.plan[i]);
-    size_t expected = n_expected(rounds);
-    size_t least = expected > rounds->config.n_backup ? expected - rounds->config.n_backup : expected > 0;
-    if (n_here < least || !is_anybody_living(rounds))
+    if (n_here < n_least(rounds) || !is_anybody_living(rounds))
         return false;
     rounds->n_ins = 0;
     for (size_t i = 0; i < rounds->next.n_plan; i++)
@@ -469,7 +478,8 @@ void mst_rounds_tell(const struct mst_rounds *rounds, size_t ps, struct mst_msg_
     *out = (struct mst_msg_round){.term = rounds->term,
                                   .known = rounds->ps[ps].status,
                                   .has_close = true,
-                                  .act_round = rounds->ps[ps].is_fresh ? rounds->close_round : rounds->act_round};
+                                  .act_round = rounds->ps[ps].is_fresh ? rounds->close_round : rounds->act_round,
+                                  .n_wanted = (uint32_t)n_least(rounds)};
     mst_rounds_close(rounds, &out->close);
     if (out->act_round == rounds->close_round) {
         out->n_scales = rounds->n_scales;

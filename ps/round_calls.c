@@ -36,6 +36,8 @@ struct ps_rounds {
     bool is_held; // a question waits for news
     struct late_call held;
     uint64_t known;
+    size_t n_wanted;          // fewer arrivals than these are no news
+    uint64_t progress_status; // of the last close that was stored or applied: those are news always
     struct mst_timer hold;
     struct mst_square_norm *norms; // by group, of the stored close
     bool *is_here;
@@ -77,9 +79,27 @@ static void on_held_long(void *arg)
         answer_held(rounds);
 }
 
+static size_t n_arrivals(const struct mst_round_table *table)
+{
+    size_t n = 0;
+    for (size_t w = 0; w < table->n_workers; w++)
+        n += mst_round_table_has(table, w);
+    return n;
+}
+
+// A round cannot be closed with fewer contributions than the chief wants: to tell of each of them would cost it a call
+// a worker and server.
+static bool is_news(const struct ps_rounds *rounds)
+{
+    if (rounds->known == rounds->table.status)
+        return false;
+    bool knows_progress = rounds->known >= rounds->progress_status && rounds->known < rounds->table.status;
+    return !knows_progress || n_arrivals(&rounds->table) >= rounds->n_wanted;
+}
+
 static void answer_news(struct ps_rounds *rounds)
 {
-    if (rounds->is_held && rounds->known != rounds->table.status)
+    if (rounds->is_held && is_news(rounds))
         answer_held(rounds);
 }
 
@@ -124,6 +144,7 @@ static void note_stored(struct ps_rounds *rounds)
 {
     rounds->is_storing = false;
     mst_round_table_store(&rounds->table, &rounds->order.close);
+    rounds->progress_status = rounds->table.status;
     for (size_t g = 0; g < rounds->n_groups; g++) {
         rounds->norms[g] = (struct mst_square_norm){0};
         rounds->is_here[g] = false;
@@ -138,6 +159,7 @@ static void note_applied(struct ps_rounds *rounds)
     bool begins = !rounds->table.has_begun;
     rounds->is_acting = false;
     mst_round_table_act(&rounds->table);
+    rounds->progress_status = rounds->table.status;
     mst_metric_set(rounds->applied, (int64_t)close->round);
     if (!begins) {
         mst_metric_add(close->n_ins > 0 ? rounds->n_rounds : rounds->n_empty, 1);
@@ -270,6 +292,7 @@ void mst_ps_on_round(void *arg, struct mst_conn *conn, const struct mst_message 
         rounds->is_held = true;
         rounds->held = mst_ps_late_call(control, message);
         rounds->known = round.known;
+        rounds->n_wanted = round.n_wanted;
         mst_timer_start_once(&rounds->hold, HOLD_MS);
         answer_news(rounds);
         advance(rounds);

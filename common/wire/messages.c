@@ -205,7 +205,8 @@
     F(BOOL, has_close, )                                                                                               \
     F(ONE, close, close)                                                                                               \
     F(VALUE, act_round, )                                                                                              \
-    F(REALS, scales, )
+    F(REALS, scales, )                                                                                                 \
+    F(VALUE, n_wanted, )
 #define ARRIVAL_FIELDS(F)                                                                                              \
     F(VALUE, worker, )                                                                                                 \
     F(VALUE, number, )                                                                                                 \

@@ -399,6 +399,7 @@ struct mst_msg_round {
     uint64_t act_round;         // rounds up to this are to be applied
     size_t n_scales;
     const double *scales; // what the mean gradient of act_round is multiplied with, by clip group
+    uint32_t n_wanted;    // fewer arrivals than these are no news
 };
 
 /** A contribution that is complete on a PS. */

@@ -97,6 +97,34 @@ static void test_who_never_joined_is_waited_for(void **state)
     assert_int_equal(rounds.n_left_out, 1);
 }
 
+static uint32_t n_wanted(void)
+{
+    struct mst_msg_round told;
+    mst_rounds_tell(&rounds, 1, &told);
+    return told.n_wanted;
+}
+
+// A PS does not tell of fewer arrivals than a round can be closed with; when that number changes it has to hear of it.
+static void test_servers_are_told_how_many_are_wanted(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(6, 1);
+    start(&config);
+    all_live();
+    talk();
+    assert_int_equal(n_wanted(), 3);
+    uint64_t before = rounds.n_told;
+    mst_rounds_set_worker(&rounds, 0, MST_ROUND_WORKER_LIVE);
+    assert_int_equal(rounds.n_told, before);
+    mst_rounds_set_worker(&rounds, 0, MST_ROUND_WORKER_GONE);
+    assert_true(rounds.n_told > before);
+    assert_int_equal(n_wanted(), 2);
+    rounds.config.n_backup = 1;
+    assert_int_equal(n_wanted(), 1);
+    mst_rounds_set_worker(&rounds, 1, MST_ROUND_WORKER_GONE);
+    assert_int_equal(n_wanted(), 1); // never none, while one is expected
+}
+
 static void test_backup_workers_are_not_waited_for(void **state)
 {
     (void)state;
@@ -580,6 +608,7 @@ int main(void)
         TEST(test_a_round_closes_with_all_that_are_there),
         TEST(test_it_is_acted_on_when_stored_everywhere),
         TEST(test_who_never_joined_is_waited_for),
+        TEST(test_servers_are_told_how_many_are_wanted),
         TEST(test_backup_workers_are_not_waited_for),
         TEST(test_a_round_of_the_fenced_closes_empty),
         TEST(test_nothing_closes_while_nobody_lives),

@@ -50,13 +50,14 @@ static void test_rounds(void **state)
     (void)state;
     {
         const double scales[] = {0.5, 1};
-        const struct mst_msg_round sent = {1, 2, true, a_close, 3, 2, scales};
+        const struct mst_msg_round sent = {1, 2, true, a_close, 3, 2, scales, 4};
         SEND(round);
         SAME(term);
         SAME(known);
         SAME(has_close);
         SAME(act_round);
         SAME(n_scales);
+        SAME(n_wanted);
         assert_memory_equal(got.scales, scales, sizeof scales);
         expect_close(&got.close);
     }
