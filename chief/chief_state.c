@@ -89,6 +89,7 @@ static struct mst_msg_chief_state plain_of(const struct mst_chief_state *state, 
                                         .next_id = leases->next_id,
                                         .lowest_clock = c->pacing.lowest,
                                         .total = c->total,
+                                        .counted = c->is_synchronous ? c->counted : (struct mst_training_sums){0},
                                         .first_epoch = c->first_epoch};
 }
 
@@ -96,7 +97,7 @@ static struct mst_msg_chief_state plain_of(const struct mst_chief_state *state, 
 static void leave_out_sums(struct mst_msg_chief_state *message, struct mst_msg_epoch_sums *epochs,
                            struct mst_msg_pace *paces)
 {
-    message->last_epoch.sums = message->total = (struct mst_training_sums){0};
+    message->last_epoch.sums = message->total = message->counted = (struct mst_training_sums){0};
     for (size_t i = 0; i < message->n_epoch_sums; i++)
         epochs[i].sums = (struct mst_training_sums){0};
     for (size_t i = 0; i < message->n_paces; i++)
@@ -259,6 +260,7 @@ static mst_status check_rest(const struct mst_msg_chief_state *m, const struct m
         m->n_epoch_sums > n_epochs - m->first_epoch)
         return odd(err, "its epochs are not in order");
     MST_TRY(check_sums(&m->total, c->n_sums, err));
+    MST_TRY(check_sums(&m->counted, c->n_sums, err));
     MST_TRY(check_sums(&m->last_epoch.sums, c->n_sums, err));
     for (size_t i = 0; i < m->n_epoch_sums; i++) {
         if (!c->is_synchronous && m->epoch_sums[i].epoch != m->first_epoch + i)
@@ -362,6 +364,8 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
     MST_TRY(check_rest(&m, c, err));
     take_leases(&m, &c->leases);
     take_sums(&c->total, &m.total);
+    if (c->is_synchronous)
+        take_sums(&c->counted, &m.counted);
     take_epochs(&m, c);
     take_paces(&m, c);
     take_pacing(&m, &c->pacing);

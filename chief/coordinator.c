@@ -228,6 +228,8 @@ mst_status mst_coordinator_restore(struct mst_coordinator *c, const struct mst_m
                                    enum mst_rounds_start start, struct mst_error *err)
 {
     MST_TRY(mst_rounds_restore(&c->rounds, close, start, err));
+    if (start == MST_ROUNDS_REPEAT) // of the same run
+        mst_training_sums_add_growth(&c->total, &c->rounds.total_sums, &c->counted);
     mst_training_sums_copy(&c->counted, &c->rounds.total_sums);
     return MST_OK;
 }

@@ -266,7 +266,8 @@
     F(VALUE, first_epoch, )                                                                                            \
     F(LIST, epoch_sums, epoch_sums)                                                                                    \
     F(LIST, paces, pace)                                                                                               \
-    F(VALUE, lowest_clock, )
+    F(VALUE, lowest_clock, )                                                                                           \
+    F(SUMS, counted, )
 #define RECALL_FIELDS(F) F(VALUE, term, )
 #define RECALL_REPLY_FIELDS(F)                                                                                         \
     F(VALUE, term, )                                                                                                   \

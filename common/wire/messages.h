@@ -530,6 +530,7 @@ struct mst_msg_chief_state {
     size_t n_paces;
     const struct mst_msg_pace *paces; // by worker index
     uint64_t lowest_clock;            // where staleness is bounded
+    struct mst_training_sums counted; // rounds: what of a close's total_sums is in total, or from an earlier run
 };
 
 /** A chief that starts claims its term and reads what is stored. */

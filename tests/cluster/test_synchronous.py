@@ -13,6 +13,7 @@ import tiny_job
 from checkpoint import weights_of
 from processes import http_get, until
 
+SEEDS = [1, 2, *map(int, os.environ.get("MUSTER_SEED", "").split())]  # of the moments when processes die
 BATCH = 7  # no power of two: weights change bits
 BATCHES = 85  # an epoch; the last one is short, and neither two nor three workers can share them
 
@@ -256,7 +257,7 @@ def test_a_worker_that_leaves_takes_nothing_with_it(cluster, job, written, train
     assert result["examples"] == 12 * small and result["steps"] > 12 * 29
 
 
-@pytest.mark.parametrize("seed", [1, 2, *map(int, os.environ.get("MUSTER_SEED", "").split())])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_killed_whole_and_started_again(cluster, written, trained, train, small, seed):
     """All processes at any moment: what comes of it is the undisturbed run."""
     moments = random.Random(seed)
@@ -278,3 +279,23 @@ def test_killed_whole_and_started_again(cluster, written, trained, train, small,
     weights, result = trained(number)
     assert not differing(weights, expected)
     assert result["steps"] == 300 and result["checkpoints_failed"] == 0 and result["train"] == pytest.approx(alone["train"], rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_chief_that_is_killed_changes_no_bit(cluster, written, trained, train, small, seed):
+    """Rounds wait for the next one, which goes on with the last close; its figures are those of the whole run."""
+    moments = random.Random(seed)
+    keys = dict(steps=800, partitioner=PARTITIONERS["in two"])
+    expected, alone = train(*cluster_of(2, 2), adam(global_clipnorm=0.05), with_noise, **keys)
+    path, number = written({"staleness": 0}, adam(global_clipnorm=0.05), with_noise, **keys)
+    running = cluster(path)
+    running.start_all()
+    for _ in range(2):
+        updates = running.updates() + moments.randrange(1, 600)
+        until(lambda least=updates: running.updates() >= least or not running["chief-0"].is_running(), "some rounds")
+        running["chief-0"].kill()
+        running.start("chief-0")
+    running.expect_all(0)
+    weights, result = trained(number)
+    assert not differing(weights, expected)
+    assert (result["steps"], result["examples"]) == (800, alone["examples"])
