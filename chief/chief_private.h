@@ -111,6 +111,14 @@ struct mst_chief_cut {
     void (*on_over)(struct mst_chief *chief, bool is_marked); // NULL: none is under way
 };
 
+// The cut that an evaluation is computed from.
+struct evaluation_cut {
+    uint64_t task; // the evaluation; 0: none wants one
+    bool is_known; // made, or given up: then cut is 0, and what is current is evaluated
+    bool is_under_way;
+    uint64_t cut;
+};
+
 struct mst_chief_save;
 struct mst_chief_search;
 struct mst_chief_part_search;
@@ -197,6 +205,7 @@ struct mst_chief {
     struct mst_chief_search *search;           // for a whole checkpoint, while the map waits for it; or NULL
     struct mst_chief_part_search *part_search; // that search where storage is not shared; or NULL
     struct mst_chief_cut cut;
+    struct evaluation_cut evaluation_cut;
     struct mst_chief_save *save; // under way, or NULL
     struct mst_board *board;     // curves; it uses `work`
     char *checkpoint;            // prefix of the last one, or NULL

@@ -34,6 +34,46 @@ static void answer(struct mst_conn *conn, const struct mst_message *message, con
     mst_buf_fini(&meta);
 }
 
+static void on_cut(struct mst_chief *chief, bool is_marked)
+{
+    struct evaluation_cut *cut = &chief->evaluation_cut;
+    *cut = (struct evaluation_cut){.task = cut->task, .is_known = true, .cut = is_marked ? chief->cut.machine.id : 0};
+    mst_chief_rounds_resume(chief);
+    mst_chief_answer_parked(chief);
+}
+
+static void drop_cut(struct mst_chief *chief)
+{
+    struct evaluation_cut *cut = &chief->evaluation_cut;
+    if (cut->is_under_way)
+        return; // of a task that is over already; the next one takes it
+    if (cut->cut)
+        mst_chief_cut_drop(chief, cut->cut);
+    *cut = (struct evaluation_cut){0};
+}
+
+// True if it is known from which cut this task is to be computed: made for it, or none where nobody trains.
+static bool has_cut(struct mst_chief *chief, const struct mst_evaluation_task *task)
+{
+    struct evaluation_cut *cut = &chief->evaluation_cut;
+    if (chief->phase != CHIEF_RUNNING) {
+        drop_cut(chief);
+        return !cut->is_under_way;
+    }
+    if (cut->task == task->id && cut->is_known)
+        return true;
+    if (cut->task != task->id && !cut->is_under_way) {
+        drop_cut(chief);
+        cut->task = task->id;
+    }
+    if (cut->is_under_way || mst_chief_cut_is_busy(chief) || !mst_chief_rounds_are_quiet(chief))
+        return false;
+    cut->task = task->id;
+    cut->is_under_way = true;
+    mst_chief_cut_begin(chief, on_cut);
+    return cut->is_known;
+}
+
 bool mst_chief_try_evaluate(struct worker_conn *from, const struct mst_message *message)
 {
     struct mst_chief *chief = from->chief;
@@ -54,6 +94,9 @@ bool mst_chief_try_evaluate(struct worker_conn *from, const struct mst_message *
         reply.kind = MST_EVALUATE_REPLY_OUT;
         break;
     case MST_EVALUATION_DO:
+        if (!has_cut(chief, &task))
+            return false;
+        reply.cut = chief->evaluation_cut.cut;
         reply.kind = MST_EVALUATE_REPLY_EVALUATE;
         reply.id = task.id;
         reply.epoch = task.epoch;
@@ -77,6 +120,7 @@ static void take_scores(struct worker_conn *from, const struct mst_msg_evaluate 
     if (evaluate->done == 0 || chief->phase >= CHIEF_TELLING ||
         !mst_evaluations_done(&chief->evaluations, from->seat, evaluate->number, evaluate->done, &task))
         return;
+    drop_cut(chief);
     if (evaluate->status != MST_OK) {
         mst_chief_on_evaluation_failed(chief, &task, evaluate->text);
         return;

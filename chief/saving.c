@@ -363,7 +363,8 @@ static void on_cut(struct mst_chief *chief, bool is_marked)
 
 void mst_chief_save_tick(struct mst_chief *chief)
 {
-    if (chief->save && !chief->save->cut && chief->save->status == MST_OK && !mst_chief_cut_is_busy(chief))
+    if (chief->save && !chief->save->cut && chief->save->status == MST_OK && !mst_chief_cut_is_busy(chief) &&
+        mst_chief_rounds_are_quiet(chief))
         mst_chief_cut_begin(chief, on_cut);
 }
 

@@ -156,29 +156,29 @@ struct copy {
 
 // An evaluator gets a copy: it may read as slowly as it likes, and holds no version that the next push could need.
 static void send_copy(struct mst_conn *conn, const struct mst_message *message, struct mst_buf *meta,
-                      struct mst_version *version)
+                      const struct mst_bucket *bucket, const float *floats)
 {
-    size_t n_bytes = mst_bucket_bytes(version->bucket);
+    size_t n_bytes = mst_bucket_bytes(bucket);
     void *memory = NULL;
     if (mst_try_alloc(sizeof(struct copy) + n_bytes, &memory) == MST_OK) {
         struct copy *copy = memory;
-        memcpy(copy->floats, version->floats, n_bytes);
+        memcpy(copy->floats, floats, n_bytes);
         copy->part = (struct iovec){copy->floats, n_bytes};
         struct mst_body body = {.parts = &copy->part, .n_parts = 1, .release = free, .arg = copy};
         mst_conn_reply(conn, message, mst_buf_view(meta), &body);
     } else {
         mst_conn_reply_error(conn, message, MST_RESOURCE_EXHAUSTED,
-                             "no memory for a copy of the %zu bytes of bucket %u", n_bytes, version->bucket->id);
+                             "no memory for a copy of the %zu bytes of bucket %u", n_bytes, bucket->id);
     }
     mst_buf_fini(meta);
-    mst_version_unref(version);
 }
 
 void mst_data_thread_send(const struct client *client, const struct mst_message *call, struct mst_buf *meta,
                           struct mst_version *version)
 {
     if (client->worker == MST_NO_WORKER) {
-        send_copy(client->conn, call, meta, version);
+        send_copy(client->conn, call, meta, version->bucket, version->floats);
+        mst_version_unref(version);
         return;
     }
     struct mst_body body = {&version->part, 1, release_version, version};
@@ -476,6 +476,35 @@ static void on_push(void *arg, struct mst_conn *conn, const struct mst_message *
     *end = push;
 }
 
+static void count_pull(struct mst_data_thread *thread)
+{
+    thread->counts.n_pulls++;
+    mst_metric_add(thread->metrics.pulls, 1);
+}
+
+// From what is kept of a cut.
+static void pull_cut(struct client *client, const struct mst_message *message, struct mst_bucket *bucket, uint64_t cut)
+{
+    const struct mst_snapshot *snapshot = mst_snapshot_of(&bucket->snapshots, cut, bucket);
+    if (!snapshot) {
+        mst_data_thread_count_refused(client->thread);
+        mst_conn_reply_error(client->conn, message, MST_ABORTED, "bucket %u is not kept as it was at cut %llu",
+                             bucket->id, (unsigned long long)cut);
+        return;
+    }
+    struct mst_msg_pull_reply reply = {.bucket = bucket->id,
+                                       .version = snapshot->counter,
+                                       .map_term = client->thread->term,
+                                       .map_epoch = client->thread->epoch,
+                                       .iterations = snapshot->n_updates};
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status status = mst_msg_pull_reply_encode(&reply, &meta);
+    MST_ASSERT(status == MST_OK); // a few numbers
+    count_pull(client->thread);
+    send_copy(client->conn, message, &meta, bucket, snapshot->floats);
+}
+
 static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct client *client = arg;
@@ -493,6 +522,10 @@ static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *
                              status == MST_OK ? "no such bucket on this data thread" : err.text);
         return;
     }
+    if (pull.cut && !bucket->is_frozen) {
+        pull_cut(client, message, bucket, pull.cut);
+        return;
+    }
     if (thread->serving) {
         mst_round_serve_pull(client, message, &pull);
         return;
@@ -507,8 +540,7 @@ static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     status = mst_msg_pull_reply_encode(&reply, &meta);
     MST_ASSERT(status == MST_OK); // a few numbers
-    thread->counts.n_pulls++;
-    mst_metric_add(thread->metrics.pulls, 1);
+    count_pull(thread);
     mst_data_thread_send(client, message, &meta, version);
 }
 

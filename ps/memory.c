@@ -53,6 +53,8 @@ static mst_status claim(struct mst_ps *ps, const struct mst_conn *conn, uint64_t
     if (conn != ps->chief || (term == ps->chief_term && ps->term_incarnation != ps->chief_incarnation))
         return mst_fail(err, MST_ABORTED, "term %llu was claimed by another chief at ps-%u", (unsigned long long)term,
                         ps->config.identity->index);
+    if (term > ps->chief_term)
+        mst_ps_give_cut_up(ps, "another chief began");
     ps->chief_term = term;
     ps->term_incarnation = ps->chief_incarnation;
     return MST_OK;

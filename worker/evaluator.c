@@ -1,6 +1,6 @@
 // One question at a time: what to evaluate. Its answer starts a pull of all buckets; when all are in, the evaluation is
-// the loop's work between its rounds; the next question carries the sums. Until cuts exist a pull takes each bucket as
-// it is, so buckets may be of different steps while training goes on; the last evaluation comes when nobody trains.
+// the loop's work between its rounds; the next question carries the sums. The answer names a cut, of which the pull
+// takes what the servers keep; where none could be made it takes each bucket as it is.
 #include "worker/evaluator.h"
 
 #include "base/alloc.h"
@@ -150,7 +150,7 @@ static void on_refused(void *arg, mst_status status, const char *text)
     finish_evaluation(evaluator, &outcome);
 }
 
-static void begin(struct mst_evaluator_role *evaluator, uint64_t id)
+static void begin(struct mst_evaluator_role *evaluator, uint64_t id, uint64_t cut)
 {
     if (evaluator->pulling == id)
         return;
@@ -159,6 +159,7 @@ static void begin(struct mst_evaluator_role *evaluator, uint64_t id)
     evaluator->n_pulled = 0;
     evaluator->first_iterations = UINT64_MAX;
     evaluator->last_iterations = 0;
+    mst_exchange_rpc_set_cut(evaluator->exchange, cut);
     evaluator->exchange->ops->pull(evaluator->exchange, evaluator->pull);
 }
 
@@ -196,7 +197,7 @@ static void take_answer(struct mst_evaluator_role *evaluator, const struct mst_m
         mst_timer_start_once(&evaluator->ask_again, ASK_AGAIN_MS);
         break;
     case MST_EVALUATE_REPLY_EVALUATE:
-        begin(evaluator, reply->id);
+        begin(evaluator, reply->id, reply->cut);
         break;
     case MST_EVALUATE_REPLY_FINISHED:
         end(evaluator, MST_OK, "the job is finished");

@@ -55,6 +55,7 @@ struct rpc_exchange {
     float **params[2];   // one a variable; of frozen ones the same in both
     float *memory[2];    // backs them; frozen ones lie in the first
     size_t current;      // which of the two is computed with
+    uint64_t cut;        // that pulls name
     size_t n_fresh;      // buckets, of those that are pushed, that came into the other one
     struct flight *free_flights;
     struct flight *newest_flight;
@@ -178,7 +179,8 @@ static void encode(struct rpc_exchange *x, const struct bucket *bucket)
                                     .map_epoch = x->config.map_epoch,
                                     .worker = x->config.identity->index,
                                     .number = bucket->number,
-                                    .round = bucket->round};
+                                    .round = bucket->round,
+                                    .cut = x->cut};
         status = mst_msg_pull_encode(&pull, &x->meta);
     } else {
         struct mst_msg_push push = {.bucket = (uint32_t)bucket->index,
@@ -423,6 +425,11 @@ mst_status mst_exchange_rpc_new(const struct mst_exchange_rpc_config *config, st
     }
     *out = &x->base;
     return MST_OK;
+}
+
+void mst_exchange_rpc_set_cut(struct mst_exchange *exchange, uint64_t cut)
+{
+    ((struct rpc_exchange *)exchange)->cut = cut;
 }
 
 void mst_exchange_rpc_free(struct mst_exchange *exchange)

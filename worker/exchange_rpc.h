@@ -36,6 +36,8 @@ struct mst_exchange_rpc_config {
  *  Errors: INVALID_ARGUMENT a bucket on a PS without address; RESOURCE_EXHAUSTED the parameter buffers */
 MST_MUST_USE mst_status mst_exchange_rpc_new(const struct mst_exchange_rpc_config *config, struct mst_exchange **out,
                                              struct mst_error *err);
+/** Pulls from now on ask for what is kept of this cut; 0: for what is current. */
+void mst_exchange_rpc_set_cut(struct mst_exchange *exchange, uint64_t cut);
 /** Closes its connections and releases it; NULL is fine. */
 void mst_exchange_rpc_free(struct mst_exchange *exchange);
 /** Milliseconds that the PS which is away longest is away; 0: all are connected. */

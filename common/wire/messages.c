@@ -182,7 +182,7 @@
     F(VALUE, epoch, )                                                                                                  \
     F(VALUE, step, )                                                                                                   \
     F(STATUS, status, )                                                                                                \
-    F(TEXT, text, )
+    F(TEXT, text, ) F(VALUE, cut, )
 
 #define PART_FIELDS(F) F(VALUE, worker, ) F(VALUE, unit, )
 #define DEAL_FIELDS(F) F(VALUE, epoch, ) F(VALUE, k, ) F(NUMBERS, tail, ) F(LIST, plan, part)

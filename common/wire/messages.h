@@ -351,6 +351,7 @@ struct mst_msg_evaluate_reply {
     uint64_t step;     // … after so many
     mst_status status; // FAILED: why
     const char *text;
+    uint64_t cut; // whose snapshots are to be pulled; 0: what is current
 };
 
 struct mst_msg_finish_reply {

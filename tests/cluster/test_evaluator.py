@@ -68,8 +68,10 @@ def test_it_evaluates_the_trained_model(with_evaluator, job, write_job, in_clust
 
 @pytest.mark.parametrize("every", ["epoch", 50])
 @pytest.mark.parametrize("by", ["role", "chief"])
-def test_eval_every(with_evaluator, cluster, job, write_job, every, by):
+@pytest.mark.parametrize("staleness", ["async", 0])
+def test_eval_every(with_evaluator, cluster, job, write_job, every, by, staleness):
     job["epochs"] = 6
+    job["consistency"] = {"staleness": staleness}
     job["eval"] = {"every": every}
     job_path = write_job(job)
     running = with_evaluator(job_path) if by == "role" else cluster(job_path)
@@ -90,6 +92,7 @@ def test_eval_every(with_evaluator, cluster, job, write_job, every, by):
     log = running["chief-0"].log()
     assert log.count("chief: evaluated epoch=") == done
     assert log.count("chief: evaluation skipped") == result["evaluations_skipped"]
+    assert "evaluated between steps" not in log, "an evaluation is of a cut"
     if every == "epoch":
         assert log.count("chief: epoch evaluated") == done
 

@@ -337,8 +337,9 @@ static void test_evaluations(void **state)
         SAME(first_iterations);
         SAME(last_iterations);
     }
-    const struct mst_msg_evaluate_reply sent = {MST_EVALUATE_REPLY_OUT, 2, 3, 4, MST_ABORTED, "text"};
+    const struct mst_msg_evaluate_reply sent = {MST_EVALUATE_REPLY_OUT, 2, 3, 4, MST_ABORTED, "text", 5};
     SEND(evaluate_reply);
+    SAME(cut);
     SAME(kind);
     SAME(id);
     SAME(epoch);
