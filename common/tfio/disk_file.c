@@ -1,6 +1,9 @@
-// A write buffer of 256 KiB, passed by whatever is larger; fsync before close, because a rename may reach the disk
-// before the bytes it names. The disk is set to work every 8 MiB, not only at the end, so that fsync has little left to
-// wait for. Error texts come from one place, so that every one names the path.
+// A write buffer of 256 KiB; a file that outgrows it gets one of 4 MiB and passes the page cache (O_DIRECT), because
+// nobody reads a checkpoint soon: the cache's pages and the copy into them cost more than the disk does, and training
+// pays for them. Where a file system refuses that, and for the last part of a file, which is no whole block, the cache
+// is used; then the disk is set to work every 8 MiB, so that fsync has little left to wait for. fsync before close,
+// because a rename may reach the disk before the bytes it names. Error texts come from one place, so that every one
+// names the path.
 #include "tfio/disk_file.h"
 
 #include "base/alloc.h"
@@ -11,6 +14,7 @@
 #include <asm-generic/errno.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +22,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WRITE_BUFFER_BYTES = 256 << 10, WRITE_BACK_BYTES = 8 << 20 };
+enum {
+    SMALL_BYTES = 256 << 10,
+    LARGE_BYTES = 4 << 20,
+    BLOCK_BYTES = 4096, // of any disk, for addresses and sizes that pass the cache
+    WRITE_BACK_BYTES = 8 << 20,
+};
 
 struct mst_disk_file {
     char *path;
@@ -26,8 +35,11 @@ struct mst_disk_file {
     uint64_t size_bytes;
     off_t n_written;
     off_t n_on_its_way; // of those: the kernel was told to write them back
+    bool is_direct;     // past the page cache
+    uint8_t *buffer;    // small, or where the file has outgrown that, large
+    size_t capacity;
     size_t n_buffered;
-    uint8_t buffer[WRITE_BUFFER_BYTES];
+    uint8_t small[SMALL_BYTES];
 };
 
 mst_status mst_disk_fail(struct mst_error *err, int errno_value, const char *what, const char *path)
@@ -66,27 +78,50 @@ mst_status mst_disk_file_new(const char *path, struct mst_disk_file **out, struc
     struct mst_disk_file *file = mst_alloc(sizeof *file);
     file->path = mst_strdup(path);
     file->fd = fd;
+    file->buffer = file->small;
+    file->capacity = SMALL_BYTES;
     *out = file;
     return MST_OK;
+}
+
+// False if the file system has no way past the page cache.
+static bool set_direct(struct mst_disk_file *file, bool is_direct)
+{
+    int flags = fcntl(file->fd, F_GETFL);
+    flags = is_direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+    bool is_set = fcntl(file->fd, F_SETFL, flags) == 0;
+    file->is_direct = is_direct && is_set;
+    return is_set;
+}
+
+static void begin_write_back(struct mst_disk_file *file)
+{
+    off_t n_new = file->n_written - file->n_on_its_way;
+    if (n_new < WRITE_BACK_BYTES)
+        return;
+    // A hint: what it cannot do fsync does, and says what went wrong.
+    (void)sync_file_range(file->fd, file->n_on_its_way, n_new, SYNC_FILE_RANGE_WRITE);
+    file->n_on_its_way = file->n_written;
 }
 
 static mst_status write_all(struct mst_disk_file *file, const uint8_t *bytes, size_t len, struct mst_error *err)
 {
     while (len > 0) {
+        bool is_whole = len % BLOCK_BYTES == 0 && (uintptr_t)bytes % BLOCK_BYTES == 0;
+        if (file->is_direct && !is_whole)
+            (void)set_direct(file, false);
         ssize_t n = write(file->fd, bytes, len < WRITE_BACK_BYTES ? len : WRITE_BACK_BYTES);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && errno == EINVAL && file->is_direct && set_direct(file, false))
+            continue; // this disk's blocks are larger, or the file system took the flag and not the write
         if (n < 0)
             return mst_disk_fail(err, errno, "write", file->path);
         bytes += n;
         len -= (size_t)n;
         file->n_written += n;
-        off_t n_new = file->n_written - file->n_on_its_way;
-        if (n_new >= WRITE_BACK_BYTES) {
-            // A hint: what it cannot do fsync does, and says what went wrong.
-            (void)sync_file_range(file->fd, file->n_on_its_way, n_new, SYNC_FILE_RANGE_WRITE);
-            file->n_on_its_way = file->n_written;
-        }
+        if (!file->is_direct)
+            begin_write_back(file);
     }
     return MST_OK;
 }
@@ -98,22 +133,50 @@ static mst_status write_buffered(struct mst_disk_file *file, struct mst_error *e
     return write_all(file, file->buffer, n, err);
 }
 
+// What is buffered moves into a large buffer and passes the page cache from now on, if both are to be had.
+static void outgrow(struct mst_disk_file *file)
+{
+    uint8_t *large = aligned_alloc(BLOCK_BYTES, LARGE_BYTES);
+    if (!large || !set_direct(file, true)) {
+        free(large);
+        return;
+    }
+    memcpy(large, file->buffer, file->n_buffered);
+    file->buffer = large;
+    file->capacity = LARGE_BYTES;
+}
+
 mst_status mst_disk_file_append(struct mst_disk_file *file, const void *bytes, size_t len, struct mst_error *err)
 {
     file->size_bytes += len;
-    if (len > WRITE_BUFFER_BYTES - file->n_buffered)
-        MST_TRY(write_buffered(file, err));
-    if (len > WRITE_BUFFER_BYTES)
-        return write_all(file, bytes, len, err);
-    if (len > 0)
-        memcpy(file->buffer + file->n_buffered, bytes, len);
-    file->n_buffered += len;
+    if (len > file->capacity - file->n_buffered && file->n_written == 0 && file->buffer == file->small)
+        outgrow(file);
+    const uint8_t *at = bytes;
+    while (len > 0) {
+        if (file->n_buffered == 0 && len > file->capacity && !file->is_direct)
+            return write_all(file, at, len, err);
+        size_t n = len < file->capacity - file->n_buffered ? len : file->capacity - file->n_buffered;
+        memcpy(file->buffer + file->n_buffered, at, n);
+        file->n_buffered += n;
+        at += n;
+        len -= n;
+        if (file->n_buffered == file->capacity)
+            MST_TRY(write_buffered(file, err));
+    }
     return MST_OK;
 }
 
 uint64_t mst_disk_file_size_bytes(const struct mst_disk_file *file)
 {
     return file->size_bytes;
+}
+
+static void release(struct mst_disk_file *file)
+{
+    if (file->buffer != file->small)
+        free(file->buffer);
+    free(file->path);
+    free(file);
 }
 
 mst_status mst_disk_file_close(struct mst_disk_file *file, struct mst_error *err)
@@ -131,8 +194,7 @@ mst_status mst_disk_file_close(struct mst_disk_file *file, struct mst_error *err
         status = mst_disk_fail(err, errno, "close", file->path);
         (void)unlink(file->path);
     }
-    free(file->path);
-    free(file);
+    release(file);
     return status;
 }
 
@@ -145,8 +207,7 @@ void mst_disk_file_abort(struct mst_disk_file *file)
     if (fstat(file->fd, &info) == 0 && S_ISREG(info.st_mode))
         (void)unlink(file->path);
     close(file->fd);
-    free(file->path);
-    free(file);
+    release(file);
 }
 
 mst_status mst_disk_write(const char *path, struct mst_bytes content, struct mst_error *err)
