@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+import processes
 from test_checkpoints import flip
 from test_storage import can_mount
 
@@ -161,6 +162,24 @@ def test_storage_that_nobody_else_sees(local_job, write_job, cluster, tmp_path):
         made.expect_all(0)
     assert f"{folder}/chief/model-60 steps=60\n" in made["chief-0"].log()
     assert not (folder / "ps-1").exists() and (elsewhere / "ps-1" / "model-80.index").exists()
+
+
+def test_a_server_and_the_chief_come_back(local_job, write_job, cluster):
+    """The server takes its own part of the newest checkpoint; the chief finds what it needs at the servers."""
+    local_job["steps"] = 20000
+    local_job["checkpoint"]["every_steps"] = 50
+    made = cluster(write_job(local_job))
+    made.start_all()
+    made.wait_running(lambda: made.progress("checkpoint"), "a checkpoint")
+    made["ps-1"].kill()
+    made.start("ps-1").wait_log(f"from={folder_of(local_job, 'ps-1')}/model-")
+    seen = len(made.progress("checkpoint"))
+    processes.until(lambda: len(made.progress("checkpoint")) > seen, "a checkpoint after it came back")
+    made["chief-0"].kill()
+    made.start("chief-0").wait_log("recalled term=2")
+    made.expect_all(0)
+    result = json.loads(pathlib.Path(local_job["output"]["dir"], "result.json").read_text())
+    assert result["steps"] == 20000 and result["checkpoint"] == str(folder_of(local_job, "chief") / "model-20000")
 
 
 def test_muster_local(local_job, write_job, muster):
