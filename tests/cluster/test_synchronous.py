@@ -11,7 +11,7 @@ import pytest
 
 import tiny_job
 from checkpoint import weights_of
-from processes import http_get, until
+from processes import Port, http_get, until
 
 SEEDS = [1, 2, *map(int, os.environ.get("MUSTER_SEED", "").split())]  # of the moments when processes die
 BATCH = 7  # no power of two: weights change bits
@@ -299,3 +299,21 @@ def test_a_chief_that_is_killed_changes_no_bit(cluster, written, trained, train,
     weights, result = trained(number)
     assert not differing(weights, expected)
     assert (result["steps"], result["examples"]) == (800, alone["examples"])
+
+
+@pytest.mark.parametrize("coordinator", ["master", "worker"])
+def test_a_worker_that_coordinates(muster, written, trained, train, small, coordinator):
+    """Without a chief: `master`, which trains as the last worker, or worker 0."""
+    expected, _ = train(*one_process(2), adam(), steps=100)
+    path, number = written({"staleness": 0}, adam(), steps=100)
+    tasks = [("worker", 0), ("ps", 0), ("master", 0) if coordinator == "master" else ("worker", 1)]
+    ports = {task: Port() for task in tasks}
+    cluster = {kind: [ports[task].address for task in tasks if task[0] == kind] for kind, _ in tasks}
+    processes = [muster("run", path, environment={"TF_CONFIG": json.dumps({"cluster": cluster,
+                                                                         "task": {"type": kind, "index": index}})})
+                 for kind, index in tasks]
+    for process in processes:
+        process.expect(0)
+    assert not differing(trained(number)[0], expected)
+    for port in ports.values():
+        port.close()
