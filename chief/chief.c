@@ -98,10 +98,26 @@ static void report_progress(struct mst_chief *chief)
     mst_progress_write(chief->config.progress_fd, "progress", fields);
 }
 
+// What an epoch's end changes is stored before the next round is closed: a later chief goes on from that.
+static void hold_rounds(struct mst_chief *chief)
+{
+    mst_chief_touch(chief);
+    if (!chief->coordinator.is_synchronous || chief->rounds_mark)
+        return;
+    mst_rounds_pause(&chief->coordinator.rounds);
+    chief->rounds_mark = mst_chief_mark(chief);
+}
+
 static void report_epochs(struct mst_chief *chief)
 {
     struct mst_epoch_record record;
     while (mst_coordinator_take_epoch(&chief->coordinator, &record)) {
+        // The last close of an earlier chief is gone through again, and with it perhaps the end of an epoch.
+        if (chief->last_epoch.sums.values && record.epoch <= chief->last_epoch.epoch) {
+            mst_training_sums_fini(&record.sums);
+            continue;
+        }
+        hold_rounds(chief);
         mst_training_sums_fini(&chief->last_epoch.sums);
         chief->last_epoch = record;
         struct mst_scores scores = mst_scores_of(chief->config.compile, &record.sums);
@@ -168,6 +184,14 @@ static void try_to_close(struct mst_chief *chief)
     mst_chief_close(chief);
 }
 
+static void release_rounds(struct mst_chief *chief)
+{
+    if (!chief->rounds_mark || !mst_chief_is_stored(chief, chief->rounds_mark))
+        return;
+    chief->rounds_mark = 0;
+    mst_rounds_resume(&chief->coordinator.rounds);
+}
+
 static void try_to_stop(struct mst_chief *chief);
 
 void mst_chief_advance(struct mst_chief *chief)
@@ -189,6 +213,7 @@ void mst_chief_advance(struct mst_chief *chief)
     if (chief->phase == CHIEF_CLOSING)
         try_to_close(chief);
     mst_chief_store(chief);
+    release_rounds(chief);
     mst_chief_answer_parked(chief);
     mst_chief_rounds_go_on(chief);
 }

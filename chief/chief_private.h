@@ -163,6 +163,7 @@ struct mst_chief {
     struct mst_buf state; // as it was sent last
     uint64_t state_n;     // which one that is
     bool is_touched;      // something changed since
+    uint64_t rounds_mark; // what the next round waits for; 0: for nothing
     bool is_recalled;     // an earlier chief began the job
     uint64_t recalled_ms;
     bool is_finished; // the result is written, and later chiefs are to know

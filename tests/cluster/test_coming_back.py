@@ -173,3 +173,41 @@ def test_all_servers_die(cluster, long_job, write_job):
     running["chief-0"].wait_log("parameter server restored ps=1")
     running.expect_all(0)
     check_whole(long_job)
+
+
+# ---- synchronous rounds ----
+
+@pytest.fixture
+def round_job(job):
+    job["epochs"] = 60
+    job["consistency"] = {"staleness": 0}
+    return job
+
+
+def test_the_chief_is_killed_between_rounds(cluster, round_job, write_job, tmp_path):
+    """Rounds wait for the next one, which repeats the last close; every example is in once an epoch, every epoch said once."""
+    round_job["callbacks"] = [{"class_name": "CSVLogger", "config": {"filename": "epochs.csv"}}]
+    running = cluster(write_job(round_job))
+    running.start_all()
+    running["chief-0"].wait_log("epoch done epoch=2 ")
+    for term in range(2, 6):
+        running["chief-0"].kill()
+        running.start("chief-0").wait_log(f"running term={term}")
+    running.expect_all(0)
+    result = read_result(round_job)
+    assert result["examples"] == round_job["epochs"] * tiny_job.TRAIN_EXAMPLES and result["torn"] == 0, result
+    lines = (tmp_path / "epochs.csv").read_text().splitlines()
+    assert [int(line.split(",")[0]) for line in lines[1:]] == list(range(round_job["epochs"])), lines
+
+
+def test_a_server_of_rounds_comes_back_empty(cluster, round_job, write_job):
+    round_job["checkpoint"]["every_steps"] = 50
+    running = cluster(write_job(round_job))
+    running.start_all()
+    running["chief-0"].wait_log("checkpoint written")
+    running["ps-1"].kill()
+    running.start("ps-1")
+    running["chief-0"].wait_log("parameter server restored ps=1")
+    running.expect_all(0)
+    result = read_result(round_job)
+    assert result["examples"] == round_job["epochs"] * tiny_job.TRAIN_EXAMPLES and result["lost_updates"] > 0, result
