@@ -337,9 +337,7 @@ static void take_next(void *arg)
 static mst_status check_save(const struct mst_ps *ps, const struct mst_msg_save *meta, struct mst_error *err)
 {
     MST_TRY(mst_ps_check_term(ps, meta->term, err));
-    if (meta->is_question)
-        return MST_OK;
-    if (ps->phase != PS_SERVING)
+    if (!meta->is_question && ps->phase != PS_SERVING)
         return mst_fail(err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
     if (ps->save)
         return mst_fail(err, MST_UNAVAILABLE, "ps-%u is still writing its part of step %llu",

@@ -2,8 +2,12 @@
 // slots back from a checkpoint, under another cut too.
 #include "ps/store.h"
 
+#include "base/bytes.h"
 #include "ckpt/checkpoint.h"
+#include "ckpt/local_part.h"
 #include "data_files.h"
+#include "tfio/bundle.h"
+#include "tfio/disk_file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -162,6 +166,82 @@ static void test_a_checkpoint_comes_back_under_another_cut(void **state)
     free(prefix);
 }
 
+static mst_status build(const struct mst_msg_map *map, uint32_t ps, struct mst_error *err)
+{
+    struct mst_store_request request = {model, optimizer, map, ps, 0};
+    struct mst_bucket **buckets;
+    size_t n;
+    mst_status status = mst_store_build(&request, &buckets, &n, err);
+    for (size_t i = 0; i < n; i++)
+        mst_bucket_free(buckets[i]);
+    free(buckets);
+    return status;
+}
+
+// Whatever byte of the data file is turned, nobody begins from it.
+static void test_a_turned_byte_is_not_taken(void **state)
+{
+    (void)state;
+    struct mst_msg_map map = map_of(whole, 2);
+    struct mst_bucket *all = build_one(&map, 0);
+    train(all, 3);
+    char *prefix = save(all);
+    char *path = mst_bundle_data_path(prefix, 0, 1);
+    struct mst_buf content;
+    assert_int_equal(mst_disk_read(path, 1 << 20, &content, NULL), MST_OK);
+    assert_int_equal(content.len, 3 * N_FLOATS * sizeof(float));
+    map.restore_prefix = prefix;
+    map.iterations = 3;
+    struct mst_error err = {0};
+    for (size_t at = 0; at < content.len; at += 13) {
+        content.data[at] ^= 0x40;
+        data_file_write(path, FORM_PLAIN, content.data, content.len);
+        content.data[at] ^= 0x40;
+        assert_int_equal(build(&map, 0, &err), MST_DATA_LOSS);
+        assert_non_null(strstr(err.text, path));
+    }
+    data_file_write(path, FORM_PLAIN, content.data, content.len);
+    assert_int_equal(build(&map, 0, &err), MST_OK);
+    mst_buf_fini(&content);
+    mst_bucket_free(all);
+    free(path);
+    free(prefix);
+}
+
+// What one server keeps on storage of its own: its rows and slots come back, and fit no other cut.
+static void test_a_part_comes_back_under_the_same_cut(void **state)
+{
+    (void)state;
+    struct mst_msg_map map = map_of(cut, 3);
+    struct mst_bucket *second = build_one(&map, 1);
+    train(second, 3);
+    struct mst_store_copy copy;
+    struct mst_local_part *part;
+    struct mst_error err = {0};
+    assert_int_equal(mst_store_copy(second, 0, model, &copy, &err), MST_OK);
+    assert_int_equal(mst_local_part_new(folder, 3, 77, &part, &err), MST_OK);
+    for (size_t i = 0; i < copy.n_values; i++)
+        assert_int_equal(mst_local_part_add(part, &copy.values[i], &err), MST_OK);
+    assert_int_equal(mst_local_part_commit(part, NULL, 0, &err), MST_OK);
+    mst_store_copy_fini(&copy);
+    char *prefix = mst_checkpoint_prefix(folder, 3);
+    map.restore_prefix = prefix;
+    map.iterations = 3;
+    struct mst_bucket *again = build_one(&map, 1);
+    assert_memory_equal(again->current->floats, second->current->floats, second->n_floats * sizeof(float));
+    for (size_t s = 0; s < second->n_slots; s++)
+        assert_memory_equal(again->slots[s], second->slots[s], second->n_floats * sizeof(float));
+    assert_int_equal(build(&map, 0, &err), MST_INVALID_ARGUMENT); // the rows of the other server
+    assert_non_null(strstr(err.text, "dense/kernel/@rows-0-5"));
+    map = map_of(whole, 2);
+    map.restore_prefix = prefix;
+    map.iterations = 3;
+    assert_int_equal(build(&map, 0, &err), MST_INVALID_ARGUMENT);
+    mst_bucket_free(again);
+    mst_bucket_free(second);
+    free(prefix);
+}
+
 static void set_updates(enum mst_variable_update kernel, enum mst_variable_update bias)
 {
     ((struct mst_variable *)mst_model_variable(model, 0))->update = kernel;
@@ -252,6 +332,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_initial_values_are_the_same_under_any_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_checkpoint_comes_back_under_another_cut, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_turned_byte_is_not_taken, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_part_comes_back_under_the_same_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_average_comes_back_from_a_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_frozen_bucket_is_saved_and_counts_no_updates, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_map_that_does_not_fit_is_refused, set_up, tear_down),
