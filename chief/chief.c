@@ -409,7 +409,7 @@ static void on_tick(void *arg)
         MST_LOG(WARN, "chief", "was not running", "ms=%llu",
                 (unsigned long long)(chief->coordinator.slept_ms - slept_ms));
     if (n_dead > 0) {
-        mst_chief_touch(chief);
+        mst_chief_fences_begun(chief);
         MST_LOG(WARN, "chief", "workers declared dead", "n=%zu", n_dead);
     }
     mst_chief_links_tick(chief, now_ms);

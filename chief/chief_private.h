@@ -162,6 +162,7 @@ struct mst_chief {
     // remembering.c
     struct mst_buf state; // as it was sent last
     uint64_t state_n;     // which one that is
+    uint64_t fence_mark;  // of the state that says of the newest fence
     bool is_touched;      // something changed since
     uint64_t rounds_mark; // what the next round waits for; 0: for nothing
     bool is_recalled;     // an earlier chief began the job
@@ -253,6 +254,10 @@ void mst_chief_links_beat(struct mst_chief *chief);
 void mst_chief_links_finish(struct mst_chief *chief);
 // Makes those that hold nothing yet serve their shards, once what is decided is stored; goes on when all do.
 void mst_chief_links_place(struct mst_chief *chief);
+// Members are to be fenced from now on: stored first, then told.
+void mst_chief_fences_begun(struct mst_chief *chief);
+// Tells the PSs of fences, as far as that is stored.
+void mst_chief_links_fence(struct mst_chief *chief);
 // True if every PS is there and serves.
 bool mst_chief_links_are_whole(const struct mst_chief *chief);
 // "ps-1 (DNS not found, 12 s)", or "" when all are up.
@@ -266,8 +271,8 @@ void mst_chief_rounds_go_on(struct mst_chief *chief);
 // Pauses rounds, for a checkpoint; true when all PSs have applied the last one. Always true without rounds.
 bool mst_chief_rounds_are_quiet(struct mst_chief *chief);
 void mst_chief_rounds_resume(struct mst_chief *chief);
-// The learning rate is another one: the next round is closed when every PS has heard of it, so that it does not depend on
-// chance from which round on it holds. Before the heartbeats that tell it.
+// The learning rate is another one: the next round is closed when every PS has heard of it, so that it does not depend
+// on chance from which round on it holds. Before the heartbeats that tell it.
 void mst_chief_rate_changed(struct mst_chief *chief);
 // A PS answered a heartbeat.
 void mst_chief_rate_heard(struct ps_link *link);
@@ -287,6 +292,8 @@ void mst_chief_store(struct mst_chief *chief);
 void mst_chief_recall(struct ps_link *link);
 
 // placing.c
+// Goes on from what the checkpoint that is resumed says of the training.
+mst_status mst_chief_resume_progress(struct mst_chief *chief, struct mst_error *err);
 // The plan and the map of an earlier chief, whose restore_prefix and n_steps_resumed are known.
 mst_status mst_chief_plan_again(struct mst_chief *chief, uint64_t map_term, uint64_t map_epoch, struct mst_error *err);
 // Plans, resumes (checkpoints are read through on the work thread) or begins anew, fills chief->map and sends it.

@@ -231,6 +231,7 @@ mst_status mst_coordinator_restore(struct mst_coordinator *c, const struct mst_m
     if (start == MST_ROUNDS_REPEAT) // of the same run
         mst_training_sums_add_growth(&c->total, &c->rounds.total_sums, &c->counted);
     mst_training_sums_copy(&c->counted, &c->rounds.total_sums);
+    mst_training_sums_copy(&c->total, &c->rounds.total_sums);
     return MST_OK;
 }
 

@@ -96,7 +96,7 @@ struct mst_worker_pace {
 struct mst_coordinator {
     bool is_synchronous;
     struct mst_rounds rounds;         // if it is
-    struct mst_training_sums counted; // of those rounds' total, what `total` has or an earlier run trained
+    struct mst_training_sums counted; // of those rounds' total, what `total` has
     struct mst_membership membership;
     struct mst_leases leases;
     struct mst_pacing pacing;

@@ -305,9 +305,13 @@ static void on_fenced(void *arg, const struct mst_reply *reply)
     mst_arena_fini(&arena);
 }
 
-static void send_fences(struct mst_chief *chief)
+// A PS hears of a fence only when all have stored that there is one. Else this chief may die after one of them heard,
+// and the next one, to which the worker is alive, would admit it for ever under a number that is refused there.
+void mst_chief_links_fence(struct mst_chief *chief)
 {
     struct mst_fence fence;
+    if (!mst_chief_is_stored(chief, chief->fence_mark))
+        return;
     for (size_t cursor = 0; mst_membership_next_fence(&chief->coordinator.membership, &cursor, &fence);) {
         struct ps_link *link = &chief->links[fence.ps];
         if (link->is_fencing || !link->is_placed || !mst_peer_is_up(link->peer))
@@ -338,7 +342,14 @@ void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
     }
     mst_chief_store(chief);
     mst_chief_links_place(chief);
-    send_fences(chief);
+    mst_chief_links_fence(chief);
+}
+
+void mst_chief_fences_begun(struct mst_chief *chief)
+{
+    mst_chief_touch(chief);
+    chief->fence_mark = mst_chief_mark(chief);
+    mst_chief_store(chief);
 }
 
 void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes)

@@ -157,6 +157,7 @@ static void on_stored(void *arg, const struct mst_reply *reply)
     if (!mst_chief_is_stored(chief, chief->state_n))
         return;
     mst_chief_links_place(chief);
+    mst_chief_links_fence(chief);
     if (chief->phase < CHIEF_TELLING)
         mst_chief_advance(chief);
 }
@@ -260,8 +261,8 @@ static mst_status restore_rounds(struct mst_chief *chief, struct mst_error *err)
     }
     if (status == MST_OK && has_close)
         status = mst_coordinator_restore(&chief->coordinator, &best, MST_ROUNDS_REPEAT, err);
-    else if (status == MST_OK)
-        mst_coordinator_skip(&chief->coordinator, chief->n_steps_resumed); // no round was closed yet
+    else if (status == MST_OK && chief->n_steps_resumed > 0 && chief->restore_prefix)
+        status = mst_chief_resume_progress(chief, err); // no PS has heard of a round: as at the start
     mst_arena_fini(&arena);
     return status;
 }

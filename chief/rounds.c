@@ -155,7 +155,8 @@ mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_cl
     rounds->is_last = close->is_over;
     rounds->close_steps = close->n_steps;
     mst_training_sums_copy(&rounds->epoch_sums, &close->epoch_sums);
-    mst_training_sums_copy(&rounds->total_sums, &close->total_sums);
+    if (start == MST_ROUNDS_REPEAT)
+        mst_training_sums_copy(&rounds->total_sums, &close->total_sums);
     bool is_applied = start == MST_ROUNDS_APPLIED || close->round == 0;
     rounds->act_round = rounds->over_round = is_applied ? close->round : close->round - 1;
     rounds->n_told++;

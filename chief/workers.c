@@ -395,7 +395,7 @@ static void take_leave(const struct worker_conn *from)
     uint64_t now_ms = mst_clock_monotonic_ms();
     mst_membership_leave(&chief->coordinator.membership, from->worker, from->number, now_ms);
     mst_coordinator_tick(&chief->coordinator, now_ms);
-    mst_chief_touch(chief);
+    mst_chief_fences_begun(chief);
     mst_chief_links_tick(chief, now_ms);
 }
 

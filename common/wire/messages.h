@@ -386,7 +386,7 @@ struct mst_msg_close {
     bool is_over;             // there is no next one
     uint64_t n_steps;         // rounds so far that were not empty
     struct mst_training_sums epoch_sums; // of was.epoch, this round included
-    struct mst_training_sums total_sums; // of the job
+    struct mst_training_sums total_sums; // of the job, since it began or was resumed
     uint32_t n_workers;                  // that rounds are of
     uint64_t n_units;                    // an epoch
 };

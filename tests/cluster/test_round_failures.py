@@ -127,3 +127,48 @@ def test_other_numbers_of_workers_and_servers_go_on(cluster, make_link, written,
     assert steps > 0
     rounds = -(-BATCHES // 2)
     assert result["examples"] == 5 * small - (steps // rounds * small + steps % rounds * 2 * BATCH), steps
+
+
+def test_the_chief_is_killed_between_rounds(cluster, make_link, written, trained, train, small):
+    """It goes on with the last close; workers and servers stay, rounds wait, and no bit changes."""
+    expected, _ = train(("local", "--workers", "2", "--ps", "2"), {"staleness": 0}, adam(global_clipnorm=0.05), with_noise,
+                        epochs=5)
+    path, number = written({"staleness": 0}, adam(global_clipnorm=0.05), with_noise, epochs=5)
+    running = cluster(path)
+    link = make_link(running.ports["ps-1"].address, hold_at=60_000)
+    running.addresses[("worker-1", "ps-1")] = link.address
+    running.start_all()
+    for n in range(1, 5):
+        running.wait_running(lambda: link.held, "worker-1 to be in the middle of a round")
+        running["chief-0"].kill()
+        del running.processes["chief-0"]
+        link.hold_at = link.n_bytes + 60_000 if n < 4 else None
+        link.release()
+        running.start("chief-0").wait_log(f"recalled term={n + 1}")
+    running.expect_all(0)
+    weights, result = trained(number)
+    assert not differing(weights, expected)
+    assert result["examples"] == 5 * small
+    assert running["worker-0"].log().count("joined") == 1
+
+
+def test_a_server_comes_back_alone(cluster, make_link, written, trained, small):
+    """It takes the last round as applied, with the values of its checkpoint; the others go on, and count what is lost."""
+    path, number = written({"staleness": 0}, sgd(), epochs=6)
+    job = json.loads(pathlib.Path(path).read_text())
+    job["checkpoint"] |= {"every_steps": 5}
+    pathlib.Path(path).write_text(json.dumps(job))
+    running = cluster(path)
+    link = make_link(running.ports["ps-1"].address, hold_at=100_000)
+    running.addresses[("worker-1", "ps-1")] = link.address
+    running.start_all()
+    running.wait_running(lambda: link.held and running.progress("checkpoint"), "worker-1 to be in the middle of a round")
+    running["ps-0"].kill()
+    del running.processes["ps-0"]
+    link.hold_at = None
+    link.release()
+    running.start("ps-0")
+    running.expect_all(0)
+    assert "parameter server restored ps=0" in running["chief-0"].log()
+    _, result = trained(number)
+    assert result["examples"] == 6 * small, result
