@@ -184,6 +184,17 @@ def test_a_learning_rate_that_falls(train, small):
     assert differing(weights, steady | {"callbacks": weights["callbacks"]})
 
 
+def test_stopping_early_is_exact(train, small):
+    """Rounds end with the epoch that a callback was told of; with leases what is being trained is finished first."""
+    stop = {"class_name": "EarlyStopping", "config": {"monitor": "loss", "patience": 1, "min_delta": 100}}
+    expected, alone = train(*one_process(2), adam(), epochs=50, callbacks=[stop])
+    weights, result = train(*cluster_of(2, 2), adam(), epochs=50, callbacks=[stop])
+    assert not differing(weights, expected)
+    assert result["steps"] == alone["steps"] == 2 * -(-BATCHES // 2)
+    assert result["examples"] == 2 * small and result["epochs"] == 2
+    assert result["stopped"]["epoch"] == 2
+
+
 def test_accumulating_workers(train, small):
     """Two workers of two batches a round: every example once an epoch, and near one batch of all four."""
     weights, result = train(("local", "--workers", "2", "--ps", "2"), {"staleness": 0, "accumulate_steps": 2}, sgd(), steps=3)
