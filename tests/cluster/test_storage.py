@@ -1,4 +1,4 @@
-"""Storage that is full, gone or not shared while a job trains: the job goes on, says so, and the checkpoint before stays.
+"""Storage that is full, slow, gone or not shared while a job trains: the job goes on, says so, and the checkpoint before stays.
 
 A full disk is a limit on the size of files (RLIMIT_FSIZE) that is set and lifted while the parameter server runs.
 """
@@ -122,6 +122,22 @@ def test_a_file_in_place_of_the_directory(long_job, write_job, cluster, binary, 
         switch.point_to(switch.directory)
     made.wait_running(lambda: written(made)[-1] != newest, "a checkpoint after the directory is back")
     expect_end(made, long_job, binary, [str(switch.link)])
+
+
+def test_slow_storage(long_job, write_job, cluster, binary):
+    """A part takes its seconds, by the limit: training does not wait for it, and one checkpoint is written at a time."""
+    long_job["epochs"] = 20
+    long_job["checkpoint"]["max_bytes_per_second"] = 6000
+    made = cluster(write_job(long_job), n_workers=1, n_ps=1)
+    made.start_all()
+    made["chief-0"].wait_log("chief: cut marked")
+    before = made.updates()
+    made.wait_running(lambda: made.updates() >= before + 50, "steps while the checkpoint is written")
+    assert not written(made) and made["chief-0"].log().count("chief: cut marked") == 1
+    made.expect_all(0)
+    result = result_of(long_job)
+    assert result["checkpoints_failed"] == 0 and "checkpoint_warning" not in result
+    expect_whole(binary, result["checkpoint"])
 
 
 def test_muster_local_tells_it(long_job, write_job, muster):
