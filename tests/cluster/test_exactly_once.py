@@ -97,7 +97,7 @@ class Disturbed:
         self.running, self.shape, self.random = running, shape, random.Random(f"{seed} {len(running.roles)} {shape}")
         self.workers = [role for role in running.roles if role.startswith("worker")]
         servers = [role for role in running.roles if role.startswith("ps")]
-        self.links = {}
+        self.links, self.before = {}, ""
         for worker in self.workers:
             server = self.random.choice(servers)
             self.links[worker] = make_link(running.ports[server].address, read_bytes=self.random.choice([200, 65536]))
@@ -142,9 +142,9 @@ class Disturbed:
 
     def wait_fenced(self, worker):
         """Until the chief has fenced every number that it gave this worker; it may have given none."""
-        def n(event):
-            return len(re.findall(rf"worker {event} worker={worker[-1]} ", self.running["chief-0"].log()))
-        until(lambda: n("fenced") == n("admitted"), f"{worker} to be fenced")
+        def numbers(event):
+            return set(re.findall(rf"worker {event} worker={worker[-1]} number=(\d+)", self.running["chief-0"].log()))
+        until(lambda: numbers("fenced") >= numbers("admitted"), f"{worker} to be fenced")
 
     def stop(self, worker):
         """It sleeps for longer than a lease, and wakes fenced."""
@@ -154,6 +154,15 @@ class Disturbed:
 
     def cut(self, worker):
         self.links[worker].cut()
+
+    def kill_chief(self, _=None):
+        """Another goes on with what the parameter servers have stored."""
+        self.running["chief-0"].kill()
+        self.before += self.running["chief-0"].log()
+        self.running.start("chief-0")
+
+    def chief_log(self):
+        return self.before + self.running["chief-0"].log()
 
     def has_joined(self, worker):
         return worker in self.running.processes and "worker: joined" in self.running[worker].log()
@@ -167,7 +176,7 @@ class Disturbed:
                 self.running.start(worker)
             self.running[worker].wait_log("worker: joined")
         self.running.expect_all(0)
-        return self.running["chief-0"].log()
+        return self.chief_log()
 
 
 @pytest.fixture
@@ -252,12 +261,25 @@ def test_slow_workers(disturbed, check, ps, shards, consistency, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @every_case
+def test_the_chief_killed(disturbed, check, ps, shards, consistency, seed):
+    """Nobody is fenced for it, and what was decided stays."""
+    shape = Shape(shards=shards, shuffle=True, consistency=consistency, workers=2, **LONG)
+    one = disturbed(shape, 2, ps, seed)
+    for _ in range(4):
+        one.train_a_while(*one.workers)
+        one.kill_chief()
+    log = one.finish()
+    assert check(shape, log) == 0 and "worker fenced" not in log
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@every_case
 def test_everything_at_once(disturbed, check, ps, shards, consistency, seed):
     shape = Shape(shards=shards, consistency=consistency, workers=3, **LONG)
     one = disturbed(shape, 3, ps, seed)
     one.train_a_while("worker-0", "worker-1")
     for _ in range(4):
-        one.random.choice([one.kill, one.stop, one.cut])(one.random.choice(one.workers[:2]))
+        one.random.choice([one.kill, one.stop, one.cut, one.kill_chief])(one.random.choice(one.workers[:2]))
         one.train_a_while(*one.workers)
     check_torn(check(shape, one.finish()), 4, ps, consistency)
 
