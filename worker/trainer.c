@@ -366,8 +366,10 @@ static bool train_one(void *arg)
 void mst_trainer_admitted(struct mst_trainer *trainer, uint64_t number)
 {
     struct mst_round_session_pull pull;
-    if (number == number_of(trainer))
+    if (number <= number_of(trainer))
         return;
+    if (number_of(trainer) != 0)
+        mst_trainer_fenced(trainer); // by a chief that gave the new number before anybody could say so
     if (trainer->config.is_synchronous) {
         mst_round_session_admitted(&trainer->rounds, number);
         while (mst_round_session_next_pull(&trainer->rounds, &pull))

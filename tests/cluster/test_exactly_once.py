@@ -274,6 +274,23 @@ def test_the_chief_killed(disturbed, check, ps, shards, consistency, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @every_case
+def test_a_worker_sleeps_while_the_chief_is_replaced(disturbed, check, ps, shards, consistency, seed):
+    """It wakes to another chief, which gives it a new number before any server could tell it that the old one is fenced."""
+    shape = Shape(shards=shards, consistency=consistency, workers=2, **LONG)
+    one = disturbed(shape, 2, ps, seed)
+    for worker in one.workers:
+        one.train_a_while(*one.workers)
+        until(lambda: one.has_joined(worker), f"{worker} to join")
+        one.running[worker].pause()
+        one.kill_chief()
+        one.running["chief-0"].wait_log(f"worker fenced worker={worker[-1]} ")
+        one.running[worker].resume()
+        one.running["chief-0"].wait_log(f"worker admitted worker={worker[-1]} ")
+    check_torn(check(shape, one.finish()), 2, ps, consistency)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@every_case
 def test_everything_at_once(disturbed, check, ps, shards, consistency, seed):
     shape = Shape(shards=shards, consistency=consistency, workers=3, **LONG)
     one = disturbed(shape, 3, ps, seed)
