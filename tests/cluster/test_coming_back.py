@@ -106,9 +106,11 @@ def test_a_chief_that_trains_is_started_again(cluster, long_job, write_job):
     assert result["examples"] == long_job["epochs"] * tiny_job.TRAIN_EXAMPLES and result["torn"] <= 2, result
 
 
-def test_two_chiefs(cluster, long_job, write_job):
+@pytest.mark.parametrize("staleness", ["async", 0])
+def test_two_chiefs(cluster, long_job, write_job, staleness):
     """One that stood still finds another in its place and ends, with one sentence; the job does not notice."""
     long_job["epochs"] = 600
+    long_job["consistency"] = {"staleness": staleness}
     running = start_training(cluster, long_job, write_job)
     old = running["chief-0"]
     old.pause()
