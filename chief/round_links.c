@@ -40,8 +40,8 @@ static void on_reply(void *arg, const struct mst_reply *reply)
         mst_chief_rounds_go_on(chief);
         return;
     }
-    // A broken link, or a silent PS, is seen to elsewhere; the tick asks again. Refused for its term, this chief gives way
-    // to the later one.
+    // A broken link, or a silent PS, is seen to elsewhere; the tick asks again. Refused for its term, this chief gives
+    // way to the later one.
     if (reply->status == MST_ABORTED)
         mst_chief_leave(chief, MST_ALREADY_EXISTS, reply->text);
     else if (!mst_status_is_retryable(reply->status) && reply->status != MST_FAILED_PRECONDITION)
