@@ -37,6 +37,7 @@ struct client {
     bool is_held;                 // parked because of a cut, not for want of a buffer
     // In rounds: where the body that is coming in goes, or NULL; then its call.
     struct mst_round_place *place;
+    size_t n_waiting; // calls that are answered when a round is applied
     struct iovec part;
     uint16_t method;
     uint64_t call;

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { WAITS_MAX = 4 }; // calls of a connection that wait for rounds, a bucket: a worker has one, or two after a break
+
 // Who waits: a call of a connection, or fn(arg) of the direct carrier.
 struct waiting {
     struct mst_round_waiter base;
@@ -200,6 +202,7 @@ static void on_applied(struct mst_round_waiter *waiter, struct mst_bucket *bucke
     }
     struct mst_message call = {.method = waiting.method, .call = waiting.call};
     struct mst_msg_push_reply push = {.is_finite = is_finite};
+    waiting.client->n_waiting--;
     answer(waiting.client, &call, bucket, turn, &push);
 }
 
@@ -218,7 +221,15 @@ static void answer_now(const struct client *client, const struct mst_message *ca
 static void wait_for(struct client *client, const struct mst_message *call, struct mst_round_place *place,
                      uint64_t round)
 {
-    struct waiting *waiting = take_waiting(client->thread->serving);
+    struct round_serving *serving = client->thread->serving;
+    if (client->n_waiting == WAITS_MAX * serving->rounds->n_places) {
+        mst_data_thread_count_refused(client->thread);
+        mst_conn_reply_error(client->conn, call, MST_RESOURCE_EXHAUSTED, "%zu calls of %s wait for rounds already",
+                             client->n_waiting, mst_conn_name(client->conn));
+        return;
+    }
+    client->n_waiting++;
+    struct waiting *waiting = take_waiting(serving);
     waiting->base = (struct mst_round_waiter){.round = round, .worker = client->worker, .on_applied = on_applied};
     if (call->method == MST_METHOD_PUSH)
         waiting->base.since_ns = mst_clock_monotonic_ns();

@@ -212,6 +212,24 @@ static void test_pushes_that_cannot_be_are_refused(void **state)
     leave(stranger);
 }
 
+static void test_calls_without_end_do_not_wait(void **state)
+{
+    struct fixture *f = *state;
+    struct worker *a = join(f, 0, 1);
+    for (uint64_t call = 1; call <= 5; call++) // the kernel is all that data thread 0 has, and 4 may wait
+        send_pull(&a->links[0], 0, 0, 1, call);
+    stranger_expect_error(&a->links[0], 5, MST_RESOURCE_EXHAUSTED, "4 calls");
+    apply_round(f, 1, NULL, 0);
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < 4; i++)
+        sum += stranger_read(&a->links[0])->call;
+    assert_int_equal(sum, 1 + 2 + 3 + 4);
+    send_pull(&a->links[0], 0, 0, 2, 6); // there is room again
+    apply_round(f, 2, NULL, 0);
+    pulled(&a->links[0], 6);
+    leave(a);
+}
+
 static void test_a_question_is_held_and_a_newer_one_answers_it(void **state)
 {
     struct fixture *f = *state;
@@ -320,6 +338,7 @@ int main(void)
         TEST(test_a_doubled_push_counts_once, set_up_begun),
         TEST(test_a_fence_refuses_what_comes_and_keeps_what_is_there, set_up_begun),
         TEST(test_pushes_that_cannot_be_are_refused, set_up_begun),
+        TEST(test_calls_without_end_do_not_wait, set_up_begun),
         TEST(test_a_question_is_held_and_a_newer_one_answers_it, set_up_begun),
         TEST(test_fewer_arrivals_than_are_wanted_are_no_news, set_up_begun),
         TEST(test_the_chief_hears_something_within_a_second, set_up_begun),
