@@ -7,6 +7,7 @@ static void chief_fences(struct world *w)
     for (size_t cursor = 0; mst_membership_next_fence(&w->chief.membership, &cursor, &fence);) {
         struct message m = {
             .kind = M_FENCE, .to = 1 + (uint32_t)fence.ps, .worker = fence.worker, .number = fence.number};
+        m.term = w->chief_term;
         world_send(w, &m);
     }
 }
@@ -17,6 +18,7 @@ static void chief_answer_fence(struct world *w, const struct message *m)
     struct mst_leases_revoked revoked;
     if (!mst_coordinator_fence_answered(&w->chief, &fence, m->marks, m->n_marks, &revoked))
         return;
+    chief_touch(w);
     if (revoked.n_torn > 2)
         world_fail(w, "%llu torn batches of one dead worker", (unsigned long long)revoked.n_torn);
 }
@@ -28,24 +30,43 @@ static void chief_answer_ask(struct world *w, const struct message *m)
     answer.incarnation = m->incarnation;
     mst_coordinator_ask(&w->chief, &m->ask, w->now_ms, &answer.answer);
     oracle_asked(w, &m->ask, &answer.answer);
-    world_send(w, &answer);
+    chief_touch(w);
+    chief_answer(w, &answer);
+}
+
+// As if it were complete: the planted bug.
+static void end_fence(struct mst_membership *members, uint32_t worker)
+{
+    if (worker < members->n_members && members->members[worker].state == MST_MEMBER_FENCING)
+        mst_membership_restore(members, worker, MST_MEMBER_ABSENT, 0, members->members[worker].number, 0);
 }
 
 void chief_receive(struct world *w, const struct message *m)
 {
     struct mst_membership *members = &w->chief.membership;
     struct message reply = {.to = world_worker_node(w, m->worker), .worker = m->worker, .incarnation = m->incarnation};
+    if (succession_receive(w, m))
+        return;
     switch (m->kind) {
     case M_TICK:
-        if (w->plant != PLANT_NEVER_FENCED)
-            mst_coordinator_tick(&w->chief, w->now_ms);
+        if (w->plant != PLANT_NEVER_FENCED && mst_coordinator_tick(&w->chief, w->now_ms))
+            chief_touch(w);
         chief_fences(w);
         world_schedule(w, m, HEARTBEAT_MS / 2);
         break;
     case M_GREET:
         reply.kind = M_GREETED;
-        if (mst_membership_greet(members, m->worker, m->incarnation, w->now_ms, &reply.number) == MST_GREET_ADMITTED)
-            world_send(w, &reply);
+        if (m->number && mst_membership_is_acting(members, m->worker, m->number)) { // it says that this one is out
+            mst_membership_leave(members, m->worker, m->number, w->now_ms);
+            mst_coordinator_tick(&w->chief, w->now_ms);
+            chief_touch(w);
+        }
+        if (w->plant == PLANT_ADMIT_EARLY)
+            end_fence(members, m->worker);
+        if (mst_membership_greet(members, m->worker, m->incarnation, w->now_ms, &reply.number) == MST_GREET_ADMITTED) {
+            chief_touch(w);
+            chief_answer(w, &reply);
+        }
         break;
     case M_HEARTBEAT:
         reply.kind = M_FENCED;
@@ -65,6 +86,7 @@ void chief_receive(struct world *w, const struct message *m)
     default:
         world_fail(w, "the chief got a message of kind %d", m->kind);
     }
+    chief_store(w);
 }
 
 static enum mst_push_verdict admit(struct world *w, struct sim_bucket *bucket, const struct message *m)
@@ -134,7 +156,14 @@ void ps_receive(struct world *w, const struct message *m)
         ps_push(w, m);
         break;
     case M_FENCE:
-        ps_fence(w, m);
+        if (!ps_refuses_term(w, m))
+            ps_fence(w, m);
+        break;
+    case M_STATE:
+        ps_keep(w, m);
+        break;
+    case M_RECALL:
+        ps_recall(w, m);
         break;
     case M_PULL:
         reply.incarnation = m->incarnation;
@@ -215,8 +244,11 @@ static void on_tick(struct world *w, size_t index, const struct message *tick)
     struct message m = {.worker = (uint32_t)index, .incarnation = worker->incarnation};
     m.number = worker->session.number;
     m.kind = m.number ? M_HEARTBEAT : M_GREET;
+    if (!m.number && w->plant != PLANT_FORGET_FENCED)
+        m.number = worker->fenced;
+    bool is_admitted = worker->session.number != 0;
     world_send(w, &m);
-    if (m.number) {
+    if (is_admitted) {
         send_outstanding(w, index); // what is not answered is sent again
         if (w->plant != PLANT_FROZEN_QUESTION)
             mst_session_ask_again(&worker->session);
@@ -256,6 +288,12 @@ static void on_pushed(struct world *w, size_t index, const struct message *m)
     try_compute(w, index);
 }
 
+static void fenced(struct sim_worker *worker)
+{
+    worker->fenced = worker->session.number ? worker->session.number : worker->fenced;
+    mst_session_fenced(&worker->session);
+}
+
 static void on_answer(struct world *w, size_t index, const struct message *m)
 {
     struct mst_session *session = &w->workers[index].session;
@@ -267,7 +305,7 @@ static void on_answer(struct world *w, size_t index, const struct message *m)
     } else if (m->answer.kind == MST_ANSWER_FINISHED)
         mst_session_finished(session, m->number);
     else if (m->answer.kind == MST_ANSWER_FENCED && m->number == session->number)
-        mst_session_fenced(session);
+        fenced(&w->workers[index]);
     try_compute(w, index);
 }
 
@@ -296,7 +334,7 @@ void worker_receive(struct world *w, const struct message *m)
         break;
     case M_FENCED:
         if (m->number == worker->session.number)
-            mst_session_fenced(&worker->session);
+            fenced(worker);
         break;
     case M_ANSWER:
         on_answer(w, index, m);

@@ -18,6 +18,10 @@ static const char *const plant_names[N_PLANTS] = {
     [PLANT_FROZEN_QUESTION] = "frozen-question",
     [PLANT_FROZEN_MARKS] = "frozen-marks",
     [PLANT_LEAD_BY_MORE] = "lead-by-more",
+    [PLANT_GRANT_EARLY] = "grant-early",
+    [PLANT_ADMIT_EARLY] = "admit-early",
+    [PLANT_SKIP_TERM] = "skip-term",
+    [PLANT_FORGET_FENCED] = "forget-fenced",
 };
 
 const char *plant_name(enum plant plant)
@@ -139,6 +143,9 @@ static void draw_faults(struct world *w)
     } else if (w->n_chief_pauses_left && world_draw(w, 60) == 0) {
         w->n_chief_pauses_left--;
         w->chief_paused_until_ms = w->now_ms + world_draw(w, 4 * LEASE_MS);
+    } else if (w->n_chief_kills_left && w->is_chief_up && world_draw(w, 40) == 0) {
+        w->n_chief_kills_left--;
+        chief_kill(w);
     }
 }
 
@@ -178,7 +185,9 @@ struct world *world_new(uint64_t seed, enum plant plant)
     w->n_kills_left = (unsigned)world_draw(w, 4);
     w->n_pauses_left = (unsigned)world_draw(w, 4);
     w->n_chief_pauses_left = (unsigned)world_draw(w, 3);
-    w->max_lead = world_draw(w, 2) * (1 + world_draw(w, 4));
+    w->n_chief_kills_left = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 4);
+    // The oracle of leads looks into one chief.
+    w->max_lead = w->n_chief_kills_left ? 0 : world_draw(w, 2) * (1 + world_draw(w, 4));
     struct mst_coordinator_config config = {.n_ps = w->n_ps,
                                             .n_batches = w->n_batches,
                                             .n_epochs = w->n_epochs,
@@ -189,7 +198,12 @@ struct world *world_new(uint64_t seed, enum plant plant)
                                             .max_lead = w->max_lead};
     if (w->max_lead && plant == PLANT_LEAD_BY_MORE)
         config.max_lead++;
+    w->config = config;
     mst_coordinator_init(&w->chief, &config);
+    w->is_chief_up = true;
+    w->chief_term = 1;
+    for (size_t p = 0; p < MAX_PS; p++)
+        w->servers[p].term = 1;
     for (size_t b = 0; b < w->n_buckets; b++) {
         w->buckets[b].ps = (uint32_t)(b % w->n_ps);
         mst_client_table_init(&w->buckets[b].clients);
@@ -199,14 +213,19 @@ struct world *world_new(uint64_t seed, enum plant plant)
         mst_session_init(&w->workers[i].session, w->n_buckets, w->n_pushed);
         worker_start(w, i);
     }
-    struct message tick = {.kind = M_TICK};
+    struct message tick = {.kind = M_TICK, .term = w->chief_term};
     world_schedule(w, &tick, 0);
     return w;
 }
 
+static bool is_finished(const struct world *w)
+{
+    return w->is_chief_up && !w->is_recalling && mst_coordinator_finished(&w->chief);
+}
+
 const char *world_run(struct world *w)
 {
-    while (w->n_queued && !w->fault[0] && !mst_coordinator_finished(&w->chief)) {
+    while (w->n_queued && !w->fault[0] && !is_finished(w)) {
         struct message m = dequeue(w);
         w->now_ms = m.at_ms;
         if (w->now_ms > JOB_END_MS) {
@@ -235,6 +254,7 @@ void world_free(struct world *w)
     }
     for (size_t i = 0; i < w->n_workers; i++)
         mst_session_fini(&w->workers[i].session);
+    succession_free(w);
     free(w->queue);
     free(w);
 }

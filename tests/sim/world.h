@@ -25,6 +25,10 @@ enum plant {
     PLANT_FROZEN_QUESTION, // a lease question is repeated word for word, though leases were done since
     PLANT_FROZEN_MARKS,    // a fence answers for buckets that are never pushed, too
     PLANT_LEAD_BY_MORE,    // a worker may lead the slowest by one step more than the job says
+    PLANT_GRANT_EARLY,     // a lease is given before every PS has stored that it is
+    PLANT_ADMIT_EARLY,     // a number is given before the fence of the one before it is complete and stored
+    PLANT_SKIP_TERM,       // a PS does not refuse a lower term
+    PLANT_FORGET_FENCED,   // a worker does not say which number of its own is out
     N_PLANTS,
 };
 

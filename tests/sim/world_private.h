@@ -12,6 +12,8 @@ enum { MAX_PS = 3, MAX_BUCKETS = 4, MAX_WORKERS = 3, HEARTBEAT_MS = 100, LEASE_M
 // A job may take this long in simulated time; one that does not end is a hang. Faults stop long before.
 enum { FAULTS_END_MS = 4000, JOB_END_MS = 60000 };
 
+enum { MAX_HELD = 32 }; // answers that wait for what they depend on to be stored
+
 enum message_kind {
     M_GREET,
     M_GREETED,
@@ -29,6 +31,11 @@ enum message_kind {
     M_TICK,     // a node's own timer
     M_COMPUTED, // a worker's own gradient is ready
     M_RESTART,  // a killed worker comes back
+    M_STATE,
+    M_STORED,
+    M_RECALL,
+    M_RECALLED,
+    M_CHIEF_START, // another chief, after one that was killed
 };
 
 struct message {
@@ -40,6 +47,8 @@ struct message {
     uint64_t incarnation;
     uint64_t number;
     uint32_t ps;
+    uint64_t term; // of the chief
+    size_t state;  // which of world.states, from 1; 0: none
     size_t bucket;
     struct mst_session_push push;
     struct mst_session_batch batch;
@@ -53,6 +62,7 @@ struct sim_worker {
     bool is_alive;
     uint64_t paused_until_ms;
     uint64_t incarnation;
+    uint64_t fenced; // a number that is out, to be said when it greets
     struct mst_session session;
     bool is_computing;
     struct mst_session_batch batch; // being computed or pushed
@@ -77,6 +87,19 @@ struct sim_bucket {
     unsigned char *applied; // by epoch * n_batches + batch: how often
 };
 
+// What a PS knows of chiefs.
+struct sim_server {
+    uint64_t term;
+    size_t state; // that it keeps
+};
+
+struct sim_held {
+    struct message message;
+    uint64_t mark;
+};
+
+struct sim_state;
+
 struct world {
     enum plant plant;
     uint64_t seed;
@@ -93,6 +116,7 @@ struct world {
     unsigned n_kills_left;
     unsigned n_pauses_left;
     unsigned n_chief_pauses_left;
+    unsigned n_chief_kills_left;
     size_t n_ps;
     size_t n_workers;
     size_t n_buckets;
@@ -102,7 +126,21 @@ struct world {
     uint64_t max_lead;       // 0: no limit
     uint64_t n_acknowledged; // batches whose every push was acknowledged to a live worker
     uint64_t n_deaths;
+    struct mst_coordinator_config config;
     struct mst_coordinator chief;
+    bool is_chief_up;
+    bool is_recalling;
+    bool is_touched;
+    uint64_t chief_term;
+    uint64_t chief_n; // states of this term
+    uint64_t stored_n[MAX_PS];
+    unsigned recalled; // a bit a PS
+    size_t best_state;
+    struct sim_held held[MAX_HELD];
+    size_t n_held;
+    struct sim_state *states;
+    size_t n_states;
+    struct sim_server servers[MAX_PS];
     uint64_t chief_paused_until_ms;
     struct sim_bucket buckets[MAX_BUCKETS];
     struct sim_worker workers[MAX_WORKERS];
@@ -125,6 +163,19 @@ void chief_receive(struct world *w, const struct message *m);
 void ps_receive(struct world *w, const struct message *m);
 void worker_receive(struct world *w, const struct message *m);
 void worker_start(struct world *w, size_t index);
+
+// succession.c: the chief's state, and the chief after it.
+void chief_touch(struct world *w);
+// Sends an answer when all that is decided by now is stored.
+void chief_answer(struct world *w, const struct message *answer);
+void chief_store(struct world *w);
+void chief_kill(struct world *w);
+// True if the message is not for a chief that decides.
+bool succession_receive(struct world *w, const struct message *m);
+bool ps_refuses_term(struct world *w, const struct message *m);
+void ps_keep(struct world *w, const struct message *m);
+void ps_recall(struct world *w, const struct message *m);
+void succession_free(struct world *w);
 
 // The oracle.
 void oracle_applied(struct world *w, size_t bucket, const struct message *push);
