@@ -4,8 +4,8 @@
  *      MST_TRY(mst_exchange_direct_new(ps, layout, grads, &events, &exchange, err));
  *
  *  The worker holds a reference to the version of every bucket that it computes with, so an update goes into the spare
- *  buffer and nothing is copied. Every variable has to lie in one bucket, its parts in order (a plan with one bucket a
- *  server).
+ *  buffer and nothing is copied (in synchronous rounds a gradient is, once). Every variable has to lie in one bucket,
+ *  its parts in order (a plan with one bucket a server).
  *  Thread: the loop that is both the worker's and the PS's data loop.
  */
 #pragma once

@@ -1,5 +1,5 @@
 /** @file
- *  The worker role: joins the job, asks the chief for leases, trains, reports.
+ *  The worker role: joins the job, asks the chief for leases or follows its rounds, trains, reports.
  *
  *      struct mst_worker_config config = {.identity = &identity, .job = job, .model = model, .loop = data_loop, …};
  *      MST_TRY(mst_worker_new(&config, &worker, err));

@@ -328,3 +328,20 @@ def test_a_worker_that_coordinates(muster, written, trained, train, small, coord
     assert not differing(trained(number)[0], expected)
     for port in ports.values():
         port.close()
+
+
+def test_told_to_stop_and_started_again(muster, written, trained, train, small, tmp_path):
+    """SIGTERM in the middle of an epoch, to all of it: what is left is trained as if nothing had been."""
+    expected, _ = train(*cluster_of(2, 2), adam(global_clipnorm=0.05), with_noise, steps=600)
+    path, number = written({"staleness": 0}, adam(global_clipnorm=0.05), with_noise, steps=600)
+    described = json.loads(path.read_text())
+    described["checkpoint"]["resume"] = True
+    path.write_text(json.dumps(described))
+    command, _ = cluster_of(2, 2)
+    running = muster(*command, path)
+    log = tmp_path / f"out-{number}" / "logs" / "chief-0.log"
+    until(lambda: log.exists() and "epoch done epoch=3" in log.read_text(errors="replace"), "three epochs")
+    running.send(signal.SIGTERM)
+    running.expect(143)
+    muster(*command, path).expect(0)
+    assert not differing(trained(number)[0], expected)
