@@ -88,6 +88,12 @@ void mst_rounds_fini(struct mst_rounds *rounds)
     *rounds = (struct mst_rounds){0};
 }
 
+// Nothing is left to train after so many steps.
+static bool is_last(const struct mst_rounds *rounds, uint64_t n_steps)
+{
+    return rounds->next.n_plan == 0 || (rounds->config.max_steps && n_steps >= rounds->config.max_steps);
+}
+
 static mst_status check_close(const struct mst_rounds *rounds, const struct mst_msg_close *close, struct mst_error *err)
 {
     size_t n_workers = close->n_workers;
@@ -130,6 +136,19 @@ static mst_status read_deals(struct mst_rounds *rounds, const struct mst_msg_clo
     return MST_OK;
 }
 
+// A job that is resumed may have been given more epochs or steps than the one that made the checkpoint: it was over,
+// and is not any more.
+static void go_further(struct mst_rounds *rounds)
+{
+    struct mst_deal_shape shape = shape_of(&rounds->config);
+    uint64_t epoch = rounds->next.epoch;
+    if (rounds->next.n_plan == 0 && epoch < shape.n_epochs) {
+        mst_deal_fini(&rounds->next);
+        mst_deal_at(&rounds->next, &shape, epoch, 0);
+    }
+    rounds->is_last = is_last(rounds, rounds->close_steps);
+}
+
 mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_close *close, enum mst_rounds_start start,
                               struct mst_error *err)
 {
@@ -154,6 +173,8 @@ mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_cl
         memcpy(rounds->ins, close->ins, close->n_ins * sizeof *close->ins);
     rounds->is_last = close->is_over;
     rounds->close_steps = close->n_steps;
+    if (start == MST_ROUNDS_APPLIED)
+        go_further(rounds);
     mst_training_sums_copy(&rounds->epoch_sums, &close->epoch_sums);
     if (start == MST_ROUNDS_REPEAT)
         mst_training_sums_copy(&rounds->total_sums, &close->total_sums);
@@ -174,7 +195,7 @@ void mst_rounds_skip(struct mst_rounds *rounds, uint64_t n_steps)
     rounds->was.epoch = n_steps > 0 && n_steps % n_regular == 0 ? epoch - 1 : epoch;
     rounds->close_steps = n_steps;
     rounds->close_round = rounds->act_round = rounds->over_round = n_steps;
-    rounds->is_last = rounds->next.n_plan == 0 || (rounds->config.max_steps && n_steps >= rounds->config.max_steps);
+    rounds->is_last = is_last(rounds, n_steps);
     rounds->n_told++;
 }
 
@@ -400,8 +421,7 @@ static void close_round(struct mst_rounds *rounds)
     mst_deal_fini(&rounds->was);
     rounds->was = rounds->next;
     mst_deal_next(&rounds->next, &shape, &rounds->was, is_in, is_living);
-    rounds->is_last = rounds->is_stopped || rounds->next.n_plan == 0 ||
-                      (rounds->config.max_steps && rounds->close_steps >= rounds->config.max_steps);
+    rounds->is_last = rounds->is_stopped || is_last(rounds, rounds->close_steps);
     rounds->n_told++;
     free(is_in);
     free(is_living);

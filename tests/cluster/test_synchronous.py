@@ -345,3 +345,15 @@ def test_told_to_stop_and_started_again(muster, written, trained, train, small, 
     running.expect(143)
     muster(*command, path).expect(0)
     assert not differing(trained(number)[0], expected)
+
+
+@pytest.mark.parametrize("key, first, then, steps", [("steps", 60, 100, 100), ("epochs", 1, 2, 250)])
+def test_a_finished_job_is_given_more_to_do(job, write_job, muster, key, first, then, steps):
+    """It was over at its checkpoint, and goes on from there with as much as is left of the new number."""
+    del job["epochs"]
+    job["consistency"] = {"staleness": 0}
+    job["checkpoint"]["resume"] = True
+    for job[key] in (first, then):
+        process = muster("run", write_job(job))
+        process.expect(0)
+    assert f"checkpoint written prefix={job['checkpoint']['dir']}/model-{steps} " in process.log()
