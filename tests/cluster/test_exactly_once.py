@@ -1,7 +1,8 @@
-"""Every example is trained exactly once an epoch, counted by the weights themselves (counting_job.py): undisturbed, and while
-workers die, come late, are stopped, lose their links. Random moments come from the case and a seed, which are in
-the tests' names; MUSTER_SEED=n adds one.
+"""Every example is trained exactly once an epoch, counted by the weights themselves (counting_job.py): undisturbed, while
+workers die, come late, are stopped, lose their links, while chiefs die, and when everything is killed and started again. Random
+moments come from the case and a seed, which are in the tests' names; MUSTER_SEED=n adds one.
 """
+import json
 import os
 import random
 import re
@@ -164,6 +165,15 @@ class Disturbed:
     def chief_log(self):
         return self.before + self.running["chief-0"].log()
 
+    def kill_all(self):
+        """Every process at once; all of them are started again, and go on from the newest checkpoint."""
+        for role in self.running.roles:
+            self.running.processes.pop(role).kill()
+        for worker in self.workers:
+            self.links[worker].cut()
+        for role in self.running.roles:
+            self.running.start(role)
+
     def has_joined(self, worker):
         return worker in self.running.processes and "worker: joined" in self.running[worker].log()
 
@@ -189,6 +199,8 @@ def disturbed(cluster, job, make_link, tmp_path):
 CASES = {"one server": (1, 1, ASYNC), "two servers": (2, 2, ASYNC), "three servers": (3, 3, ASYNC),
          "units of four batches": (2, 2, ACCUMULATING), "synchronous, one server": (1, 1, SYNCHRONOUS),
          "synchronous, two servers": (2, 3, SYNCHRONOUS), "with a backup": (2, 2, WITH_BACKUP),
+         "at most three steps ahead": (2, 2, BOUNDED)}
+RESUMED = {"async": (2, 2, ASYNC), "synchronous": (2, 3, SYNCHRONOUS), "with a backup": (2, 2, WITH_BACKUP),
          "at most three steps ahead": (2, 2, BOUNDED)}
 every_case = pytest.mark.parametrize("ps, shards, consistency", CASES.values(), ids=CASES)
 
@@ -299,6 +311,30 @@ def test_everything_at_once(disturbed, check, ps, shards, consistency, seed):
         one.random.choice([one.kill, one.stop, one.cut, one.kill_chief])(one.random.choice(one.workers[:2]))
         one.train_a_while(*one.workers)
     check_torn(check(shape, one.finish()), 4, ps, consistency)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("ps, shards, consistency", RESUMED.values(), ids=RESUMED)
+def test_all_killed_and_started_again(disturbed, job, run, tmp_path, ps, shards, consistency, seed):
+    """What was trained after the newest checkpoint is gone from the weights, and is trained again."""
+    is_round = consistency["staleness"] == 0
+    shape = Shape(shards=shards, shuffle=is_round, consistency=consistency, workers=2, epochs=150 if is_round else 600)
+    job["checkpoint"].update(every_steps=5, keep=3, resume=True)
+    one = disturbed(shape, 2, ps, seed)
+
+    def newest():
+        return max((int(path.stem.rpartition("-")[2]) for path in tmp_path.glob("ckpt/model-*.index")), default=0)
+    for worker in one.workers:
+        one.running.start(worker)
+    for _ in range(3):
+        for _ in range(one.random.randrange(1, 4)):
+            before = newest()
+            one.running.wait_running(lambda: newest() > before, f"a checkpoint after that of step {before}")
+        one.kill_all()
+    one.finish()
+    assert "resuming" in one.running["chief-0"].log()
+    torn = json.loads((tmp_path / "out" / "result.json").read_text())["torn"]
+    counting_job.counts(run, shape, tmp_path).check(torn)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
