@@ -67,11 +67,7 @@ void mst_snapshot_mark(struct mst_snapshots *snapshots, uint64_t cut, const stru
 static float *copy_of(const float *floats, size_t n)
 {
     void *memory;
-    if (mst_try_alloc(n * sizeof(float), &memory) != MST_OK)
-        return NULL;
-    if (n)
-        memcpy(memory, floats, n * sizeof(float));
-    return memory;
+    return mst_try_copy(floats, n * sizeof(float), &memory) == MST_OK ? memory : NULL;
 }
 
 static void copy(struct mst_snapshots *snapshots, struct mst_snapshot *snapshot, const struct mst_bucket *bucket)

@@ -40,14 +40,21 @@ void *mst_realloc_array(void *old, size_t n, size_t element_bytes)
     return memory;
 }
 
+static size_t rounded(size_t bytes)
+{
+    return bytes ? (bytes + MST_ALIGNMENT - 1) / MST_ALIGNMENT * MST_ALIGNMENT : MST_ALIGNMENT;
+}
+
+static void *alloc_unset(size_t bytes)
+{
+    return bytes > SIZE_MAX - MST_ALIGNMENT ? NULL : aligned_alloc(MST_ALIGNMENT, rounded(bytes));
+}
+
 static void *alloc_aligned(size_t bytes)
 {
-    if (bytes > SIZE_MAX - MST_ALIGNMENT)
-        return NULL;
-    size_t rounded = (bytes + MST_ALIGNMENT - 1) / MST_ALIGNMENT * MST_ALIGNMENT;
-    void *memory = aligned_alloc(MST_ALIGNMENT, rounded ? rounded : MST_ALIGNMENT);
+    void *memory = alloc_unset(bytes);
     if (memory)
-        memset(memory, 0, rounded ? rounded : MST_ALIGNMENT);
+        memset(memory, 0, rounded(bytes));
     return memory;
 }
 
@@ -98,5 +105,13 @@ static bool fails_now(void)
 mst_status mst_try_alloc(size_t bytes, void **out)
 {
     *out = fails_now() ? NULL : alloc_aligned(bytes);
+    return *out ? MST_OK : MST_RESOURCE_EXHAUSTED;
+}
+
+mst_status mst_try_copy(const void *bytes, size_t len, void **out)
+{
+    *out = fails_now() ? NULL : alloc_unset(len);
+    if (*out && len > 0)
+        memcpy(*out, bytes, len);
     return *out ? MST_OK : MST_RESOURCE_EXHAUSTED;
 }

@@ -1,6 +1,6 @@
 /** @file
  *  Allocation in two kinds: sizes we choose abort when memory is out, sizes a peer, file or user chooses may fail.
- *  MST_FAIL_NTH=n in the environment makes the n-th mst_try_alloc of the process fail (torture tests).
+ *  MST_FAIL_NTH=n in the environment makes the n-th mst_try_… of the process fail (torture tests).
  *  Thread: any. Memory from all of them is released with free().
  */
 #pragma once
@@ -32,3 +32,7 @@ char *mst_text(const char *format, ...) MST_PRINTF(1, 2) __attribute__((malloc, 
 /** New zeroed memory aligned to MST_ALIGNMENT in *out, for sizes others choose (checked against a limit by the caller).
  *  Errors: RESOURCE_EXHAUSTED none to be had (*out NULL) */
 MST_MUST_USE mst_status mst_try_alloc(size_t bytes, void **out);
+
+/** New copy of bytes, aligned to MST_ALIGNMENT, in *out.
+ *  Errors: RESOURCE_EXHAUSTED none to be had (*out NULL) */
+MST_MUST_USE mst_status mst_try_copy(const void *bytes, size_t len, void **out);

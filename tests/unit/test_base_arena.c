@@ -87,6 +87,24 @@ static void test_try_alloc_fails_when_told(void **state)
     assert_int_equal(mst_try_alloc(SIZE_MAX, &memory), MST_RESOURCE_EXHAUSTED);
 }
 
+static void test_copies(void **state)
+{
+    (void)state;
+    uint8_t bytes[200];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 7);
+    void *copy;
+    assert_int_equal(mst_try_copy(bytes, sizeof bytes, &copy), MST_OK);
+    assert_int_equal((uintptr_t)copy % MST_ALIGNMENT, 0);
+    assert_memory_equal(copy, bytes, sizeof bytes);
+    free(copy);
+    assert_int_equal(mst_try_copy(NULL, 0, &copy), MST_OK);
+    assert_non_null(copy);
+    free(copy);
+    assert_int_equal(mst_try_copy(bytes, SIZE_MAX, &copy), MST_RESOURCE_EXHAUSTED);
+    assert_null(copy);
+}
+
 static void test_aligned_and_texts(void **state)
 {
     (void)state;
@@ -114,6 +132,7 @@ int main(void)
         cmocka_unit_test(test_the_maximum),
         cmocka_unit_test(test_large_and_small_blocks),
         cmocka_unit_test(test_try_alloc_fails_when_told),
+        cmocka_unit_test(test_copies),
         cmocka_unit_test(test_aligned_and_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
