@@ -21,7 +21,6 @@ enum {
     TICKS_PER_BEAT = 4, // how much finer than heartbeats deaths are looked for
     PROGRESS_MS = 250,
     REMINDER_MS = 10000,
-    STATE_MAX_BYTES = 64 << 20,
     GRACE_MS = 500, // after a worker's connection closed, for it to be made again
 };
 
@@ -507,7 +506,6 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
     mst_coordinator_init(&chief->coordinator, &config);
     mst_evaluations_init(&chief->evaluations, config.lease_ms, config.grace_ms);
     mst_cuts_init(&chief->cut.machine, chief->config.n_ps);
-    mst_buf_init(&chief->cut.state, STATE_MAX_BYTES);
     return MST_OK;
 }
 
@@ -580,7 +578,6 @@ void mst_chief_free(struct mst_chief *chief)
     mst_training_sums_fini(&chief->last_epoch.sums);
     mst_evaluations_fini(&chief->evaluations);
     mst_cuts_fini(&chief->cut.machine);
-    mst_buf_fini(&chief->cut.state);
     free(chief->cut.late);
     mst_epoch_ledger_fini(&chief->ledger);
     json_decref(chief->evaluated);

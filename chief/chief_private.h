@@ -102,8 +102,7 @@ struct final_evaluation {
 // The cut under way, or the last one.
 struct mst_chief_cut {
     struct mst_cuts machine;
-    struct mst_buf state; // of the coordinator, when the tables were in; once it is marked: settled. Empty: too large
-    uint64_t n_done;      // steps that are part of it, of a marked one
+    uint64_t n_done; // steps that are part of it, of a marked one
     uint64_t began_ms;
     uint64_t not_before_ms;          // a cut that can wait does, after one that failed
     struct mst_msg_client_row *late; // pushes that the last failed one waited for
@@ -396,8 +395,8 @@ char *mst_chief_restored_prefix(const struct mst_chief *chief);
 json_t *mst_chief_best_json(const struct mst_chief *chief);
 
 // cutting.c
-// Begins a cut, when none is under way. on_over is called once, from within or later: marked, so that chief->cut.state
-// and the PSs' snapshots of chief->cut.machine.id are of one point; or given up.
+// Begins a cut, when none is under way. on_over is called once, from within or later: marked, so that the state in
+// chief->cut.machine and the PSs' snapshots of its id are of one point; or given up.
 void mst_chief_cut_begin(struct mst_chief *chief, void (*on_over)(struct mst_chief *chief, bool is_marked));
 // True while none can begin.
 bool mst_chief_cut_is_busy(const struct mst_chief *chief);

@@ -7,9 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { STATE_MAX_BYTES = 64 << 20, STATE_ARENA_MAX = 256 << 20 };
+
 void mst_cuts_init(struct mst_cuts *cuts, size_t n_ps)
 {
     *cuts = (struct mst_cuts){.n_ps = n_ps, .answered = mst_alloc(n_ps)};
+    mst_buf_init(&cuts->state, STATE_MAX_BYTES);
 }
 
 static void forget(struct mst_cuts *cuts)
@@ -21,11 +24,13 @@ static void forget(struct mst_cuts *cuts)
     cuts->marks = NULL;
     cuts->n_rows = cuts->n_marks = cuts->n_missing = 0;
     cuts->pause_us = 0;
+    mst_buf_reset(&cuts->state);
 }
 
 void mst_cuts_fini(struct mst_cuts *cuts)
 {
     forget(cuts);
+    mst_buf_fini(&cuts->state);
     free(cuts->answered);
     *cuts = (struct mst_cuts){0};
 }
@@ -166,17 +171,46 @@ void mst_cuts_ps_lost(struct mst_cuts *cuts, size_t ps)
         (void)count(cuts, ps);
 }
 
-void mst_cuts_settle(const struct mst_cuts *cuts, struct mst_leases *leases)
+mst_status mst_cuts_keep(struct mst_cuts *cuts, const struct mst_coordinator *c)
 {
-    uint32_t worker;
-    uint64_t number;
-    struct mst_lease_mark *marks = mst_alloc_array(cuts->n_marks, sizeof *marks);
-    while (mst_leases_a_holder(leases, &worker, &number)) {
-        size_t n = 0;
-        for (size_t i = 0; i < cuts->n_marks; i++)
-            if (cuts->marks[i].worker == worker && cuts->marks[i].number == number)
-                marks[n++] = cuts->marks[i].mark;
-        (void)mst_leases_revoke(leases, worker, number, marks, n);
+    const struct mst_chief_state nothing = {0}; // of what stands beside the coordinator
+    mst_buf_reset(&cuts->state);
+    if (c->leases.is_stopped) // whoever goes on with it goes on by the number of steps
+        return MST_OK;
+    mst_status status = mst_chief_state_encode(&nothing, c, &cuts->state);
+    if (status != MST_OK)
+        mst_buf_reset(&cuts->state);
+    return status;
+}
+
+static void settle(const struct mst_cuts *cuts, struct mst_coordinator *c)
+{
+    struct mst_chief_state_row *rows = mst_alloc_array(cuts->n_marks, sizeof *rows);
+    for (size_t i = 0; i < cuts->n_marks; i++)
+        rows[i] = (struct mst_chief_state_row){cuts->marks[i].worker, cuts->marks[i].number, cuts->marks[i].mark.lease,
+                                               cuts->marks[i].mark.offset};
+    mst_chief_state_settle(c, rows, cuts->n_marks);
+    free(rows);
+}
+
+void mst_cuts_settle(struct mst_cuts *cuts, const struct mst_coordinator_config *config, uint64_t now_ms)
+{
+    if (cuts->state.len == 0)
+        return;
+    struct mst_coordinator copy;
+    struct mst_arena arena;
+    struct mst_chief_state beside;
+    struct mst_error err;
+    mst_coordinator_init(&copy, config);
+    mst_arena_init(&arena, STATE_ARENA_MAX);
+    mst_status status = mst_chief_state_decode(mst_buf_view(&cuts->state), &arena, &copy, now_ms, &beside, &err);
+    if (status == MST_OK) {
+        settle(cuts, &copy);
+        cuts->n_done = copy.leases.n_done;
+        mst_buf_reset(&cuts->state);
+        status = mst_chief_state_encode(&beside, &copy, &cuts->state);
     }
-    free(marks);
+    MST_ASSERT(status == MST_OK); // its own bytes, and settled they are no more
+    mst_arena_fini(&arena);
+    mst_coordinator_fini(&copy);
 }

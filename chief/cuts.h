@@ -5,8 +5,8 @@
  *      mst_cuts_begin(&cuts, term, is_held);
  *      for (cursor = 0; mst_cuts_next(&cuts, &cursor, &ps, &message);) …send it; repeat what was lost…
  *      switch (mst_cuts_answered(&cuts, ps, &reply)) {
- *      case MST_CUTS_HELD:   …the leases of this moment belong to the cut…
- *      case MST_CUTS_MARKED: …every server has marked it: what it holds is in its snapshots…
+ *      case MST_CUTS_HELD:   …mst_cuts_keep(&cuts, &coordinator): the leases of this moment belong to the cut…
+ *      case MST_CUTS_MARKED: …mst_cuts_settle(&cuts, &config, now_ms); what every server holds is in its snapshots…
  *      case MST_CUTS_FAILED: …given up; mst_cuts_next says whom to tell…
  *
  *  Asynchronous: HOLD to all, the tables come back, cut[w] is the highest row of each worker, ADMIT to all, each marks.
@@ -16,7 +16,7 @@
  */
 #pragma once
 
-#include "chief/leases.h"
+#include "chief/chief_state.h"
 #include "wire/messages.h"
 
 enum mst_cuts_phase {
@@ -52,6 +52,8 @@ struct mst_cuts {
     size_t n_rows;
     struct mst_cuts_mark *marks;
     size_t n_marks;
+    struct mst_buf state;               // of the chief, at the cut; empty: none is kept
+    uint64_t n_done;                    // batches done, of a settled state
     uint64_t pause_us;                  // the longest of a PS
     char why[256];                      // it failed
     struct mst_msg_client_row *missing; // … and these pushes had not come
@@ -75,7 +77,11 @@ enum mst_cuts_news mst_cuts_answered(struct mst_cuts *cuts, size_t ps, const str
 bool mst_cuts_give_up(struct mst_cuts *cuts, const char *why);
 /** A PS will not answer: it was lost. */
 void mst_cuts_ps_lost(struct mst_cuts *cuts, size_t ps);
-/** The leases of the moment when the tables were in, as the marks leave them: nobody holds one any more, what was done
- *  is done, what was not is to be given out again. After MST_CUTS_MARKED.
- *  Owner: changes leases, a copy of the caller's */
-void mst_cuts_settle(const struct mst_cuts *cuts, struct mst_leases *leases);
+/** Keeps the coordinator's state as it is: that of the cut. At MST_CUTS_HELD, for what workers report and are given
+ *  later is not part of it; between two rounds at MST_CUTS_MARKED.
+ *  Errors: RESOURCE_EXHAUSTED it is too large (then none is kept) */
+MST_MUST_USE mst_status mst_cuts_keep(struct mst_cuts *cuts, const struct mst_coordinator *c);
+/** Makes of what is kept its settled form (chief/chief_state.h), by the marks: nobody holds a lease any more, what was
+ *  done is done, what was not is to be given out again. config: the coordinator's. After MST_CUTS_MARKED; nothing if
+ *  nothing is kept. */
+void mst_cuts_settle(struct mst_cuts *cuts, const struct mst_coordinator_config *config, uint64_t now_ms);

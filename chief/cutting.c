@@ -11,8 +11,7 @@
 #include <string.h>
 
 enum {
-    CUT_LEASES = 3, // a cut that takes longer is given up
-    STATE_ARENA_MAX = 256 << 20,
+    CUT_LEASES = 3,    // a cut that takes longer is given up
     PAUSE_FACTOR = 10, // after one that failed, training goes on for so many times as long as that held it
 };
 
@@ -61,54 +60,10 @@ static void failed(struct mst_chief *chief)
         on_over(chief, false);
 }
 
-// Of this moment: what workers report and are given from now on is not part of the cut.
 static void keep_state(struct mst_chief *chief)
 {
-    const struct mst_chief_state nothing = {0}; // of what stands beside the coordinator
-    mst_buf_reset(&chief->cut.state);
-    if (chief->coordinator.leases.is_stopped) // whoever goes on with it goes on by the number of steps
-        return;
-    if (mst_chief_state_encode(&nothing, &chief->coordinator, &chief->cut.state) != MST_OK) {
-        MST_LOG(WARN, "chief", "state not kept", "max_bytes=%zu", chief->cut.state.max_bytes);
-        mst_buf_reset(&chief->cut.state);
-    }
-}
-
-static void settle_with(const struct mst_cuts *cuts, struct mst_coordinator *c)
-{
-    struct mst_chief_state_row *rows = mst_alloc_array(cuts->n_marks, sizeof *rows);
-    for (size_t i = 0; i < cuts->n_marks; i++)
-        rows[i] = (struct mst_chief_state_row){cuts->marks[i].worker, cuts->marks[i].number, cuts->marks[i].mark.lease,
-                                               cuts->marks[i].mark.offset};
-    mst_chief_state_settle(c, rows, cuts->n_marks);
-    free(rows);
-}
-
-// The kept state as the marks leave it: nobody holds a lease any more.
-static void settle(struct mst_chief *chief)
-{
-    struct mst_chief_cut *cut = &chief->cut;
-    struct mst_coordinator copy;
-    struct mst_arena arena;
-    struct mst_chief_state beside;
-    struct mst_error err;
-    cut->n_done = mst_chief_steps_done(chief);
-    if (cut->state.len == 0)
-        return;
-    mst_coordinator_init(&copy, &chief->coordinator_config);
-    mst_arena_init(&arena, STATE_ARENA_MAX);
-    mst_status status =
-        mst_chief_state_decode(mst_buf_view(&cut->state), &arena, &copy, mst_clock_monotonic_ms(), &beside, &err);
-    if (status == MST_OK) {
-        settle_with(&cut->machine, &copy);
-        if (!chief->coordinator.is_synchronous)
-            cut->n_done = copy.leases.n_done;
-        mst_buf_reset(&cut->state);
-        status = mst_chief_state_encode(&beside, &copy, &cut->state);
-    }
-    MST_ASSERT(status == MST_OK); // its own bytes, and settled they are no more
-    mst_arena_fini(&arena);
-    mst_coordinator_fini(&copy);
+    if (mst_cuts_keep(&chief->cut.machine, &chief->coordinator) != MST_OK)
+        MST_LOG(WARN, "chief", "state not kept", "max_bytes=%zu", chief->cut.machine.state.max_bytes);
 }
 
 static void marked(struct mst_chief *chief)
@@ -116,7 +71,9 @@ static void marked(struct mst_chief *chief)
     struct mst_chief_cut *cut = &chief->cut;
     if (chief->coordinator.is_synchronous)
         keep_state(chief); // between two rounds nothing is held that could change
-    settle(chief);
+    mst_cuts_settle(&cut->machine, &chief->coordinator_config, mst_clock_monotonic_ms());
+    bool counts_steps = chief->coordinator.is_synchronous || cut->machine.state.len == 0;
+    cut->n_done = counts_steps ? mst_chief_steps_done(chief) : cut->machine.n_done;
     MST_LOG(INFO, "chief", "cut marked", "cut=%llu pause_us=%llu ms=%llu", (unsigned long long)cut->machine.id,
             (unsigned long long)cut->machine.pause_us, (unsigned long long)(mst_clock_monotonic_ms() - cut->began_ms));
     void (*on_over)(struct mst_chief *, bool) = cut->on_over;

@@ -212,32 +212,6 @@ struct mst_leases_revoked mst_leases_revoke(struct mst_leases *leases, uint32_t 
     return revoked;
 }
 
-static void *copy_array(const void *from, size_t n, size_t bytes)
-{
-    void *to = mst_alloc_array(n, bytes);
-    if (n)
-        memcpy(to, from, n * bytes);
-    return to;
-}
-
-struct mst_leases mst_leases_copy(const struct mst_leases *from)
-{
-    struct mst_leases to = *from;
-    to.returned = copy_array(from->returned, from->n_ranges, sizeof *from->returned);
-    to.holders = copy_array(from->holders, from->n_holders, sizeof *from->holders);
-    to.open_epochs = copy_array(from->open_epochs, from->n_open_epochs, sizeof *from->open_epochs);
-    return to;
-}
-
-bool mst_leases_a_holder(const struct mst_leases *leases, uint32_t *worker_out, uint64_t *number_out)
-{
-    if (leases->n_holders == 0)
-        return false;
-    *worker_out = leases->holders[0].worker;
-    *number_out = leases->holders[0].number;
-    return true;
-}
-
 void mst_leases_stop(struct mst_leases *leases)
 {
     leases->is_stopped = true;

@@ -101,10 +101,6 @@ bool mst_leases_complete(struct mst_leases *leases, uint32_t worker, uint64_t nu
  *  returned. */
 struct mst_leases_revoked mst_leases_revoke(struct mst_leases *leases, uint32_t worker, uint64_t number,
                                             const struct mst_lease_mark *marks, size_t n_marks);
-/** A copy of `from`. Owner: the caller's, for mst_leases_fini */
-struct mst_leases mst_leases_copy(const struct mst_leases *from);
-/** Some worker that mst_leases_revoke would find; false if there is none. */
-bool mst_leases_a_holder(const struct mst_leases *leases, uint32_t *worker_out, uint64_t *number_out);
 /** Ends it early: no more leases are given out, those that are held are the last; what the dead left, or leave, is not
  *  done. */
 void mst_leases_stop(struct mst_leases *leases);

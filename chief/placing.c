@@ -169,7 +169,7 @@ mst_status mst_chief_resume_progress(struct mst_chief *chief, struct mst_error *
     bool is_synchronous = chief->coordinator.is_synchronous;
     struct mst_bytes bytes;
     MST_TRY(read_bytes(chief, is_synchronous ? MST_ROUNDS_TENSOR : MST_CHECKPOINT_STATE_TENSOR,
-                       chief->cut.state.max_bytes, &bytes, err));
+                       chief->cut.machine.state.max_bytes, &bytes, err));
     struct mst_arena arena;
     struct mst_msg_round round = {0};
     struct mst_chief_state beside;

@@ -266,7 +266,7 @@ static void remember(struct mst_chief_save *save)
         save->remembered = mst_alloc_array(save->n_remembered, sizeof *save->remembered);
         mst_callbacks_save(chief->callbacks, save->remembered);
     }
-    mst_status status = mst_buf_append(&save->state, chief->cut.state.data, chief->cut.state.len);
+    mst_status status = mst_buf_append(&save->state, chief->cut.machine.state.data, chief->cut.machine.state.len);
     MST_ASSERT(status == MST_OK); // as large as the one that it is from
     if (chief->coordinator.is_synchronous) {
         struct mst_msg_round round = {.has_close = true};
@@ -373,7 +373,7 @@ void mst_chief_save(struct mst_chief *chief)
     struct mst_chief_save *save = mst_alloc(sizeof *save + chief->config.n_ps * sizeof save->parts[0]);
     *save = (struct mst_chief_save){.chief = chief, .n_updates = UINT64_MAX};
     save->is_after_failure = chief->n_saves_failed > 0;
-    mst_buf_init(&save->state, chief->cut.state.max_bytes);
+    mst_buf_init(&save->state, chief->cut.machine.state.max_bytes);
     mst_buf_init(&save->rounds, MST_FRAME_META_MAX);
     save->began_ms = mst_clock_monotonic_ms();
     chief->save = save;

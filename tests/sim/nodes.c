@@ -52,6 +52,7 @@ void chief_receive(struct world *w, const struct message *m)
         if (w->plant != PLANT_NEVER_FENCED && mst_coordinator_tick(&w->chief, w->now_ms))
             chief_touch(w);
         chief_fences(w);
+        cuts_chief_tick(w);
         world_schedule(w, m, HEARTBEAT_MS / 2);
         break;
     case M_GREET:
@@ -83,6 +84,9 @@ void chief_receive(struct world *w, const struct message *m)
     case M_FENCE_ANSWER:
         chief_answer_fence(w, m);
         break;
+    case M_CUT_ANSWER:
+        cuts_chief_answered(w, m);
+        break;
     default:
         world_fail(w, "the chief got a message of kind %d", m->kind);
     }
@@ -109,11 +113,14 @@ static void ps_push(struct world *w, const struct message *m)
     reply.bucket = m->bucket;
     reply.push = m->push;
     enum mst_push_verdict verdict = admit(w, bucket, m);
+    if (verdict == MST_PUSH_APPLY && !cuts_ps_admits(w, bucket, m))
+        return; // not read: it comes again
     if (verdict == MST_PUSH_APPLY) {
         struct mst_client_row row = {
             .number = m->push.number, .step = m->push.step, .lease = m->push.lease, .offset = m->push.offset};
         mst_client_table_record(&bucket->clients, m->worker, &row);
         oracle_applied(w, m->bucket, m);
+        cuts_ps_look(w, bucket->ps);
     } else if (verdict != MST_PUSH_REPEAT) {
         if (verdict == MST_PUSH_REFUSED_STEP)
             return; // the worker is past it and waits for no answer
@@ -145,6 +152,7 @@ static void ps_fence(struct world *w, const struct message *m)
         for (size_t i = 0; i < reply.n_marks; i++)
             if (reply.marks[i].offset)
                 reply.marks[i].offset--;
+    cuts_ps_look(w, reply.ps);
     world_send(w, &reply);
 }
 
@@ -164,6 +172,10 @@ void ps_receive(struct world *w, const struct message *m)
         break;
     case M_RECALL:
         ps_recall(w, m);
+        break;
+    case M_CUT:
+    case M_CUT_SILENCE:
+        cuts_ps_receive(w, m);
         break;
     case M_PULL:
         reply.incarnation = m->incarnation;

@@ -102,6 +102,7 @@ static void on_stored(struct world *w, const struct message *m)
 void chief_kill(struct world *w)
 {
     mst_coordinator_fini(&w->chief);
+    cuts_chief_dies(w);
     w->is_chief_up = false;
     w->chief_paused_until_ms = 0;
     w->n_held = 0;
@@ -212,6 +213,8 @@ void ps_recall(struct world *w, const struct message *m)
     struct sim_server *server = &w->servers[m->to - 1];
     if (m->term < server->term)
         return;
+    if (m->term > server->term)
+        cuts_ps_new_term(w, m->to - 1);
     server->term = m->term;
     struct message reply = {.kind = M_RECALLED, .ps = m->to - 1, .term = m->term, .state = server->state};
     world_send(w, &reply);

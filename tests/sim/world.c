@@ -17,6 +17,11 @@ static const char *const plant_names[N_PLANTS] = {
     [PLANT_NEVER_FENCED] = "never-fenced",
     [PLANT_FROZEN_QUESTION] = "frozen-question",
     [PLANT_FROZEN_MARKS] = "frozen-marks",
+    [PLANT_CUT_LOWEST] = "cut-lowest",
+    [PLANT_CUT_HELD_LATE] = "cut-held-late",
+    [PLANT_CUT_LEASES_START] = "cut-leases-start",
+    [PLANT_CUT_LEASES_COMMIT] = "cut-leases-commit",
+    [PLANT_CUT_FENCE_UNSAID] = "cut-fence-unsaid",
     [PLANT_LEAD_BY_MORE] = "lead-by-more",
     [PLANT_GRANT_EARLY] = "grant-early",
     [PLANT_ADMIT_EARLY] = "admit-early",
@@ -188,6 +193,7 @@ struct world *world_new(uint64_t seed, enum plant plant)
     w->n_chief_kills_left = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 4);
     // The oracle of leads looks into one chief.
     w->max_lead = w->n_chief_kills_left ? 0 : world_draw(w, 2) * (1 + world_draw(w, 4));
+    w->n_cuts_left = world_draw(w, 2) ? (unsigned)world_draw(w, 6) : 0;
     struct mst_coordinator_config config = {.n_ps = w->n_ps,
                                             .n_batches = w->n_batches,
                                             .n_epochs = w->n_epochs,
@@ -204,10 +210,14 @@ struct world *world_new(uint64_t seed, enum plant plant)
     w->chief_term = 1;
     for (size_t p = 0; p < MAX_PS; p++)
         w->servers[p].term = 1;
+    mst_cuts_init(&w->cuts, w->n_ps);
+    for (size_t i = 0; i < MAX_PS; i++)
+        mst_cut_gate_init(&w->gates[i].gate);
     for (size_t b = 0; b < w->n_buckets; b++) {
-        w->buckets[b].ps = (uint32_t)(b % w->n_ps);
+        w->buckets[b].ps = (uint32_t)(b % config.n_ps);
         mst_client_table_init(&w->buckets[b].clients);
         w->buckets[b].applied = mst_alloc(w->n_batches * w->n_epochs);
+        w->buckets[b].marked = mst_alloc(w->n_batches * w->n_epochs);
     }
     for (size_t i = 0; i < w->n_workers; i++) {
         mst_session_init(&w->workers[i].session, w->n_buckets, w->n_pushed);
@@ -248,9 +258,13 @@ size_t world_n_delivered(const struct world *w)
 void world_free(struct world *w)
 {
     mst_coordinator_fini(&w->chief);
+    mst_cuts_fini(&w->cuts);
+    for (size_t i = 0; i < w->n_ps; i++)
+        mst_cut_gate_fini(&w->gates[i].gate);
     for (size_t b = 0; b < w->n_buckets; b++) {
         mst_client_table_fini(&w->buckets[b].clients);
         free(w->buckets[b].applied);
+        free(w->buckets[b].marked);
     }
     for (size_t i = 0; i < w->n_workers; i++)
         mst_session_fini(&w->workers[i].session);

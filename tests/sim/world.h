@@ -16,19 +16,24 @@
 /** A rule left out on purpose, to show that the simulator would find its absence. */
 enum plant {
     PLANT_NONE,
-    PLANT_NO_CLIENT_TABLE, // a PS applies whatever is not fenced
-    PLANT_REPEAT_APPLIED,  // a PS applies the last step once more when it comes again
-    PLANT_NO_REFUSAL,      // a fence is answered, but the incarnation is not refused
-    PLANT_LOWEST_MARK,     // what the slowest shard has counts as done, not what the fastest has
-    PLANT_FORGET_MARKS,    // a fence answers without the worker's progress
-    PLANT_NEVER_FENCED,    // silent workers are never declared dead
-    PLANT_FROZEN_QUESTION, // a lease question is repeated word for word, though leases were done since
-    PLANT_FROZEN_MARKS,    // a fence answers for buckets that are never pushed, too
-    PLANT_LEAD_BY_MORE,    // a worker may lead the slowest by one step more than the job says
-    PLANT_GRANT_EARLY,     // a lease is given before every PS has stored that it is
-    PLANT_ADMIT_EARLY,     // a number is given before the fence of the one before it is complete and stored
-    PLANT_SKIP_TERM,       // a PS does not refuse a lower term
-    PLANT_FORGET_FENCED,   // a worker does not say which number of its own is out
+    PLANT_NO_CLIENT_TABLE,   // a PS applies whatever is not fenced
+    PLANT_REPEAT_APPLIED,    // a PS applies the last step once more when it comes again
+    PLANT_NO_REFUSAL,        // a fence is answered, but the incarnation is not refused
+    PLANT_LOWEST_MARK,       // what the slowest shard has counts as done, not what the fastest has
+    PLANT_FORGET_MARKS,      // a fence answers without the worker's progress
+    PLANT_NEVER_FENCED,      // silent workers are never declared dead
+    PLANT_FROZEN_QUESTION,   // a lease question is repeated word for word, though leases were done since
+    PLANT_FROZEN_MARKS,      // a fence answers for buckets that are never pushed, too
+    PLANT_CUT_LOWEST,        // a cut is the lowest row of each worker
+    PLANT_CUT_HELD_LATE,     // a PS answers HOLD before all its buckets hold
+    PLANT_CUT_LEASES_START,  // a checkpoint has the leases of the moment when the cut began
+    PLANT_CUT_LEASES_COMMIT, // … of the moment when it was marked
+    PLANT_CUT_FENCE_UNSAID,  // a PS does not say where a fence left it with less than the cut
+    PLANT_LEAD_BY_MORE,      // a worker may lead the slowest by one step more than the job says
+    PLANT_GRANT_EARLY,       // a lease is given before every PS has stored that it is
+    PLANT_ADMIT_EARLY,       // a number is given before the fence of the one before it is complete and stored
+    PLANT_SKIP_TERM,         // a PS does not refuse a lower term
+    PLANT_FORGET_FENCED,     // a worker does not say which number of its own is out
     N_PLANTS,
 };
 

@@ -3,7 +3,9 @@
 
 #include "base/error.h"
 #include "chief/coordinator.h"
+#include "chief/cuts.h"
 #include "ps/client_table.h"
+#include "ps/cut_gate.h"
 #include "worker/session.h"
 #include "world.h"
 
@@ -36,6 +38,9 @@ enum message_kind {
     M_RECALL,
     M_RECALLED,
     M_CHIEF_START, // another chief, after one that was killed
+    M_CUT,
+    M_CUT_ANSWER,
+    M_CUT_SILENCE, // a PS's own timer
 };
 
 struct message {
@@ -56,6 +61,12 @@ struct message {
     struct mst_lease_answer answer;
     struct mst_lease_mark marks[MAX_BUCKETS];
     size_t n_marks;
+    uint64_t cut;
+    enum mst_cut_phase cut_phase;
+    struct mst_msg_client_row rows[MAX_BUCKETS * MAX_WORKERS];
+    size_t n_rows;
+    bool is_marked;
+    bool is_refused;
 };
 
 struct sim_worker {
@@ -85,6 +96,18 @@ struct sim_bucket {
     uint32_t ps;
     struct mst_client_table clients;
     unsigned char *applied; // by epoch * n_batches + batch: how often
+    bool is_gated;          // by a cut that it is not part of yet
+    unsigned char *marked;  // `applied` at the last cut
+    struct mst_client_row marked_rows[MAX_WORKERS];
+};
+
+struct sim_gate {
+    struct mst_cut_gate gate;
+    struct mst_cut_row admitted[MAX_WORKERS];
+    size_t n_admitted;
+    uint64_t last_cut; // ids up to this are refused
+    uint64_t marked;   // the last cut that is
+    uint64_t n_waits;  // of the silence timer
 };
 
 // What a PS knows of chiefs.
@@ -141,6 +164,11 @@ struct world {
     struct sim_state *states;
     size_t n_states;
     struct sim_server servers[MAX_PS];
+    struct mst_cuts cuts;
+    uint64_t cut_began_ms;
+    unsigned n_cuts_left;
+    unsigned n_cuts_marked;
+    struct sim_gate gates[MAX_PS];
     uint64_t chief_paused_until_ms;
     struct sim_bucket buckets[MAX_BUCKETS];
     struct sim_worker workers[MAX_WORKERS];
@@ -176,6 +204,17 @@ bool ps_refuses_term(struct world *w, const struct message *m);
 void ps_keep(struct world *w, const struct message *m);
 void ps_recall(struct world *w, const struct message *m);
 void succession_free(struct world *w);
+// cuts.c
+void cuts_chief_tick(struct world *w);
+void cuts_chief_dies(struct world *w);
+void cuts_chief_answered(struct world *w, const struct message *m);
+void cuts_ps_receive(struct world *w, const struct message *m);
+// A chief has claimed a higher term at it: a cut of the one before is given up.
+void cuts_ps_new_term(struct world *w, uint32_t ps);
+// A push or a fence may have been what a cut waited for.
+void cuts_ps_look(struct world *w, uint32_t ps);
+// False: a cut holds this push.
+bool cuts_ps_admits(const struct world *w, const struct sim_bucket *bucket, const struct message *m);
 
 // The oracle.
 void oracle_applied(struct world *w, size_t bucket, const struct message *push);

@@ -108,10 +108,10 @@ static void test_answers_of_another_cut_are_nothing(void **state)
     assert_int_equal(cuts.phase, MST_CUTS_HOLDING);
 }
 
-static struct mst_lease grant(struct mst_leases *leases, uint32_t worker, uint64_t seq)
+static struct mst_lease grant(struct mst_leases *leases, uint32_t worker, uint64_t number, uint64_t seq)
 {
     struct mst_lease lease;
-    assert_int_equal(mst_leases_grant(leases, worker, 1, seq, 4, &lease), MST_LEASE_GRANTED);
+    assert_int_equal(mst_leases_grant(leases, worker, number, seq, 4, &lease), MST_LEASE_GRANTED);
     return lease;
 }
 
@@ -120,36 +120,47 @@ static struct mst_lease grant(struct mst_leases *leases, uint32_t worker, uint64
 static void test_what_the_marks_leave_of_leases(void **state)
 {
     (void)state;
-    struct mst_leases leases;
-    mst_leases_init(&leases, 20, 1, 0);
+    const struct mst_coordinator_config config = {
+        .n_ps = 2, .n_batches = 20, .n_epochs = 1, .lease_ms = 300, .grace_ms = 50, .sleep_ms = 100};
+    struct mst_coordinator chief;
+    mst_coordinator_init(&chief, &config);
     struct mst_lease held[3];
-    for (uint32_t w = 0; w < 3; w++)
-        held[w] = grant(&leases, w, 1);
+    for (uint32_t w = 0; w < 3; w++) {
+        uint64_t number;
+        assert_int_equal(mst_membership_greet(&chief.membership, w, 100 + w, 1, &number), MST_GREET_ADMITTED);
+        held[w] = grant(&chief.leases, w, number, 1);
+    }
     mst_cuts_begin(&cuts, 1, true);
     const struct mst_msg_client_row rows[] = {{0, 0, 1, 2, held[0].id, 2}, {0, 1, 1, 3, held[1].id, 3}};
     (void)answer(0, rows, 2, false);
-    (void)answer(1, rows, 2, false);
-    struct mst_leases settled = mst_leases_copy(&leases);
+    assert_int_equal(answer(1, rows, 2, false), MST_CUTS_HELD);
+    assert_int_equal(mst_cuts_keep(&cuts, &chief), MST_OK);
+    assert_true(mst_leases_complete(&chief.leases, 0, 1, 1, &held[0])); // later, so not part of it
     const struct mst_msg_client_row less[] = {{7, 1, 1, 1, held[1].id, 1}};
     (void)answer(0, NULL, 0, true);
     assert_int_equal(answer(1, less, 1, true), MST_CUTS_MARKED);
-    mst_cuts_settle(&cuts, &settled);
-    assert_int_equal(settled.n_done, 5);
-    assert_int_equal(settled.n_torn, 2);
-    assert_int_equal(settled.n_holders, 0);
-    assert_int_equal(leases.n_holders, 3); // the chief's own go on
-    assert_int_equal(leases.n_done, 0);
+    mst_cuts_settle(&cuts, &config, 2);
+    assert_int_equal(cuts.n_done, 5);
+    struct mst_coordinator resumed;
+    struct mst_chief_state beside;
+    struct mst_arena arena;
+    mst_arena_init(&arena, 1 << 20);
+    mst_coordinator_init(&resumed, &config);
+    assert_int_equal(mst_chief_state_decode(mst_buf_view(&cuts.state), &arena, &resumed, 3, &beside, NULL), MST_OK);
+    assert_int_equal(resumed.leases.n_done, 5);
+    assert_int_equal(resumed.leases.n_torn, 2);
+    assert_int_equal(resumed.leases.n_holders, 0);
     uint64_t n_left = 0;
-    struct mst_lease lease;
     for (uint64_t seq = 1; n_left < 15; seq++) {
-        assert_int_equal(mst_leases_grant(&settled, 0, 2, seq, 20, &lease), MST_LEASE_GRANTED);
+        struct mst_lease lease = grant(&resumed.leases, 0, 2, seq);
         n_left += lease.n_batches;
-        assert_true(mst_leases_complete(&settled, 0, 2, seq, &lease));
+        assert_true(mst_leases_complete(&resumed.leases, 0, 2, seq, &lease));
     }
     assert_int_equal(n_left, 15);
-    assert_true(mst_leases_finished(&settled));
-    mst_leases_fini(&settled);
-    mst_leases_fini(&leases);
+    assert_true(mst_leases_finished(&resumed.leases));
+    mst_coordinator_fini(&resumed);
+    mst_coordinator_fini(&chief);
+    mst_arena_fini(&arena);
 }
 
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
