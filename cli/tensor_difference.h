@@ -6,7 +6,8 @@
  *      if (found.n_different > 0) … found.first, found.max_absolute …
  *
  *  With tolerance 0 elements are compared bit for bit (so -0 differs from 0, and a NaN equals one of the same bits).
- *  With tolerance t they differ if |a − b| > t · max(1, |a|, |b|); two NaNs are equal then, and so are equal infinities.
+ *  With tolerance t they differ if |a − b| > t · max(1, |a|, |b|); two NaNs are equal then, and so are equal
+ *  infinities.
  *  Thread: any.
  */
 #pragma once
