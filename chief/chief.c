@@ -371,7 +371,7 @@ static void try_to_stop(struct mst_chief *chief)
     if (!chief->stop_text || chief->phase >= CHIEF_CLOSING || mst_chief_is_saving(chief))
         return;
     bool is_news = chief->phase == CHIEF_RUNNING && mst_chief_steps_done(chief) > chief->checkpoint_step;
-    if (is_news && !chief->is_stop_saved) {
+    if (is_news && !chief->is_stop_saved && mst_chief_links_are_whole(chief)) {
         if (!mst_chief_rounds_are_quiet(chief))
             return;
         chief->is_stop_saved = true;

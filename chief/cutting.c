@@ -163,7 +163,9 @@ void mst_chief_cut_tick(struct mst_chief *chief, uint64_t now_ms)
     if (!mst_cuts_is_busy(&chief->cut.machine))
         return;
     uint64_t limit_ms = CUT_LEASES * chief->config.job->lease_ms;
-    bool is_late = now_ms - chief->cut.began_ms > limit_ms;
+    // Told to stop, there is no time to wait for a server that is away.
+    bool is_hopeless = chief->stop_text && !mst_chief_links_are_whole(chief);
+    bool is_late = is_hopeless || now_ms - chief->cut.began_ms > limit_ms;
     if (is_late && mst_cuts_give_up(&chief->cut.machine, "a parameter server did not answer in time"))
         failed(chief);
     for (size_t i = 0; i < chief->config.n_ps; i++)

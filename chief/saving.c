@@ -352,7 +352,7 @@ static void write_parts(struct mst_chief_save *save)
 static void on_cut(struct mst_chief *chief, bool is_marked)
 {
     struct mst_chief_save *save = chief->save;
-    bool is_needed = chief->phase == CHIEF_CLOSING || chief->stop_text;
+    bool is_needed = (chief->phase == CHIEF_CLOSING || chief->stop_text) && mst_chief_links_are_whole(chief);
     if (is_marked) {
         write_parts(save);
     } else if (chief->phase >= CHIEF_TELLING || !is_needed || ++save->n_attempts == CUT_ATTEMPTS) {

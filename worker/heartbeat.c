@@ -33,7 +33,11 @@ static void on_reply(void *arg, const struct mst_reply *reply)
 {
     struct mst_heartbeat *heartbeat = arg;
     heartbeat->is_waiting = false;
-    if (reply->status != MST_OK || heartbeat->is_over)
+    if (heartbeat->is_over)
+        return;
+    if (reply->status == MST_DEADLINE_EXCEEDED) // it stands still, and another one may be in its place
+        mst_peer_break(heartbeat->peer, "was given up: no answer to a heartbeat");
+    if (reply->status != MST_OK)
         return;
     struct mst_arena arena;
     struct mst_msg_heartbeat_reply answer;

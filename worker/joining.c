@@ -147,6 +147,7 @@ static mst_status join_chief(struct mst_joining *joining, const char *address, s
     joining->chief_address = mst_strdup(address);
     struct mst_peer_config peer = {.name = "chief",
                                    .address = joining->chief_address,
+                                   .user_timeout_ms = config->lease_ms,
                                    .backoff_max_ms = CHIEF_BACKOFF_MS,
                                    .events = &chief_events,
                                    .arg = joining};

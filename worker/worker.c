@@ -221,6 +221,8 @@ static void on_answer(void *arg, const struct mst_reply *reply)
     if (reply->status != MST_OK) {
         // The link broke or the chief is busy: on_chief_up asks again, and so does the timer if the link is still up.
         MST_LOG(DEBUG, "worker", "lease question unanswered", "reason=\"%s\"", reply->text);
+        if (reply->status == MST_DEADLINE_EXCEEDED) // no chief keeps one so long: it is dialled again
+            mst_peer_break(mst_joining_chief(worker->joining), "was given up: no answer to a question");
         ask_later(worker);
         return;
     }
