@@ -425,8 +425,13 @@ static void on_tick(void *arg)
 static void on_progress(void *arg)
 {
     struct mst_chief *chief = arg;
-    if (chief->phase == CHIEF_RUNNING && chief->first_lease_ns)
-        report_progress(chief);
+    if (chief->phase != CHIEF_RUNNING || !chief->first_lease_ns)
+        return;
+    report_progress(chief);
+    if (chief->coordinator.is_synchronous) { // rounds are stored as closes: the state would not know how long it took
+        mst_chief_touch(chief);
+        mst_chief_store(chief);
+    }
 }
 
 static void describe_wait(const struct mst_chief *chief, char *out, size_t out_bytes)

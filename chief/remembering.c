@@ -181,15 +181,12 @@ static void take_texts(struct mst_chief *chief, const struct mst_chief_state *st
 
 static void take_rest(struct mst_chief *chief, const struct mst_chief_state *state)
 {
-    uint64_t now_ns = mst_clock_monotonic_ns();
     chief->n_steps_resumed = state->n_steps_resumed;
     chief->committed_step = state->checkpoint_step;
     chief->n_lost_updates = state->n_lost_updates;
     chief->evaluated_step = state->evaluated_step;
     // Ids of evaluations go on where no earlier chief can have been.
     chief->evaluations.n_wanted = chief->term << 20;
-    if (state->trained_ms || mst_chief_steps_done(chief) > state->n_steps_resumed)
-        chief->first_lease_ns = now_ns - state->trained_ms * 1000000;
     if (state->first_step_ms)
         chief->first_step_ns = chief->config.started_ns + state->first_step_ms * 1000000;
     if (state->last.sums.n_values == chief->coordinator.n_sums) {
@@ -284,6 +281,8 @@ static mst_status restore(struct mst_chief *chief, const struct ps_link *best, s
     }
     if (status == MST_OK && chief->coordinator.is_synchronous)
         status = restore_rounds(chief, err);
+    if (status == MST_OK && (state.trained_ms || mst_chief_steps_done(chief) > state.n_steps_resumed))
+        chief->first_lease_ns = mst_clock_monotonic_ns() - state.trained_ms * 1000000;
     chief->is_finished = status == MST_OK && state.is_finished;
     mst_arena_fini(&arena);
     return status;
