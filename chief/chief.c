@@ -297,13 +297,17 @@ static void tell_servers(struct mst_chief *chief)
     mst_chief_links_finish(chief);
 }
 
-// Who TF_CONFIG names and never came may come just now: without a chief it would wait for ever. It has until the
-// servers are told, half a lease after the end.
+// Who TF_CONFIG names and never came may come just now, and who was here may be on its way back (after a death, its own
+// or the chief's): without a chief it would wait for ever. It has until the servers are told, half a lease after the
+// end.
 static bool is_waiting_for_late(const struct mst_chief *chief)
 {
+    const struct mst_membership *members = &chief->coordinator.membership;
     bool lacks_evaluator = chief->config.has_evaluator && !chief->evaluator_figures.role;
-    return chief->end_status == MST_OK && !chief->are_servers_told &&
-           (lacks_evaluator || mst_membership_n_ever(&chief->coordinator.membership) < chief->config.n_workers);
+    bool lacks_worker = mst_membership_n_ever(members) < chief->config.n_workers;
+    for (size_t w = 0; w < members->n_members; w++)
+        lacks_worker = lacks_worker || (members->members[w].number > 0 && !mst_chief_is_told(chief, w));
+    return chief->end_status == MST_OK && !chief->are_servers_told && (lacks_evaluator || lacks_worker);
 }
 
 void mst_chief_check_told(struct mst_chief *chief)
@@ -594,6 +598,7 @@ void mst_chief_free(struct mst_chief *chief)
     free(chief->restore_prefix);
     free(chief->rivals);
     free(chief->figures);
+    free(chief->told);
     free(chief->checkpoint);
     free(chief->save_failure);
     free(chief->stop_text);

@@ -178,6 +178,8 @@ struct mst_chief {
     size_t n_rivals;
     struct mst_role_figures *figures; // of workers, by index
     size_t n_figures;
+    bool *told; // how the job ended: by worker index
+    size_t n_told;
     struct mst_evaluations evaluations;
     struct mst_epoch_ledger ledger;
     struct final_evaluation final;
@@ -322,6 +324,8 @@ void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_me
 void mst_chief_answer_parked(struct mst_chief *chief);
 void mst_chief_workers_free(struct mst_chief *chief);
 size_t mst_chief_n_worker_conns(const struct mst_chief *chief);
+// True if a worker of this index has heard how the job ended.
+bool mst_chief_is_told(const struct mst_chief *chief, size_t worker);
 // What connections of workers and of evaluators have in common.
 struct worker_conn *mst_chief_add_conn(struct mst_chief *chief, struct mst_conn *conn, uint32_t index, uint64_t number);
 void mst_chief_remove_conn(struct worker_conn *closed);

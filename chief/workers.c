@@ -455,12 +455,30 @@ void mst_chief_remove_conn(struct worker_conn *closed)
     mst_chief_check_told(chief);
 }
 
+bool mst_chief_is_told(const struct mst_chief *chief, size_t worker)
+{
+    return worker < chief->n_told && chief->told[worker];
+}
+
+static void note_told(struct mst_chief *chief, uint32_t worker)
+{
+    if (worker >= chief->n_told) {
+        size_t n = (size_t)worker + 1;
+        chief->told = mst_realloc_array(chief->told, n, sizeof *chief->told);
+        memset(chief->told + chief->n_told, 0, (n - chief->n_told) * sizeof *chief->told);
+        chief->n_told = n;
+    }
+    chief->told[worker] = true;
+}
+
 static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
 {
     struct worker_conn *closed = arg;
     struct mst_chief *chief = closed->chief;
     (void)conn;
     struct worker_conn gone = *closed;
+    if (chief->phase >= CHIEF_TELLING)
+        note_told(chief, gone.worker);
     mst_chief_remove_conn(closed);
     if (chief->phase < CHIEF_TELLING && !mst_chief_has_conn(chief, &gone) &&
         mst_membership_is_acting(&chief->coordinator.membership, gone.worker, gone.number)) {

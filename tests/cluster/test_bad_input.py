@@ -48,7 +48,7 @@ BAD_KEYS = [
     ("data.train.format", "parquet", ["data.train.format", "parquet"]),
     ("partitioner", {"class_name": "MinSize", "config": {}}, ["MinSize"]),
     ("replicas", 1, ["replicas"]),
-    ("consistency", {"staleness": 0}, ["staleness"]),
+    ("consistency", {"staleness": -1}, ["staleness"]),
     ("consistency", {"backup_workers": 1}, ["backup_workers"]),
     ("model", "no-such-model.json", ["no-such-model.json"]),
 ]

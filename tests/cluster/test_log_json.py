@@ -61,10 +61,10 @@ def test_a_terminal_gets_no_progress_line(binary, job, write_job, tmp_path):
 
 
 def test_a_death_and_its_reason(muster, job, write_job):
-    """A worker is killed and started again; then a parameter server is killed, which ends the job."""
+    """A worker is killed and started again; then a parameter server is killed more often than it is started again."""
     job["epochs"] = 100000
     job["checkpoint"]["every_steps"] = 100
-    local = muster("local", write_job(job), "--workers", "2", "--ps", "1", "--log=json")
+    local = muster("local", write_job(job), "--workers", "2", "--ps", "1", "--log=json", "--max-restarts", "1")
     until(lambda: "checkpoint written" in local.log(), "a checkpoint")
 
     def pid_of(role):
@@ -73,6 +73,8 @@ def test_a_death_and_its_reason(muster, job, write_job):
                 return pid
     os.kill(pid_of("worker"), signal.SIGKILL)
     until(lambda: "started again" in local.log() and '"number":2' in local.log(), "the worker to be there again")
+    os.kill(pid_of("ps"), signal.SIGKILL)
+    until(lambda: "parameter server restored" in local.log(), "the parameter server to be there again")
     os.kill(pid_of("ps"), signal.SIGKILL)
     local.expect(138)
     events = events_of(local.log())

@@ -133,7 +133,7 @@ def test_refusals(run, job, write_job, data, tmp_path):
     images = data / "train-images.idx"
     expect_sentence(run("predict", path), 2, "--input")
     expect_sentence(run("predict"), 2, "JOB|MODEL_DIR")
-    expect_sentence(run("predict", path, "--input", images), 1, "no whole checkpoint", "--checkpoint", "model directory")
+    expect_sentence(run("predict", path, "--input", images), 1, "no checkpoint", "--checkpoint", "model directory")
     expect_sentence(run("predict", path, "--input", images, "--checkpoint", "no/model-1"), 1, "no/model-1")
     expect_sentence(run("predict", path, "--input", images, "--format", "xml"), 2, "'xml'", "csv", "jsonl")
     expect_sentence(run("predict", ".", "--input", images), 1, "model.json")
