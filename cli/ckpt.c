@@ -2,7 +2,6 @@
 // ckpt_operand.h's; everything else is asked of the bundle reader, which believes nothing before it is checked.
 #include "cli/ckpt.h"
 
-#include "base/alloc.h"
 #include "base/error.h"
 #include "cli/ckpt_diff.h"
 #include "cli/ckpt_operand.h"

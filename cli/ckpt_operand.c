@@ -4,7 +4,6 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "spec/job.h"
-#include "spec/json_source.h"
 #include "tfio/bundle_reader.h"
 #include "tfio/disk_file.h"
 

@@ -124,7 +124,7 @@ static mst_status cut_by_partitioner(struct resharding *work, size_t at, const s
     if (n > MST_BUNDLE_SLICES_MAX)
         return mst_fail(err, MST_INVALID_ARGUMENT, "%s would be cut into %llu slices; %d are the limit", entry->name,
                         (unsigned long long)n, MST_BUNDLE_SLICES_MAX);
-    if (n < 2) {
+    if (n < 2 || dims[0] == 0) {
         add_cut(work, (struct cut){.entry = at, .bytes = entry->size_bytes});
         return MST_OK;
     }
