@@ -4,6 +4,8 @@
 static void chief_fences(struct world *w)
 {
     struct mst_fence fence;
+    if (!chief_may_fence(w))
+        return;
     for (size_t cursor = 0; mst_membership_next_fence(&w->chief.membership, &cursor, &fence);) {
         struct message m = {
             .kind = M_FENCE, .to = 1 + (uint32_t)fence.ps, .worker = fence.worker, .number = fence.number};
@@ -50,7 +52,7 @@ void chief_receive(struct world *w, const struct message *m)
     switch (m->kind) {
     case M_TICK:
         if (w->plant != PLANT_NEVER_FENCED && mst_coordinator_tick(&w->chief, w->now_ms))
-            chief_touch(w);
+            chief_touch_fence(w);
         chief_fences(w);
         cuts_chief_tick(w);
         world_schedule(w, m, HEARTBEAT_MS / 2);
@@ -60,7 +62,7 @@ void chief_receive(struct world *w, const struct message *m)
         if (m->number && mst_membership_is_acting(members, m->worker, m->number)) { // it says that this one is out
             mst_membership_leave(members, m->worker, m->number, w->now_ms);
             mst_coordinator_tick(&w->chief, w->now_ms);
-            chief_touch(w);
+            chief_touch_fence(w);
         }
         if (w->plant == PLANT_ADMIT_EARLY)
             end_fence(members, m->worker);

@@ -37,6 +37,17 @@ static uint64_t stored_n(const struct world *w)
     return n;
 }
 
+void chief_touch_fence(struct world *w)
+{
+    chief_touch(w);
+    w->fence_mark = w->chief_n + w->is_touched;
+}
+
+bool chief_may_fence(const struct world *w)
+{
+    return stored_n(w) >= w->fence_mark;
+}
+
 static void send_states(struct world *w)
 {
     for (uint32_t p = 0; p < w->n_ps; p++) {
@@ -124,7 +135,7 @@ static void start(struct world *w)
     mst_coordinator_init(&w->chief, &w->config);
     w->is_chief_up = w->is_recalling = true;
     w->is_touched = false;
-    w->chief_n = w->best_state = 0;
+    w->chief_n = w->fence_mark = w->best_state = 0;
     w->recalled = 0;
     memset(w->stored_n, 0, sizeof w->stored_n);
     for (size_t p = 0; p < w->n_ps; p++)

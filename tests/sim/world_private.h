@@ -157,7 +157,8 @@ struct world {
     uint64_t chief_term;
     uint64_t chief_n; // states of this term
     uint64_t stored_n[MAX_PS];
-    unsigned recalled; // a bit a PS
+    uint64_t fence_mark; // of the state that says of the newest fence
+    unsigned recalled;   // a bit a PS
     size_t best_state;
     struct sim_held held[MAX_HELD];
     size_t n_held;
@@ -194,6 +195,9 @@ void worker_start(struct world *w, size_t index);
 
 // succession.c: the chief's state, and the chief after it.
 void chief_touch(struct world *w);
+// A fence has begun: no PS hears of it before all have stored that.
+void chief_touch_fence(struct world *w);
+bool chief_may_fence(const struct world *w);
 // Sends an answer when all that is decided by now is stored.
 void chief_answer(struct world *w, const struct message *answer);
 void chief_store(struct world *w);
