@@ -145,7 +145,7 @@ def check_checkpoint(folder, trained, names, optimizer, kind):
     shapes = reader.get_variable_to_shape_map()
     slots = {"sgd": [], "nesterov": ["momentum"], "adam": ["momentum", "velocity"],
              "amsgrad": ["momentum", "velocity", "velocity_hat"]}[kind]
-    assert sorted(shapes) == sorted([*names, *(f"{name}/{slot}" for name in names for slot in slots), "iterations"])
+    assert sorted(shapes) == sorted([*names, *(f"{name}/{slot}" for name in names for slot in slots), "iterations", "chief_state"])
     assert reader.get_tensor("iterations") == STEPS
     # Keras: "<variable's path with _>_<slot>", variables in the model's order
     of_keras = {variable.path.split("/")[-1]: variable.numpy() for variable in optimizer.variables}
