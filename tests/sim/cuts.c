@@ -353,7 +353,6 @@ static void check_even(struct world *w)
 // A job that is resumed from this cut trains every batch once, but for the torn ones.
 static void check_cut(struct world *w)
 {
-    w->n_cuts_marked++;
     check_even(w);
     mst_cuts_settle(&w->cuts, &w->config, w->now_ms);
     struct mst_coordinator resumed;

@@ -1,6 +1,5 @@
-// The event queue, the network and the faults. Nodes are in nodes.c, what is checked is in oracle.c.
+// The job and its faults, on an engine. Nodes are in nodes.c, what is checked is in oracle.c.
 #include "base/alloc.h"
-#include "base/rng.h"
 #include "world_private.h"
 
 #include <stdarg.h>
@@ -36,10 +35,7 @@ const char *plant_name(enum plant plant)
 
 uint64_t world_draw(struct world *w, uint64_t n)
 {
-    struct mst_rng_key key = {{(uint32_t)w->seed, (uint32_t)(w->seed >> 32)}, {0, 0}};
-    uint32_t words[4];
-    mst_rng_block(key, w->n_drawn++, words);
-    return (words[0] | (uint64_t)words[1] << 32) % n;
+    return engine_draw(&w->engine, n);
 }
 
 void world_fail(struct world *w, const char *format, ...)
@@ -57,66 +53,14 @@ uint32_t world_worker_node(const struct world *w, size_t worker)
     return (uint32_t)(1 + w->n_ps + worker);
 }
 
-static bool is_earlier(const struct message *a, const struct message *b)
-{
-    return a->at_ms < b->at_ms || (a->at_ms == b->at_ms && a->order < b->order);
-}
-
-static void enqueue(struct world *w, const struct message *message, uint64_t at_ms)
-{
-    if (w->n_queued == w->queue_capacity) {
-        w->queue_capacity = w->queue_capacity ? 2 * w->queue_capacity : 64;
-        w->queue = mst_realloc_array(w->queue, w->queue_capacity, sizeof *w->queue);
-    }
-    struct message entry = *message;
-    entry.at_ms = at_ms;
-    entry.order = w->n_sent++;
-    size_t i = w->n_queued++;
-    for (; i > 0 && is_earlier(&entry, &w->queue[(i - 1) / 2]); i = (i - 1) / 2)
-        w->queue[i] = w->queue[(i - 1) / 2];
-    w->queue[i] = entry;
-}
-
-static struct message dequeue(struct world *w)
-{
-    struct message first = w->queue[0];
-    struct message last = w->queue[--w->n_queued];
-    size_t i = 0;
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= w->n_queued)
-            break;
-        if (child + 1 < w->n_queued && is_earlier(&w->queue[child + 1], &w->queue[child]))
-            child++;
-        if (!is_earlier(&w->queue[child], &last))
-            break;
-        w->queue[i] = w->queue[child];
-        i = child;
-    }
-    w->queue[i] = last;
-    return first;
-}
-
 void world_schedule(struct world *w, const struct message *message, uint64_t delay_ms)
 {
-    enqueue(w, message, w->now_ms + delay_ms);
-}
-
-static uint64_t network_delay(struct world *w)
-{
-    uint64_t delay = 1 + world_draw(w, 10);
-    if (world_draw(w, 100) < w->slow_percent)
-        delay += world_draw(w, 3 * LEASE_MS); // longer than a lease: an answer to somebody long declared dead
-    return delay;
+    engine_schedule(&w->engine, message, delay_ms);
 }
 
 void world_send(struct world *w, const struct message *message)
 {
-    if (w->now_ms < FAULTS_END_MS && world_draw(w, 100) < w->drop_percent)
-        return;
-    enqueue(w, message, w->now_ms + network_delay(w));
-    if (world_draw(w, 100) < w->duplicate_percent)
-        enqueue(w, message, w->now_ms + network_delay(w));
+    engine_send(&w->engine, message);
 }
 
 static void kill_worker(struct world *w, size_t worker)
@@ -156,10 +100,9 @@ static void draw_faults(struct world *w)
 
 static void deliver(struct world *w, const struct message *m)
 {
-    w->n_delivered++;
     if (m->to == 0) {
         if (w->now_ms < w->chief_paused_until_ms)
-            enqueue(w, m, w->chief_paused_until_ms);
+            world_schedule(w, m, w->chief_paused_until_ms - w->now_ms);
         else
             chief_receive(w, m);
     } else if (m->to <= w->n_ps) {
@@ -167,7 +110,7 @@ static void deliver(struct world *w, const struct message *m)
     } else {
         struct sim_worker *worker = &w->workers[m->to - 1 - w->n_ps];
         if (w->now_ms < worker->paused_until_ms && m->kind != M_RESTART)
-            enqueue(w, m, worker->paused_until_ms); // a stopped process finds it in its socket later
+            world_schedule(w, m, worker->paused_until_ms - w->now_ms); // a stopped process finds it in its socket later
         else
             worker_receive(w, m);
     }
@@ -177,16 +120,19 @@ struct world *world_new(uint64_t seed, enum plant plant)
 {
     struct world *w = mst_alloc(sizeof *w);
     w->plant = plant;
-    w->seed = seed;
+    struct engine *engine = &w->engine;
+    engine_init(engine, seed, sizeof(struct message));
+    engine->slow_ms = 3 * LEASE_MS; // longer than a lease: an answer to somebody long declared dead
+    engine->faults_end_ms = FAULTS_END_MS;
     w->n_ps = 1 + (size_t)world_draw(w, MAX_PS);
     w->n_workers = 1 + (size_t)world_draw(w, MAX_WORKERS);
     w->n_buckets = w->n_ps + (size_t)world_draw(w, MAX_BUCKETS - w->n_ps + 1);
     w->n_pushed = world_draw(w, 2) ? w->n_buckets : 1 + (size_t)world_draw(w, w->n_buckets);
     w->n_batches = 1 + world_draw(w, 8);
     w->n_epochs = 1 + world_draw(w, 3);
-    w->drop_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 25);
-    w->duplicate_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 25);
-    w->slow_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 10);
+    engine->drop_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 25);
+    engine->duplicate_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 25);
+    engine->slow_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 10);
     w->n_kills_left = (unsigned)world_draw(w, 4);
     w->n_pauses_left = (unsigned)world_draw(w, 4);
     w->n_chief_pauses_left = (unsigned)world_draw(w, 3);
@@ -235,9 +181,9 @@ static bool is_finished(const struct world *w)
 
 const char *world_run(struct world *w)
 {
-    while (w->n_queued && !w->fault[0] && !is_finished(w)) {
-        struct message m = dequeue(w);
-        w->now_ms = m.at_ms;
+    struct message m;
+    while (!w->fault[0] && !is_finished(w) && engine_next(&w->engine, &m)) {
+        w->now_ms = w->engine.now_ms;
         if (w->now_ms > JOB_END_MS) {
             world_fail(w, "hang: %llu of %llu batches done after %d ms", (unsigned long long)w->chief.leases.n_done,
                        (unsigned long long)w->chief.leases.n_total, JOB_END_MS);
@@ -252,7 +198,7 @@ const char *world_run(struct world *w)
 
 size_t world_n_delivered(const struct world *w)
 {
-    return w->n_delivered;
+    return w->engine.n_delivered;
 }
 
 void world_free(struct world *w)
@@ -269,6 +215,6 @@ void world_free(struct world *w)
     for (size_t i = 0; i < w->n_workers; i++)
         mst_session_fini(&w->workers[i].session);
     succession_free(w);
-    free(w->queue);
+    engine_fini(&w->engine);
     free(w);
 }

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "chief/coordinator.h"
 #include "chief/cuts.h"
+#include "engine.h"
 #include "ps/client_table.h"
 #include "ps/cut_gate.h"
 #include "worker/session.h"
@@ -44,8 +45,6 @@ enum message_kind {
 };
 
 struct message {
-    uint64_t at_ms;
-    uint64_t order; // ties are broken by age
     enum message_kind kind;
     uint32_t to; // node: 0 chief, 1 … n_ps PSs, then workers
     uint32_t worker;
@@ -77,7 +76,6 @@ struct sim_worker {
     struct mst_session session;
     bool is_computing;
     struct mst_session_batch batch; // being computed or pushed
-    uint64_t computed_ms;           // when the running computation is done
     struct mst_training_sums sums;  // of all leases done under this number: how many steps
     uint64_t open_steps;            // of the lease being trained
     uint64_t done_seq;              // leases that sums covers
@@ -125,17 +123,8 @@ struct sim_state;
 
 struct world {
     enum plant plant;
-    uint64_t seed;
-    uint64_t n_drawn;
-    uint64_t now_ms;
-    struct message *queue; // a binary heap by (at_ms, order)
-    size_t n_queued;
-    size_t queue_capacity;
-    uint64_t n_sent;
-    size_t n_delivered;
-    unsigned drop_percent;
-    unsigned duplicate_percent;
-    unsigned slow_percent;
+    struct engine engine;
+    uint64_t now_ms; // the engine's
     unsigned n_kills_left;
     unsigned n_pauses_left;
     unsigned n_chief_pauses_left;
@@ -168,7 +157,6 @@ struct world {
     struct mst_cuts cuts;
     uint64_t cut_began_ms;
     unsigned n_cuts_left;
-    unsigned n_cuts_marked;
     struct sim_gate gates[MAX_PS];
     uint64_t chief_paused_until_ms;
     struct sim_bucket buckets[MAX_BUCKETS];
