@@ -6,7 +6,6 @@
 #include "data/prefetch.h"
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "data/batches.h"
 #include "data/dataset.h"
@@ -29,9 +28,8 @@ struct mst_prefetch {
     size_t depth;
     enum mst_prefetch_mode mode;
     struct slot *slots;
-    uint64_t waited_ns; // the owner's
-    uint64_t taken;     // the owner's
-    uint64_t released;  // the owner's
+    uint64_t taken;    // the owner's
+    uint64_t released; // the owner's
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t has_work;  // requested moved, or stopping
@@ -161,7 +159,6 @@ mst_status mst_prefetch_take(struct mst_prefetch *prefetch, const struct mst_bat
 {
     MST_ASSERT(mst_prefetch_n_pending(prefetch) > 0);
     struct slot *slot = &prefetch->slots[prefetch->taken % prefetch->depth];
-    uint64_t began_ns = mst_clock_monotonic_ns();
     if (prefetch->mode == MST_PREFETCH_INLINE) {
         gather(prefetch, slot);
         prefetch->gathered++;
@@ -171,7 +168,6 @@ mst_status mst_prefetch_take(struct mst_prefetch *prefetch, const struct mst_bat
             pthread_cond_wait(&prefetch->has_batch, &prefetch->lock);
         pthread_mutex_unlock(&prefetch->lock);
     }
-    prefetch->waited_ns += mst_clock_monotonic_ns() - began_ns;
     prefetch->taken++;
     *out = &slot->batch;
     if (slot->status != MST_OK && err)
@@ -197,9 +193,4 @@ void mst_prefetch_drop(struct mst_prefetch *prefetch)
     // What is gathered and not taken is forgotten by stepping back: its slots are free again.
     prefetch->requested = prefetch->gathered = prefetch->taken;
     pthread_mutex_unlock(&prefetch->lock);
-}
-
-uint64_t mst_prefetch_waited_ns(const struct mst_prefetch *prefetch)
-{
-    return prefetch->waited_ns;
 }

@@ -50,5 +50,3 @@ MST_MUST_USE mst_status mst_prefetch_take(struct mst_prefetch *prefetch, const s
 void mst_prefetch_release(struct mst_prefetch *prefetch);
 /** Forgets what was asked for and not yet taken; waits for a gather in progress. For leases that were taken away. */
 void mst_prefetch_drop(struct mst_prefetch *prefetch);
-/** Nanoseconds that take has waited or worked so far: the share of a step that input costs. */
-uint64_t mst_prefetch_waited_ns(const struct mst_prefetch *prefetch);
