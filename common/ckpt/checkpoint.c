@@ -7,11 +7,11 @@
 #include "base/error.h"
 #include "checkpoint_names.h"
 #include "ckpt/checkpoint_list.h"
+#include "ckpt/checkpoint_part.h"
 #include "muster/status.h"
 #include "tfio/bundle.h"
 #include "tfio/bundle_writer.h"
 #include "tfio/disk_file.h"
-#include "values.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -43,17 +43,6 @@ static char *temporary_of(char *path)
     char *temporary = mst_text("%s" MST_CHECKPOINT_TMP, path);
     free(path);
     return temporary;
-}
-
-mst_status mst_checkpoint_shard_write(const struct mst_checkpoint_shard *shard, struct mst_bundle_piece *pieces,
-                                      struct mst_error *err)
-{
-    char *prefix = mst_checkpoint_prefix(shard->dir, shard->step);
-    char *path = temporary_of(mst_bundle_data_path(prefix, shard->shard, shard->n_shards));
-    mst_status status = mst_values_write(path, shard->values, shard->n_values, pieces, err);
-    free(path);
-    free(prefix);
-    return status;
 }
 
 mst_status mst_checkpoint_begin(const char *dir, uint64_t step, size_t n_shards, struct mst_checkpoint_writer **out,
@@ -99,12 +88,18 @@ mst_status mst_checkpoint_write(struct mst_checkpoint_writer *writer, const stru
                                 size_t n_values, struct mst_error *err)
 {
     size_t last = writer->n_shards - 1;
-    struct mst_checkpoint_shard shard = {writer->dir, writer->step, last, writer->n_shards, values, n_values};
-    struct mst_bundle_piece *pieces = mst_alloc_array(n_values, sizeof *pieces);
-    mst_status status = mst_checkpoint_shard_write(&shard, pieces, err);
-    for (size_t i = 0; status == MST_OK && i < n_values; i++)
-        status = mst_checkpoint_add(writer, &values[i].tensor, last, &pieces[i], err);
-    free(pieces);
+    struct mst_checkpoint_part *part;
+    MST_TRY(mst_checkpoint_part_new(writer->dir, writer->step, last, writer->n_shards, &part, err));
+    mst_status status = MST_OK;
+    for (size_t i = 0; status == MST_OK && i < n_values; i++) {
+        struct mst_bundle_piece piece;
+        status = mst_checkpoint_part_add(part, &values[i], &piece, err);
+        if (status == MST_OK)
+            status = mst_checkpoint_add(writer, &values[i].tensor, last, &piece, err);
+    }
+    if (status == MST_OK)
+        return mst_checkpoint_part_close(part, err);
+    mst_checkpoint_part_abort(part);
     return status;
 }
 

@@ -1,9 +1,7 @@
 /** @file
  *  Checkpoints in a directory: one TensorBundle `model-<step>` each, and TensorFlow's `checkpoint` state file.
  *
- *      MST_TRY(mst_checkpoint_shard_write(&shard, pieces, err));         // each PS; the pieces go to the chief
- *
- *      MST_TRY(mst_checkpoint_begin(dir, step, n_shards, &w, err));      // the chief
+ *      MST_TRY(mst_checkpoint_begin(dir, step, n_shards, &w, err));      // the chief; each PS: ckpt/checkpoint_part.h
  *      MST_TRY(mst_checkpoint_add(w, &tensor, shard, &piece, err));      // each piece
  *      MST_TRY(mst_checkpoint_write(w, &iterations, 1, err));
  *      MST_TRY(mst_checkpoint_commit(w, keep, err));
@@ -40,26 +38,8 @@ struct mst_checkpoint_value {
     const void *data; // mst_bundle_tensor_bytes of it
 };
 
-/** One process's part of a checkpoint. Borrowed for the call. */
-struct mst_checkpoint_shard {
-    const char *dir;
-    uint64_t step;
-    size_t shard; // 0 … n_shards-1
-    size_t n_shards;
-    const struct mst_checkpoint_value *values;
-    size_t n_values;
-};
-
 /** New text "dir/model-<step>": the prefix of the bundle. */
 char *mst_checkpoint_prefix(const char *dir, uint64_t step);
-
-/** Writes one data file under its temporary name and flushes it to the disk; says where each value lies.
- *  Owner:  pieces is the caller's, n_values long
- *  Errors: DATA_LOSS a float that is NaN or Inf (names tensor and element; no file is left); INVALID_ARGUMENT a bad
- *          tensor; disk errors with path and the system's text
- *  Cost:   one pass over the bytes for the check and the CRC, one write */
-MST_MUST_USE mst_status mst_checkpoint_shard_write(const struct mst_checkpoint_shard *shard,
-                                                   struct mst_bundle_piece *pieces, struct mst_error *err);
 
 struct mst_checkpoint_writer;
 
@@ -71,7 +51,8 @@ MST_MUST_USE mst_status mst_checkpoint_begin(const char *dir, uint64_t step, siz
  *  Owner: copies. Errors: those of mst_bundle_index_add */
 MST_MUST_USE mst_status mst_checkpoint_add(struct mst_checkpoint_writer *writer, const struct mst_bundle_tensor *tensor,
                                            size_t shard, const struct mst_bundle_piece *piece, struct mst_error *err);
-/** Writes the chief's own values as the last shard (number n_shards-1); at most once. Errors: those of shard_write */
+/** Writes the chief's own values as the last shard (number n_shards-1); at most once.
+ *  Errors: those of ckpt/checkpoint_part.h, and of mst_bundle_index_add */
 MST_MUST_USE mst_status mst_checkpoint_write(struct mst_checkpoint_writer *writer,
                                              const struct mst_checkpoint_value *values, size_t n_values,
                                              struct mst_error *err);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "ckpt/checkpoint.h"
 #include "ckpt/checkpoint_list.h"
+#include "ckpt/checkpoint_part.h"
 #include "muster/status.h"
 #include "tensor/shape.h"
 #include "tfio/bundle.h"
@@ -66,7 +67,6 @@ static const struct part parts[2][N_PARTS] = {
 static void write_shard(const char *dir, uint64_t step, size_t shard, struct mst_checkpoint_writer *writer)
 {
     struct mst_checkpoint_value values[N_PARTS];
-    struct mst_bundle_piece pieces[N_PARTS];
     float *memory[N_PARTS];
     for (size_t k = 0; k < N_PARTS; k++) {
         const struct part *part = &parts[shard][k];
@@ -81,12 +81,15 @@ static void write_shard(const char *dir, uint64_t step, size_t shard, struct mst
             memory[k][i] = element(part->name, first + i);
         values[k].data = memory[k];
     }
-    struct mst_checkpoint_shard job = {dir, step, shard, N_SHARDS, values, N_PARTS};
-    check(mst_checkpoint_shard_write(&job, pieces, &error));
+    struct mst_checkpoint_part *file;
+    check(mst_checkpoint_part_new(dir, step, shard, N_SHARDS, &file, &error));
     for (size_t k = 0; k < N_PARTS; k++) {
-        check(mst_checkpoint_add(writer, &values[k].tensor, shard, &pieces[k], &error));
+        struct mst_bundle_piece piece;
+        check(mst_checkpoint_part_add(file, &values[k], &piece, &error));
+        check(mst_checkpoint_add(writer, &values[k].tensor, shard, &piece, &error));
         free(memory[k]);
     }
+    check(mst_checkpoint_part_close(file, &error));
 }
 
 static void write_checkpoint(const char *dir, uint64_t step)

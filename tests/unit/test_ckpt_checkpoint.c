@@ -1,8 +1,10 @@
 // Checkpoints: what is there after a commit, after a crash at any point of it, and after a full disk.
 #include "ckpt/checkpoint.h"
+#include "ckpt/checkpoint_part.h"
 
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "base/error.h"
 #include "ckpt/checkpoint_list.h"
 #include "data_files.h"
 #include "muster/status.h"
@@ -71,10 +73,14 @@ static mst_status prepare(uint64_t step, struct mst_checkpoint_writer **writer, 
         struct mst_checkpoint_value value = {
             {"dense/kernel", MST_TF_FLOAT, {2, {ROWS, WIDTH}}, cut[shard][0], cut[shard][1]},
             kernel + cut[shard][0] * WIDTH};
-        struct mst_checkpoint_shard job = {folder, step, shard, 3, &value, 1};
-        mst_status status = mst_checkpoint_shard_write(&job, &piece, err);
-        if (status != MST_OK)
+        struct mst_checkpoint_part *part;
+        MST_TRY(mst_checkpoint_part_new(folder, step, shard, 3, &part, err));
+        mst_status status = mst_checkpoint_part_add(part, &value, &piece, err);
+        if (status != MST_OK) {
+            mst_checkpoint_part_abort(part);
             return status;
+        }
+        MST_TRY(mst_checkpoint_part_close(part, err));
         assert_int_equal(mst_checkpoint_add(*writer, &value.tensor, shard, &piece, err), MST_OK);
     }
     int64_t iterations = (int64_t)step;
@@ -410,10 +416,9 @@ static void test_disk_errors(void **state)
     assert_int_not_equal(mst_checkpoint_begin(dir, 1, 1, &writer, &err), MST_OK);
     assert_null(writer);
     assert_non_null(strstr(err.text, dir));
-    struct mst_checkpoint_value value = {{"b", MST_TF_FLOAT, {1, {WIDTH}}, 0, 0}, kernel};
-    struct mst_checkpoint_shard shard = {dir, 1, 0, 1, &value, 1};
-    struct mst_bundle_piece piece;
-    assert_int_equal(mst_checkpoint_shard_write(&shard, &piece, &err), MST_NOT_FOUND);
+    struct mst_checkpoint_part *part;
+    assert_int_equal(mst_checkpoint_part_new(dir, 1, 0, 1, &part, &err), MST_NOT_FOUND);
+    assert_null(part);
     assert_non_null(strstr(err.text, "model-1.data-00000-of-00001.tmp"));
     free(dir);
     assert_int_equal(mst_checkpoint_begin(folder, 1, 0, &writer, &err), MST_INVALID_ARGUMENT);
