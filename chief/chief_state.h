@@ -4,7 +4,7 @@
  *
  *      MST_TRY(mst_chief_state_encode(&state, &coordinator, &buf));
  *      MST_TRY(mst_chief_state_decode(bytes, &arena, &coordinator, now_ms, &state, err)); // into a fresh coordinator
- *      MST_TRY(mst_chief_state_settle(&coordinator, rows, n_rows, err));                  // for a checkpoint
+ *      mst_chief_state_settle(&coordinator, rows, n_rows);                                // for a checkpoint
  *
  *  The coordinator's part: the members with their numbers, who holds which lease, what was returned, how much is done
  *  of which epoch, what workers reported. Not in it: times. Who was live is live again and has two leases to be heard;

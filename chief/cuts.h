@@ -78,7 +78,7 @@ bool mst_cuts_give_up(struct mst_cuts *cuts, const char *why);
 /** A PS will not answer: it was lost. */
 void mst_cuts_ps_lost(struct mst_cuts *cuts, size_t ps);
 /** Keeps the coordinator's state as it is: that of the cut. At MST_CUTS_HELD, for what workers report and are given
- *  later is not part of it; between two rounds at MST_CUTS_MARKED.
+ *  later is not part of it.
  *  Errors: RESOURCE_EXHAUSTED it is too large (then none is kept) */
 MST_MUST_USE mst_status mst_cuts_keep(struct mst_cuts *cuts, const struct mst_coordinator *c);
 /** Makes of what is kept its settled form (chief/chief_state.h), by the marks: nobody holds a lease any more, what was

@@ -69,11 +69,9 @@ static void keep_state(struct mst_chief *chief)
 static void marked(struct mst_chief *chief)
 {
     struct mst_chief_cut *cut = &chief->cut;
-    if (chief->coordinator.is_synchronous)
-        keep_state(chief); // between two rounds nothing is held that could change
     mst_cuts_settle(&cut->machine, &chief->coordinator_config, mst_clock_monotonic_ms());
-    bool counts_steps = chief->coordinator.is_synchronous || cut->machine.state.len == 0;
-    cut->n_done = counts_steps ? mst_chief_steps_done(chief) : cut->machine.n_done;
+    // Between two rounds there is no state to keep: the last close says it all.
+    cut->n_done = cut->machine.state.len ? cut->machine.n_done : mst_chief_steps_done(chief);
     MST_LOG(INFO, "chief", "cut marked", "cut=%llu pause_us=%llu ms=%llu", (unsigned long long)cut->machine.id,
             (unsigned long long)cut->machine.pause_us, (unsigned long long)(mst_clock_monotonic_ms() - cut->began_ms));
     void (*on_over)(struct mst_chief *, bool) = cut->on_over;

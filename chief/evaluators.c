@@ -206,6 +206,9 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
     (void)conn;
     struct worker_conn gone = *closed;
     mst_chief_remove_conn(closed);
+    // Its question may have paused the rounds for a cut. Who else wants the pause takes it again.
+    if (!mst_chief_is_saving(chief) && !mst_chief_cut_is_busy(chief))
+        mst_chief_rounds_resume(chief);
     if (chief->phase >= CHIEF_TELLING || mst_chief_has_conn(chief, &gone))
         return;
     MST_LOG(WARN, "chief", "evaluator lost", "evaluator=%u number=%llu status=%s reason=\"%s\"", gone.worker,

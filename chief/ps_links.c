@@ -166,7 +166,7 @@ static void meet_again(struct ps_link *link, const struct mst_msg_greeting_reply
         link->was_empty = link->is_placed || link->was_empty;
         link->is_placed = false;
         link->stored_n = 0;
-        if (chief->coordinator.is_synchronous)
+        if (link->was_empty && chief->coordinator.is_synchronous) // one that never served is waited for as it is
             mst_rounds_ps_lost(&chief->coordinator.rounds, link->index);
     }
     mst_chief_store(chief);
@@ -193,6 +193,7 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     if (chief->phase == CHIEF_RECALLING) {
         link->is_recalled = link->is_recalled && reply->incarnation == link->incarnation;
         link->incarnation = reply->incarnation;
+        link->n_threads = reply->n_data_threads ? reply->n_data_threads : 1;
         if (!link->is_recalled)
             mst_chief_recall(link);
         return;

@@ -355,6 +355,8 @@ static void on_recalled(void *arg, const struct mst_reply *reply)
         give_way(chief, reply->text);
         return;
     }
+    if (reply->status == MST_DEADLINE_EXCEEDED)
+        mst_peer_break(link->peer, "was given up: no answer to a recall");
     if (reply->status != MST_OK)
         return; // asked again when the link stands again
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);

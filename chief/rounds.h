@@ -3,7 +3,7 @@
  *  whom, and when it is applied. Pure: no clock, no sockets; links carry its messages.
  *
  *      mst_rounds_init(&rounds, &config);
- *      mst_rounds_restore(&rounds, &close);                 // a chief that starts: the last close that a PS has stored
+ *      MST_TRY(mst_rounds_restore(&rounds, &close, start, err)); // a chief that starts: the last close of a PS
  *      mst_rounds_set_worker(&rounds, worker, state);       // as they join, and when their fence is complete
  *      mst_rounds_report(&rounds, ps, &reply);              // what a PS has
  *      while (mst_rounds_advance(&rounds)) …                // applies and closes what is possible by now

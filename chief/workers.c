@@ -385,6 +385,16 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
     mst_arena_fini(&arena);
 }
 
+// A worker is out by its own word: its work goes to others without waiting for a lease.
+static void let_go(struct mst_chief *chief, uint32_t worker, uint64_t number)
+{
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    mst_membership_leave(&chief->coordinator.membership, worker, number, now_ms);
+    mst_coordinator_tick(&chief->coordinator, now_ms);
+    mst_chief_fences_begun(chief);
+    mst_chief_links_tick(chief, now_ms);
+}
+
 // A worker that was told to stop has finished its step: its work goes to others without waiting for a lease.
 static void take_leave(const struct worker_conn *from)
 {
@@ -392,11 +402,7 @@ static void take_leave(const struct worker_conn *from)
     if (chief->phase >= CHIEF_TELLING)
         return;
     MST_LOG(INFO, "chief", "worker leaves", "worker=%u number=%llu", from->worker, (unsigned long long)from->number);
-    uint64_t now_ms = mst_clock_monotonic_ms();
-    mst_membership_leave(&chief->coordinator.membership, from->worker, from->number, now_ms);
-    mst_coordinator_tick(&chief->coordinator, now_ms);
-    mst_chief_fences_begun(chief);
-    mst_chief_links_tick(chief, now_ms);
+    let_go(chief, from->worker, from->number);
 }
 
 // A worker leaves (OK), or cannot go on, and no other could in its place: bad data, a loss that is not a number.
@@ -556,14 +562,9 @@ static void take_greeting(struct mst_chief *chief, struct mst_conn *conn, const 
 // It says that this number is out, which a chief before us may have known: then it is a death.
 static void note_fenced(struct mst_chief *chief, const struct mst_msg_greeting *greeting)
 {
-    struct mst_coordinator *coordinator = &chief->coordinator;
-    if (!greeting->number || !mst_membership_is_acting(&coordinator->membership, greeting->index, greeting->number))
-        return;
-    uint64_t now_ms = mst_clock_monotonic_ms();
-    mst_membership_leave(&coordinator->membership, greeting->index, greeting->number, now_ms);
-    mst_coordinator_tick(coordinator, now_ms);
-    mst_chief_touch(chief);
-    mst_chief_links_tick(chief, now_ms);
+    const struct mst_membership *members = &chief->coordinator.membership;
+    if (greeting->number && mst_membership_is_acting(members, greeting->index, greeting->number))
+        let_go(chief, greeting->index, greeting->number);
 }
 
 void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,

@@ -98,8 +98,11 @@ static void visit_map(struct gather *gather, struct mst_data_thread *thread, uin
     if (ps->rounds)
         gather->status = mst_ps_rounds_visit(ps->rounds, buckets, n, index, &rounds, &gather->err);
     mst_data_thread_serve(thread, buckets, n, ps->map.term, ps->map.epoch); // frees them, too
-    if (rounds)
-        mst_ps_rounds_serve(ps->rounds, index, rounds);
+    if (!rounds)
+        return;
+    mst_ps_rounds_serve(ps->rounds, index, rounds);
+    for (size_t w = 0; w < ps->map.n_fenced && w < MST_WORKERS_MAX; w++)
+        mst_round_serve_fence(thread, (uint32_t)w, ps->map.fenced[w]);
 }
 
 static void release_map(struct gather *gather)

@@ -99,7 +99,9 @@ static struct staging *take_staging(struct mst_data_thread *thread)
         thread->free_staging = staging->next;
         return staging;
     }
-    if (thread->n_staging == thread->n_staging_max)
+    // What a cut waits for may come while all buffers hold pushes that wait for the cut.
+    bool is_awaited = thread->gate.phase == MST_CUT_GATE_ADMITTING;
+    if (thread->n_staging >= thread->n_staging_max && !is_awaited)
         return NULL;
     void *floats;
     if (mst_try_alloc(thread->staging_bytes, &floats) != MST_OK)
@@ -113,6 +115,12 @@ static struct staging *take_staging(struct mst_data_thread *thread)
 
 static void give_staging(struct mst_data_thread *thread, struct staging *staging)
 {
+    if (thread->n_staging > thread->n_staging_max) {
+        thread->n_staging--;
+        free(staging->floats);
+        free(staging);
+        return;
+    }
     staging->next = thread->free_staging;
     thread->free_staging = staging;
     for (struct client *client = thread->clients; client; client = client->next)
@@ -278,16 +286,17 @@ static void on_version_free(void *arg, struct mst_bucket *bucket)
 
 // ---- cuts ----
 
+void mst_data_thread_resume(const struct mst_data_thread *thread)
+{
+    for (struct client *client = thread->clients; client; client = client->next)
+        mst_conn_resume(client->conn);
+}
+
 // What the gate held is looked at again: whole pushes here, and those whose body was not read.
 static void try_held(void *arg)
 {
     struct mst_data_thread *thread = arg;
-    for (struct client *client = thread->clients; client; client = client->next) {
-        if (!client->is_held)
-            continue;
-        client->is_held = false;
-        mst_conn_resume(client->conn);
-    }
+    mst_data_thread_resume(thread);
     apply_waiting(thread);
 }
 
@@ -420,7 +429,8 @@ static enum mst_body_verdict stage_push(struct client *client, const struct mst_
     client->is_held = is_held(bucket, meta);
     struct staging *staging = client->is_held ? NULL : take_staging(thread);
     if (!staging) {
-        mst_metric_add(thread->metrics.parked, 1);
+        if (!client->is_held)
+            mst_metric_add(thread->metrics.parked, 1);
         return MST_BODY_PARK;
     }
     struct pending_push *push = take_push(thread);

@@ -82,6 +82,8 @@ struct mst_bucket *mst_data_thread_find(const struct mst_data_thread *thread, ui
 void mst_data_thread_send(const struct client *client, const struct mst_message *call, struct mst_buf *meta,
                           struct mst_version *version);
 void mst_data_thread_count_refused(struct mst_data_thread *thread);
+// All that are parked are asked again what they want.
+void mst_data_thread_resume(const struct mst_data_thread *thread);
 // ---- ps/round_serve.c: what is called in their place while rounds are served ----
 
 enum mst_body_verdict mst_round_serve_push_head(struct client *client, const struct mst_message *message,

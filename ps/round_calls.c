@@ -19,10 +19,9 @@ struct ps_rounds {
     struct mst_ps *ps;
     size_t n_workers;
     size_t n_threads;
-    size_t n_groups;                     // of clipping; 0: the optimizer does not clip by norms
-    struct mst_round_report *reports;    // by thread
-    struct mst_round_progress *progress; // … as last read
-    bool *has_part;                      // … it has pushed buckets
+    size_t n_groups;                  // of clipping; 0: the optimizer does not clip by norms
+    struct mst_round_report *reports; // by thread
+    bool *has_part;                   // … it has pushed buckets
     struct mst_round_table table;
     struct mst_round_order order;
     struct mst_arena order_arena; // holds the order's close
@@ -181,11 +180,11 @@ static void on_report(void *arg)
     bool all_stored = rounds->has_order;
     bool all_applied = rounds->has_order;
     for (size_t t = 0; t < rounds->n_threads; t++) {
-        struct mst_round_progress *progress = &rounds->progress[t];
-        mst_round_report_read(&rounds->reports[t], progress);
-        all_stored = all_stored && progress->has_stored && progress->stored == close->round &&
-                     progress->attempt == close->attempt;
-        all_applied = all_applied && progress->has_begun && progress->applied == close->round;
+        struct mst_round_progress progress;
+        mst_round_report_read(&rounds->reports[t], &progress);
+        all_stored =
+            all_stored && progress.has_stored && progress.stored == close->round && progress.attempt == close->attempt;
+        all_applied = all_applied && progress.has_begun && progress.applied == close->round;
     }
     if (rounds->is_storing && all_stored)
         note_stored(rounds);
@@ -316,7 +315,6 @@ struct ps_rounds *mst_ps_rounds_new(struct mst_ps *ps)
     rounds->n_threads = ps->config.n_data_loops;
     rounds->n_groups = n_groups_of(ps);
     rounds->reports = mst_alloc_array(rounds->n_threads, sizeof *rounds->reports);
-    rounds->progress = mst_alloc_array(rounds->n_threads, sizeof *rounds->progress);
     rounds->has_part = mst_alloc_array(rounds->n_threads, sizeof *rounds->has_part);
     rounds->scales = mst_alloc_array(rounds->n_groups, sizeof *rounds->scales);
     rounds->norms = mst_alloc_array(rounds->n_groups, sizeof *rounds->norms);
@@ -378,7 +376,6 @@ void mst_ps_rounds_free(struct ps_rounds *rounds)
     mst_arena_fini(&rounds->order_arena);
     mst_timer_fini(&rounds->hold);
     free(rounds->reports);
-    free(rounds->progress);
     free(rounds->has_part);
     free(rounds->scales);
     free(rounds->norms);

@@ -417,12 +417,6 @@ void mst_round_serve_closed(struct client *client)
 
 // ---- the order ----
 
-static void resume_parked(const struct mst_data_thread *thread)
-{
-    for (struct client *client = thread->clients; client; client = client->next)
-        mst_conn_resume(client->conn);
-}
-
 static void count_update(const struct round_serving *serving)
 {
     const struct mst_round_table *table = &serving->rounds->table;
@@ -447,7 +441,7 @@ static void try_act(struct round_serving *serving)
     mst_round_places_act(rounds, order->scales, order->n_scales);
     report_progress(serving, false);
     if (begins)
-        resume_parked(serving->thread);
+        mst_data_thread_resume(serving->thread);
 }
 
 void mst_round_serve_order(void *arg)

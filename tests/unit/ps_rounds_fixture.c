@@ -98,12 +98,14 @@ void greet(struct fixture *f, struct stranger *stranger, const struct mst_msg_gr
     expect_reply(stranger, 1);
 }
 
-void send_map(struct fixture *f, uint32_t n_round_workers)
+void send_map(struct fixture *f, uint32_t n_round_workers, const uint64_t *fenced, size_t n_fenced)
 {
     struct mst_msg_map map = {.term = TERM,
                               .epoch = 1,
                               .n_shards = sizeof shards / sizeof shards[0],
                               .shards = shards,
+                              .n_fenced = n_fenced,
+                              .fenced = fenced,
                               .n_round_workers = n_round_workers};
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
@@ -350,7 +352,7 @@ int set_up_serving(void **state)
 {
     set_up(state);
     struct fixture *f = *state;
-    send_map(f, N_WORKERS);
+    send_map(f, N_WORKERS, NULL, 0);
     expect_reply(&f->chief, f->call);
     return 0;
 }

@@ -40,7 +40,7 @@ const struct mst_message *expect_reply(struct stranger *stranger, uint64_t call)
 // Connects and greets as role, index, data thread, number and term of this greeting say.
 void greet(struct fixture *f, struct stranger *stranger, const struct mst_msg_greeting *greeting);
 // Gives the PS its shards, with synchronous rounds of so many workers (0: none).
-void send_map(struct fixture *f, uint32_t n_round_workers);
+void send_map(struct fixture *f, uint32_t n_round_workers, const uint64_t *fenced, size_t n_fenced);
 // Sends a ROUND; returns its call.
 uint64_t ask(struct fixture *f, const struct mst_msg_round *round);
 // The answer of that call; valid until the next one.

@@ -311,15 +311,29 @@ static void test_a_map_without_rounds_has_none(void **state)
     struct fixture *f = *state;
     struct mst_msg_round round = round_of(0, NULL, 0, 0);
     stranger_expect_error(&f->chief, ask(f, &round), MST_UNAVAILABLE, "does not hold its shards");
-    send_map(f, 0);
+    send_map(f, 0, NULL, 0);
     expect_reply(&f->chief, f->call);
     stranger_expect_error(&f->chief, ask(f, &round), MST_INVALID_ARGUMENT, "without synchronous rounds");
+}
+
+// A server that came back: whom it had refused, it refuses.
+static void test_a_map_says_who_is_fenced(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t fenced[] = {0, 1};
+    send_map(f, N_WORKERS, fenced, 2);
+    expect_reply(&f->chief, f->call);
+    apply_round(f, 0, NULL, 0);
+    struct worker *old = join(f, 1, 1);
+    push_to(old, 0, 1, 4, 1);
+    stranger_expect_error(&old->links[0], 1, MST_FAILED_PRECONDITION, "declared dead");
+    leave(old);
 }
 
 static void test_a_map_of_too_many_workers_is_refused(void **state)
 {
     struct fixture *f = *state;
-    send_map(f, 1u << 20);
+    send_map(f, 1u << 20, NULL, 0);
     stranger_expect_error(&f->chief, f->call, MST_INVALID_ARGUMENT, "past the limit");
 }
 
@@ -344,6 +358,7 @@ int main(void)
         TEST(test_the_chief_hears_something_within_a_second, set_up_begun),
         TEST(test_decisions_that_cannot_be_are_refused, set_up_begun),
         TEST(test_a_map_without_rounds_has_none, set_up),
+        TEST(test_a_map_says_who_is_fenced, set_up),
         TEST(test_a_map_of_too_many_workers_is_refused, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
