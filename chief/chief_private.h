@@ -1,6 +1,7 @@
 // What the files of the chief share. All on the control loop, unless a comment says otherwise.
 #pragma once
 
+#include "base/error.h"
 #include "chief/board.h"
 #include "chief/callbacks.h"
 #include "chief/chief.h"
@@ -59,6 +60,22 @@ struct ps_link {
     uint64_t rate_heard;    // … that it has answered
     struct mst_role_figures figures;
 };
+
+// Calls a PS with a message, whose size is ours; its answer goes to reply_fn with arg.
+#define MST_CHIEF_CALL(link, method_name, name, message, ms, reply_fn, reply_arg)                                      \
+    do {                                                                                                               \
+        struct mst_buf meta_;                                                                                          \
+        mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
+        mst_status encoded_ = mst_msg_##name##_encode(message, &meta_);                                                \
+        MST_ASSERT(encoded_ == MST_OK);                                                                                \
+        struct mst_call call_ = {.method = MST_METHOD_##method_name,                                                   \
+                                 .meta = mst_buf_view(&meta_),                                                         \
+                                 .deadline_ms = ms,                                                                    \
+                                 .on_reply = reply_fn,                                                                 \
+                                 .arg = reply_arg};                                                                    \
+        mst_peer_call((link)->peer, &call_);                                                                           \
+        mst_buf_fini(&meta_);                                                                                          \
+    } while (0)
 
 // A connection of a worker or of an evaluator.
 struct worker_conn {

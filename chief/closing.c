@@ -4,7 +4,6 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/error.h"
 #include "base/log.h"
 #include "chief/evaluate.h"
 #include "tfio/disk_file.h"
@@ -287,18 +286,8 @@ void mst_chief_close(struct mst_chief *chief)
     else
         closing->prefix = mst_strdup(chief->checkpoint);
     struct mst_msg_stats message = {chief->term};
-    struct mst_buf meta;
-    mst_buf_init(&meta, MST_FRAME_META_MAX);
-    mst_status status = mst_msg_stats_encode(&message, &meta);
-    MST_ASSERT(status == MST_OK); // one number
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         closing->parts[i] = (struct stats_part){closing, &chief->links[i]};
-        struct mst_call call = {.method = MST_METHOD_STATS,
-                                .meta = mst_buf_view(&meta),
-                                .deadline_ms = STATS_MS,
-                                .on_reply = on_stats,
-                                .arg = &closing->parts[i]};
-        mst_peer_call(chief->links[i].peer, &call);
+        MST_CHIEF_CALL(&chief->links[i], STATS, stats, &message, STATS_MS, on_stats, &closing->parts[i]);
     }
-    mst_buf_fini(&meta);
 }

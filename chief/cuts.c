@@ -98,7 +98,7 @@ static void take_highest(struct mst_cuts *cuts, const struct mst_msg_client_row 
 static void add_mark(struct mst_cuts *cuts, const struct mst_msg_client_row *row)
 {
     cuts->marks = mst_realloc_array(cuts->marks, cuts->n_marks + 1, sizeof *cuts->marks);
-    cuts->marks[cuts->n_marks++] = (struct mst_cuts_mark){row->worker, row->number, {row->lease, row->offset}};
+    cuts->marks[cuts->n_marks++] = (struct mst_chief_state_row){row->worker, row->number, row->lease, row->offset};
 }
 
 bool mst_cuts_give_up(struct mst_cuts *cuts, const char *why)
@@ -183,16 +183,6 @@ mst_status mst_cuts_keep(struct mst_cuts *cuts, const struct mst_coordinator *c)
     return status;
 }
 
-static void settle(const struct mst_cuts *cuts, struct mst_coordinator *c)
-{
-    struct mst_chief_state_row *rows = mst_alloc_array(cuts->n_marks, sizeof *rows);
-    for (size_t i = 0; i < cuts->n_marks; i++)
-        rows[i] = (struct mst_chief_state_row){cuts->marks[i].worker, cuts->marks[i].number, cuts->marks[i].mark.lease,
-                                               cuts->marks[i].mark.offset};
-    mst_chief_state_settle(c, rows, cuts->n_marks);
-    free(rows);
-}
-
 void mst_cuts_settle(struct mst_cuts *cuts, const struct mst_coordinator_config *config, uint64_t now_ms)
 {
     if (cuts->state.len == 0)
@@ -205,7 +195,7 @@ void mst_cuts_settle(struct mst_cuts *cuts, const struct mst_coordinator_config 
     mst_arena_init(&arena, STATE_ARENA_MAX);
     mst_status status = mst_chief_state_decode(mst_buf_view(&cuts->state), &arena, &copy, now_ms, &beside, &err);
     if (status == MST_OK) {
-        settle(cuts, &copy);
+        mst_chief_state_settle(&copy, cuts->marks, cuts->n_marks);
         cuts->n_done = copy.leases.n_done;
         mst_buf_reset(&cuts->state);
         status = mst_chief_state_encode(&beside, &copy, &cuts->state);

@@ -33,13 +33,6 @@ enum mst_cuts_news {
     MST_CUTS_FAILED,
 };
 
-/** A row where a bucket was marked with less than the cut says, or the cut's own. */
-struct mst_cuts_mark {
-    uint32_t worker;
-    uint64_t number;
-    struct mst_lease_mark mark;
-};
-
 struct mst_cuts {
     size_t n_ps;
     enum mst_cuts_phase phase;
@@ -50,7 +43,7 @@ struct mst_cuts {
     size_t n_answered;
     struct mst_msg_client_row *rows; // the cut: the highest of each worker
     size_t n_rows;
-    struct mst_cuts_mark *marks;
+    struct mst_chief_state_row *marks; // where a bucket was marked: with less than the cut says, or as it says
     size_t n_marks;
     struct mst_buf state;               // of the chief, at the cut; empty: none is kept
     uint64_t n_done;                    // batches done, of a settled state

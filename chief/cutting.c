@@ -117,18 +117,8 @@ static void on_answer(void *arg, const struct mst_reply *reply)
 
 static void send_cut(struct ps_link *link, const struct mst_msg_cut *message)
 {
-    struct mst_buf meta;
-    mst_buf_init(&meta, MST_FRAME_META_MAX);
-    mst_status status = mst_msg_cut_encode(message, &meta);
-    MST_ASSERT(status == MST_OK); // a row a worker
     link->is_cutting = true;
-    struct mst_call call = {.method = MST_METHOD_CUT,
-                            .meta = mst_buf_view(&meta),
-                            .deadline_ms = 2 * link->chief->config.job->lease_ms,
-                            .on_reply = on_answer,
-                            .arg = link};
-    mst_peer_call(link->peer, &call);
-    mst_buf_fini(&meta);
+    MST_CHIEF_CALL(link, CUT, cut, message, 2 * link->chief->config.job->lease_ms, on_answer, link);
 }
 
 static void send_all(struct mst_chief *chief)
@@ -177,14 +167,7 @@ void mst_chief_cut_drop(struct mst_chief *chief, uint64_t cut)
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
         struct mst_msg_cut message = {.term = chief->term, .id = cut, .phase = MST_CUT_DROP};
-        struct mst_buf meta;
-        mst_buf_init(&meta, MST_FRAME_META_MAX);
-        mst_status status = mst_msg_cut_encode(&message, &meta);
-        MST_ASSERT(status == MST_OK); // a few numbers
-        struct mst_call call = {
-            .method = MST_METHOD_CUT, .meta = mst_buf_view(&meta), .deadline_ms = chief->config.job->lease_ms};
-        if (mst_peer_is_up(link->peer))
-            mst_peer_call(link->peer, &call); // unheard, it goes with the next cut but one
-        mst_buf_fini(&meta);
+        if (mst_peer_is_up(link->peer)) // unheard, it goes with the next cut but one
+            MST_CHIEF_CALL(link, CUT, cut, &message, chief->config.job->lease_ms, NULL, NULL);
     }
 }

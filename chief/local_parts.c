@@ -206,17 +206,7 @@ static void ask(struct question *question)
                                          .dir = chief->config.job->checkpoint_dir,
                                          .shard_id = question->link->index,
                                          .is_question = true};
-    struct mst_buf meta;
-    mst_buf_init(&meta, MST_FRAME_META_MAX);
-    mst_status status = mst_msg_save_encode(&message, &meta);
-    MST_ASSERT(status == MST_OK); // a path of ours
-    struct mst_call call = {.method = MST_METHOD_SAVE,
-                            .meta = mst_buf_view(&meta),
-                            .deadline_ms = ASK_MS,
-                            .on_reply = on_answer,
-                            .arg = question};
-    mst_peer_call(question->link->peer, &call);
-    mst_buf_fini(&meta);
+    MST_CHIEF_CALL(question->link, SAVE, save, &message, ASK_MS, on_answer, question);
 }
 
 static void on_listed(void *arg)

@@ -18,22 +18,6 @@ static bool all_greeted(const struct mst_chief *chief)
     return true;
 }
 
-// Calls a PS with a message; its answer goes to on_reply with the link.
-#define CALL(link, method_name, name, message, ms, reply_fn)                                                           \
-    do {                                                                                                               \
-        struct mst_buf meta_;                                                                                          \
-        mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
-        mst_status encoded_ = mst_msg_##name##_encode(message, &meta_);                                                \
-        MST_ASSERT(encoded_ == MST_OK); /* sizes are ours */                                                           \
-        struct mst_call call_ = {.method = MST_METHOD_##method_name,                                                   \
-                                 .meta = mst_buf_view(&meta_),                                                         \
-                                 .deadline_ms = ms,                                                                    \
-                                 .on_reply = reply_fn,                                                                 \
-                                 .arg = link};                                                                         \
-        mst_peer_call((link)->peer, &call_);                                                                           \
-        mst_buf_fini(&meta_);                                                                                          \
-    } while (0)
-
 // ---- placing ----
 
 static void lose_ps(struct mst_chief *chief, const struct ps_link *link, const char *why)
@@ -109,7 +93,7 @@ static void place(struct ps_link *link)
     map.n_fenced = members->n_members;
     link->placed_steps = map.iterations;
     link->is_placing = true;
-    CALL(link, MAP, map, &map, PLACE_MS, on_placed);
+    MST_CHIEF_CALL(link, MAP, map, &map, PLACE_MS, on_placed, link);
     free(fenced);
     free(part);
 }
@@ -269,7 +253,7 @@ void mst_chief_links_beat(struct mst_chief *chief)
         heartbeat.sets_learning_rate = mst_callbacks_rate(chief->callbacks, &rate);
         heartbeat.learning_rate = (double)rate;
         link->rate_sent = chief->rate_seq;
-        CALL(link, HEARTBEAT, heartbeat, &heartbeat, chief->config.job->lease_ms, on_beat);
+        MST_CHIEF_CALL(link, HEARTBEAT, heartbeat, &heartbeat, chief->config.job->lease_ms, on_beat, link);
     }
 }
 
@@ -320,7 +304,7 @@ void mst_chief_links_fence(struct mst_chief *chief)
         link->is_fencing = true;
         link->fence = fence;
         struct mst_msg_fence message = {chief->term, fence.worker, fence.number};
-        CALL(link, FENCE, fence, &message, chief->config.job->lease_ms, on_fenced);
+        MST_CHIEF_CALL(link, FENCE, fence, &message, chief->config.job->lease_ms, on_fenced, link);
     }
 }
 
@@ -394,7 +378,7 @@ void mst_chief_links_finish(struct mst_chief *chief)
             continue;
         }
         struct mst_msg_finish finish = {chief->term, (uint32_t)chief->end_status, chief->end_text};
-        CALL(link, FINISH, finish, &finish, chief->config.job->lease_ms, on_told);
+        MST_CHIEF_CALL(link, FINISH, finish, &finish, chief->config.job->lease_ms, on_told, link);
     }
 }
 

@@ -94,18 +94,8 @@ static void send_state(struct ps_link *link)
 {
     struct mst_chief *chief = link->chief;
     struct mst_msg_state message = {chief->term, chief->state_n, mst_buf_view(&chief->state)};
-    struct mst_buf meta;
-    mst_buf_init(&meta, MST_FRAME_META_MAX);
-    mst_status status = mst_msg_state_encode(&message, &meta);
-    MST_ASSERT(status == MST_OK); // half a frame's, and two numbers
-    struct mst_call call = {.method = MST_METHOD_STATE,
-                            .meta = mst_buf_view(&meta),
-                            .deadline_ms = chief->config.job->lease_ms,
-                            .on_reply = on_stored,
-                            .arg = link};
     link->is_storing = true;
-    mst_peer_call(link->peer, &call);
-    mst_buf_fini(&meta);
+    MST_CHIEF_CALL(link, STATE, state, &message, chief->config.job->lease_ms, on_stored, link);
 }
 
 void mst_chief_store(struct mst_chief *chief)
@@ -377,15 +367,5 @@ static void on_recalled(void *arg, const struct mst_reply *reply)
 void mst_chief_recall(struct ps_link *link)
 {
     struct mst_msg_recall message = {link->chief->term};
-    struct mst_buf meta;
-    mst_buf_init(&meta, MST_FRAME_META_MAX);
-    mst_status status = mst_msg_recall_encode(&message, &meta);
-    MST_ASSERT(status == MST_OK); // a number
-    struct mst_call call = {.method = MST_METHOD_RECALL,
-                            .meta = mst_buf_view(&meta),
-                            .deadline_ms = link->chief->config.job->lease_ms,
-                            .on_reply = on_recalled,
-                            .arg = link};
-    mst_peer_call(link->peer, &call);
-    mst_buf_fini(&meta);
+    MST_CHIEF_CALL(link, RECALL, recall, &message, link->chief->config.job->lease_ms, on_recalled, link);
 }
