@@ -121,8 +121,8 @@ def differing(weights, others):
     return [name for name, values in weights.items() if values != others[name]]
 
 
-OPTIONS = {"adam": (500, adam(), with_noise), "momentum": (100, sgd(momentum=0.9), plain),
-           "clipnorm": (100, sgd(momentum=0.9, clipnorm=0.05), plain),
+OPTIONS = {"adam": (500, adam(), with_noise), "momentum": (500, sgd(momentum=0.9), plain),
+           "clipnorm": (500, sgd(momentum=0.9, clipnorm=0.05), plain),
            "global clipnorm": (500, adam(global_clipnorm=0.05), with_noise)}
 
 
