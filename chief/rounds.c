@@ -427,9 +427,19 @@ static void close_round(struct mst_rounds *rounds)
     free(is_living);
 }
 
+// What was contributed to the next round is gone with a PS, and the sums of bucket 0 with it. Workers have kept it all
+// and send it again when the PS is back; nobody could go on before that anyway.
+static bool is_any_contribution_lost(const struct mst_rounds *rounds)
+{
+    for (size_t i = 0; i < rounds->config.n_ps; i++)
+        if (rounds->ps[i].is_away && !rounds->ps[i].is_idle)
+            return true;
+    return false;
+}
+
 static bool try_close(struct mst_rounds *rounds)
 {
-    if (rounds->is_last || rounds->n_pauses || !all_ps(rounds, has_applied))
+    if (rounds->is_last || rounds->n_pauses || is_any_contribution_lost(rounds) || !all_ps(rounds, has_applied))
         return false;
     if (rounds->is_stopped) {
         rounds->n_ins = 0;

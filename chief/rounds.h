@@ -122,7 +122,8 @@ void mst_rounds_set_worker(struct mst_rounds *rounds, size_t worker, enum mst_ro
 void mst_rounds_ps_idle(struct mst_rounds *rounds, size_t ps);
 /** What a PS has. What is older than its last report, or makes no sense, is ignored. */
 void mst_rounds_report(struct mst_rounds *rounds, size_t ps, const struct mst_msg_round_reply *reply);
-/** A PS is gone: nothing waits for it. */
+/** A PS is gone: what is closed is applied without it; the next round is closed when it is back, and has what it lost
+ *  of that one's contributions again. */
 void mst_rounds_ps_lost(struct mst_rounds *rounds, size_t ps);
 /** It is back, with initial values or a checkpoint's: it takes the last closed round as applied. */
 void mst_rounds_ps_back(struct mst_rounds *rounds, size_t ps);

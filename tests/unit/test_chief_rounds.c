@@ -554,6 +554,30 @@ static void test_a_ps_comes_back_alone(void **state)
     assert_int_equal(servers[1].applied, 2);
 }
 
+// The sums of a round come with bucket 0 alone: the contributions that the others have are not enough to close it.
+static void test_a_round_waits_for_the_sums_that_a_ps_lost(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(9, 1);
+    start(&config);
+    all_live();
+    talk();
+    for (uint32_t w = 0; w < 3; w++)
+        contributes(w);
+    report(1); // and not 0, which dies before it tells of the sums
+    mst_rounds_ps_lost(&rounds, 0);
+    servers[0] = (struct fake_ps){0};
+    assert_false(mst_rounds_advance(&rounds));
+    mst_rounds_ps_back(&rounds, 0);
+    talk();
+    assert_over(0, 0);
+    for (uint32_t w = 0; w < 3; w++)
+        arrives(w, 0); // sent once more
+    talk();
+    assert_over(1, 3);
+    assert_int_equal(rounds.total_sums.examples, 30);
+}
+
 static void test_a_ps_without_pushed_buckets(void **state)
 {
     (void)state;
@@ -626,6 +650,7 @@ int main(void)
         TEST(test_another_number_of_workers_goes_on),
         TEST(test_other_units_take_the_steps_alone),
         TEST(test_a_ps_comes_back_alone),
+        TEST(test_a_round_waits_for_the_sums_that_a_ps_lost),
         TEST(test_a_ps_without_pushed_buckets),
         TEST(test_nonsense_is_ignored),
     };
