@@ -127,6 +127,7 @@ static void send_all(struct mst_chief *chief)
     size_t ps;
     for (size_t cursor = 0; mst_cuts_next(&chief->cut.machine, &cursor, &ps, &message);) {
         struct ps_link *link = &chief->links[ps];
+        message.group = link->index;
         if (!link->is_cutting && mst_peer_is_up(link->peer))
             send_cut(link, &message);
     }
@@ -166,7 +167,7 @@ void mst_chief_cut_drop(struct mst_chief *chief, uint64_t cut)
 {
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
-        struct mst_msg_cut message = {.term = chief->term, .id = cut, .phase = MST_CUT_DROP};
+        struct mst_msg_cut message = {.term = chief->term, .id = cut, .phase = MST_CUT_DROP, .group = link->index};
         if (mst_peer_is_up(link->peer)) // unheard, it goes with the next cut but one
             MST_CHIEF_CALL(link, CUT, cut, &message, chief->config.job->lease_ms, NULL, NULL);
     }

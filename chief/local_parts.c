@@ -205,7 +205,8 @@ static void ask(struct question *question)
     const struct mst_msg_save message = {.term = chief->term,
                                          .dir = chief->config.job->checkpoint_dir,
                                          .shard_id = question->link->index,
-                                         .is_question = true};
+                                         .is_question = true,
+                                         .group = question->link->index};
     MST_CHIEF_CALL(question->link, SAVE, save, &message, ASK_MS, on_answer, question);
 }
 

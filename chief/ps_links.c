@@ -303,7 +303,7 @@ void mst_chief_links_fence(struct mst_chief *chief)
             continue;
         link->is_fencing = true;
         link->fence = fence;
-        struct mst_msg_fence message = {chief->term, fence.worker, fence.number};
+        struct mst_msg_fence message = {chief->term, fence.worker, fence.number, (uint32_t)fence.ps};
         MST_CHIEF_CALL(link, FENCE, fence, &message, chief->config.job->lease_ms, on_fenced, link);
     }
 }

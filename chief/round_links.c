@@ -54,6 +54,7 @@ static void ask(struct ps_link *link)
     struct mst_msg_round round;
     struct mst_buf meta;
     mst_rounds_tell(&chief->coordinator.rounds, link->index, &round);
+    round.group = link->index;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     if (mst_msg_round_encode(&round, &meta) == MST_OK) {
         struct mst_call call = {.method = MST_METHOD_ROUND,

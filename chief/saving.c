@@ -306,7 +306,8 @@ static void ask_all(struct mst_chief_save *save, size_t n_shards, const uint64_t
                                              .part_id = save->part_id,
                                              .n_keep = n_keep,
                                              .keep = keep,
-                                             .wants_values = save->wants_values};
+                                             .wants_values = save->wants_values,
+                                             .group = (uint32_t)i};
         save->parts[i] = (struct save_part){.save = save, .link = &chief->links[i]};
         ask(&save->parts[i], &message);
     }

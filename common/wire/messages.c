@@ -1,292 +1,15 @@
 // Every message has a table of its fields, F(kind, field, detail), and the tables make all the code: fill_<message>
 // puts the plain struct into protobuf-c's, take_<message> the other way with checks, and encode and decode wrap them. A
-// new field is a line in proto/muster.proto, one in messages.h and one here. Decoding allocates from the caller's arena
-// only (protobuf-c takes an allocator), so texts and arrays need no copy and a hostile message is bounded by the
-// arena's maximum.
+// new field is a line in proto/muster.proto, one in messages.h and one in message_fields.h. Decoding allocates from the
+// caller's arena only (protobuf-c takes an allocator), so texts and arrays need no copy and a hostile message is
+// bounded by the arena's maximum.
 #include "wire/messages.h"
 
 #include "base/error.h"
 #include "muster.pb-c.h"
+#include "wire/message_fields.h"
 
 #include <string.h>
-
-#define ERROR_FIELDS(F) F(STATUS, status, ) F(TEXT, text, )
-#define GREETING_FIELDS(F)                                                                                             \
-    F(VALUE, min_version, )                                                                                            \
-    F(VALUE, max_version, )                                                                                            \
-    F(TEXT, job_name, )                                                                                                \
-    F(VALUE, job_hash, )                                                                                               \
-    F(ENUM, role, MST_PEER_ROLES)                                                                                      \
-    F(VALUE, index, )                                                                                                  \
-    F(TEXT, address, )                                                                                                 \
-    F(VALUE, data_thread, )                                                                                            \
-    F(VALUE, incarnation, )                                                                                            \
-    F(VALUE, number, )                                                                                                 \
-    F(VALUE, term, )
-#define GREETING_REPLY_FIELDS(F)                                                                                       \
-    F(VALUE, version, )                                                                                                \
-    F(ENUM, role, MST_PEER_ROLES)                                                                                      \
-    F(VALUE, index, )                                                                                                  \
-    F(VALUE, incarnation, )                                                                                            \
-    F(VALUE, n_data_threads, )                                                                                         \
-    F(BOOL, chief_known, )                                                                                             \
-    F(TEXT, chief_address, )                                                                                           \
-    F(VALUE, chief_index, )                                                                                            \
-    F(ENUM, chief_role, MST_PEER_ROLES)                                                                                \
-    F(VALUE, number, )                                                                                                 \
-    F(VALUE, term, )                                                                                                   \
-    F(TEXT, state_text, )                                                                                              \
-    F(ENUM, job_state, MST_JOB_STATES)
-#define HEARTBEAT_FIELDS(F)                                                                                            \
-    F(ENUM, role, MST_PEER_ROLES)                                                                                      \
-    F(VALUE, index, )                                                                                                  \
-    F(VALUE, incarnation, )                                                                                            \
-    F(VALUE, number, )                                                                                                 \
-    F(VALUE, progress, )                                                                                               \
-    F(SUMS, sums, )                                                                                                    \
-    F(VALUE, cpu_seconds, )                                                                                            \
-    F(VALUE, max_rss_bytes, )                                                                                          \
-    F(TEXT, state_text, )                                                                                              \
-    F(BOOL, sets_learning_rate, )                                                                                      \
-    F(VALUE, learning_rate, )
-#define HEARTBEAT_REPLY_FIELDS(F)                                                                                      \
-    F(ENUM, job_state, MST_JOB_STATES) F(STATUS, status, ) F(TEXT, text, ) F(VALUE, epoch, ) F(VALUE, step, )
-#define LEASE_FIELDS(F)                                                                                                \
-    F(VALUE, index, )                                                                                                  \
-    F(VALUE, incarnation, )                                                                                            \
-    F(VALUE, number, )                                                                                                 \
-    F(VALUE, seq, )                                                                                                    \
-    F(VALUE, done_seq, )                                                                                               \
-    F(VALUE, done_lease, )                                                                                             \
-    F(VALUE, done_offset, )                                                                                            \
-    F(SUMS, sums, )
-#define LEASE_REPLY_FIELDS(F)                                                                                          \
-    F(ENUM, kind, MST_LEASE_REPLY_KINDS)                                                                               \
-    F(VALUE, lease, )                                                                                                  \
-    F(VALUE, seq, )                                                                                                    \
-    F(VALUE, epoch, )                                                                                                  \
-    F(VALUE, first_batch, )                                                                                            \
-    F(VALUE, n_batches, )                                                                                              \
-    F(VALUE, first_step, )                                                                                             \
-    F(STATUS, status, )                                                                                                \
-    F(TEXT, text, )
-#define SHARD_FIELDS(F)                                                                                                \
-    F(VALUE, variable, )                                                                                               \
-    F(VALUE, part, )                                                                                                   \
-    F(VALUE, n_parts, )                                                                                                \
-    F(VALUE, row_offset, )                                                                                             \
-    F(VALUE, n_rows, )                                                                                                 \
-    F(VALUE, ps, )                                                                                                     \
-    F(VALUE, thread, )                                                                                                 \
-    F(VALUE, bucket, )
-#define MAP_FIELDS(F)                                                                                                  \
-    F(VALUE, term, )                                                                                                   \
-    F(VALUE, epoch, )                                                                                                  \
-    F(VALUE, seed, )                                                                                                   \
-    F(LIST, shards, shard)                                                                                             \
-    F(TEXT, restore_prefix, )                                                                                          \
-    F(TEXT, nonce_path, )                                                                                              \
-    F(TEXT, nonce, )                                                                                                   \
-    F(VALUE, ps, )                                                                                                     \
-    F(VALUE, iterations, )                                                                                             \
-    F(BOOL, sets_learning_rate, )                                                                                      \
-    F(VALUE, learning_rate, )                                                                                          \
-    F(VALUE, n_round_workers, )                                                                                        \
-    F(NUMBERS, fenced, )
-#define MAP_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, epoch, ) F(VALUE, bytes, )
-#define PUSH_FIELDS(F)                                                                                                 \
-    F(VALUE, bucket, )                                                                                                 \
-    F(VALUE, map_term, )                                                                                               \
-    F(VALUE, map_epoch, )                                                                                              \
-    F(VALUE, worker, )                                                                                                 \
-    F(VALUE, number, )                                                                                                 \
-    F(VALUE, step, )                                                                                                   \
-    F(VALUE, lease, )                                                                                                  \
-    F(VALUE, offset, )                                                                                                 \
-    F(VALUE, weight, )                                                                                                 \
-    F(SUMS, sums, )
-#define TURN_FIELDS(F) F(VALUE, round, ) F(VALUE, epoch, ) F(VALUE, unit, ) F(BOOL, has_unit, ) F(BOOL, is_over, )
-#define PUSH_REPLY_FIELDS(F)                                                                                           \
-    F(VALUE, bucket, )                                                                                                 \
-    F(VALUE, version, )                                                                                                \
-    F(VALUE, map_term, )                                                                                               \
-    F(VALUE, map_epoch, )                                                                                              \
-    F(VALUE, iterations, )                                                                                             \
-    F(VALUE, staleness, )                                                                                              \
-    F(BOOL, is_repeat, )                                                                                               \
-    F(BOOL, is_finite, )                                                                                               \
-    F(TURN, turn, )
-#define PULL_FIELDS(F)                                                                                                 \
-    F(VALUE, bucket, )                                                                                                 \
-    F(VALUE, map_term, )                                                                                               \
-    F(VALUE, map_epoch, )                                                                                              \
-    F(VALUE, worker, )                                                                                                 \
-    F(VALUE, number, )                                                                                                 \
-    F(VALUE, round, )                                                                                                  \
-    F(VALUE, cut, )
-#define PULL_REPLY_FIELDS(F)                                                                                           \
-    F(VALUE, bucket, )                                                                                                 \
-    F(VALUE, version, )                                                                                                \
-    F(VALUE, map_term, )                                                                                               \
-    F(VALUE, map_epoch, )                                                                                              \
-    F(VALUE, iterations, )                                                                                             \
-    F(TURN, turn, )
-#define FENCE_FIELDS(F) F(VALUE, term, ) F(VALUE, worker, ) F(VALUE, number, )
-#define CLIENT_ROW_FIELDS(F)                                                                                           \
-    F(VALUE, bucket, ) F(VALUE, worker, ) F(VALUE, number, ) F(VALUE, step, ) F(VALUE, lease, ) F(VALUE, offset, )
-#define FENCE_REPLY_FIELDS(F) F(VALUE, ps, ) F(LIST, rows, client_row)
-#define SAVE_FIELDS(F)                                                                                                 \
-    F(VALUE, term, )                                                                                                   \
-    F(TEXT, dir, )                                                                                                     \
-    F(VALUE, step, )                                                                                                   \
-    F(VALUE, shard_id, )                                                                                               \
-    F(VALUE, n_shards, )                                                                                               \
-    F(VALUE, cut, )                                                                                                    \
-    F(VALUE, part_id, ) F(NUMBERS, keep, ) F(BOOL, is_question, ) F(BOOL, wants_values, )
-#define BUNDLE_ENTRY_FIELDS(F)                                                                                         \
-    F(TEXT, name, )                                                                                                    \
-    F(VALUE, dtype, )                                                                                                  \
-    F(NUMBERS, dims, )                                                                                                 \
-    F(NUMBERS, starts, )                                                                                               \
-    F(NUMBERS, lengths, )                                                                                              \
-    F(VALUE, offset, )                                                                                                 \
-    F(VALUE, size_bytes, )                                                                                             \
-    F(VALUE, crc32c, )
-#define SAVE_REPLY_FIELDS(F)                                                                                           \
-    F(LIST, entries, bundle_entry)                                                                                     \
-    F(VALUE, iterations, )                                                                                             \
-    F(BOOL, is_finite, ) F(TEXT, text, ) F(VALUE, bytes, ) F(NUMBERS, steps, ) F(NUMBERS, part_ids, )
-#define STATS_FIELDS(F) F(VALUE, term, )
-#define BUCKET_STATS_FIELDS(F)                                                                                         \
-    F(VALUE, bucket, ) F(VALUE, bytes, ) F(VALUE, version, ) F(VALUE, updates, ) F(VALUE, pulls, ) F(VALUE, repeats, )
-#define STATS_REPLY_FIELDS(F)                                                                                          \
-    F(VALUE, cpu_seconds, )                                                                                            \
-    F(VALUE, max_rss_bytes, )                                                                                          \
-    F(VALUE, updates, )                                                                                                \
-    F(VALUE, pulls, )                                                                                                  \
-    F(LIST, buckets, bucket_stats)
-#define FINISH_FIELDS(F)       F(VALUE, term, ) F(STATUS, status, ) F(TEXT, text, )
-#define FINISH_REPLY_FIELDS(F) F(VALUE, updates, )
-#define EVALUATE_FIELDS(F)                                                                                             \
-    F(VALUE, index, )                                                                                                  \
-    F(VALUE, number, )                                                                                                 \
-    F(VALUE, done, )                                                                                                   \
-    F(STATUS, status, )                                                                                                \
-    F(TEXT, text, )                                                                                                    \
-    F(SUMS, sums, )                                                                                                    \
-    F(VALUE, first_iterations, )                                                                                       \
-    F(VALUE, last_iterations, )
-#define EVALUATE_REPLY_FIELDS(F)                                                                                       \
-    F(ENUM, kind, MST_EVALUATE_REPLY_KINDS)                                                                            \
-    F(VALUE, id, )                                                                                                     \
-    F(VALUE, epoch, )                                                                                                  \
-    F(VALUE, step, )                                                                                                   \
-    F(STATUS, status, )                                                                                                \
-    F(TEXT, text, ) F(VALUE, cut, )
-
-#define PART_FIELDS(F) F(VALUE, worker, ) F(VALUE, unit, )
-#define DEAL_FIELDS(F) F(VALUE, epoch, ) F(VALUE, k, ) F(NUMBERS, tail, ) F(LIST, plan, part)
-#define CLOSE_FIELDS(F)                                                                                                \
-    F(VALUE, term, )                                                                                                   \
-    F(VALUE, round, )                                                                                                  \
-    F(VALUE, attempt, )                                                                                                \
-    F(NUMBERS, ins, )                                                                                                  \
-    F(ONE, was, deal)                                                                                                  \
-    F(ONE, next, deal)                                                                                                 \
-    F(BOOL, is_over, )                                                                                                 \
-    F(VALUE, n_steps, )                                                                                                \
-    F(SUMS, epoch_sums, )                                                                                              \
-    F(SUMS, total_sums, )                                                                                              \
-    F(VALUE, n_workers, )                                                                                              \
-    F(VALUE, n_units, )
-#define ROUND_FIELDS(F)                                                                                                \
-    F(VALUE, term, )                                                                                                   \
-    F(VALUE, known, )                                                                                                  \
-    F(BOOL, has_close, )                                                                                               \
-    F(ONE, close, close)                                                                                               \
-    F(VALUE, act_round, )                                                                                              \
-    F(REALS, scales, )                                                                                                 \
-    F(VALUE, n_wanted, )
-#define ARRIVAL_FIELDS(F)                                                                                              \
-    F(VALUE, worker, )                                                                                                 \
-    F(VALUE, number, )                                                                                                 \
-    F(VALUE, unit, )                                                                                                   \
-    F(VALUE, weight, )                                                                                                 \
-    F(BOOL, has_sums, )                                                                                                \
-    F(SUMS, sums, )
-#define SQUARE_NORM_FIELDS(F) F(VALUE, group, ) F(VALUE, hi, ) F(VALUE, lo, ) F(BOOL, is_infinite, )
-#define ROUND_REPLY_FIELDS(F)                                                                                          \
-    F(VALUE, status, )                                                                                                 \
-    F(VALUE, stored_round, )                                                                                           \
-    F(VALUE, stored_attempt, )                                                                                         \
-    F(VALUE, applied_round, )                                                                                          \
-    F(LIST, arrivals, arrival)                                                                                         \
-    F(LIST, norms, square_norm)
-#define STATE_FIELDS(F)       F(VALUE, term, ) F(VALUE, n, ) F(BYTES, data, )
-#define STATE_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, n, )
-#define LEASE_RANGE_FIELDS(F) F(VALUE, epoch, ) F(VALUE, first_batch, ) F(VALUE, n_batches, )
-#define HELD_LEASE_FIELDS(F)                                                                                           \
-    F(VALUE, id, ) F(VALUE, seq, ) F(VALUE, epoch, ) F(VALUE, first_batch, ) F(VALUE, n_batches, )
-#define LEASE_HOLDER_FIELDS(F)                                                                                         \
-    F(VALUE, worker, ) F(VALUE, number, ) F(VALUE, last_seq, ) F(LIST, held, held_lease) F(VALUE, clock, )
-#define MEMBER_FIELDS(F)     F(VALUE, state, ) F(VALUE, incarnation, ) F(VALUE, number, )
-#define PACE_FIELDS(F)       F(VALUE, number, ) F(VALUE, n_steps, ) F(SUMS, counted, )
-#define EPOCH_SUMS_FIELDS(F) F(VALUE, epoch, ) F(VALUE, n_steps, ) F(SUMS, sums, )
-#define CHIEF_STATE_FIELDS(F)                                                                                          \
-    F(VALUE, map_term, )                                                                                               \
-    F(VALUE, map_epoch, )                                                                                              \
-    F(VALUE, plan_crc, )                                                                                               \
-    F(NUMBERS, ps_threads, )                                                                                           \
-    F(TEXT, restore_prefix, )                                                                                          \
-    F(VALUE, n_steps_resumed, )                                                                                        \
-    F(TEXT, checkpoint, )                                                                                              \
-    F(VALUE, checkpoint_step, )                                                                                        \
-    F(BOOL, is_finished, )                                                                                             \
-    F(NUMBERS, callbacks, )                                                                                            \
-    F(ONE, last_epoch, epoch_sums)                                                                                     \
-    F(VALUE, trained_ms, )                                                                                             \
-    F(VALUE, first_step_ms, )                                                                                          \
-    F(VALUE, n_lost_updates, )                                                                                         \
-    F(TEXT, evaluated, )                                                                                               \
-    F(VALUE, evaluated_step, )                                                                                         \
-    F(VALUE, n_batches, )                                                                                              \
-    F(VALUE, n_epochs, )                                                                                               \
-    F(BOOL, is_stopped, )                                                                                              \
-    F(VALUE, n_total, )                                                                                                \
-    F(VALUE, n_granted, )                                                                                              \
-    F(VALUE, n_done, )                                                                                                 \
-    F(VALUE, n_torn, )                                                                                                 \
-    F(VALUE, n_epochs_done, )                                                                                          \
-    F(NUMBERS, open_epochs, )                                                                                          \
-    F(VALUE, next_id, )                                                                                                \
-    F(LIST, returned, lease_range)                                                                                     \
-    F(LIST, holders, lease_holder)                                                                                     \
-    F(LIST, members, member)                                                                                           \
-    F(SUMS, total, )                                                                                                   \
-    F(VALUE, first_epoch, )                                                                                            \
-    F(LIST, epoch_sums, epoch_sums)                                                                                    \
-    F(LIST, paces, pace)                                                                                               \
-    F(VALUE, lowest_clock, )                                                                                           \
-    F(SUMS, counted, )
-#define RECALL_FIELDS(F) F(VALUE, term, )
-#define RECALL_REPLY_FIELDS(F)                                                                                         \
-    F(VALUE, term, )                                                                                                   \
-    F(VALUE, n, )                                                                                                      \
-    F(BYTES, data, )                                                                                                   \
-    F(BOOL, has_close, )                                                                                               \
-    F(ONE, close, close)                                                                                               \
-    F(VALUE, applied_round, )                                                                                          \
-    F(VALUE, map_term, )                                                                                               \
-    F(VALUE, map_epoch, )                                                                                              \
-    F(BOOL, is_serving, )
-#define CUT_FIELDS(F) F(VALUE, term, ) F(VALUE, id, ) F(ENUM, phase, MST_CUT_PHASES) F(LIST, rows, client_row)
-#define CUT_REPLY_FIELDS(F)                                                                                            \
-    F(VALUE, id, )                                                                                                     \
-    F(LIST, rows, client_row)                                                                                          \
-    F(BOOL, is_marked, )                                                                                               \
-    F(BOOL, is_refused, )                                                                                              \
-    F(TEXT, text, )                                                                                                    \
-    F(VALUE, pause_us, )
 
 // protobuf-c declares fields it does not change without const.
 static char *text_of(const char *text)
@@ -548,6 +271,17 @@ NO_RULE(recall)
 NO_RULE(recall_reply)
 NO_RULE(cut)
 NO_RULE(cut_reply)
+NO_RULE(group_roles)
+NO_RULE(roles)
+NO_RULE(group_status)
+NO_RULE(roles_reply)
+NO_RULE(roles_question)
+NO_RULE(op)
+NO_RULE(op_reply)
+NO_RULE(grant)
+NO_RULE(grant_reply)
+NO_RULE(sweep)
+NO_RULE(sweep_reply)
 NO_RULE(evaluate)
 NO_RULE(evaluate_reply)
 
@@ -586,6 +320,11 @@ LIST_CONVERSIONS(pace, Pace)
 CONVERSIONS(epoch_sums, EpochSums, EPOCH_SUMS_FIELDS)
 ONE_CONVERSIONS(epoch_sums, EpochSums)
 LIST_CONVERSIONS(epoch_sums, EpochSums)
+
+CONVERSIONS(group_roles, GroupRoles, GROUP_ROLES_FIELDS)
+LIST_CONVERSIONS(group_roles, GroupRoles)
+CONVERSIONS(group_status, GroupStatus, GROUP_STATUS_FIELDS)
+LIST_CONVERSIONS(group_status, GroupStatus)
 
 // Left out where there are no rounds.
 static mst_status fill_turn_if(const struct mst_msg_turn *turn, struct mst_arena *arena, MstPb__Turn **out)
@@ -658,6 +397,8 @@ MESSAGE(heartbeat, Heartbeat, HEARTBEAT_FIELDS)
 MESSAGE(heartbeat_reply, HeartbeatReply, HEARTBEAT_REPLY_FIELDS)
 MESSAGE(lease, Lease, LEASE_FIELDS)
 MESSAGE(lease_reply, LeaseReply, LEASE_REPLY_FIELDS)
+MESSAGE(roles, Roles, ROLES_FIELDS)
+ONE_CONVERSIONS(roles, Roles)
 MESSAGE(map, Map, MAP_FIELDS)
 MESSAGE(map_reply, MapReply, MAP_REPLY_FIELDS)
 MESSAGE(push, Push, PUSH_FIELDS)
@@ -681,6 +422,14 @@ MESSAGE(recall, Recall, RECALL_FIELDS)
 MESSAGE(recall_reply, RecallReply, RECALL_REPLY_FIELDS)
 MESSAGE(cut, Cut, CUT_FIELDS)
 MESSAGE(cut_reply, CutReply, CUT_REPLY_FIELDS)
+MESSAGE(roles_reply, RolesReply, ROLES_REPLY_FIELDS)
+MESSAGE(roles_question, RolesQuestion, ROLES_QUESTION_FIELDS)
+MESSAGE(op, Op, OP_FIELDS)
+MESSAGE(op_reply, OpReply, OP_REPLY_FIELDS)
+MESSAGE(grant, Grant, GRANT_FIELDS)
+MESSAGE(grant_reply, GrantReply, GRANT_REPLY_FIELDS)
+MESSAGE(sweep, Sweep, SWEEP_FIELDS)
+MESSAGE(sweep_reply, SweepReply, SWEEP_REPLY_FIELDS)
 MESSAGE(evaluate, Evaluate, EVALUATE_FIELDS)
 MESSAGE(evaluate_reply, EvaluateReply, EVALUATE_REPLY_FIELDS)
 

@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/bytes.h"
+#include "wire/messages_replicas.h"
 #include "wire/training_sums.h"
 
 #include <stdbool.h>
@@ -178,6 +179,9 @@ struct mst_msg_map {
     uint32_t n_round_workers; // workers of a synchronous round; 0: there are no rounds
     size_t n_fenced;
     const uint64_t *fenced; // by worker: numbers up to this are refused
+    size_t n_ps_threads;
+    const uint64_t *ps_threads; // data threads, by PS
+    struct mst_msg_roles roles; // no groups: each has its home as primary, for good
 };
 
 struct mst_msg_map_reply {
@@ -243,6 +247,7 @@ struct mst_msg_fence {
     uint64_t term;
     uint32_t worker;
     uint64_t number;
+    uint32_t group;
 };
 
 /** What a bucket remembers of one worker. */
@@ -274,6 +279,7 @@ struct mst_msg_save {
     const uint64_t *keep; // steps of older ones that stay
     bool is_question;     // nothing is written: which steps are there whole?
     bool wants_values;    // the reply brings variables (no slots) as its body, entries say where they lie in it
+    uint32_t group;
 };
 
 /** One tensor, or one slice of a tensor, in a data file. */
@@ -401,6 +407,7 @@ struct mst_msg_round {
     size_t n_scales;
     const double *scales; // what the mean gradient of act_round is multiplied with, by clip group
     uint32_t n_wanted;    // fewer arrivals than these are no news
+    uint32_t group;
 };
 
 /** A contribution that is complete on a PS. */
@@ -548,7 +555,9 @@ struct mst_msg_recall_reply {
     uint64_t applied_round;
     uint64_t map_term;
     uint64_t map_epoch;
-    bool is_serving; // it holds the shards of that map
+    bool is_serving;            // it holds the shards of that map
+    struct mst_msg_roles roles; // that are stored here; no groups: none
+    bool is_acting;             // on those
 };
 
 struct mst_msg_cut {
@@ -557,6 +566,7 @@ struct mst_msg_cut {
     enum mst_cut_phase phase;
     size_t n_rows;
     const struct mst_msg_client_row *rows; // ADMIT: up to which step of each worker; bucket is not used
+    uint32_t group;
 };
 
 struct mst_msg_cut_reply {
@@ -602,7 +612,16 @@ struct mst_msg_cut_reply {
     X(recall)                                                                                                          \
     X(recall_reply)                                                                                                    \
     X(cut)                                                                                                             \
-    X(cut_reply)
+    X(cut_reply)                                                                                                       \
+    X(roles)                                                                                                           \
+    X(roles_reply)                                                                                                     \
+    X(roles_question)                                                                                                  \
+    X(op)                                                                                                              \
+    X(op_reply)                                                                                                        \
+    X(grant)                                                                                                           \
+    X(grant_reply)                                                                                                     \
+    X(sweep)                                                                                                           \
+    X(sweep_reply)
 
 #define X(name)                                                                                                        \
     MST_MUST_USE mst_status mst_msg_##name##_encode(const struct mst_msg_##name *message, struct mst_buf *out);        \

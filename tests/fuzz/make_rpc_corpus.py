@@ -14,7 +14,8 @@ PUSH, GREETING = 5, 1
 # The order of MST_MSG_MAP in common/wire/messages.h.
 MESSAGES = ("error greeting greeting_reply heartbeat heartbeat_reply lease lease_reply map map_reply push push_reply "
             "pull pull_reply fence fence_reply save save_reply stats stats_reply finish finish_reply "
-            "evaluate evaluate_reply").split()
+            "evaluate evaluate_reply round round_reply state state_reply chief_state recall recall_reply cut cut_reply roles "
+            "roles_reply roles_question op op_reply grant grant_reply sweep sweep_reply").split()
 
 
 def crc32c(data):

@@ -54,7 +54,7 @@ static const struct mst_training_sums sums = {.steps = 1,
                                               .values = values,
                                               .staleness_counts = {1, 0, 2, 3, 0, 5}};
 
-static void expect_sums(const struct mst_training_sums *got)
+static inline void expect_sums(const struct mst_training_sums *got)
 {
     assert_int_equal(got->steps, sums.steps);
     assert_int_equal(got->examples, sums.examples);

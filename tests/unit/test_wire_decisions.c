@@ -50,8 +50,9 @@ static void test_rounds(void **state)
     (void)state;
     {
         const double scales[] = {0.5, 1};
-        const struct mst_msg_round sent = {1, 2, true, a_close, 3, 2, scales, 4};
+        const struct mst_msg_round sent = {1, 2, true, a_close, 3, 2, scales, 4, 5};
         SEND(round);
+        SAME(group);
         SAME(term);
         SAME(known);
         SAME(has_close);
@@ -105,8 +106,12 @@ static void test_what_a_chief_leaves(void **state)
         SEND(recall);
         SAME(term);
     }
-    const struct mst_msg_recall_reply sent = {1, 2, {"xyz", 3}, true, a_close, 4, 5, 6, true};
+    const struct mst_msg_recall_reply sent = {1, 2,    {"xyz", 3},          true, a_close, 4, 5,
+                                              6, true, {.term = 7, .n = 8}, true};
     SEND(recall_reply);
+    SAME(roles.term);
+    SAME(roles.n);
+    SAME(is_acting);
     SAME(term);
     SAME(n);
     assert_memory_equal(got.data.data, "xyz", 3);
@@ -123,8 +128,9 @@ static void test_cuts(void **state)
     (void)state;
     const struct mst_msg_client_row rows[] = {{1, 2, 3, 4, 5, 6}};
     {
-        const struct mst_msg_cut sent = {1, 2, MST_CUT_ADMIT, 1, rows};
+        const struct mst_msg_cut sent = {1, 2, MST_CUT_ADMIT, 1, rows, 3};
         SEND(cut);
+        SAME(group);
         SAME(term);
         SAME(id);
         SAME(phase);

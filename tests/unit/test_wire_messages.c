@@ -102,10 +102,17 @@ static void test_maps(void **state)
     (void)state;
     {
         const struct mst_msg_shard shards[] = {{1, 2, 3, 4, 5, 6, 7, 8}, {0}, {9, 10, 11, 12, 13, 14, 15, 16}};
-        const uint64_t fenced[] = {0, UINT64_MAX};
-        const struct mst_msg_map sent = {1, 2,    3,     3, shards, "ckpt/model-5", 7, "ckpt/nonce", "n",
-                                         4, true, 0.125, 3, 2,      fenced};
+        const uint64_t fenced[] = {0, UINT64_MAX}, threads[] = {1, 4};
+        const struct mst_msg_group_roles groups[] = {{.has_primary = true, .primary = 6}};
+        const struct mst_msg_map sent = {
+            1, 2,    3,     3, shards, "ckpt/model-5", 7, "ckpt/nonce", "n",
+            4, true, 0.125, 3, 2,      fenced,         2, threads,      {.term = 5, .n_groups = 1, .groups = groups}};
         SEND(map);
+        SAME(n_ps_threads);
+        SAME(ps_threads[1]);
+        SAME(roles.term);
+        SAME(roles.n_groups);
+        SAME(roles.groups[0].primary);
         SAME(n_fenced);
         assert_memory_equal(got.fenced, fenced, sizeof fenced);
         SAME(n_round_workers);
@@ -202,8 +209,9 @@ static void test_fences(void **state)
 {
     (void)state;
     {
-        const struct mst_msg_fence sent = {1, 2, 3};
+        const struct mst_msg_fence sent = {1, 2, 3, 4};
         SEND(fence);
+        SAME(group);
         SAME(term);
         SAME(worker);
         SAME(number);
@@ -228,8 +236,9 @@ static void test_saves(void **state)
     (void)state;
     {
         const uint64_t keep[] = {8, 9};
-        const struct mst_msg_save sent = {1, "dir", 2, 3, 4, 5, 6, 2, keep, true, true};
+        const struct mst_msg_save sent = {1, "dir", 2, 3, 4, 5, 6, 2, keep, true, true, 7};
         SEND(save);
+        SAME(group);
         SAME(part_id);
         SAME(n_keep);
         SAME(keep[0]);
@@ -535,7 +544,8 @@ static void test_each_size_of_arena(void **state)
 {
     (void)state;
     const struct mst_msg_shard shards[] = {{1, 2, 3, 4, 5, 6, 7, 8}, {0}};
-    const struct mst_msg_map sent = {1, 2, 3, 2, shards, "prefix", 7, "path", "nonce", 4, false, 0, 0, 0, NULL};
+    const struct mst_msg_map sent = {
+        .n_shards = 2, .shards = shards, .restore_prefix = "prefix", .nonce_path = "path", .nonce = "nonce"};
     struct mst_msg_map got;
     assert_int_equal(mst_msg_map_encode(&sent, &buf), MST_OK);
     mst_status status = MST_INTERNAL;
