@@ -68,6 +68,42 @@ static void start_gather(struct gather *gather, struct control_conn *control, co
 
 // ---- MAP ----
 
+// The groups that the map gives to this PS.
+static void make_groups(struct mst_ps *ps)
+{
+    ps->n_groups = 1;
+    ps->groups = mst_alloc_array(ps->n_groups, sizeof *ps->groups);
+    struct ps_group *group = &ps->groups[0];
+    *group = (struct ps_group){.ps = ps, .index = ps->map.ps, .n_holdings = ps->config.n_data_loops};
+    group->holdings = mst_alloc_array(group->n_holdings, sizeof(struct mst_holding *));
+    group->rounds = ps->map.n_round_workers > 0 ? mst_ps_rounds_new(group) : NULL;
+}
+
+struct ps_group *mst_ps_group(const struct mst_ps *ps, uint32_t index)
+{
+    for (size_t g = 0; g < ps->n_groups; g++)
+        if (ps->groups[g].index == index)
+            return &ps->groups[g];
+    return NULL;
+}
+
+struct mst_loop *mst_ps_group_loop(const struct ps_group *group, size_t home_thread)
+{
+    return group->ps->config.data_loops[home_thread % group->ps->config.n_data_loops];
+}
+
+mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t index, struct ps_group **out, struct mst_error *err)
+{
+    *out = NULL;
+    if (ps->phase != PS_SERVING)
+        return mst_fail(err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
+    *out = mst_ps_group(ps, index);
+    if (!*out)
+        return mst_fail(err, MST_NOT_FOUND, "ps-%u holds nothing of the shards of ps-%u", ps->config.identity->index,
+                        index);
+    return MST_OK;
+}
+
 // Whom this server refused before it was started again.
 static void refuse_fenced(struct mst_bucket *bucket, const struct mst_msg_map *map)
 {
@@ -76,33 +112,55 @@ static void refuse_fenced(struct mst_bucket *bucket, const struct mst_msg_map *m
             mst_client_table_fence(&bucket->clients, (uint32_t)w, map->fenced[w]);
 }
 
-static void visit_map(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
+static mst_status serve_holding(struct ps_group *group, struct mst_data_thread *thread, struct mst_holding *holding,
+                                struct mst_error *err)
 {
-    struct mst_ps *ps = gather->late.ps;
+    struct mst_ps *ps = group->ps;
+    struct mst_round_places *rounds = NULL;
+    mst_status status = group->rounds ? mst_ps_rounds_visit(group->rounds, holding, &rounds, err) : MST_OK;
+    mst_data_thread_serve(thread, holding, ps->map.term, ps->map.epoch); // frees it, too
+    group->holdings[holding->home_thread] = holding;
+    if (!rounds)
+        return status;
+    mst_ps_rounds_serve(group->rounds, holding, rounds);
+    for (size_t w = 0; w < ps->map.n_fenced && w < MST_WORKERS_MAX; w++)
+        mst_round_serve_fence(holding, (uint32_t)w, ps->map.fenced[w]);
+    return status;
+}
+
+static mst_status build_holding(struct ps_group *group, uint32_t home_thread, struct mst_holding **out,
+                                struct mst_error *err)
+{
+    struct mst_ps *ps = group->ps;
     struct mst_store_request request = {.model = ps->config.model,
                                         .optimizer = ps->config.optimizer,
                                         .map = &ps->map,
-                                        .ps = ps->map.ps,
-                                        .thread = index};
+                                        .ps = group->index,
+                                        .thread = home_thread};
     struct mst_bucket **buckets;
     size_t n;
-    gather->status = mst_store_build(&request, &buckets, &n, &gather->err);
-    if (gather->status != MST_OK)
-        return;
+    MST_TRY(mst_store_build(&request, &buckets, &n, err));
     for (size_t i = 0; i < n; i++) {
         ps->n_bytes += mst_bucket_bytes(buckets[i]) + mst_bucket_slot_bytes(buckets[i]);
         if (!buckets[i]->is_frozen)
             refuse_fenced(buckets[i], &ps->map);
     }
-    struct mst_round_places *rounds = NULL;
-    if (ps->rounds)
-        gather->status = mst_ps_rounds_visit(ps->rounds, buckets, n, index, &rounds, &gather->err);
-    mst_data_thread_serve(thread, buckets, n, ps->map.term, ps->map.epoch); // frees them, too
-    if (!rounds)
-        return;
-    mst_ps_rounds_serve(ps->rounds, index, rounds);
-    for (size_t w = 0; w < ps->map.n_fenced && w < MST_WORKERS_MAX; w++)
-        mst_round_serve_fence(thread, (uint32_t)w, ps->map.fenced[w]);
+    *out = mst_holding_new(group->index, home_thread, buckets, n);
+    return MST_OK;
+}
+
+static void visit_map(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
+{
+    struct mst_ps *ps = gather->late.ps;
+    for (size_t g = 0; g < ps->n_groups; g++)
+        for (size_t t = index; t < ps->groups[g].n_holdings; t += ps->config.n_data_loops) {
+            struct mst_holding *holding;
+            gather->status = build_holding(&ps->groups[g], (uint32_t)t, &holding, &gather->err);
+            if (gather->status == MST_OK)
+                gather->status = serve_holding(&ps->groups[g], thread, holding, &gather->err);
+            if (gather->status != MST_OK)
+                return;
+        }
 }
 
 static void release_map(struct gather *gather)
@@ -113,8 +171,9 @@ static void release_map(struct gather *gather)
 static void done_map(struct gather *gather)
 {
     struct mst_ps *ps = gather->late.ps;
-    if (gather->status == MST_OK && ps->rounds)
-        gather->status = mst_ps_rounds_start(ps->rounds, &gather->err);
+    for (size_t g = 0; g < ps->n_groups && gather->status == MST_OK; g++)
+        if (ps->groups[g].rounds)
+            gather->status = mst_ps_rounds_start(ps->groups[g].rounds, &gather->err);
     if (gather->status != MST_OK) {
         mst_ps_answer_error(&gather->late, gather->status, gather->err.text);
         mst_ps_end(ps, gather->status, gather->err.text);
@@ -192,7 +251,7 @@ void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *m
         return;
     }
     ps->phase = PS_BUILDING;
-    ps->rounds = ps->map.n_round_workers > 0 ? mst_ps_rounds_new(ps) : NULL;
+    make_groups(ps);
     struct gather *gather = mst_alloc(sizeof *gather);
     gather->visit = visit_map;
     gather->done = done_map;
@@ -209,27 +268,33 @@ struct fence {
     size_t n_rows;
 };
 
-static void visit_fence(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
+static void fence_holding(struct fence *fence, struct mst_holding *holding)
 {
-    struct fence *fence = (struct fence *)gather;
-    size_t n;
-    struct mst_bucket *const *buckets = mst_data_thread_buckets(thread, &n);
-    (void)index;
-    mst_round_serve_fence(thread, fence->fence.worker, fence->fence.number);
+    size_t n = holding->n_buckets;
+    mst_round_serve_fence(holding, fence->fence.worker, fence->fence.number);
     fence->rows = mst_realloc_array(fence->rows, fence->n_rows + n, sizeof *fence->rows);
     for (size_t i = 0; i < n; i++) {
-        if (buckets[i]->is_frozen) // nothing is ever pushed to it, so it knows of no progress
+        struct mst_bucket *bucket = holding->buckets[i];
+        if (bucket->is_frozen) // nothing is ever pushed to it, so it knows of no progress
             continue;
-        struct mst_client_row row =
-            mst_client_table_fence(&buckets[i]->clients, fence->fence.worker, fence->fence.number);
-        fence->rows[fence->n_rows++] = (struct mst_msg_client_row){.bucket = buckets[i]->id,
+        struct mst_client_row row = mst_client_table_fence(&bucket->clients, fence->fence.worker, fence->fence.number);
+        fence->rows[fence->n_rows++] = (struct mst_msg_client_row){.bucket = bucket->id,
                                                                    .worker = fence->fence.worker,
                                                                    .number = row.number,
                                                                    .step = row.step,
                                                                    .lease = row.lease,
                                                                    .offset = row.offset};
     }
-    mst_data_thread_look_at_marks(thread);
+    mst_holding_look_at_marks(holding);
+}
+
+static void visit_fence(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
+{
+    struct mst_holding *holding = mst_data_thread_holdings(thread);
+    (void)index;
+    for (; holding; holding = holding->next)
+        if (holding->group == gather->late.ps->map.ps)
+            fence_holding((struct fence *)gather, holding);
 }
 
 static void release_fence(struct gather *gather)
@@ -284,22 +349,28 @@ struct stats {
     uint64_t n_pulls;
 };
 
+static void add_stats(struct stats *stats, const struct mst_holding *holding)
+{
+    stats->buckets = mst_realloc_array(stats->buckets, stats->n_buckets + holding->n_buckets, sizeof *stats->buckets);
+    for (size_t i = 0; i < holding->n_buckets; i++) {
+        const struct mst_bucket *bucket = holding->buckets[i];
+        if (stats->n_updates < bucket->n_updates)
+            stats->n_updates = bucket->n_updates;
+        stats->buckets[stats->n_buckets++] = (struct mst_msg_bucket_stats){.bucket = bucket->id,
+                                                                           .bytes = mst_bucket_bytes(bucket),
+                                                                           .version = bucket->current->counter,
+                                                                           .updates = bucket->n_updates};
+    }
+}
+
 static void visit_stats(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
 {
     struct stats *stats = (struct stats *)gather;
-    size_t n;
-    struct mst_bucket *const *buckets = mst_data_thread_buckets(thread, &n);
+    const struct mst_holding *holding = mst_data_thread_holdings(thread);
     (void)index;
     stats->n_pulls += mst_data_thread_counts(thread).n_pulls;
-    stats->buckets = mst_realloc_array(stats->buckets, stats->n_buckets + n, sizeof *stats->buckets);
-    for (size_t i = 0; i < n; i++) {
-        if (stats->n_updates < buckets[i]->n_updates)
-            stats->n_updates = buckets[i]->n_updates;
-        stats->buckets[stats->n_buckets++] = (struct mst_msg_bucket_stats){.bucket = buckets[i]->id,
-                                                                           .bytes = mst_bucket_bytes(buckets[i]),
-                                                                           .version = buckets[i]->current->counter,
-                                                                           .updates = buckets[i]->n_updates};
-    }
+    for (; holding; holding = holding->next)
+        add_stats(stats, holding);
 }
 
 static void release_stats(struct gather *gather)

@@ -12,17 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A visit to one data thread; each is on its way at most once at a time.
+// A visit to one holding, on its data thread; each is on its way at most once at a time.
 struct visit {
     struct ps_cut *cut;
-    uint32_t thread;
+    uint32_t thread; // its home thread
     struct mst_msg_client_row *rows;
     size_t n_rows;
 };
 
 struct ps_cut {
     struct ps_cut *next; // in the list of all that are not freed
-    struct mst_ps *ps;
+    struct ps_group *group;
     uint64_t id;
     bool is_admitting;
     bool is_marked;
@@ -39,17 +39,17 @@ struct ps_cut {
     uint64_t began_ns;
     uint64_t pause_us;
     struct mst_timer silence;
-    struct visit visits[]; // by data thread
+    struct visit visits[]; // by home thread
 };
 
 static void free_cut(struct ps_cut *cut)
 {
-    for (struct ps_cut **at = &cut->ps->cuts; *at; at = &(*at)->next)
+    for (struct ps_cut **at = &cut->group->cuts; *at; at = &(*at)->next)
         if (*at == cut) {
             *at = cut->next;
             break;
         }
-    for (size_t i = 0; i < cut->ps->config.n_data_loops; i++)
+    for (size_t i = 0; i < cut->group->n_holdings; i++)
         free(cut->visits[i].rows);
     mst_timer_fini(&cut->silence);
     free(cut->rows);
@@ -59,9 +59,11 @@ static void free_cut(struct ps_cut *cut)
 
 void mst_ps_cuts_free(struct mst_ps *ps)
 {
-    while (ps->cuts)
-        free_cut(ps->cuts);
-    ps->cut = NULL;
+    for (size_t g = 0; g < ps->n_groups; g++) {
+        while (ps->groups[g].cuts)
+            free_cut(ps->groups[g].cuts);
+        ps->groups[g].cut = NULL;
+    }
 }
 
 // Refused: the rows are those that it waited for.
@@ -103,20 +105,20 @@ static bool is_over(struct visit *visit)
     return true;
 }
 
-// Posts fn to every data thread, each with its visit. What is dropped with a loop is freed with the PS.
+// Posts fn to the data thread of every holding, each with its visit. What is dropped with a loop is freed with the PS.
 static void visit_all(struct ps_cut *cut, mst_loop_fn fn)
 {
-    for (size_t i = 0; i < cut->ps->config.n_data_loops; i++) {
+    for (size_t i = 0; i < cut->group->n_holdings; i++) {
         struct visit *visit = &cut->visits[i];
         visit->n_rows = 0;
         cut->n_visiting++;
-        mst_loop_post(cut->ps->config.data_loops[i], fn, visit);
+        mst_loop_post(mst_ps_group_loop(cut->group, i), fn, visit);
     }
 }
 
 static void come_back(struct visit *visit, mst_loop_fn fn)
 {
-    mst_loop_post(visit->cut->ps->config.control, fn, visit);
+    mst_loop_post(visit->cut->group->ps->config.control, fn, visit);
 }
 
 // ---- giving up ----
@@ -126,7 +128,7 @@ static void on_marked(void *arg);
 // A data thread lets go. Posts are in order, so this follows every hold and admit of the cut on that thread.
 struct opening {
     struct ps_cut *cut;
-    struct mst_data_thread *thread;
+    struct mst_holding *holding;
     uint64_t id;
     struct mst_msg_client_row *missing;
     size_t n_missing;
@@ -166,36 +168,36 @@ static void add_missing(void *arg, const struct mst_cut_row *row)
 static void open_thread(void *arg)
 {
     struct opening *opening = arg;
-    mst_data_thread_missing(opening->thread, add_missing, opening);
-    struct visit *waiting = mst_data_thread_open(opening->thread);
+    mst_holding_missing(opening->holding, add_missing, opening);
+    struct visit *waiting = mst_holding_open(opening->holding);
     if (waiting)
         come_back(waiting, on_marked);
-    mst_data_thread_drop_cut(opening->thread, opening->id);
-    mst_loop_post_or_drop(opening->cut->ps->config.control, on_opened, free_opening, opening);
+    mst_holding_drop_cut(opening->holding, opening->id);
+    mst_loop_post_or_drop(opening->cut->group->ps->config.control, on_opened, free_opening, opening);
 }
 
 static void drop_snapshots(void *arg)
 {
     struct opening *opening = arg;
-    mst_data_thread_drop_cut(opening->thread, opening->id);
+    mst_holding_drop_cut(opening->holding, opening->id);
     free_opening(opening);
 }
 
-static void post_all(struct mst_ps *ps, mst_loop_fn fn, struct ps_cut *cut, uint64_t id)
+static void post_all(const struct ps_group *group, mst_loop_fn fn, struct ps_cut *cut, uint64_t id)
 {
-    for (size_t i = 0; i < ps->config.n_data_loops; i++) {
+    for (size_t i = 0; i < group->n_holdings; i++) {
         struct opening *opening = mst_alloc(sizeof *opening);
-        *opening = (struct opening){.cut = cut, .thread = ps->threads[i], .id = id};
-        mst_loop_post_or_drop(ps->config.data_loops[i], fn, free_opening, opening);
+        *opening = (struct opening){.cut = cut, .holding = group->holdings[i], .id = id};
+        mst_loop_post_or_drop(mst_ps_group_loop(group, i), fn, free_opening, opening);
     }
 }
 
-void mst_ps_give_cut_up(struct mst_ps *ps, const char *why)
+static void give_up(struct ps_group *group, const char *why)
 {
-    struct ps_cut *cut = ps->cut;
+    struct ps_cut *cut = group->cut;
     if (!cut)
         return;
-    ps->cut = NULL;
+    group->cut = NULL;
     mst_timer_stop(&cut->silence);
     cut->is_given_up = true;
     cut->why = why;
@@ -205,16 +207,22 @@ void mst_ps_give_cut_up(struct mst_ps *ps, const char *why)
         return;
     }
     MST_LOG(WARN, "ps", "cut given up", "cut=%llu reason=\"%s\"", (unsigned long long)cut->id, why);
-    cut->n_opening = ps->config.n_data_loops;
-    post_all(ps, open_thread, cut, cut->id);
+    cut->n_opening = group->n_holdings;
+    post_all(group, open_thread, cut, cut->id);
+}
+
+void mst_ps_give_cuts_up(struct mst_ps *ps, const char *why)
+{
+    for (size_t g = 0; g < ps->n_groups; g++)
+        give_up(&ps->groups[g], why);
 }
 
 static void on_silence(void *arg)
 {
     struct ps_cut *cut = arg;
     if (!cut->is_marked)
-        mst_ps_give_cut_up(cut->ps, cut->is_admitting ? "a worker's push that it waits for did not come within a lease"
-                                                      : "the chief said nothing within a lease");
+        give_up(cut->group, cut->is_admitting ? "a worker's push that it waits for did not come within a lease"
+                                              : "the chief said nothing within a lease");
 }
 
 // ---- HOLD ----
@@ -266,13 +274,11 @@ static void on_held(void *arg)
 static void hold(void *arg)
 {
     struct visit *visit = arg;
-    struct mst_data_thread *thread = visit->cut->ps->threads[visit->thread];
-    mst_data_thread_hold(thread, visit->cut->id);
-    size_t n;
-    struct mst_bucket *const *buckets = mst_data_thread_buckets(thread, &n);
-    for (size_t i = 0; i < n; i++)
-        if (!buckets[i]->is_frozen)
-            take_newest(visit, buckets[i]);
+    struct mst_holding *holding = visit->cut->group->holdings[visit->thread];
+    mst_holding_hold(holding, visit->cut->id);
+    for (size_t i = 0; i < holding->n_buckets; i++)
+        if (!holding->buckets[i]->is_frozen)
+            take_newest(visit, holding->buckets[i]);
     come_back(visit, on_held);
 }
 
@@ -317,11 +323,10 @@ static void thread_marked(void *arg)
 {
     struct visit *visit = arg;
     const struct ps_cut *cut = visit->cut;
-    size_t n;
-    struct mst_bucket *const *buckets = mst_data_thread_buckets(cut->ps->threads[visit->thread], &n);
-    for (size_t i = 0; i < n; i++)
-        for (size_t a = 0; a < cut->n_admitted && !buckets[i]->is_frozen; a++)
-            add_marked_row(visit, buckets[i], &cut->admitted[a]);
+    const struct mst_holding *holding = cut->group->holdings[visit->thread];
+    for (size_t i = 0; i < holding->n_buckets; i++)
+        for (size_t a = 0; a < cut->n_admitted && !holding->buckets[i]->is_frozen; a++)
+            add_marked_row(visit, holding->buckets[i], &cut->admitted[a]);
     come_back(visit, on_marked);
 }
 
@@ -329,24 +334,25 @@ static void admit(void *arg)
 {
     struct visit *visit = arg;
     const struct ps_cut *cut = visit->cut;
-    mst_data_thread_admit(cut->ps->threads[visit->thread], cut->id, cut->admitted, cut->n_admitted, thread_marked,
-                          visit);
+    const struct mst_holding_admission admission = {
+        .cut = cut->id, .rows = cut->admitted, .n_rows = cut->n_admitted, .on_marked = thread_marked, .arg = visit};
+    mst_holding_admit(cut->group->holdings[visit->thread], &admission);
 }
 
 // ---- the call ----
 
-static void begin_hold(struct mst_ps *ps, uint64_t id)
+static void begin_hold(struct ps_group *group, uint64_t id)
 {
-    size_t n_threads = ps->config.n_data_loops;
+    size_t n_threads = group->n_holdings;
     struct ps_cut *cut = mst_alloc(sizeof *cut + n_threads * sizeof cut->visits[0]);
-    *cut = (struct ps_cut){.next = ps->cuts, .ps = ps, .id = id, .began_ns = mst_clock_monotonic_ns()};
+    *cut = (struct ps_cut){.next = group->cuts, .group = group, .id = id, .began_ns = mst_clock_monotonic_ns()};
     for (size_t i = 0; i < n_threads; i++)
         cut->visits[i] = (struct visit){.cut = cut, .thread = (uint32_t)i};
-    ps->cuts = cut;
-    mst_timer_init(&cut->silence, ps->config.control, on_silence, cut);
-    mst_timer_start_once(&cut->silence, ps->config.lease_ms);
-    ps->cut = cut;
-    ps->last_cut = id;
+    group->cuts = cut;
+    mst_timer_init(&cut->silence, group->ps->config.control, on_silence, cut);
+    mst_timer_start_once(&cut->silence, group->ps->config.lease_ms);
+    group->cut = cut;
+    group->last_cut = id;
 }
 
 static void take_admitted(struct ps_cut *cut, const struct mst_msg_cut *message)
@@ -369,49 +375,49 @@ static void keep(struct ps_cut *cut, const struct late_call *late)
     cut->has_late = true;
 }
 
-static void on_hold(struct mst_ps *ps, const struct late_call *late, const struct mst_msg_cut *message)
+static void on_hold(struct ps_group *group, const struct late_call *late, const struct mst_msg_cut *message)
 {
-    if (ps->cut && ps->cut->id == message->id && !ps->cut->is_admitting) {
-        keep(ps->cut, late); // asked once more
-        if (ps->cut->n_visiting == 0)
-            answer(ps->cut, NULL);
+    if (group->cut && group->cut->id == message->id && !group->cut->is_admitting) {
+        keep(group->cut, late); // asked once more
+        if (group->cut->n_visiting == 0)
+            answer(group->cut, NULL);
         return;
     }
-    if (message->id <= ps->last_cut) {
+    if (message->id <= group->last_cut) {
         answer_refused(late, message->id, "this cut is over here");
         return;
     }
-    mst_ps_give_cut_up(ps, "a newer one began");
-    begin_hold(ps, message->id);
-    keep(ps->cut, late);
-    visit_all(ps->cut, hold);
+    give_up(group, "a newer one began");
+    begin_hold(group, message->id);
+    keep(group->cut, late);
+    visit_all(group->cut, hold);
 }
 
-static void on_admit(struct mst_ps *ps, const struct late_call *late, const struct mst_msg_cut *message)
+static void on_admit(struct ps_group *group, const struct late_call *late, const struct mst_msg_cut *message)
 {
-    if (message->n_rows == 0 && message->id > ps->last_cut) { // between two rounds nothing has to be held
-        mst_ps_give_cut_up(ps, "a newer one began");
-        begin_hold(ps, message->id);
+    if (message->n_rows == 0 && message->id > group->last_cut) { // between two rounds nothing has to be held
+        give_up(group, "a newer one began");
+        begin_hold(group, message->id);
     }
-    if (!ps->cut || ps->cut->id != message->id) {
+    if (!group->cut || group->cut->id != message->id) {
         answer_refused(late, message->id, "this cut is over here");
         return;
     }
-    keep(ps->cut, late);
-    if (ps->cut->is_marked) {
-        answer(ps->cut, NULL);
-    } else if (!ps->cut->is_admitting) {
-        take_admitted(ps->cut, message);
-        mst_timer_start_once(&ps->cut->silence, ps->config.lease_ms);
-        visit_all(ps->cut, admit);
+    keep(group->cut, late);
+    if (group->cut->is_marked) {
+        answer(group->cut, NULL);
+    } else if (!group->cut->is_admitting) {
+        take_admitted(group->cut, message);
+        mst_timer_start_once(&group->cut->silence, group->ps->config.lease_ms);
+        visit_all(group->cut, admit);
     }
 }
 
-static mst_status check_cut(const struct mst_ps *ps, const struct mst_msg_cut *message, struct mst_error *err)
+static mst_status check_cut(const struct mst_ps *ps, const struct mst_msg_cut *message, struct ps_group **out,
+                            struct mst_error *err)
 {
     MST_TRY(mst_ps_check_term(ps, message->term, err));
-    if (ps->phase != PS_SERVING)
-        return mst_fail(err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
+    MST_TRY(mst_ps_find_group(ps, ps->map.ps, out, err));
     if (message->id == 0)
         return mst_fail(err, MST_INVALID_ARGUMENT, "a cut has no id");
     for (size_t i = 0; i < message->n_rows; i++)
@@ -421,27 +427,27 @@ static mst_status check_cut(const struct mst_ps *ps, const struct mst_msg_cut *m
     return MST_OK;
 }
 
-static void take_message(struct mst_ps *ps, const struct late_call *late, const struct mst_msg_cut *message)
+static void take_message(struct ps_group *group, const struct late_call *late, const struct mst_msg_cut *message)
 {
     struct mst_msg_cut_reply done = {.id = message->id};
     switch (message->phase) {
     case MST_CUT_HOLD:
-        on_hold(ps, late, message);
+        on_hold(group, late, message);
         return;
     case MST_CUT_ADMIT:
-        on_admit(ps, late, message);
+        on_admit(group, late, message);
         return;
     case MST_CUT_RESUME:
-        if (ps->cut && ps->cut->id == message->id)
-            mst_ps_give_cut_up(ps, "the chief gave it up");
+        if (group->cut && group->cut->id == message->id)
+            give_up(group, "the chief gave it up");
         break;
     case MST_CUT_DROP:
     case MST_CUT_PHASES:
-        post_all(ps, drop_snapshots, NULL, message->id);
+        post_all(group, drop_snapshots, NULL, message->id);
         break;
     }
-    if (ps->last_cut < message->id)
-        ps->last_cut = message->id;
+    if (group->last_cut < message->id)
+        group->last_cut = message->id;
     MST_PS_ANSWER(late, cut_reply, &done);
 }
 
@@ -450,14 +456,15 @@ void mst_ps_on_cut(void *arg, struct mst_conn *conn, const struct mst_message *m
     struct control_conn *control = arg;
     struct mst_arena arena;
     struct mst_msg_cut cut;
+    struct ps_group *group;
     struct mst_error err;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_cut_decode(message->meta, &arena, &cut, &err);
     if (status == MST_OK)
-        status = check_cut(control->ps, &cut, &err);
+        status = check_cut(control->ps, &cut, &group, &err);
     if (status == MST_OK) {
         struct late_call late = mst_ps_late_call(control, message);
-        take_message(control->ps, &late, &cut);
+        take_message(group, &late, &cut);
     } else {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     }

@@ -61,36 +61,42 @@ void mst_data_thread_free(struct mst_data_thread *thread)
     }
     free_pushes(thread->waiting);
     free_pushes(thread->free_pushes);
-    mst_cut_gate_fini(&thread->gate);
     while (thread->free_staging) {
         struct staging *staging = thread->free_staging;
         thread->free_staging = staging->next;
         free(staging->floats);
         free(staging);
     }
-    mst_round_serve_free(thread->serving);
-    for (size_t i = 0; i < thread->n_buckets; i++)
-        mst_bucket_free(thread->buckets[i]);
-    free(thread->buckets);
+    while (thread->holdings) {
+        struct mst_holding *holding = thread->holdings;
+        thread->holdings = holding->next;
+        mst_holding_free(holding);
+    }
     free(thread);
 }
 
-struct mst_bucket *mst_data_thread_find(const struct mst_data_thread *thread, uint32_t id)
+struct mst_bucket *mst_data_thread_find(const struct mst_data_thread *thread, uint32_t id,
+                                        struct mst_holding **holding_out)
 {
-    // Buckets of a thread are few and their ids grow; a handful of steps.
-    size_t low = 0;
-    size_t high = thread->n_buckets;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (thread->buckets[middle]->id < id)
-            low = middle + 1;
-        else
-            high = middle;
+    for (struct mst_holding *holding = thread->holdings; holding; holding = holding->next) {
+        struct mst_bucket *bucket = mst_holding_find(holding, id);
+        *holding_out = holding;
+        if (bucket)
+            return bucket;
     }
-    return low < thread->n_buckets && thread->buckets[low]->id == id ? thread->buckets[low] : NULL;
+    *holding_out = NULL;
+    return NULL;
 }
 
 // ---- staging buffers ----
+
+static bool is_awaited(const struct mst_data_thread *thread)
+{
+    for (const struct mst_holding *holding = thread->holdings; holding; holding = holding->next)
+        if (holding->gate.phase == MST_CUT_GATE_ADMITTING)
+            return true;
+    return false;
+}
 
 static struct staging *take_staging(struct mst_data_thread *thread)
 {
@@ -100,8 +106,7 @@ static struct staging *take_staging(struct mst_data_thread *thread)
         return staging;
     }
     // What a cut waits for may come while all buffers hold pushes that wait for the cut.
-    bool is_awaited = thread->gate.phase == MST_CUT_GATE_ADMITTING;
-    if (thread->n_staging >= thread->n_staging_max && !is_awaited)
+    if (thread->n_staging >= thread->n_staging_max && !is_awaited(thread))
         return NULL;
     void *floats;
     if (mst_try_alloc(thread->staging_bytes, &floats) != MST_OK)
@@ -276,12 +281,13 @@ static void apply_waiting(void *arg)
 // A version became free: from the loop, since this may run from within a send.
 static void on_version_free(void *arg, struct mst_bucket *bucket)
 {
-    struct mst_data_thread *thread = arg;
+    const struct mst_holding *holding = arg;
+    struct mst_data_thread *thread = holding->thread;
     (void)bucket;
     if (thread->waiting || thread->on_room)
         mst_loop_post(thread->loop, apply_waiting, thread);
-    if (thread->serving)
-        mst_round_serve_version_free(thread);
+    if (holding->serving)
+        mst_round_serve_version_free(holding->serving);
 }
 
 // ---- cuts ----
@@ -300,80 +306,9 @@ static void try_held(void *arg)
     apply_waiting(thread);
 }
 
-static void on_bucket_marked(void *arg)
+void mst_data_thread_try_held_later(struct mst_data_thread *thread)
 {
-    struct mst_data_thread *thread = arg;
-    mst_loop_post(thread->loop, try_held, thread); // from the loop: this may run from within a push
-    if (--thread->n_unmarked > 0)
-        return;
-    mst_cut_gate_open(&thread->gate);
-    thread->on_marked(thread->on_marked_arg);
-}
-
-static void set_gates(struct mst_data_thread *thread, const struct mst_cut_gate *gate)
-{
-    thread->n_unmarked = 0;
-    for (size_t i = 0; i < thread->n_buckets; i++) {
-        struct mst_bucket *bucket = thread->buckets[i];
-        bucket->gate = bucket->is_frozen ? NULL : gate;
-        bucket->on_marked = on_bucket_marked;
-        bucket->on_marked_arg = thread;
-        thread->n_unmarked += bucket->gate != NULL;
-    }
-}
-
-void mst_data_thread_hold(struct mst_data_thread *thread, uint64_t cut)
-{
-    mst_cut_gate_hold(&thread->gate, cut);
-    set_gates(thread, &thread->gate);
-}
-
-void mst_data_thread_look_at_marks(struct mst_data_thread *thread)
-{
-    for (size_t i = 0; i < thread->n_buckets; i++)
-        mst_bucket_try_mark(thread->buckets[i]);
-}
-
-void mst_data_thread_admit(struct mst_data_thread *thread, uint64_t cut, const struct mst_cut_row *rows, size_t n_rows,
-                           void (*on_marked)(void *arg), void *arg)
-{
-    mst_cut_gate_admit(&thread->gate, cut, rows, n_rows);
-    set_gates(thread, &thread->gate);
-    thread->on_marked = on_marked;
-    thread->on_marked_arg = arg;
-    if (thread->n_unmarked == 0) {
-        mst_cut_gate_open(&thread->gate);
-        on_marked(arg);
-        return;
-    }
-    mst_data_thread_look_at_marks(thread);
     mst_loop_post(thread->loop, try_held, thread);
-}
-
-void mst_data_thread_missing(const struct mst_data_thread *thread,
-                             void (*missing)(void *arg, const struct mst_cut_row *row), void *arg)
-{
-    for (size_t i = 0; i < thread->n_buckets; i++) {
-        const struct mst_cut_gate *gate = thread->buckets[i]->gate;
-        for (size_t r = 0; gate && r < gate->n_rows; r++)
-            if (!mst_cut_gate_has(&gate->rows[r], &thread->buckets[i]->clients))
-                missing(arg, &gate->rows[r]);
-    }
-}
-
-void *mst_data_thread_open(struct mst_data_thread *thread)
-{
-    void *waiting = thread->gate.phase == MST_CUT_GATE_ADMITTING ? thread->on_marked_arg : NULL;
-    mst_cut_gate_open(&thread->gate);
-    set_gates(thread, NULL);
-    mst_loop_post(thread->loop, try_held, thread);
-    return waiting;
-}
-
-void mst_data_thread_drop_cut(struct mst_data_thread *thread, uint64_t cut)
-{
-    for (size_t i = 0; i < thread->n_buckets; i++)
-        mst_snapshot_drop(&thread->buckets[i]->snapshots, cut);
 }
 
 void mst_data_thread_on_room(struct mst_data_thread *thread, void (*fn)(void *arg), void *arg)
@@ -390,10 +325,10 @@ static bool is_held(const struct mst_bucket *bucket, const struct mst_msg_push *
 
 // ---- calls ----
 
-static mst_status check_push(const struct mst_data_thread *thread, const struct client *client,
+static mst_status check_push(const struct client *client, const struct mst_bucket *bucket,
                              const struct mst_msg_push *meta, const struct mst_message *message, struct mst_error *err)
 {
-    const struct mst_bucket *bucket = mst_data_thread_find(thread, meta->bucket);
+    const struct mst_data_thread *thread = client->thread;
     if (!bucket)
         return mst_fail(err, MST_NOT_FOUND, "bucket %u is not on this data thread", meta->bucket);
     if (meta->map_term != thread->term || meta->map_epoch != thread->epoch)
@@ -421,11 +356,11 @@ static enum mst_body_verdict refuse_push(struct mst_data_thread *thread, struct 
     return MST_BODY_DRAIN;
 }
 
-static enum mst_body_verdict stage_push(struct client *client, const struct mst_message *message,
-                                        const struct mst_msg_push *meta, struct mst_sink *sink)
+static enum mst_body_verdict stage_push(struct client *client, struct mst_bucket *bucket,
+                                        const struct mst_message *message, const struct mst_msg_push *meta,
+                                        struct mst_sink *sink)
 {
     struct mst_data_thread *thread = client->thread;
-    struct mst_bucket *bucket = mst_data_thread_find(thread, meta->bucket);
     client->is_held = is_held(bucket, meta);
     struct staging *staging = client->is_held ? NULL : take_staging(thread);
     if (!staging) {
@@ -454,11 +389,17 @@ static enum mst_body_verdict on_push_head(void *arg, struct mst_conn *conn, cons
     struct mst_arena arena;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_push_decode(message->meta, &arena, &meta, &err);
+    struct mst_holding *holding = NULL;
+    struct mst_bucket *bucket = status == MST_OK ? mst_data_thread_find(thread, meta.bucket, &holding) : NULL;
     if (status == MST_OK)
-        status = check_push(thread, client, &meta, message, &err);
-    enum mst_body_verdict verdict = status != MST_OK  ? refuse_push(thread, conn, message, status, err.text)
-                                    : thread->serving ? mst_round_serve_push_head(client, message, &meta, sink)
-                                                      : stage_push(client, message, &meta, sink);
+        status = check_push(client, bucket, &meta, message, &err);
+    enum mst_body_verdict verdict;
+    if (status != MST_OK)
+        verdict = refuse_push(thread, conn, message, status, err.text);
+    else if (holding->serving)
+        verdict = mst_round_serve_push_head(client, holding->serving, message, &meta, sink);
+    else
+        verdict = stage_push(client, bucket, message, &meta, sink);
     mst_arena_fini(&arena);
     return verdict;
 }
@@ -467,7 +408,7 @@ static void on_push(void *arg, struct mst_conn *conn, const struct mst_message *
 {
     struct client *client = arg;
     struct pending_push *push = client->reading;
-    if (client->thread->serving) {
+    if (client->place) {
         mst_round_serve_push(client, message);
         return;
     }
@@ -525,7 +466,8 @@ static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_pull_decode(message->meta, &arena, &pull, &err);
     mst_arena_fini(&arena);
-    struct mst_bucket *bucket = status == MST_OK ? mst_data_thread_find(thread, pull.bucket) : NULL;
+    struct mst_holding *holding = NULL;
+    struct mst_bucket *bucket = status == MST_OK ? mst_data_thread_find(thread, pull.bucket, &holding) : NULL;
     if (!bucket) {
         mst_data_thread_count_refused(thread);
         mst_conn_reply_error(conn, message, status == MST_OK ? MST_NOT_FOUND : status, "%s",
@@ -536,8 +478,8 @@ static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *
         pull_cut(client, message, bucket, pull.cut);
         return;
     }
-    if (thread->serving) {
-        mst_round_serve_pull(client, message, &pull);
+    if (holding->serving) {
+        mst_round_serve_pull(client, holding->serving, message, &pull);
         return;
     }
     struct mst_version *version = mst_bucket_pull(bucket, client->worker, pull.number);
@@ -563,8 +505,9 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
     MST_LOG(DEBUG, "ps", "data connection closed", "worker=%u number=%llu status=%s reason=\"%s\"", client->worker,
             (unsigned long long)client->number, mst_status_name(status), text);
     (void)conn;
-    if (thread->serving)
-        mst_round_serve_closed(client);
+    for (struct mst_holding *holding = thread->holdings; holding; holding = holding->next)
+        if (holding->serving)
+            mst_round_serve_closed(client, holding->serving);
     if (client->reading)
         give_push(thread, client->reading);
     for (struct pending_push **at = &thread->waiting; *at;) {
@@ -617,29 +560,29 @@ static struct mst_bucket_metrics make_bucket_metrics(uint32_t thread, const stru
     return metrics;
 }
 
-void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_bucket **buckets, size_t n_buckets, uint64_t term,
-                           uint64_t epoch)
+void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_holding *holding, uint64_t term, uint64_t epoch)
 {
-    MST_ASSERT(thread->n_buckets == 0);
-    thread->buckets = buckets;
-    thread->n_buckets = n_buckets;
+    MST_ASSERT(!holding->thread);
+    holding->thread = thread;
+    holding->next = thread->holdings;
+    thread->holdings = holding;
     thread->term = term;
     thread->epoch = epoch;
-    for (size_t i = 0; i < n_buckets; i++) {
-        buckets[i]->on_free = on_version_free;
-        buckets[i]->on_free_arg = thread;
-        buckets[i]->metrics = make_bucket_metrics(thread->index, buckets[i]);
-        if (!buckets[i]->is_frozen && thread->staging_bytes < mst_bucket_bytes(buckets[i]))
-            thread->staging_bytes = mst_bucket_bytes(buckets[i]);
+    for (size_t i = 0; i < holding->n_buckets; i++) {
+        struct mst_bucket *bucket = holding->buckets[i];
+        bucket->on_free = on_version_free;
+        bucket->on_free_arg = holding;
+        bucket->metrics = make_bucket_metrics(thread->index, bucket);
+        if (!bucket->is_frozen && thread->staging_bytes < mst_bucket_bytes(bucket))
+            thread->staging_bytes = mst_bucket_bytes(bucket);
     }
     size_t n = thread->staging_bytes ? MST_STAGING_MAX_BYTES / thread->staging_bytes : 0;
     thread->n_staging_max = n < 2 ? 2 : n > MST_STAGING_MAX ? MST_STAGING_MAX : n;
 }
 
-struct mst_bucket *const *mst_data_thread_buckets(const struct mst_data_thread *thread, size_t *n_out)
+struct mst_holding *mst_data_thread_holdings(const struct mst_data_thread *thread)
 {
-    *n_out = thread->n_buckets;
-    return thread->buckets;
+    return thread->holdings;
 }
 
 struct mst_data_thread_counts mst_data_thread_counts(const struct mst_data_thread *thread)

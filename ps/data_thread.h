@@ -1,10 +1,10 @@
 /** @file
- *  One data thread of a PS: a loop, the buckets it owns, the connections that push and pull them, and the staging
- *  buffers that gradients are read into.
+ *  One data thread of a PS: a loop, the holdings whose buckets it owns (ps/holding.h), the connections that push and
+ *  pull them, and the staging buffers that gradients are read into.
  *
  *      MST_TRY(mst_data_thread_new(loop, &config, &thread, err));
  *      mst_data_thread_adopt(thread, conn, worker, number);           // a greeted connection, handed over
- *      mst_data_thread_serve(thread, buckets, n, term, epoch);        // the buckets of the map
+ *      mst_data_thread_serve(thread, holding, term, epoch);           // buckets of the map
  *
  *  While no staging buffer is free, connections that want to push are not read (parked); a push that finds all versions
  *  of its bucket held waits in the bucket's queue. Neither needs a lock: everything here belongs to the loop's thread.
@@ -13,7 +13,7 @@
 #pragma once
 
 #include "event/loop.h"
-#include "ps/bucket.h"
+#include "ps/holding.h"
 #include "rpc/service.h"
 #include "wire/messages.h"
 
@@ -34,14 +34,13 @@ struct mst_data_thread_counts {
 
 /** New thread object on a loop that somebody runs. index is its number within the PS. */
 struct mst_data_thread *mst_data_thread_new(struct mst_loop *loop, uint32_t index, uint64_t send_timeout_ms);
-/** Closes its connections and frees its buckets. NULL is fine. Thread: the loop has stopped */
+/** Closes its connections and frees its holdings. NULL is fine. Thread: the loop has stopped */
 void mst_data_thread_free(struct mst_data_thread *thread);
 /** Serves a greeted connection of a worker, or of an evaluator (MST_NO_WORKER), which may only pull.
  *  Owner: steals conn, which was detached from another loop */
 void mst_data_thread_adopt(struct mst_data_thread *thread, struct mst_conn *conn, uint32_t worker, uint64_t number);
-/** Serves these buckets from now on. Owner: steals buckets (the array and all) */
-void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_bucket **buckets, size_t n_buckets, uint64_t term,
-                           uint64_t epoch);
+/** Serves the buckets of this holding, too, from now on; term and epoch name the map. Owner: steals holding */
+void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_holding *holding, uint64_t term, uint64_t epoch);
 
 /** What came of a contribution, or of a pull that waited for a round: the bucket as it is then and what is next.
  *  Owner: version is a reference of the callee's; turn is borrowed. Thread: loop */
@@ -62,24 +61,8 @@ MST_MUST_USE mst_status mst_data_thread_await(struct mst_data_thread *thread, co
 /** No answer goes to this arg any more; what it has contributed stays. */
 void mst_data_thread_forget(struct mst_data_thread *thread, const void *arg);
 
-/** Its buckets. Owner: borrowed */
-struct mst_bucket *const *mst_data_thread_buckets(const struct mst_data_thread *thread, size_t *n_out);
-/** Lets no new step pass, for the cut of this id. */
-void mst_data_thread_hold(struct mst_data_thread *thread, uint64_t cut);
-/** Lets steps up to the rows pass; each bucket that has all of them is marked and goes on. After the last one on_marked
- *  is called, perhaps from within. Without a hold before it (rounds), every bucket is marked as it is. */
-void mst_data_thread_admit(struct mst_data_thread *thread, uint64_t cut, const struct mst_cut_row *rows, size_t n_rows,
-                           void (*on_marked)(void *arg), void *arg);
-/** A worker was fenced: the cut does not wait for it. */
-void mst_data_thread_look_at_marks(struct mst_data_thread *thread);
-/** What the cut waits for: calls missing(arg, row) for each worker and bucket that has not reached its row. */
-void mst_data_thread_missing(const struct mst_data_thread *thread,
-                             void (*missing)(void *arg, const struct mst_cut_row *row), void *arg);
-/** Lets all pass again: the cut is given up. Fine if there is none. Returns the arg of an on_marked that is now not
- *  called any more, or NULL. */
-void *mst_data_thread_open(struct mst_data_thread *thread);
-/** The snapshots of this cut are not needed. */
-void mst_data_thread_drop_cut(struct mst_data_thread *thread, uint64_t cut);
+/** Its holdings, as a list. Owner: borrowed */
+struct mst_holding *mst_data_thread_holdings(const struct mst_data_thread *thread);
 /** Calls fn, from the loop, whenever pushes that were answered MST_PUSH_LATER may be tried again: for the carrier of
  *  one process, whose pushes do not come through here. */
 void mst_data_thread_on_room(struct mst_data_thread *thread, void (*fn)(void *arg), void *arg);

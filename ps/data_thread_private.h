@@ -37,7 +37,8 @@ struct client {
     bool is_held;                 // parked because of a cut, not for want of a buffer
     // In rounds: where the body that is coming in goes, or NULL; then its call.
     struct mst_round_place *place;
-    size_t n_waiting; // calls that are answered when a round is applied
+    struct round_serving *serving; // … whose place that is
+    size_t n_waiting;              // calls that are answered when a round is applied
     struct iovec part;
     uint16_t method;
     uint64_t call;
@@ -57,8 +58,7 @@ struct mst_data_thread {
     uint64_t send_timeout_ms;
     uint64_t term;
     uint64_t epoch;
-    struct mst_bucket **buckets;
-    size_t n_buckets;
+    struct mst_holding *holdings;
     struct client *clients;
     struct staging *free_staging;
     size_t n_staging;
@@ -66,32 +66,34 @@ struct mst_data_thread {
     size_t staging_bytes;         // of each: the largest bucket's
     struct pending_push *waiting; // for a free version, oldest first
     struct pending_push *free_pushes;
-    struct mst_cut_gate gate;
-    size_t n_unmarked; // buckets that the cut waits for
-    void (*on_marked)(void *arg);
-    void *on_marked_arg;
     void (*on_room)(void *arg);
     void *on_room_arg;
     struct mst_data_thread_counts counts;
-    struct round_serving *serving; // synchronous rounds, or NULL
     struct data_thread_metrics metrics;
 };
 
-struct mst_bucket *mst_data_thread_find(const struct mst_data_thread *thread, uint32_t id);
+// The bucket with this id and what it is held in, or NULL and NULL.
+struct mst_bucket *mst_data_thread_find(const struct mst_data_thread *thread, uint32_t id,
+                                        struct mst_holding **holding_out);
 // Sends meta, which it releases, and the version, whose reference it takes: as a copy to an evaluator.
 void mst_data_thread_send(const struct client *client, const struct mst_message *call, struct mst_buf *meta,
                           struct mst_version *version);
 void mst_data_thread_count_refused(struct mst_data_thread *thread);
 // All that are parked are asked again what they want.
 void mst_data_thread_resume(const struct mst_data_thread *thread);
+// From the loop: what a gate held is looked at again.
+void mst_data_thread_try_held_later(struct mst_data_thread *thread);
+
 // ---- ps/round_serve.c: what is called in their place while rounds are served ----
 
-enum mst_body_verdict mst_round_serve_push_head(struct client *client, const struct mst_message *message,
-                                                const struct mst_msg_push *meta, struct mst_sink *sink);
+enum mst_body_verdict mst_round_serve_push_head(struct client *client, struct round_serving *serving,
+                                                const struct mst_message *message, const struct mst_msg_push *meta,
+                                                struct mst_sink *sink);
 void mst_round_serve_push(struct client *client, const struct mst_message *message);
-void mst_round_serve_pull(struct client *client, const struct mst_message *message, const struct mst_msg_pull *pull);
+void mst_round_serve_pull(struct client *client, struct round_serving *serving, const struct mst_message *message,
+                          const struct mst_msg_pull *pull);
 // The client's connection is gone: nothing is read for it and no answer waits.
-void mst_round_serve_closed(struct client *client);
+void mst_round_serve_closed(struct client *client, struct round_serving *serving);
 // A version became free.
-void mst_round_serve_version_free(struct mst_data_thread *thread);
+void mst_round_serve_version_free(struct round_serving *serving);
 void mst_round_serve_free(struct round_serving *serving);

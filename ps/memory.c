@@ -54,7 +54,7 @@ static mst_status claim(struct mst_ps *ps, const struct mst_conn *conn, uint64_t
         return mst_fail(err, MST_ABORTED, "term %llu was claimed by another chief at ps-%u", (unsigned long long)term,
                         ps->config.identity->index);
     if (term > ps->chief_term)
-        mst_ps_give_cut_up(ps, "another chief began");
+        mst_ps_give_cuts_up(ps, "another chief began");
     ps->chief_term = term;
     ps->term_incarnation = ps->chief_incarnation;
     return MST_OK;
@@ -68,11 +68,12 @@ static void answer_recall(const struct mst_ps *ps, struct mst_conn *conn, const 
                                          .map_term = ps->map.term,
                                          .map_epoch = ps->map.epoch,
                                          .is_serving = ps->phase == PS_SERVING};
-    const struct mst_msg_close *close = ps->rounds ? mst_ps_rounds_close(ps->rounds) : NULL;
+    const struct ps_group *group = mst_ps_group(ps, ps->map.ps);
+    const struct mst_msg_close *close = group && group->rounds ? mst_ps_rounds_close(group->rounds) : NULL;
     if (close) {
         reply.has_close = true;
         reply.close = *close;
-        reply.applied_round = mst_ps_rounds_applied(ps->rounds);
+        reply.applied_round = mst_ps_rounds_applied(group->rounds);
     }
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);

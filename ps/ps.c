@@ -431,10 +431,15 @@ void mst_ps_free(struct mst_ps *ps)
         mst_loop_free(ps->writer);
     }
     mst_ps_cuts_free(ps);
+    // Data threads report to rounds, so those go after them.
     for (size_t i = 0; ps->threads && i < ps->config.n_data_loops; i++)
         mst_data_thread_free(ps->threads[i]);
     free(ps->threads);
-    mst_ps_rounds_free(ps->rounds);
+    for (size_t g = 0; g < ps->n_groups; g++) {
+        mst_ps_rounds_free(ps->groups[g].rounds);
+        free(ps->groups[g].holdings);
+    }
+    free(ps->groups);
     while (ps->conns) {
         struct control_conn *control = ps->conns;
         ps->conns = control->next;
@@ -457,12 +462,11 @@ uint16_t mst_ps_port(const struct mst_ps *ps)
 
 struct mst_bucket *mst_ps_bucket(struct mst_ps *ps, uint32_t thread, uint32_t bucket)
 {
-    size_t n;
-    struct mst_bucket *const *buckets = mst_data_thread_buckets(ps->threads[thread], &n);
-    for (size_t i = 0; i < n; i++)
-        if (buckets[i]->id == bucket)
-            return buckets[i];
-    return NULL;
+    const struct mst_holding *holding = mst_data_thread_holdings(ps->threads[thread]);
+    struct mst_bucket *found = NULL;
+    for (; holding && !found; holding = holding->next)
+        found = mst_holding_find(holding, bucket);
+    return found;
 }
 
 struct mst_data_thread *mst_ps_data_thread(struct mst_ps *ps, uint32_t thread)

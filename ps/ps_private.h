@@ -9,6 +9,21 @@
 
 enum ps_phase { PS_WAITING, PS_BUILDING, PS_SERVING, PS_ENDED };
 
+struct mst_ps;
+
+// What a PS has of one group, that is of all buckets that the plan gives to ps-<index>.
+struct ps_group {
+    struct mst_ps *ps;
+    uint32_t index;
+    size_t n_holdings;             // home threads that the group has
+    struct mst_holding **holdings; // by home thread; set by the data threads before the PS serves
+    struct ps_save *save;          // under way, or NULL
+    struct ps_cut *cut;            // the same
+    struct ps_cut *cuts;           // all that are not freed yet
+    uint64_t last_cut;             // ids up to this are refused
+    struct ps_rounds *rounds;      // synchronous ones, or NULL
+};
+
 struct mst_ps {
     struct mst_ps_config config;
     struct mst_server *server;
@@ -32,18 +47,23 @@ struct mst_ps {
     struct mst_timer reminder; // "waiting for …", each 10 s
     struct control_conn *conns;
     struct mst_loop *writer; // a thread of its own: fsync may take long
-    struct ps_save *save;    // under way, or NULL
-    struct ps_cut *cut;      // the same
-    struct ps_cut *cuts;     // all that are not freed yet
-    uint64_t last_cut;       // ids up to this are refused
-    struct mst_msg_map map;  // accepted; arrays in map_arena
+    struct ps_group *groups; // that the map gives to this PS
+    size_t n_groups;
+    struct mst_msg_map map; // accepted; arrays in map_arena
     struct mst_arena map_arena;
     bool is_finished; // the job is, and whoever greets is told
     bool is_leaving;  // told to stop; the chief hears of it
     char leaving_text[256];
-    uint64_t n_bytes;         // of the map's buckets, parameters and slots
-    struct ps_rounds *rounds; // synchronous ones, or NULL
+    uint64_t n_bytes; // of the map's buckets, parameters and slots
 };
+
+// The group with this index, or NULL: nothing of it is here.
+struct ps_group *mst_ps_group(const struct mst_ps *ps, uint32_t index);
+// The loop of the data thread that has the group's buckets of this home thread.
+struct mst_loop *mst_ps_group_loop(const struct ps_group *group, size_t home_thread);
+// The group that a call of the chief is about, on a PS that serves.
+// Errors: UNAVAILABLE the shards are not here yet; NOT_FOUND nothing of it is here
+mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t index, struct ps_group **out, struct mst_error *err);
 
 // A connection on the control loop. Work on other threads keeps the id, not the pointer: the connection may be gone.
 struct control_conn {
@@ -72,8 +92,8 @@ void mst_ps_on_recall(void *arg, struct mst_conn *conn, const struct mst_message
 
 // cutting.c
 void mst_ps_on_cut(void *arg, struct mst_conn *conn, const struct mst_message *message);
-// Lets all pushes pass again and refuses that cut from now on; fine if there is none. why: a literal
-void mst_ps_give_cut_up(struct mst_ps *ps, const char *why);
+// Lets all pushes pass again, of every group, and refuses that cut from now on; fine if there is none. why: a literal
+void mst_ps_give_cuts_up(struct mst_ps *ps, const char *why);
 void mst_ps_cuts_free(struct mst_ps *ps);
 
 // part_calls.c: SAVE where storage is not shared (checkpoint.local).
@@ -102,18 +122,18 @@ struct ps_rounds;
 
 void mst_ps_on_round(void *arg, struct mst_conn *conn, const struct mst_message *message);
 // Before the data threads are visited with a map that has rounds.
-struct ps_rounds *mst_ps_rounds_new(struct mst_ps *ps);
-// On a data thread that serves its buckets now: reserves what its rounds need.
-mst_status mst_ps_rounds_visit(struct ps_rounds *rounds, struct mst_bucket *const *buckets, size_t n_buckets,
-                               uint32_t thread, struct mst_round_places **out, struct mst_error *err);
+struct ps_rounds *mst_ps_rounds_new(const struct ps_group *group);
+// On the data thread of a holding: reserves what its rounds need.
+mst_status mst_ps_rounds_visit(struct ps_rounds *rounds, const struct mst_holding *holding,
+                               struct mst_round_places **out, struct mst_error *err);
 // … and serves them. Owner: steals own
-void mst_ps_rounds_serve(struct ps_rounds *rounds, uint32_t thread, struct mst_round_places *own);
-// When all data threads serve.
+void mst_ps_rounds_serve(struct ps_rounds *rounds, struct mst_holding *holding, struct mst_round_places *own);
+// When all holdings are served.
 mst_status mst_ps_rounds_start(struct ps_rounds *rounds, struct mst_error *err);
 void mst_ps_rounds_free(struct ps_rounds *rounds);
-// The newest close that this PS stores or has stored, or NULL. Owner: borrowed until the next ROUND
+// The newest close that the group stores or has stored, or NULL. Owner: borrowed until the next ROUND
 const struct mst_msg_close *mst_ps_rounds_close(const struct ps_rounds *rounds);
-// The last round that is applied on every data thread.
+// The last round that is applied in every holding of the group.
 uint64_t mst_ps_rounds_applied(const struct ps_rounds *rounds);
 // Answers a late call with a message.
 #define MST_PS_ANSWER(late, name, reply)                                                                               \

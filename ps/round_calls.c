@@ -1,6 +1,6 @@
 // ROUND: what the chief has decided about rounds goes to the data threads as an order, what they report goes to the
-// chief as the answer of the question that is held. Between the two stands the table of the whole PS, whose parts are
-// the data threads. An order is not changed before every data thread has done it, so they read it without a lock.
+// chief as the answer of the question that is held. Between the two stands the table of a whole group, whose parts are
+// its holdings, by home thread. An order is not changed before every one has done it, so they read it without a lock.
 #include "ps/ps_private.h"
 #include "ps/round_serve.h"
 
@@ -17,10 +17,11 @@ enum { HOLD_MS = 1000 }; // a question that nothing answers: the chief sees that
 
 struct ps_rounds {
     struct mst_ps *ps;
+    const struct ps_group *group;
     size_t n_workers;
-    size_t n_threads;
+    size_t n_threads;                 // home threads
     size_t n_groups;                  // of clipping; 0: the optimizer does not clip by norms
-    struct mst_round_report *reports; // by thread
+    struct mst_round_report *reports; // by home thread
     bool *has_part;                   // … it has pushed buckets
     struct mst_round_table table;
     struct mst_round_order order;
@@ -106,9 +107,8 @@ static void answer_news(struct ps_rounds *rounds)
 
 static void post_order(const struct ps_rounds *rounds)
 {
-    const struct mst_ps *ps = rounds->ps;
     for (size_t t = 0; t < rounds->n_threads; t++)
-        mst_loop_post(ps->config.data_loops[t], mst_round_serve_order, ps->threads[t]);
+        mst_loop_post(mst_ps_group_loop(rounds->group, t), mst_round_serve_order, rounds->group->holdings[t]);
 }
 
 static bool is_busy(const struct ps_rounds *rounds)
@@ -256,33 +256,42 @@ static mst_status take_act(struct ps_rounds *rounds, const struct mst_msg_round 
     return MST_OK;
 }
 
-static mst_status take_round(struct mst_ps *ps, const struct mst_message *message, struct mst_msg_round *round,
-                             struct mst_arena *arena, struct mst_error *err)
+static mst_status find_rounds(const struct mst_ps *ps, const struct mst_msg_round *round, struct ps_rounds **out,
+                              struct mst_error *err)
 {
-    MST_TRY(mst_msg_round_decode(message->meta, arena, round, err));
+    struct ps_group *group;
     MST_TRY(mst_ps_check_term(ps, round->term, err));
-    if (ps->phase != PS_SERVING)
-        return mst_fail(err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
-    if (!ps->rounds)
+    MST_TRY(mst_ps_find_group(ps, ps->map.ps, &group, err));
+    *out = group->rounds;
+    if (!group->rounds)
         return mst_fail(err, MST_INVALID_ARGUMENT, "ps-%u was given a map without synchronous rounds",
                         ps->config.identity->index);
+    return MST_OK;
+}
+
+static mst_status take_round(struct ps_rounds *rounds, const struct mst_msg_round *round, struct mst_arena *arena,
+                             struct mst_error *err)
+{
     if (!round->has_close)
         return MST_OK;
     // Acting first: a close that is acted on already is stored and acted on in one go.
-    MST_TRY(take_act(ps->rounds, round, err));
-    return take_close(ps->rounds, &round->close, arena, err);
+    MST_TRY(take_act(rounds, round, err));
+    return take_close(rounds, &round->close, arena, err);
 }
 
 void mst_ps_on_round(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct control_conn *control = arg;
-    struct mst_ps *ps = control->ps;
-    struct ps_rounds *rounds = ps->rounds;
+    struct ps_rounds *rounds = NULL;
     struct mst_arena arena;
     struct mst_msg_round round;
     struct mst_error err;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    mst_status status = take_round(ps, message, &round, &arena, &err);
+    mst_status status = mst_msg_round_decode(message->meta, &arena, &round, &err);
+    if (status == MST_OK)
+        status = find_rounds(control->ps, &round, &rounds, &err);
+    if (status == MST_OK)
+        status = take_round(rounds, &round, &arena, &err);
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     } else {
@@ -307,12 +316,14 @@ static size_t n_groups_of(const struct mst_ps *ps)
     return clip.norm > 0 ? mst_model_n_variables(ps->config.model) + 1 : clip.global_norm > 0;
 }
 
-struct ps_rounds *mst_ps_rounds_new(struct mst_ps *ps)
+struct ps_rounds *mst_ps_rounds_new(const struct ps_group *group)
 {
+    struct mst_ps *ps = group->ps;
     struct ps_rounds *rounds = mst_alloc(sizeof *rounds);
     rounds->ps = ps;
+    rounds->group = group;
     rounds->n_workers = ps->map.n_round_workers;
-    rounds->n_threads = ps->config.n_data_loops;
+    rounds->n_threads = group->n_holdings;
     rounds->n_groups = n_groups_of(ps);
     rounds->reports = mst_alloc_array(rounds->n_threads, sizeof *rounds->reports);
     rounds->has_part = mst_alloc_array(rounds->n_threads, sizeof *rounds->has_part);
@@ -332,27 +343,27 @@ struct ps_rounds *mst_ps_rounds_new(struct mst_ps *ps)
     return rounds;
 }
 
-mst_status mst_ps_rounds_visit(struct ps_rounds *rounds, struct mst_bucket *const *buckets, size_t n_buckets,
-                               uint32_t thread, struct mst_round_places **out, struct mst_error *err)
+mst_status mst_ps_rounds_visit(struct ps_rounds *rounds, const struct mst_holding *holding,
+                               struct mst_round_places **out, struct mst_error *err)
 {
-    struct mst_round_places_config config = {.buckets = buckets,
-                                             .n_buckets = n_buckets,
+    struct mst_round_places_config config = {.buckets = holding->buckets,
+                                             .n_buckets = holding->n_buckets,
                                              .optimizer = rounds->ps->config.optimizer,
                                              .n_workers = rounds->n_workers};
     MST_TRY(mst_round_places_new(&config, out, err));
-    rounds->has_part[thread] = (*out)->table.n_parts > 0;
+    rounds->has_part[holding->home_thread] = (*out)->table.n_parts > 0;
     return MST_OK;
 }
 
-void mst_ps_rounds_serve(struct ps_rounds *rounds, uint32_t thread, struct mst_round_places *own)
+void mst_ps_rounds_serve(struct ps_rounds *rounds, struct mst_holding *holding, struct mst_round_places *own)
 {
     struct mst_round_serving_config config = {.rounds = own,
-                                              .report = &rounds->reports[thread],
+                                              .report = &rounds->reports[holding->home_thread],
                                               .order = &rounds->order,
                                               .control = rounds->ps->config.control,
                                               .on_report = on_report,
                                               .arg = rounds};
-    mst_data_thread_serve_rounds(rounds->ps->threads[thread], &config);
+    mst_holding_serve_rounds(holding, &config);
 }
 
 mst_status mst_ps_rounds_start(struct ps_rounds *rounds, struct mst_error *err)

@@ -28,7 +28,7 @@ struct waiting {
 };
 
 struct round_serving {
-    struct mst_data_thread *thread;
+    struct mst_data_thread *thread; // of the holding
     struct mst_round_serving_config config;
     struct mst_round_places *rounds;
     struct waiting *free_waitings;
@@ -76,9 +76,10 @@ void mst_round_serve_free(struct round_serving *serving)
     free(serving);
 }
 
-void mst_data_thread_serve_rounds(struct mst_data_thread *thread, const struct mst_round_serving_config *config)
+void mst_holding_serve_rounds(struct mst_holding *holding, const struct mst_round_serving_config *config)
 {
-    MST_ASSERT(!thread->serving);
+    MST_ASSERT(!holding->serving);
+    struct mst_data_thread *thread = holding->thread;
     struct round_serving *serving = mst_alloc(sizeof *serving);
     char *labels = mst_text("thread=\"%u\"", thread->index);
     *serving = (struct round_serving){.thread = thread, .config = *config, .rounds = config->rounds};
@@ -87,7 +88,7 @@ void mst_data_thread_serve_rounds(struct mst_data_thread *thread, const struct m
     serving->wait_us = mst_metric_counter("muster_ps_round_wait_microseconds_total",
                                           "Time that contributions waited for their round, a bucket each", labels);
     free(labels);
-    thread->serving = serving;
+    holding->serving = serving;
 }
 
 // ---- to the control loop ----
@@ -206,9 +207,9 @@ static void on_applied(struct mst_round_waiter *waiter, struct mst_bucket *bucke
     answer(waiting.client, &call, bucket, turn, &push);
 }
 
-static void answer_now(const struct client *client, const struct mst_message *call, const struct mst_round_place *place)
+static void answer_now(const struct client *client, struct round_serving *serving, const struct mst_message *call,
+                       const struct mst_round_place *place)
 {
-    struct round_serving *serving = client->thread->serving;
     struct mst_msg_turn turn;
     struct mst_msg_push_reply push = {.is_repeat = true, .is_finite = place->is_finite};
     client->thread->counts.n_repeats += call->method == MST_METHOD_PUSH;
@@ -218,10 +219,9 @@ static void answer_now(const struct client *client, const struct mst_message *ca
     answer(client, call, place->bucket, &turn, &push);
 }
 
-static void wait_for(struct client *client, const struct mst_message *call, struct mst_round_place *place,
-                     uint64_t round)
+static void wait_for(struct client *client, struct round_serving *serving, const struct mst_message *call,
+                     struct mst_round_place *place, uint64_t round)
 {
-    struct round_serving *serving = client->thread->serving;
     if (client->n_waiting == WAITS_MAX * serving->rounds->n_places) {
         mst_data_thread_count_refused(client->thread);
         mst_conn_reply_error(client->conn, call, MST_RESOURCE_EXHAUSTED, "%zu calls of %s wait for rounds already",
@@ -298,10 +298,10 @@ static void stop_reading(const struct client *newer, const struct mst_round_plac
     }
 }
 
-enum mst_body_verdict mst_round_serve_push_head(struct client *client, const struct mst_message *message,
-                                                const struct mst_msg_push *meta, struct mst_sink *sink)
+enum mst_body_verdict mst_round_serve_push_head(struct client *client, struct round_serving *serving,
+                                                const struct mst_message *message, const struct mst_msg_push *meta,
+                                                struct mst_sink *sink)
 {
-    struct round_serving *serving = client->thread->serving;
     struct mst_round_place *place = mst_round_places_find(serving->rounds, meta->bucket);
     struct mst_round_push push;
     struct mst_error err;
@@ -316,16 +316,17 @@ enum mst_body_verdict mst_round_serve_push_head(struct client *client, const str
     case MST_ROUND_TAKE:
         stop_reading(client, place);
         client->place = place;
+        client->serving = serving;
         client->method = message->method;
         client->call = message->call;
         client->part = (struct iovec){place->contributions[push.worker], mst_bucket_bytes(place->bucket)};
         *sink = (struct mst_sink){&client->part, 1};
         return MST_BODY_TAKE;
     case MST_ROUND_HAVE:
-        wait_for(client, message, place, push.round);
+        wait_for(client, serving, message, place, push.round);
         return MST_BODY_DRAIN;
     case MST_ROUND_OVER:
-        answer_now(client, message, place);
+        answer_now(client, serving, message, place);
         return MST_BODY_DRAIN;
     case MST_ROUND_WAIT:
         return MST_BODY_PARK; // until the first close is acted on
@@ -348,7 +349,7 @@ static void note_held(struct round_serving *serving, struct mst_round_place *pla
 static void end_push(struct client *client, const struct mst_message *message, struct mst_round_place *place,
                      const struct mst_msg_push *meta)
 {
-    struct round_serving *serving = client->thread->serving;
+    struct round_serving *serving = client->serving;
     struct mst_round_push push;
     mst_status status = push_of(serving, meta, &push, NULL);
     MST_ASSERT(status == MST_OK); // as when it began
@@ -356,14 +357,14 @@ static void end_push(struct client *client, const struct mst_message *message, s
     enum mst_round_verdict verdict = mst_round_table_hold(&serving->rounds->table, place->part, &push);
     switch (verdict) {
     case MST_ROUND_TAKE:
-        wait_for(client, message, place, push.round);
+        wait_for(client, serving, message, place, push.round);
         note_held(serving, place, &push);
         return;
     case MST_ROUND_HAVE:
-        wait_for(client, message, place, push.round);
+        wait_for(client, serving, message, place, push.round);
         return;
     case MST_ROUND_OVER:
-        answer_now(client, message, place);
+        answer_now(client, serving, message, place);
         return;
     default:
         refuse(client, message, verdict);
@@ -373,10 +374,6 @@ static void end_push(struct client *client, const struct mst_message *message, s
 void mst_round_serve_push(struct client *client, const struct mst_message *message)
 {
     struct mst_round_place *place = client->place;
-    if (!place) {
-        mst_conn_reply_error(client->conn, message, MST_INVALID_ARGUMENT, "a push without a gradient");
-        return;
-    }
     client->place = NULL;
     struct mst_arena arena;
     struct mst_msg_push meta;
@@ -389,15 +386,15 @@ void mst_round_serve_push(struct client *client, const struct mst_message *messa
 
 // ---- pulls ----
 
-void mst_round_serve_pull(struct client *client, const struct mst_message *message, const struct mst_msg_pull *pull)
+void mst_round_serve_pull(struct client *client, struct round_serving *serving, const struct mst_message *message,
+                          const struct mst_msg_pull *pull)
 {
-    struct round_serving *serving = client->thread->serving;
     struct mst_round_place *place = mst_round_places_find(serving->rounds, pull->bucket);
     bool wants_what_there_is = client->worker == MST_NO_WORKER && pull->round == 0;
     if (wants_what_there_is || mst_round_table_is_due(&serving->rounds->table, pull->round))
-        answer_now(client, message, place);
+        answer_now(client, serving, message, place);
     else
-        wait_for(client, message, place, pull->round);
+        wait_for(client, serving, message, place, pull->round);
 }
 
 static bool is_of_client(const void *arg, struct mst_round_waiter *waiter)
@@ -409,10 +406,10 @@ static bool is_of_client(const void *arg, struct mst_round_waiter *waiter)
     return true;
 }
 
-void mst_round_serve_closed(struct client *client)
+void mst_round_serve_closed(struct client *client, struct round_serving *serving)
 {
     client->place = NULL;
-    mst_round_places_drop(client->thread->serving->rounds, is_of_client, client);
+    mst_round_places_drop(serving->rounds, is_of_client, client);
 }
 
 // ---- the order ----
@@ -446,8 +443,7 @@ static void try_act(struct round_serving *serving)
 
 void mst_round_serve_order(void *arg)
 {
-    struct mst_data_thread *thread = arg;
-    struct round_serving *serving = thread->serving;
+    struct round_serving *serving = ((const struct mst_holding *)arg)->serving;
     const struct mst_round_order *order = serving->config.order;
     // Looked at before anything is reported: an order that only stores may be added to from then on.
     bool acts = order->acts;
@@ -463,21 +459,20 @@ void mst_round_serve_order(void *arg)
 
 static void act_again(void *arg)
 {
-    const struct mst_data_thread *thread = arg;
-    try_act(thread->serving);
+    try_act(arg);
 }
 
 // This may run from within a send.
-void mst_round_serve_version_free(struct mst_data_thread *thread)
+void mst_round_serve_version_free(struct round_serving *serving)
 {
-    if (thread->serving->is_acting)
-        mst_loop_post(thread->loop, act_again, thread);
+    if (serving->is_acting)
+        mst_loop_post(serving->thread->loop, act_again, serving);
 }
 
-void mst_round_serve_fence(struct mst_data_thread *thread, uint32_t worker, uint64_t number)
+void mst_round_serve_fence(struct mst_holding *holding, uint32_t worker, uint64_t number)
 {
-    if (thread->serving)
-        mst_round_table_fence(&thread->serving->rounds->table, worker, number);
+    if (holding->serving)
+        mst_round_table_fence(&holding->serving->rounds->table, worker, number);
 }
 
 // ---- the direct carrier ----
@@ -514,17 +509,31 @@ static void copy_gradient(const struct mst_bucket *bucket, const struct mst_grad
     }
 }
 
+// Where rounds of this bucket are served.
+static mst_status find_place(const struct mst_data_thread *thread, uint32_t bucket, struct round_serving **serving_out,
+                             struct mst_round_place **out, struct mst_error *err)
+{
+    struct mst_holding *holding;
+    *out = NULL;
+    *serving_out = NULL;
+    if (!mst_data_thread_find(thread, bucket, &holding))
+        return mst_fail(err, MST_NOT_FOUND, "bucket %u is not on this data thread", bucket);
+    struct round_serving *serving = holding->serving;
+    if (!serving)
+        return mst_fail(err, MST_UNAVAILABLE, "bucket %u: rounds are not served here", bucket);
+    *serving_out = serving;
+    *out = mst_round_places_find(serving->rounds, bucket);
+    return MST_OK;
+}
+
 mst_status mst_data_thread_contribute(struct mst_data_thread *thread, const struct mst_msg_push *push,
                                       const struct mst_gradients *gradients, mst_round_answer_fn fn, void *arg,
                                       struct mst_error *err)
 {
-    struct round_serving *serving = thread->serving;
+    struct round_serving *serving;
+    struct mst_round_place *place;
     struct mst_round_push own;
-    if (!serving)
-        return mst_fail(err, MST_UNAVAILABLE, "bucket %u: rounds are not served here", push->bucket);
-    struct mst_round_place *place = mst_round_places_find(serving->rounds, push->bucket);
-    if (!place)
-        return mst_fail(err, MST_NOT_FOUND, "bucket %u is not on this data thread", push->bucket);
+    MST_TRY(find_place(thread, push->bucket, &serving, &place, err));
     if (place->bucket->is_frozen)
         return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u is frozen, and worker-%u pushed to it", push->bucket,
                         push->worker);
@@ -549,12 +558,9 @@ mst_status mst_data_thread_contribute(struct mst_data_thread *thread, const stru
 mst_status mst_data_thread_await(struct mst_data_thread *thread, const struct mst_msg_pull *pull,
                                  mst_round_answer_fn fn, void *arg, struct mst_error *err)
 {
-    struct round_serving *serving = thread->serving;
-    if (!serving)
-        return mst_fail(err, MST_UNAVAILABLE, "bucket %u: rounds are not served here", pull->bucket);
-    struct mst_round_place *place = mst_round_places_find(serving->rounds, pull->bucket);
-    if (!place)
-        return mst_fail(err, MST_NOT_FOUND, "bucket %u is not on this data thread", pull->bucket);
+    struct round_serving *serving;
+    struct mst_round_place *place;
+    MST_TRY(find_place(thread, pull->bucket, &serving, &place, err));
     if (mst_round_table_is_due(&serving->rounds->table, pull->round)) {
         answer_directly(serving, place, pull->worker, fn, arg);
         return MST_OK;
@@ -575,6 +581,7 @@ static bool is_of_arg(const void *arg, struct mst_round_waiter *waiter)
 
 void mst_data_thread_forget(struct mst_data_thread *thread, const void *arg)
 {
-    if (thread->serving)
-        mst_round_places_drop(thread->serving->rounds, is_of_arg, arg);
+    for (const struct mst_holding *holding = thread->holdings; holding; holding = holding->next)
+        if (holding->serving)
+            mst_round_places_drop(holding->serving->rounds, is_of_arg, arg);
 }

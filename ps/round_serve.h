@@ -1,14 +1,14 @@
 /** @file
- *  Synchronous rounds on a data thread: connections and the direct carrier on one side, the control loop on the other.
+ *  Synchronous rounds of a holding: connections and the direct carrier on one side, the control loop on the other.
  *
  *      mst_round_report_init(&report, n_workers, n_groups);
  *      struct mst_round_serving_config config = {.rounds = rounds, .report = &report, .order = &order, …};
- *      mst_data_thread_serve_rounds(thread, &config);                // after mst_data_thread_serve
- *      mst_loop_post(data_loop, mst_round_serve_order, thread);      // the order has changed
+ *      mst_holding_serve_rounds(holding, &config);                   // after mst_data_thread_serve
+ *      mst_loop_post(data_loop, mst_round_serve_order, holding);     // the order has changed
  *      …on_report(arg) on the control loop: mst_round_report_read(&report, &progress), mst_round_report_join(…)
  *
- *  The control loop changes the order only when every thread has reported that it is done with the one before; a report
- *  always says all, so several changes cost one wake-up.
+ *  The control loop changes the order only when every holding has reported that it is done with the one before; a
+ *  report always says all, so several changes cost one wake-up.
  */
 #pragma once
 
@@ -17,7 +17,7 @@
 
 #include <pthread.h>
 
-/** What the control loop wants of every data thread. */
+/** What the control loop wants of every holding of a group. */
 struct mst_round_order {
     struct mst_msg_close close;
     uint64_t act_round; // with the close's round: act on it
@@ -26,7 +26,7 @@ struct mst_round_order {
     const double *scales;
 };
 
-/** How far a data thread is. */
+/** How far a holding is. */
 struct mst_round_progress {
     bool has_stored;
     uint64_t stored;
@@ -35,7 +35,7 @@ struct mst_round_progress {
     uint64_t applied;
 };
 
-/** What a data thread tells the control loop; in memory of the latter. */
+/** What a holding tells the control loop; in memory of the latter. */
 struct mst_round_report {
     pthread_mutex_t lock;
     bool is_posted; // guarded by lock, as is the rest: on_report is on its way
@@ -48,7 +48,7 @@ struct mst_round_report {
     bool *is_here;                 // the group has rows on this thread
 };
 
-/** What the control loop gives a data thread. */
+/** What the control loop gives a holding. */
 struct mst_round_serving_config {
     struct mst_round_places *rounds;
     struct mst_round_report *report;
@@ -62,16 +62,16 @@ struct mst_round_serving_config {
 void mst_round_report_init(struct mst_round_report *report, size_t n_workers, size_t n_groups);
 /** Releases it. A zeroed one is fine. Thread: the data thread has stopped */
 void mst_round_report_fini(struct mst_round_report *report);
-/** How far the thread is; the next change posts again. Thread: control */
+/** How far it is; the next change posts again. Thread: control */
 void mst_round_report_read(struct mst_round_report *report, struct mst_round_progress *out);
-/** Joins the contributions that are complete on the thread to a table of which it is a part. Thread: control */
+/** Joins the contributions that are complete in the holding to a table of which it is a part. Thread: control */
 void mst_round_report_join(struct mst_round_report *report, struct mst_round_table *table, size_t part);
-/** Adds the thread's norms to those of all. Shape: norms, is_here (n_groups). Thread: control */
+/** Adds the holding's norms to those of all. Shape: norms, is_here (n_groups). Thread: control */
 void mst_round_report_norms(struct mst_round_report *report, struct mst_square_norm *norms, bool *is_here);
 
 /** Serves rounds from now on. Owner: steals config->rounds, keeps what else the config points to. Thread: loop */
-void mst_data_thread_serve_rounds(struct mst_data_thread *thread, const struct mst_round_serving_config *config);
-/** Does what the order says. Thread: loop; arg is the data thread */
+void mst_holding_serve_rounds(struct mst_holding *holding, const struct mst_round_serving_config *config);
+/** Does what the order says. Thread: loop; arg is the holding */
 void mst_round_serve_order(void *arg);
 /** Refuses contributions of a worker's numbers up to `number`. Without rounds it does nothing. Thread: loop */
-void mst_round_serve_fence(struct mst_data_thread *thread, uint32_t worker, uint64_t number);
+void mst_round_serve_fence(struct mst_holding *holding, uint32_t worker, uint64_t number);

@@ -16,12 +16,13 @@
 
 struct ps_save {
     struct late_call late;
+    struct ps_group *group;
     char *dir;
     uint64_t cut;
     uint64_t step;
     uint32_t shard;
     uint32_t n_shards;
-    uint32_t thread; // of the next bucket
+    uint32_t thread; // of the next bucket: its home thread
     size_t bucket;   // its place there
     struct mst_store_copy copy;
     struct mst_checkpoint_part *part;
@@ -66,7 +67,7 @@ static void free_save(struct ps_save *save)
 static void on_dropped(void *arg)
 {
     struct ps_save *save = arg;
-    save->late.ps->save = NULL;
+    save->group->save = NULL;
     free_save(save);
 }
 
@@ -155,7 +156,7 @@ static void answer(struct ps_save *save)
 static void on_over(void *arg)
 {
     struct ps_save *save = arg;
-    save->late.ps->save = NULL;
+    save->group->save = NULL;
     if (save->status == MST_OK) {
         answer(save);
         return;
@@ -288,9 +289,8 @@ static void finish(void *arg)
 
 static void ask_next(struct ps_save *save)
 {
-    struct mst_ps *ps = save->late.ps;
-    if (save->thread < ps->config.n_data_loops)
-        post(ps->config.data_loops[save->thread], take_next, save);
+    if (save->thread < save->group->n_holdings)
+        post(mst_ps_group_loop(save->group, save->thread), take_next, save);
     else
         finish(save);
 }
@@ -316,16 +316,16 @@ static void take_next(void *arg)
 {
     struct ps_save *save = arg;
     struct mst_ps *ps = save->late.ps;
-    size_t n;
-    struct mst_bucket *const *buckets = mst_data_thread_buckets(ps->threads[save->thread], &n);
-    if (save->bucket == n) {
+    const struct mst_holding *holding = save->group->holdings[save->thread];
+    if (save->bucket == holding->n_buckets) {
         save->thread++;
         save->bucket = 0;
-        mst_loop_fn next = save->thread < ps->config.n_data_loops ? take_next : finish;
-        post(next == finish ? ps->writer : ps->config.data_loops[save->thread], next, save);
+        bool is_last = save->thread == save->group->n_holdings;
+        post(is_last ? ps->writer : mst_ps_group_loop(save->group, save->thread), is_last ? finish : take_next, save);
         return;
     }
-    save->status = mst_store_copy(buckets[save->bucket++], save->cut, ps->config.model, &save->copy, &save->err);
+    save->status =
+        mst_store_copy(holding->buckets[save->bucket++], save->cut, ps->config.model, &save->copy, &save->err);
     if (save->status == MST_OK)
         post(ps->writer, write_bucket, save);
     else
@@ -334,14 +334,18 @@ static void take_next(void *arg)
 
 // ---- the call ----
 
-static mst_status check_save(const struct mst_ps *ps, const struct mst_msg_save *meta, struct mst_error *err)
+static mst_status check_save(const struct mst_ps *ps, const struct mst_msg_save *meta, struct ps_group **out,
+                             struct mst_error *err)
 {
+    *out = NULL;
     MST_TRY(mst_ps_check_term(ps, meta->term, err));
-    if (!meta->is_question && ps->phase != PS_SERVING)
-        return mst_fail(err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
-    if (ps->save)
+    if (meta->is_question)
+        *out = mst_ps_group(ps, ps->map.ps);
+    else
+        MST_TRY(mst_ps_find_group(ps, ps->map.ps, out, err));
+    if (*out && (*out)->save)
         return mst_fail(err, MST_UNAVAILABLE, "ps-%u is still writing its part of step %llu",
-                        ps->config.identity->index, (unsigned long long)ps->save->step);
+                        ps->config.identity->index, (unsigned long long)(*out)->save->step);
     return MST_OK;
 }
 
@@ -351,11 +355,12 @@ void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *
     struct mst_ps *ps = control->ps;
     struct mst_arena arena;
     struct mst_msg_save meta;
+    struct ps_group *group;
     struct mst_error err;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_save_decode(message->meta, &arena, &meta, &err);
     if (status == MST_OK)
-        status = check_save(ps, &meta, &err);
+        status = check_save(ps, &meta, &group, &err);
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     } else if (meta.is_question) {
@@ -363,6 +368,7 @@ void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *
     } else {
         struct ps_save *save = mst_alloc(sizeof *save);
         *save = (struct ps_save){.late = mst_ps_late_call(control, message),
+                                 .group = group,
                                  .dir = meta.part_id ? mst_ps_part_dir(meta.dir, meta.shard_id) : mst_strdup(meta.dir),
                                  .part_id = meta.part_id,
                                  .keep = mst_alloc_array(meta.n_keep, sizeof *meta.keep),
@@ -375,7 +381,7 @@ void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *
                                  .n_updates = UINT64_MAX};
         if (meta.n_keep)
             memcpy(save->keep, meta.keep, meta.n_keep * sizeof *save->keep);
-        ps->save = save;
+        group->save = save;
         post(ps->writer, begin, save);
     }
     mst_arena_fini(&arena);

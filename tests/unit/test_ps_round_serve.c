@@ -20,6 +20,7 @@ struct fixture {
     struct mst_optimizer *optimizer;
     struct mst_bucket *bucket; // the thread's
     struct mst_data_thread *thread;
+    struct mst_holding *holding;
     struct mst_round_report report;
     struct mst_round_order order;
     unsigned n_reports;
@@ -61,7 +62,8 @@ static int set_up(void **state)
     struct mst_bucket **buckets = mst_alloc(sizeof(struct mst_bucket *));
     assert_int_equal(mst_bucket_new(0, pieces, 2, f->optimizer, &buckets[0], NULL), MST_OK);
     f->bucket = buckets[0];
-    mst_data_thread_serve(f->thread, buckets, 1, 1, 1);
+    f->holding = mst_holding_new(0, 0, buckets, 1);
+    mst_data_thread_serve(f->thread, f->holding, 1, 1);
     return 0;
 }
 
@@ -75,7 +77,7 @@ static int set_up_rounds(void **state)
         .report = &f->report, .order = &f->order, .control = f->loop, .on_report = on_report, .arg = f};
     assert_int_equal(mst_round_places_new(&places, &config.rounds, NULL), MST_OK);
     mst_round_report_init(&f->report, N_WORKERS, 0);
-    mst_data_thread_serve_rounds(f->thread, &config);
+    mst_holding_serve_rounds(f->holding, &config);
     return 0;
 }
 
@@ -98,7 +100,7 @@ static void order(struct fixture *f, uint64_t round, const uint64_t *ins, size_t
         .close = {.round = round, .n_ins = n_ins, .ins = ins, .next = {.n_plan = N_WORKERS, .plan = plan}},
         .acts = true,
         .act_round = round};
-    mst_round_serve_order(f->thread);
+    mst_round_serve_order(f->holding);
 }
 
 static mst_status contribute(struct fixture *f, uint32_t worker, uint64_t round, float gradient, struct heard *heard)
@@ -128,7 +130,7 @@ static void test_without_rounds_there_is_nothing_to_contribute_to(void **state)
     const struct mst_msg_pull pull = {.round = 0};
     assert_int_equal(mst_data_thread_await(f->thread, &pull, on_answer, &heard, NULL), MST_UNAVAILABLE);
     mst_data_thread_forget(f->thread, &heard);
-    mst_round_serve_fence(f->thread, 0, 1);
+    mst_round_serve_fence(f->holding, 0, 1);
 }
 
 static void test_a_contribution_is_answered_when_its_round_is_applied(void **state)
@@ -150,7 +152,7 @@ static void test_a_contribution_is_answered_when_its_round_is_applied(void **sta
     assert_int_equal(contribute(f, 1, 1, 4, &second), MST_OK);
     assert_true(second.n == 2 && second.first == -2.5f);
     assert_int_equal(contribute(f, 1, 3, 4, &second), MST_INVALID_ARGUMENT);
-    mst_round_serve_fence(f->thread, 1, 1);
+    mst_round_serve_fence(f->holding, 1, 1);
     assert_int_equal(contribute(f, 1, 2, 4, &second), MST_FAILED_PRECONDITION);
 }
 
