@@ -87,13 +87,19 @@ struct ps_group *mst_ps_group(const struct mst_ps *ps, uint32_t index)
     return NULL;
 }
 
+uint32_t mst_ps_asked_group(const struct mst_ps *ps, uint32_t asked)
+{
+    return ps->map.roles.n_groups == 0 ? ps->map.ps : asked;
+}
+
 struct mst_loop *mst_ps_group_loop(const struct ps_group *group, size_t home_thread)
 {
     return group->ps->config.data_loops[home_thread % group->ps->config.n_data_loops];
 }
 
-mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t index, struct ps_group **out, struct mst_error *err)
+mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t asked, struct ps_group **out, struct mst_error *err)
 {
+    uint32_t index = mst_ps_asked_group(ps, asked);
     *out = NULL;
     if (ps->phase != PS_SERVING)
         return mst_fail(err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
@@ -290,11 +296,12 @@ static void fence_holding(struct fence *fence, struct mst_holding *holding)
 
 static void visit_fence(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
 {
+    struct fence *fence = (struct fence *)gather;
     struct mst_holding *holding = mst_data_thread_holdings(thread);
     (void)index;
     for (; holding; holding = holding->next)
-        if (holding->group == gather->late.ps->map.ps)
-            fence_holding((struct fence *)gather, holding);
+        if (holding->group == mst_ps_asked_group(gather->late.ps, fence->fence.group))
+            fence_holding(fence, holding);
 }
 
 static void release_fence(struct gather *gather)

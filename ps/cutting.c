@@ -417,7 +417,7 @@ static mst_status check_cut(const struct mst_ps *ps, const struct mst_msg_cut *m
                             struct mst_error *err)
 {
     MST_TRY(mst_ps_check_term(ps, message->term, err));
-    MST_TRY(mst_ps_find_group(ps, ps->map.ps, out, err));
+    MST_TRY(mst_ps_find_group(ps, message->group, out, err));
     if (message->id == 0)
         return mst_fail(err, MST_INVALID_ARGUMENT, "a cut has no id");
     for (size_t i = 0; i < message->n_rows; i++)

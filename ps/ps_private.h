@@ -59,11 +59,13 @@ struct mst_ps {
 
 // The group with this index, or NULL: nothing of it is here.
 struct ps_group *mst_ps_group(const struct mst_ps *ps, uint32_t index);
+// The index of the group that a call of the chief is about: the PS's own one where the map knows no roles.
+uint32_t mst_ps_asked_group(const struct mst_ps *ps, uint32_t asked);
 // The loop of the data thread that has the group's buckets of this home thread.
 struct mst_loop *mst_ps_group_loop(const struct ps_group *group, size_t home_thread);
-// The group that a call of the chief is about, on a PS that serves.
+// That group, on a PS that serves.
 // Errors: UNAVAILABLE the shards are not here yet; NOT_FOUND nothing of it is here
-mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t index, struct ps_group **out, struct mst_error *err);
+mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t asked, struct ps_group **out, struct mst_error *err);
 
 // A connection on the control loop. Work on other threads keeps the id, not the pointer: the connection may be gone.
 struct control_conn {

@@ -261,7 +261,7 @@ static mst_status find_rounds(const struct mst_ps *ps, const struct mst_msg_roun
 {
     struct ps_group *group;
     MST_TRY(mst_ps_check_term(ps, round->term, err));
-    MST_TRY(mst_ps_find_group(ps, ps->map.ps, &group, err));
+    MST_TRY(mst_ps_find_group(ps, round->group, &group, err));
     *out = group->rounds;
     if (!group->rounds)
         return mst_fail(err, MST_INVALID_ARGUMENT, "ps-%u was given a map without synchronous rounds",

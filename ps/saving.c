@@ -340,9 +340,9 @@ static mst_status check_save(const struct mst_ps *ps, const struct mst_msg_save 
     *out = NULL;
     MST_TRY(mst_ps_check_term(ps, meta->term, err));
     if (meta->is_question)
-        *out = mst_ps_group(ps, ps->map.ps);
+        *out = mst_ps_group(ps, mst_ps_asked_group(ps, meta->group));
     else
-        MST_TRY(mst_ps_find_group(ps, ps->map.ps, out, err));
+        MST_TRY(mst_ps_find_group(ps, meta->group, out, err));
     if (*out && (*out)->save)
         return mst_fail(err, MST_UNAVAILABLE, "ps-%u is still writing its part of step %llu",
                         ps->config.identity->index, (unsigned long long)(*out)->save->step);
