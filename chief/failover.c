@@ -1,0 +1,474 @@
+// Roles are proposed as a whole: a change looks at every group, and what it wants of them all is one proposal. So two
+// groups that change at once cost one epoch, and no group ever waits for another one's sweep.
+// What servers report (quiet, swept, complete, lost) counts only when they act on the very roles that are current: a
+// proposal throws it away, and they say it again.
+#include "chief/failover_private.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void mst_failover_init(struct mst_failover *f, const struct mst_failover_config *config)
+{
+    MST_ASSERT(config->n_replicas < config->n_ps || config->n_replicas == 0);
+    *f = (struct mst_failover){.config = *config};
+    f->servers = mst_alloc_array(config->n_ps, sizeof *f->servers);
+    f->groups = mst_alloc_array(config->n_ps, sizeof *f->groups);
+    for (size_t i = 0; i < config->n_ps; i++) {
+        f->servers[i].is_live = true; // until it is known to be dead
+        f->groups[i].lost_ps = MST_NO_PS;
+        f->groups[i].barred = mst_alloc_array(config->n_ps, sizeof *f->groups[i].barred);
+    }
+    if (config->n_replicas == 0) {
+        f->phase = MST_FAILOVER_LEADING;
+        mst_roles_init(&f->committed, config->n_ps, 0);
+    }
+}
+
+void mst_failover_fini(struct mst_failover *f)
+{
+    for (size_t i = 0; i < f->config.n_ps; i++) {
+        mst_roles_fini(&f->servers[i].memory);
+        free(f->groups[i].barred);
+    }
+    free(f->servers);
+    free(f->groups);
+    mst_roles_fini(&f->current);
+    mst_roles_fini(&f->committed);
+    *f = (struct mst_failover){0};
+}
+
+void mst_failover_begin(struct mst_failover *f, uint64_t term)
+{
+    f->term = term;
+}
+
+// ---- what is known of servers ----
+
+static bool has_replicas(const struct mst_failover *f)
+{
+    return f->config.n_replicas > 0;
+}
+
+void mst_failover_up(struct mst_failover *f, size_t ps, uint64_t incarnation, uint64_t now_ms)
+{
+    struct mst_failover_ps *server = &f->servers[ps];
+    (void)now_ms;
+    server->is_live = true;
+    server->is_gone = false;
+    if (server->incarnation == incarnation)
+        return;
+    server->incarnation = incarnation;
+    server->is_read = server->is_counting = server->is_draining = false;
+    server->stored = server->acting = (struct mst_epoch){0};
+    server->named_n = 0;
+    mst_roles_fini(&server->memory);
+    for (size_t g = 0; g < f->config.n_ps; g++)
+        f->groups[g].barred[ps] = 0;
+}
+
+void mst_failover_dead(struct mst_failover *f, size_t ps, enum mst_failover_death how, uint64_t now_ms)
+{
+    struct mst_failover_ps *server = &f->servers[ps];
+    if (server->is_live)
+        server->dead_since_ms = now_ms;
+    server->is_live = false;
+    server->is_gone = server->is_gone || how == MST_FAILOVER_GONE;
+}
+
+void mst_failover_read(struct mst_failover *f, size_t ps, uint64_t incarnation,
+                       const struct mst_failover_memory *memory)
+{
+    struct mst_failover_ps *server = &f->servers[ps];
+    if (!has_replicas(f) || server->incarnation != incarnation || f->phase != MST_FAILOVER_READING)
+        return;
+    server->is_read = true;
+    server->is_counting = memory->is_counting;
+    if (memory->roles && memory->roles->n_ps == f->config.n_ps)
+        mst_roles_copy(&server->memory, memory->roles);
+}
+
+static void take_report(struct mst_failover *f, uint32_t ps, const struct mst_msg_group_status *status, bool is_acting)
+{
+    if (status->group >= f->config.n_ps)
+        return;
+    struct mst_failover_group *group = &f->groups[status->group];
+    enum mst_replica_role role = mst_roles_of(&f->current, status->group, ps);
+    if (role == MST_REPLICA_JOINER)
+        group->is_swept = status->is_swept;
+    if (role != MST_REPLICA_PRIMARY || !is_acting)
+        return;
+    group->is_quiet = status->is_quiet;
+    group->is_complete = status->is_complete;
+    group->lost_ps = status->has_lost ? status->lost : MST_NO_PS;
+}
+
+void mst_failover_heard(struct mst_failover *f, size_t ps, uint64_t incarnation,
+                        const struct mst_msg_roles_reply *reply, uint64_t now_ms)
+{
+    struct mst_failover_ps *server = &f->servers[ps];
+    struct mst_epoch stored = {reply->stored_term, reply->stored_n};
+    struct mst_epoch acting = {reply->acting_term, reply->acting_n};
+    (void)now_ms;
+    if (!has_replicas(f) || server->incarnation != incarnation || f->phase != MST_FAILOVER_LEADING ||
+        mst_epoch_is_newer(&server->stored, &stored) || mst_epoch_is_newer(&server->acting, &acting))
+        return;
+    server->stored = stored;
+    server->acting = acting;
+    server->is_draining |= reply->wants_drain;
+    server->is_counting |= server->named_n > 0 && acting.term == f->term && acting.n >= server->named_n;
+    bool is_acting = mst_epoch_is_same(&acting, &f->current.epoch);
+    for (size_t i = 0; mst_epoch_is_same(&stored, &f->current.epoch) && i < reply->n_groups; i++)
+        take_report(f, (uint32_t)ps, &reply->groups[i], is_acting);
+}
+
+void mst_failover_drain(struct mst_failover *f, size_t ps)
+{
+    f->servers[ps].is_draining = true;
+}
+
+// ---- counting ----
+
+static size_t n_counting(const struct mst_failover *f, bool (*is_meant)(const struct mst_failover *f, size_t ps))
+{
+    size_t n = 0;
+    for (size_t i = 0; i < f->config.n_ps; i++)
+        n += f->servers[i].is_counting && is_meant(f, i);
+    return n;
+}
+
+static bool are_all(const struct mst_failover *f, bool (*is_meant)(const struct mst_failover *f, size_t ps))
+{
+    for (size_t i = 0; i < f->config.n_ps; i++)
+        if (!is_meant(f, i))
+            return false;
+    return true;
+}
+
+static bool is_enough(const struct mst_failover *f, size_t n)
+{
+    return 2 * n > f->config.n_ps || (f->config.n_ps == 2 && n == 1);
+}
+
+static bool has_read(const struct mst_failover *f, size_t ps)
+{
+    return f->servers[ps].is_read && f->servers[ps].is_live;
+}
+
+static bool has_read_or_dead(const struct mst_failover *f, size_t ps)
+{
+    return f->servers[ps].is_read || !f->servers[ps].is_live;
+}
+
+static bool has_stored(const struct mst_failover *f, size_t ps)
+{
+    return f->servers[ps].is_live && mst_epoch_is_same(&f->servers[ps].stored, &f->current.epoch);
+}
+
+static bool has_stored_or_dead(const struct mst_failover *f, size_t ps)
+{
+    return has_stored(f, ps) || !f->servers[ps].is_live;
+}
+
+static bool can_commit(const struct mst_failover *f)
+{
+    return are_all(f, has_stored) || (are_all(f, has_stored_or_dead) && is_enough(f, n_counting(f, has_stored)));
+}
+
+// ---- proposing ----
+
+static void forget_reports(struct mst_failover *f)
+{
+    for (size_t g = 0; g < f->config.n_ps; g++) {
+        struct mst_failover_group *group = &f->groups[g];
+        group->is_quiet = group->is_swept = group->is_complete = false;
+        group->lost_ps = MST_NO_PS;
+    }
+}
+
+// Takes roles over as the next proposal.
+static void propose(struct mst_failover *f, struct mst_roles *roles, uint64_t n)
+{
+    mst_roles_fini(&f->current);
+    f->current = *roles;
+    f->current.epoch = (struct mst_epoch){f->term, n};
+    forget_reports(f);
+    for (size_t i = 0; i < f->config.n_ps; i++) {
+        struct mst_failover_ps *server = &f->servers[i];
+        if (server->named_n == 0 && server->incarnation != 0 && server->incarnation == roles->incarnations[i])
+            server->named_n = n;
+    }
+}
+
+static bool is_same_group(const struct mst_group_roles *a, const struct mst_group_roles *b)
+{
+    return a->primary == b->primary && a->joiner == b->joiner && a->is_handed_over == b->is_handed_over &&
+           a->n_backups == b->n_backups && memcmp(a->backups, b->backups, a->n_backups * sizeof *a->backups) == 0;
+}
+
+// An incarnation is named when nothing of the one before it is: what that one had is gone, and so it must go first.
+static bool name_servers(const struct mst_failover *f, struct mst_roles *roles)
+{
+    bool is_change = false;
+    for (size_t i = 0; i < f->config.n_ps; i++) {
+        const struct mst_failover_ps *server = &f->servers[i];
+        if (!server->is_live || server->incarnation == 0 || server->incarnation == roles->incarnations[i])
+            continue;
+        bool is_named = false;
+        for (uint32_t g = 0; g < f->config.n_ps; g++)
+            is_named |= mst_roles_of(roles, g, (uint32_t)i) != MST_REPLICA_NONE;
+        if (is_named)
+            continue;
+        roles->incarnations[i] = server->incarnation;
+        is_change = true;
+    }
+    return is_change;
+}
+
+static bool try_to_change(struct mst_failover *f, uint64_t now_ms)
+{
+    struct mst_roles next = {0};
+    bool is_full = mst_failover_is_full(f);
+    mst_roles_copy(&next, &f->current);
+    for (size_t g = 0; g < f->config.n_ps; g++)
+        mst_failover_repair(f, &next, g, now_ms);
+    bool is_change = name_servers(f, &next);
+    for (size_t g = 0; g < f->config.n_ps; g++) {
+        uint32_t primary = next.groups[g].primary;
+        if (primary != MST_NO_PS && primary == f->current.groups[g].primary && mst_failover_is_there(f, &next, primary))
+            mst_failover_improve(f, &next, g, is_full, now_ms);
+        is_change |= !is_same_group(&next.groups[g], &f->current.groups[g]);
+    }
+    if (is_change)
+        propose(f, &next, f->current.epoch.n + 1);
+    else
+        mst_roles_fini(&next);
+    return is_change;
+}
+
+// ---- a chief that starts ----
+
+static const struct mst_roles *highest(const struct mst_failover *f)
+{
+    const struct mst_roles *best = NULL;
+    for (size_t i = 0; i < f->config.n_ps; i++) {
+        const struct mst_failover_ps *server = &f->servers[i];
+        if (server->is_read && server->memory.n_ps &&
+            (!best || mst_epoch_is_newer(&server->memory.epoch, &best->epoch)))
+            best = &server->memory;
+    }
+    return best;
+}
+
+// None of the servers was started again since these roles.
+static bool names_all(const struct mst_failover *f, const struct mst_roles *roles)
+{
+    for (size_t i = 0; i < f->config.n_ps; i++)
+        if (!has_read(f, i) || f->servers[i].incarnation != roles->incarnations[i])
+            return false;
+    return true;
+}
+
+static bool try_to_lead(struct mst_failover *f)
+{
+    const struct mst_roles *best = highest(f);
+    size_t n = n_counting(f, has_read);
+    struct mst_roles first = {0};
+    if (n == 0 && are_all(f, has_read) && !(best && names_all(f, best))) {
+        mst_roles_init(&first, f->config.n_ps, f->config.n_replicas);
+        for (size_t i = 0; i < f->config.n_ps; i++)
+            first.incarnations[i] = f->servers[i].incarnation;
+    } else if (best &&
+               (names_all(f, best) || (is_enough(f, n) && (f->config.n_ps > 2 || are_all(f, has_read_or_dead))))) {
+        mst_roles_copy(&first, best);
+    } else {
+        return false;
+    }
+    f->phase = MST_FAILOVER_LEADING;
+    propose(f, &first, 1);
+    return true;
+}
+
+bool mst_failover_advance(struct mst_failover *f, uint64_t now_ms)
+{
+    if (!has_replicas(f))
+        return false;
+    if (f->phase == MST_FAILOVER_READING)
+        return try_to_lead(f);
+    if (mst_epoch_is_same(&f->committed.epoch, &f->current.epoch))
+        return try_to_change(f, now_ms);
+    if (!can_commit(f))
+        return false;
+    mst_roles_copy(&f->committed, &f->current);
+    return true;
+}
+
+// ---- queries ----
+
+static bool is_committed(const struct mst_failover *f)
+{
+    return f->current.n_ps && mst_epoch_is_same(&f->committed.epoch, &f->current.epoch);
+}
+
+const struct mst_roles *mst_failover_to_send(const struct mst_failover *f, size_t ps, bool *is_committed_out)
+{
+    const struct mst_failover_ps *server = &f->servers[ps];
+    *is_committed_out = is_committed(f);
+    if (!has_replicas(f) || f->phase != MST_FAILOVER_LEADING || !server->is_live || server->incarnation == 0)
+        return NULL;
+    const struct mst_epoch *has = *is_committed_out ? &server->acting : &server->stored;
+    return mst_epoch_is_newer(&f->current.epoch, has) ? &f->current : NULL;
+}
+
+const struct mst_roles *mst_failover_committed(const struct mst_failover *f)
+{
+    return f->committed.n_ps ? &f->committed : NULL;
+}
+
+uint32_t mst_failover_primary(const struct mst_failover *f, size_t group)
+{
+    return f->committed.n_ps ? f->committed.groups[group].primary : MST_NO_PS;
+}
+
+bool mst_failover_is_full(const struct mst_failover *f)
+{
+    if (!has_replicas(f) || !is_committed(f))
+        return false;
+    for (size_t i = 0; i < f->config.n_ps; i++) {
+        const struct mst_failover_ps *server = &f->servers[i];
+        const struct mst_group_roles *of = &f->current.groups[i];
+        if (!mst_failover_is_there(f, &f->current, (uint32_t)i) || server->is_draining ||
+            !mst_epoch_is_same(&server->acting, &f->current.epoch))
+            return false;
+        if (of->primary == MST_NO_PS || of->n_backups < f->config.n_replicas || of->is_handed_over ||
+            f->groups[i].lost_ps != MST_NO_PS)
+            return false;
+    }
+    return true;
+}
+
+bool mst_failover_is_lost(const struct mst_failover *f, size_t group)
+{
+    const struct mst_group_roles *of = f->committed.n_ps ? &f->committed.groups[group] : NULL;
+    return of && of->primary == MST_NO_PS && of->n_backups == 0;
+}
+
+bool mst_failover_is_drained(const struct mst_failover *f, size_t ps)
+{
+    if (!f->servers[ps].is_draining || !is_committed(f))
+        return false;
+    for (uint32_t g = 0; g < f->config.n_ps; g++)
+        if (mst_roles_of(&f->committed, g, (uint32_t)ps) != MST_REPLICA_NONE)
+            return false;
+    return true;
+}
+
+static bool is_leaving(const struct mst_failover *f, size_t ps)
+{
+    return f->servers[ps].is_draining;
+}
+
+bool mst_failover_is_all_draining(const struct mst_failover *f)
+{
+    return are_all(f, is_leaving);
+}
+
+uint64_t mst_failover_next_wake(const struct mst_failover *f, uint64_t now_ms)
+{
+    uint64_t next = UINT64_MAX;
+    for (size_t i = 0; has_replicas(f) && i < f->config.n_ps; i++) {
+        const struct mst_failover_ps *server = &f->servers[i];
+        uint64_t kept_ms = server->dead_since_ms + f->config.patience_ms;
+        if (!server->is_live && kept_ms > now_ms && kept_ms < next)
+            next = kept_ms;
+        for (size_t ps = 0; ps < f->config.n_ps; ps++) {
+            uint64_t barred_ms = f->groups[i].barred[ps];
+            if (barred_ms > now_ms && barred_ms < next)
+                next = barred_ms;
+        }
+    }
+    return next;
+}
+
+// ---- for people ----
+
+struct text {
+    char *out;
+    size_t bytes;
+    size_t used;
+};
+
+static void say(struct text *text, const char *part)
+{
+    int n = snprintf(text->out + text->used, text->bytes - text->used, "%s%s", text->used ? ", " : "", part);
+    if (n > 0)
+        text->used = text->used + (size_t)n < text->bytes ? text->used + (size_t)n : text->bytes - 1;
+}
+
+// The servers of which something is not so.
+static void say_all(const struct mst_failover *f, struct text *text, const char *what,
+                    bool (*is_so)(const struct mst_failover *f, size_t ps))
+{
+    char part[160];
+    for (size_t i = 0; i < f->config.n_ps; i++) {
+        if (is_so(f, i))
+            continue;
+        snprintf(part, sizeof part, "ps-%zu to %s", i, what);
+        say(text, part);
+    }
+}
+
+static void say_counted(const struct mst_failover *f, struct text *text, const char *have, size_t n)
+{
+    char part[160];
+    if (text->used || is_enough(f, n))
+        return;
+    snprintf(part, sizeof part,
+             "more parameter servers: %zu of %zu that were not started empty %s, more than half must", n,
+             f->config.n_ps, have);
+    say(text, part);
+}
+
+static void say_group(const struct mst_failover *f, struct text *text, size_t g)
+{
+    char part[160];
+    const struct mst_group_roles *of = &f->current.groups[g];
+    bool is_handed_over = of->is_handed_over && !f->groups[g].is_quiet;
+    part[0] = '\0';
+    if (of->primary == MST_NO_PS && of->n_backups == 0)
+        snprintf(part, sizeof part, "ps-%zu to restore its group, of which no copy is left", g);
+    else if (of->primary == MST_NO_PS)
+        snprintf(part, sizeof part, "ps-%u, which has the only copy of group %zu", of->backups[0], g);
+    else if (!mst_failover_is_there(f, &f->current, of->primary))
+        snprintf(part, sizeof part, "ps-%u, which has the only copy of group %zu", of->primary, g);
+    else if (is_handed_over)
+        snprintf(part, sizeof part, "ps-%u to finish what is on its way, for group %zu moves", of->primary, g);
+    else if (f->servers[of->primary].is_draining && of->joiner != MST_NO_PS)
+        snprintf(part, sizeof part, "ps-%u to have a copy of group %zu, so that ps-%u may go", of->joiner, g,
+                 of->primary);
+    else if (f->servers[of->primary].is_draining)
+        snprintf(part, sizeof part, "a server that takes group %zu from ps-%u", g, of->primary);
+    if (part[0])
+        say(text, part);
+}
+
+void mst_failover_describe(const struct mst_failover *f, char *out, size_t out_bytes)
+{
+    struct text text = {out, out_bytes, 0};
+    out[0] = '\0';
+    if (!has_replicas(f))
+        return;
+    if (f->phase == MST_FAILOVER_READING) {
+        say_all(f, &text, "say what an earlier chief left", has_read_or_dead);
+        say_counted(f, &text, "are here", n_counting(f, has_read));
+    } else if (!is_committed(f)) {
+        say_all(f, &text, "store the new roles", has_stored_or_dead);
+        say_counted(f, &text, "have the new roles", n_counting(f, has_stored));
+    } else {
+        for (size_t g = 0; g < f->config.n_ps; g++)
+            say_group(f, &text, g);
+    }
+}
