@@ -1,6 +1,6 @@
-// What one group's roles should be instead, by what is known of the servers: first that it is served at all, then that
-// it has all its copies, then that they are where they belong. One change at a time; the next one follows when this one is
-// committed and, where it depends on what servers report, acted on.
+// What one group's roles should be instead, by what is known of the servers: first that it is served at all, then
+// that it has all its copies, then that they are where they belong. One change at a time; the next one follows when
+// this one is committed and, where it depends on what servers report, acted on.
 #include "chief/failover_private.h"
 
 #include <string.h>
@@ -157,27 +157,29 @@ static bool is_kept(const struct mst_failover *f, size_t g, uint32_t ps, uint64_
            (server->is_live && is_draining(f, ps));
 }
 
-// The nearest server behind the home that can join; MST_NO_PS if none is, or the one whose place it is may come yet.
-static uint32_t next_joiner(const struct mst_failover *f, const struct mst_roles *roles, size_t g, uint64_t now_ms)
-{
-    const struct mst_group_roles *of = &roles->groups[g];
-    bool is_urgent = is_draining(f, of->primary);
-    for (size_t d = 0; d < f->config.n_ps; d++) {
-        uint32_t ps = (uint32_t)((g + d) % f->config.n_ps);
-        if (can_join(f, roles, g, ps, now_ms))
-            return ps;
-        if (!is_urgent && d <= f->config.n_replicas && !is_holder(of, ps) && is_kept(f, g, ps, now_ms))
-            return MST_NO_PS;
-    }
-    return MST_NO_PS;
-}
-
 static size_t n_staying(const struct mst_failover *f, const struct mst_group_roles *of)
 {
     size_t n = 0;
     for (size_t b = 0; b < of->n_backups; b++)
         n += !is_draining(f, of->backups[b]);
     return n;
+}
+
+// The nearest server behind the home that can join. MST_NO_PS: there is none, or only one whose place is elsewhere, and
+// those that belong here may come yet.
+static uint32_t next_joiner(const struct mst_failover *f, const struct mst_roles *roles, size_t g, uint64_t now_ms)
+{
+    const struct mst_group_roles *of = &roles->groups[g];
+    size_t n_missing = f->config.n_replicas - n_staying(f, of);
+    size_t n_kept = 0;
+    for (size_t d = 0; d < f->config.n_ps; d++) {
+        uint32_t ps = (uint32_t)((g + d) % f->config.n_ps);
+        bool is_stranger = d > f->config.n_replicas;
+        if (can_join(f, roles, g, ps, now_ms))
+            return is_stranger && n_missing <= n_kept && !is_draining(f, of->primary) ? MST_NO_PS : ps;
+        n_kept += !is_stranger && !is_holder(of, ps) && is_kept(f, g, ps, now_ms);
+    }
+    return MST_NO_PS;
 }
 
 // Where the primary should be instead; MST_NO_PS: nowhere else.

@@ -264,6 +264,327 @@ static void test_a_live_server_that_has_not_stored_holds_a_commit_back_until_it_
     end();
 }
 
+static void test_a_joiner_is_never_promoted(void **state)
+{
+    (void)state;
+    start_job(2, 1);
+    die(0, MST_FAILOVER_GONE);
+    settle();
+    start_server(0);
+    settle();
+    assert_roles("ps-1 + ps-0, ps-1 + ps-0");
+    die(1, MST_FAILOVER_SILENT);
+    settle();
+    assert_waits_for("ps-1, which has the only copy of group 0, ps-1, which has the only copy of group 1");
+    come_up(1); // with all that it had
+    settle();
+    assert_roles("ps-1 + ps-0, ps-1 + ps-0");
+    end();
+}
+
+static void test_a_group_without_copies_is_lost_and_restored_at_home(void **state)
+{
+    (void)state;
+    start_job(3, 1);
+    die(0, MST_FAILOVER_GONE);
+    settle();
+    assert_roles("ps-1, ps-1 > ps-2, ps-2");
+    die(1, MST_FAILOVER_GONE);
+    settle(); // one of three alone decides nothing
+    assert_false(mst_failover_is_lost(&failover, 0));
+    start_server(0);
+    settle();
+    assert_waits_for(
+        "more parameter servers: 1 of 3 that were not started empty have the new roles, more than half must");
+    start_server(1);
+    while (!mst_failover_is_lost(&failover, 0)) {
+        deliver(0);
+        deliver(1);
+        deliver(2);
+        assert_true(mst_failover_advance(&failover, now_ms));
+    }
+    assert_int_equal(mst_failover_primary(&failover, 0), MST_NO_PS);
+    assert_int_equal(mst_failover_primary(&failover, 1), 2);
+    settle();
+    assert_false(mst_failover_is_lost(&failover, 0));
+    assert_int_equal(mst_failover_primary(&failover, 0), 0);
+    fill(0);
+    fill(1);
+    assert_roles("ps-0 > ps-1, ps-1 > ps-2, ps-2 > ps-0");
+    assert_true(mst_failover_is_full(&failover));
+    end();
+}
+
+static void test_a_silent_holder_is_waited_for(void **state)
+{
+    (void)state;
+    start_job(3, 1);
+    die(0, MST_FAILOVER_SILENT);
+    settle();
+    die(1, MST_FAILOVER_SILENT); // it alone has group 0
+    start_server(0);
+    settle();
+    assert_false(mst_failover_is_lost(&failover, 0));
+    assert_waits_for(
+        "more parameter servers: 1 of 3 that were not started empty have the new roles, more than half must");
+    come_up(1);
+    settle();
+    fill(0);
+    fill(1); // group 1 went to ps-2 meanwhile
+    assert_roles("ps-0 > ps-1, ps-1 > ps-2, ps-2 > ps-0");
+    end();
+}
+
+static void test_all_servers_may_be_started_again_under_one_chief(void **state)
+{
+    (void)state;
+    start_job(2, 1);
+    die(0, MST_FAILOVER_GONE);
+    die(1, MST_FAILOVER_GONE);
+    settle();
+    start_server(0);
+    settle();
+    start_server(1);
+    settle();
+    assert_false(mst_failover_is_lost(&failover, 0));
+    assert_false(mst_failover_is_lost(&failover, 1));
+    fill(0);
+    fill(1);
+    assert_roles("ps-0 > ps-1, ps-1 > ps-0");
+    end();
+}
+
+static void test_a_backup_that_its_primary_cannot_reach_is_dropped_for_a_while(void **state)
+{
+    (void)state;
+    start_job(2, 1);
+    servers[0].has_lost[1] = true;
+    settle();
+    assert_roles("ps-0, ps-1 > ps-0");
+    assert_false(mst_failover_is_full(&failover));
+    servers[0].has_lost[1] = false;
+    settle();
+    assert_roles("ps-0, ps-1 > ps-0");
+    assert_int_equal(mst_failover_next_wake(&failover, now_ms), now_ms + PATIENCE_MS);
+    now_ms += PATIENCE_MS;
+    settle();
+    assert_roles("ps-0 + ps-1, ps-1 > ps-0");
+    fill(1);
+    assert_true(mst_failover_is_full(&failover));
+    assert_int_equal(mst_failover_next_wake(&failover, now_ms), UINT64_MAX);
+    end();
+}
+
+static void test_a_server_that_wants_to_go_hands_over_and_is_drained(void **state)
+{
+    (void)state;
+    start_job(2, 1);
+    servers[0].wants_drain = true;
+    settle();
+    assert_roles("ps-1, ps-1");
+    assert_true(mst_failover_is_drained(&failover, 0));
+    assert_false(mst_failover_is_drained(&failover, 1));
+    die(0, MST_FAILOVER_GONE);
+    now_ms += 10 * PATIENCE_MS;
+    settle();
+    assert_waits_for("");
+    start_server(0);
+    settle();
+    fill(0);
+    assert_roles("ps-0 > ps-1, ps-1 > ps-0");
+    end();
+}
+
+static void test_a_handover_waits_until_its_primary_is_quiet(void **state)
+{
+    (void)state;
+    start_job(2, 1);
+    servers[1].wants_drain = true;
+    report(1);
+    assert_true(mst_failover_advance(&failover, now_ms));
+    for (int i = 0; i < 2; i++) // stored, then acted on
+        for (size_t ps = 0; ps < 2; ps++) {
+            deliver(ps);
+            while (mst_failover_advance(&failover, now_ms) && i == 0)
+                ;
+            if (i == 0 && ps == 1)
+                assert_waits_for("ps-1 to finish what is on its way, for group 1 moves");
+        }
+    settle();
+    assert_roles("ps-0, ps-0");
+    end();
+}
+
+static void test_the_only_copy_is_not_drained(void **state)
+{
+    (void)state;
+    start_job(2, 1);
+    die(1, MST_FAILOVER_GONE);
+    settle();
+    servers[0].wants_drain = true;
+    settle();
+    assert_false(mst_failover_is_drained(&failover, 0));
+    assert_waits_for("a server that takes group 0 from ps-0, a server that takes group 1 from ps-0");
+    start_server(1);
+    settle();
+    assert_waits_for("ps-1 to have a copy of group 0, so that ps-0 may go, "
+                     "ps-1 to have a copy of group 1, so that ps-0 may go");
+    fill(1);
+    assert_roles("ps-1, ps-1");
+    assert_true(mst_failover_is_drained(&failover, 0));
+    assert_false(mst_failover_is_all_draining(&failover));
+    mst_failover_drain(&failover, 1);
+    assert_true(mst_failover_is_all_draining(&failover));
+    end();
+}
+
+static void test_a_place_is_kept_for_a_while_and_given_back_later(void **state)
+{
+    (void)state;
+    start_job(3, 1);
+    die(0, MST_FAILOVER_GONE);
+    settle();
+    assert_roles("ps-1, ps-1 > ps-2, ps-2");
+    assert_int_equal(mst_failover_next_wake(&failover, now_ms), now_ms + PATIENCE_MS);
+    now_ms += PATIENCE_MS;
+    settle();
+    assert_roles("ps-1 + ps-2, ps-1 > ps-2, ps-2 + ps-1");
+    fill(1);
+    fill(2);
+    assert_roles("ps-1 > ps-2, ps-1 > ps-2, ps-2 > ps-1");
+    assert_false(mst_failover_is_full(&failover));
+    servers[1].is_filled = servers[2].is_filled = false;
+    start_server(0);
+    settle();
+    fill(0);
+    assert_roles("ps-0 > ps-1, ps-1 > ps-2, ps-2 > ps-0");
+    assert_true(mst_failover_is_full(&failover));
+    end();
+}
+
+static void test_of_two_backups_one_is_promoted_and_the_other_filled_again(void **state)
+{
+    (void)state;
+    start_job(4, 2);
+    assert_roles("ps-0 > ps-1 > ps-2, ps-1 > ps-2 > ps-3, ps-2 > ps-3 > ps-0, ps-3 > ps-0 > ps-1");
+    die(0, MST_FAILOVER_GONE);
+    settle();
+    assert_roles("ps-1 + ps-2, ps-1 > ps-2 > ps-3, ps-2 > ps-3, ps-3 > ps-1");
+    fill(2);
+    assert_roles("ps-1 > ps-2, ps-1 > ps-2 > ps-3, ps-2 > ps-3, ps-3 > ps-1");
+    start_server(0);
+    settle();
+    fill(0);
+    assert_roles("ps-0 > ps-2 > ps-1, ps-1 > ps-2 > ps-3, ps-2 > ps-3 > ps-0, ps-3 > ps-1 > ps-0");
+    assert_true(mst_failover_is_full(&failover));
+    end();
+}
+
+// Another chief, which the servers have told what they hold.
+static void start_chief(uint64_t term)
+{
+    struct mst_failover_config config = failover.config;
+    mst_failover_fini(&failover);
+    mst_failover_init(&failover, &config);
+    mst_failover_begin(&failover, term);
+    for (size_t i = 0; i < n_servers; i++)
+        if (servers[i].is_up)
+            come_up(i);
+}
+
+static void test_a_chief_that_starts_goes_on_with_the_highest_roles(void **state)
+{
+    (void)state;
+    start_job(3, 1);
+    servers[2].is_deaf = true;
+    die(2, MST_FAILOVER_SILENT);
+    settle();
+    assert_roles("ps-0 > ps-1, ps-1, ps-0");
+    servers[2].is_deaf = false;
+    servers[2].is_up = true; // with older roles
+    start_chief(2);
+    read_server(2);
+    settle();
+    assert_null(mst_failover_committed(&failover));
+    assert_waits_for("ps-0 to say what an earlier chief left, ps-1 to say what an earlier chief left");
+    read_server(0);
+    settle();
+    assert_non_null(mst_failover_committed(&failover));
+    assert_int_equal(mst_failover_committed(&failover)->epoch.term, 2);
+    assert_roles("ps-0 > ps-1, ps-1 + ps-2, ps-0 + ps-2");
+    end();
+}
+
+static void test_a_server_that_started_empty_does_not_count_until_it_acts(void **state)
+{
+    (void)state;
+    start_job(3, 1);
+    die(0, MST_FAILOVER_GONE);
+    settle();
+    servers[0].is_deaf = true;
+    start_server(0);
+    servers[0].is_deaf = true;
+    die(1, MST_FAILOVER_SILENT);
+    start_chief(2);
+    die(1, MST_FAILOVER_SILENT);
+    read_server(0);
+    read_server(2);
+    settle();
+    assert_null(mst_failover_committed(&failover));
+    assert_waits_for("more parameter servers: 1 of 3 that were not started empty are here, more than half must");
+    end();
+}
+
+static void test_of_two_servers_a_starting_chief_reads_every_one_that_is_not_dead(void **state)
+{
+    (void)state;
+    start_job(2, 1);
+    start_chief(2);
+    read_server(0);
+    settle();
+    assert_null(mst_failover_committed(&failover));
+    die(1, MST_FAILOVER_GONE);
+    settle();
+    assert_roles("ps-0, ps-0");
+    end();
+}
+
+static void test_a_first_run_that_was_cut_short_begins_anew(void **state)
+{
+    (void)state;
+    start(2, 1);
+    mst_failover_begin(&failover, 1);
+    for (size_t i = 0; i < 2; i++) {
+        start_server(i);
+        read_server(i);
+    }
+    assert_true(mst_failover_advance(&failover, now_ms));
+    deliver(0); // and nobody else
+    start_server(1);
+    start_chief(2);
+    read_server(0);
+    read_server(1);
+    settle();
+    assert_roles("ps-0 > ps-1, ps-1 > ps-0");
+    assert_true(mst_failover_is_full(&failover));
+    end();
+}
+
+static void test_what_an_earlier_incarnation_says_late_counts_no_more(void **state)
+{
+    (void)state;
+    start_job(2, 1);
+    die(1, MST_FAILOVER_GONE);
+    start_server(1);
+    struct mst_failover_memory memory = {0};
+    struct mst_msg_roles_reply reply = {.stored_term = 9, .stored_n = 9};
+    mst_failover_read(&failover, 1, servers[1].incarnation - 1, &memory);
+    mst_failover_heard(&failover, 1, servers[1].incarnation - 1, &reply, now_ms);
+    settle();
+    assert_roles("ps-0 + ps-1, ps-0 + ps-1");
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +593,21 @@ int main(void)
         cmocka_unit_test(test_a_backup_takes_a_dead_primarys_place_and_the_home_gets_it_back),
         cmocka_unit_test(test_a_change_is_full_again_only_when_all_act_on_it),
         cmocka_unit_test(test_a_live_server_that_has_not_stored_holds_a_commit_back_until_it_is_dead),
+        cmocka_unit_test(test_a_joiner_is_never_promoted),
+        cmocka_unit_test(test_a_group_without_copies_is_lost_and_restored_at_home),
+        cmocka_unit_test(test_a_silent_holder_is_waited_for),
+        cmocka_unit_test(test_all_servers_may_be_started_again_under_one_chief),
+        cmocka_unit_test(test_a_backup_that_its_primary_cannot_reach_is_dropped_for_a_while),
+        cmocka_unit_test(test_a_server_that_wants_to_go_hands_over_and_is_drained),
+        cmocka_unit_test(test_a_handover_waits_until_its_primary_is_quiet),
+        cmocka_unit_test(test_the_only_copy_is_not_drained),
+        cmocka_unit_test(test_a_place_is_kept_for_a_while_and_given_back_later),
+        cmocka_unit_test(test_of_two_backups_one_is_promoted_and_the_other_filled_again),
+        cmocka_unit_test(test_a_chief_that_starts_goes_on_with_the_highest_roles),
+        cmocka_unit_test(test_a_server_that_started_empty_does_not_count_until_it_acts),
+        cmocka_unit_test(test_of_two_servers_a_starting_chief_reads_every_one_that_is_not_dead),
+        cmocka_unit_test(test_a_first_run_that_was_cut_short_begins_anew),
+        cmocka_unit_test(test_what_an_earlier_incarnation_says_late_counts_no_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
