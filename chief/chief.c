@@ -306,7 +306,9 @@ static bool is_waiting_for_late(const struct mst_chief *chief)
     bool lacks_evaluator = chief->config.has_evaluator && !chief->evaluator_figures.role;
     bool lacks_worker = mst_membership_n_ever(members) < chief->config.n_workers;
     for (size_t w = 0; w < members->n_members; w++)
-        lacks_worker = lacks_worker || (members->members[w].number > 0 && !mst_chief_is_told(chief, w));
+        lacks_worker =
+            lacks_worker || (members->members[w].number > 0 && members->members[w].state != MST_MEMBER_AWAITED &&
+                             !mst_chief_is_told(chief, w));
     return chief->end_status == MST_OK && !chief->are_servers_told && (lacks_evaluator || lacks_worker);
 }
 

@@ -246,15 +246,21 @@ static mst_status check_sums(const struct mst_training_sums *sums, size_t n_valu
     return sums->n_values == 0 || sums->n_values == n_values ? MST_OK : odd(err, "it is of other measures");
 }
 
-static mst_status check_rest(const struct mst_msg_chief_state *m, const struct mst_coordinator *c,
-                             struct mst_error *err)
+static mst_status check_members(const struct mst_msg_chief_state *m, struct mst_error *err)
 {
     if (m->n_members > MEMBERS_MAX || m->n_paces > m->n_members)
         return odd(err, "it has too many workers");
     for (size_t i = 0; i < m->n_members; i++)
-        if (m->members[i].state > MST_MEMBER_FENCING ||
+        if (m->members[i].state > MST_MEMBER_AWAITED ||
             (m->members[i].state != MST_MEMBER_ABSENT && m->members[i].number == 0))
             return odd(err, "a member is in no state");
+    return MST_OK;
+}
+
+static mst_status check_rest(const struct mst_msg_chief_state *m, const struct mst_coordinator *c,
+                             struct mst_error *err)
+{
+    MST_TRY(check_members(m, err));
     uint64_t n_epochs = n_epochs_planned(&c->leases);
     if ((!c->is_synchronous && m->first_epoch > m->n_epochs_done) || m->first_epoch > n_epochs ||
         m->n_epoch_sums > n_epochs - m->first_epoch)
@@ -353,6 +359,13 @@ static void take_pacing(const struct mst_msg_chief_state *m, struct mst_pacing *
     }
 }
 
+static void take_members(const struct mst_msg_chief_state *m, struct mst_membership *membership, uint64_t silent_at_ms)
+{
+    for (size_t i = 0; i < m->n_members; i++)
+        mst_membership_restore(membership, (uint32_t)i, (enum mst_member_state)m->members[i].state,
+                               m->members[i].incarnation, m->members[i].number, silent_at_ms);
+}
+
 mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *arena, struct mst_coordinator *c,
                                   uint64_t now_ms, struct mst_chief_state *out, struct mst_error *err)
 {
@@ -369,10 +382,7 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
     take_epochs(&m, c);
     take_paces(&m, c);
     take_pacing(&m, &c->pacing);
-    uint64_t silent_at_ms = now_ms + RECONNECT_LEASES * c->membership.lease_ms;
-    for (size_t i = 0; i < m.n_members; i++)
-        mst_membership_restore(&c->membership, (uint32_t)i, (enum mst_member_state)m.members[i].state,
-                               m.members[i].incarnation, m.members[i].number, silent_at_ms);
+    take_members(&m, &c->membership, now_ms + RECONNECT_LEASES * c->membership.lease_ms);
     *out = (struct mst_chief_state){.map_term = m.map_term,
                                     .map_epoch = m.map_epoch,
                                     .plan_crc = m.plan_crc,
@@ -396,6 +406,16 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
 
 // ---- for a checkpoint ----
 
+mst_status mst_chief_state_members(struct mst_bytes bytes, struct mst_arena *arena, struct mst_membership *members,
+                                   struct mst_error *err)
+{
+    struct mst_msg_chief_state m;
+    MST_TRY(mst_msg_chief_state_decode(bytes, arena, &m, err));
+    MST_TRY(check_members(&m, err));
+    take_members(&m, members, 0);
+    return MST_OK;
+}
+
 struct mst_leases_revoked mst_chief_state_settle(struct mst_coordinator *c, const struct mst_chief_state_row *rows,
                                                  size_t n_rows)
 {
@@ -418,7 +438,6 @@ struct mst_leases_revoked mst_chief_state_settle(struct mst_coordinator *c, cons
     uint64_t limit = c->pacing.limit;
     mst_pacing_fini(&c->pacing);
     mst_pacing_init(&c->pacing, limit); // all start level
-    for (size_t i = 0; i < c->membership.n_members; i++)
-        mst_membership_restore(&c->membership, (uint32_t)i, MST_MEMBER_ABSENT, 0, c->membership.members[i].number, 0);
+    mst_membership_begin_again(&c->membership, 0, 0);
     return all;
 }

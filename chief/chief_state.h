@@ -56,7 +56,11 @@ MST_MUST_USE mst_status mst_chief_state_encode(const struct mst_chief_state *sta
 MST_MUST_USE mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *arena,
                                                struct mst_coordinator *c, uint64_t now_ms, struct mst_chief_state *out,
                                                struct mst_error *err);
-/** Makes everybody absent, their leases taken back as the rows of a cut say: a job that starts from there trains what
+/** Puts the members of a checkpoint's state into an empty membership, whatever else the state says.
+ *  Errors: INVALID_ARGUMENT not such bytes; RESOURCE_EXHAUSTED the arena's maximum (nothing is put in) */
+MST_MUST_USE mst_status mst_chief_state_members(struct mst_bytes bytes, struct mst_arena *arena,
+                                                struct mst_membership *members, struct mst_error *err);
+/** Makes everybody awaited, their leases taken back as the rows of a cut say: a job that starts from there trains what
  *  is not applied at the cut. For a coordinator of its own, put together by encode and decode.
  *  A worker without rows has done nothing of what it holds. Returns what was taken back. */
 struct mst_leases_revoked mst_chief_state_settle(struct mst_coordinator *c, const struct mst_chief_state_row *rows,

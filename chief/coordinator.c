@@ -242,6 +242,7 @@ static enum mst_round_worker round_state_of(const struct mst_coordinator *c, siz
     switch (c->membership.members[worker].state) {
     case MST_MEMBER_LIVE:
         return MST_ROUND_WORKER_LIVE;
+    case MST_MEMBER_AWAITED:
     case MST_MEMBER_FENCING: // some PS may still take a contribution of it
         return MST_ROUND_WORKER_AWAITED;
     default:

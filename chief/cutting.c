@@ -69,9 +69,12 @@ static void keep_state(struct mst_chief *chief)
 static void marked(struct mst_chief *chief)
 {
     struct mst_chief_cut *cut = &chief->cut;
+    bool is_synchronous = chief->coordinator.is_synchronous;
+    if (is_synchronous) // the last close says what is trained; of the state, the members count
+        keep_state(chief);
     mst_cuts_settle(&cut->machine, &chief->coordinator_config, mst_clock_monotonic_ms());
-    // Between two rounds there is no state to keep: the last close says it all.
-    cut->n_done = cut->machine.state.len ? cut->machine.n_done : mst_chief_steps_done(chief);
+    bool is_counted = cut->machine.state.len > 0 && !is_synchronous;
+    cut->n_done = is_counted ? cut->machine.n_done : mst_chief_steps_done(chief);
     MST_LOG(INFO, "chief", "cut marked", "cut=%llu pause_us=%llu ms=%llu", (unsigned long long)cut->machine.id,
             (unsigned long long)cut->machine.pause_us, (unsigned long long)(mst_clock_monotonic_ms() - cut->began_ms));
     void (*on_over)(struct mst_chief *, bool) = cut->on_over;

@@ -35,9 +35,10 @@ static struct mst_member *member_of(struct mst_membership *m, uint32_t worker)
 // The member if this incarnation number is the one that is live or being fenced, else NULL.
 static struct mst_member *current(struct mst_membership *m, uint32_t worker, uint64_t number)
 {
-    if (worker >= m->n_members || m->members[worker].number != number || m->members[worker].state == MST_MEMBER_ABSENT)
+    if (worker >= m->n_members || m->members[worker].number != number)
         return NULL;
-    return &m->members[worker];
+    struct mst_member *member = &m->members[worker];
+    return member->state == MST_MEMBER_LIVE || member->state == MST_MEMBER_FENCING ? member : NULL;
 }
 
 static void expect_until(struct mst_member *member, uint64_t silent_at_ms, uint64_t now_ms)
@@ -60,7 +61,7 @@ enum mst_greet_verdict mst_membership_greet(struct mst_membership *m, uint32_t w
     bool is_same = member->incarnation == incarnation;
     if (member->state == MST_MEMBER_FENCING || (member->state == MST_MEMBER_LIVE && !is_same))
         return MST_GREET_BUSY;
-    if (member->state == MST_MEMBER_ABSENT) {
+    if (member->state != MST_MEMBER_LIVE) {
         member->state = MST_MEMBER_LIVE;
         member->incarnation = incarnation;
         member->number++;
@@ -137,11 +138,24 @@ void mst_membership_restore(struct mst_membership *m, uint32_t worker, enum mst_
 {
     struct mst_member *member = member_of(m, worker);
     member->state = state;
-    member->incarnation = state == MST_MEMBER_ABSENT ? 0 : incarnation;
+    member->incarnation = state == MST_MEMBER_LIVE || state == MST_MEMBER_FENCING ? incarnation : 0;
     member->number = number;
     expect_until(member, silent_at_ms, 0);
     if (state == MST_MEMBER_FENCING)
         begin_fence(m, member);
+}
+
+void mst_membership_begin_again(struct mst_membership *m, size_t n_members, uint64_t first_number)
+{
+    if (n_members > 0)
+        member_of(m, (uint32_t)n_members - 1);
+    for (size_t i = 0; i < m->n_members; i++) {
+        uint64_t number = m->members[i].number;
+        if (first_number > number + 1)
+            number = first_number - 1;
+        enum mst_member_state state = number ? MST_MEMBER_AWAITED : MST_MEMBER_ABSENT;
+        mst_membership_restore(m, (uint32_t)i, state, 0, number, 0);
+    }
 }
 
 size_t mst_membership_tick(struct mst_membership *m, uint64_t now_ms)
@@ -219,6 +233,6 @@ size_t mst_membership_n_ever(const struct mst_membership *m)
 {
     size_t n = 0;
     for (size_t i = 0; i < m->n_members; i++)
-        n += m->members[i].number > 0;
+        n += m->members[i].number > 0 && m->members[i].state != MST_MEMBER_AWAITED;
     return n;
 }

@@ -23,6 +23,7 @@ enum mst_member_state {
     MST_MEMBER_ABSENT,
     MST_MEMBER_LIVE,
     MST_MEMBER_FENCING, // declared dead; not every PS has answered yet
+    MST_MEMBER_AWAITED, // it was in the job that is gone on with, and has not come since
 };
 
 enum mst_greet_verdict {
@@ -32,7 +33,7 @@ enum mst_greet_verdict {
 
 struct mst_member {
     enum mst_member_state state;
-    uint64_t incarnation;    // 0 while absent
+    uint64_t incarnation;    // 0 while absent or awaited
     uint64_t number;         // of the current or last incarnation
     uint64_t silent_at_ms;   // when it counts as dead unless heard
     uint64_t set_at_ms;      // when silent_at_ms was set
@@ -83,6 +84,9 @@ void mst_membership_slept(struct mst_membership *m, uint64_t slept_ms, uint64_t 
  *  which begins anew. */
 void mst_membership_restore(struct mst_membership *m, uint32_t worker, enum mst_member_state state,
                             uint64_t incarnation, uint64_t number, uint64_t silent_at_ms);
+/** The job is gone on with by other processes than those that began it: all numbers that were given, and those below
+ *  first_number, are out, of n_members indexes at least, and everybody is awaited. */
+void mst_membership_begin_again(struct mst_membership *m, size_t n_members, uint64_t first_number);
 /** Begins the fence of each member that is silent for too long; returns how many fences began. */
 size_t mst_membership_tick(struct mst_membership *m, uint64_t now_ms);
 /** The next fence a PS has not answered yet; *cursor starts at 0. False after the last. */
@@ -96,7 +100,7 @@ uint64_t mst_membership_take_fenced(struct mst_membership *m, uint32_t worker, c
                                     size_t *n_marks);
 /** How many numbers were ever given, over all indexes. */
 uint64_t mst_membership_n_numbers(const struct mst_membership *m);
-/** How many worker indexes were ever admitted. */
+/** How many worker indexes were ever admitted; of a job that is gone on with, since then. */
 size_t mst_membership_n_ever(const struct mst_membership *m);
 /** How many members are live. */
 size_t mst_membership_n_live(const struct mst_membership *m);

@@ -194,6 +194,24 @@ mst_status mst_chief_resume_progress(struct mst_chief *chief, struct mst_error *
     return status == MST_INVALID_ARGUMENT ? MST_OK : status;
 }
 
+// Whoever was in the job before is out, also a process that was admitted after the checkpoint was made: numbers go on
+// at the time of the day, which is above all that were given by then.
+static mst_status resume_members(struct mst_chief *chief, struct mst_error *err)
+{
+    struct mst_membership *members = &chief->coordinator.membership;
+    struct mst_bytes bytes;
+    struct mst_arena arena;
+    size_t n_workers = chief->config.n_workers;
+    size_t n_places = chief->coordinator.rounds.config.n_workers;
+    MST_TRY(read_bytes(chief, MST_CHECKPOINT_STATE_TENSOR, chief->cut.machine.state.max_bytes, &bytes, err));
+    mst_arena_init(&arena, SIZE_MAX / 4); // of bytes that are bounded
+    mst_status status = bytes.data ? mst_chief_state_members(bytes, &arena, members, err) : MST_OK;
+    mst_membership_begin_again(members, n_workers > n_places ? n_workers : n_places, mst_clock_wall_ns() / 1000000);
+    mst_arena_fini(&arena);
+    free((void *)(uintptr_t)bytes.data);
+    return status == MST_INVALID_ARGUMENT ? MST_OK : status; // of which resume_progress has told
+}
+
 static mst_status resume(struct mst_chief *chief, struct mst_error *err)
 {
     struct mst_chief_search *search = chief->search;
@@ -210,6 +228,7 @@ static mst_status resume(struct mst_chief *chief, struct mst_error *err)
     search->prefix = NULL;
     chief->n_steps_resumed = search->n_updates;
     MST_TRY(mst_chief_resume_progress(chief, err));
+    MST_TRY(resume_members(chief, err));
     chief->checkpoint = mst_strdup(chief->restore_prefix);
     chief->n_steps_resumed = mst_chief_steps_done(chief);
     MST_LOG(INFO, "chief", "resuming", "prefix=%s steps=%llu", chief->restore_prefix,

@@ -168,7 +168,7 @@ mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_cl
     rounds->close_term = close->term;
     rounds->close_round = close->round;
     rounds->close_attempt = close->attempt;
-    rounds->n_ins = close->n_workers == rounds->config.n_workers ? close->n_ins : 0; // else of no interest any more
+    rounds->n_ins = start == MST_ROUNDS_REPEAT ? close->n_ins : 0; // who was in what is applied is of no interest
     if (rounds->n_ins)
         memcpy(rounds->ins, close->ins, close->n_ins * sizeof *close->ins);
     rounds->is_last = close->is_over;

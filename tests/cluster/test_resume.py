@@ -10,7 +10,7 @@ import pytest
 
 import counting_job
 from counting_job import Shape
-from processes import until
+from processes import Port, metric, until
 
 ASYNC = {"staleness": "async"}
 BOUNDED = {"staleness": 4}
@@ -67,3 +67,70 @@ def test_all_are_killed_and_started_again(cluster, job, binary, tmp_path, worker
     counting_job.counts(run_in(binary, tmp_path), shape, tmp_path).check(result["torn"])
     if consistency["staleness"] == 0:
         assert result["torn"] == 0
+
+
+def refused(running):
+    return sum(metric(running.http_ports[role].number, "muster_ps_refused_total") for role in running.roles if role[:2] == "ps")
+
+
+@pytest.fixture
+def other_port():
+    """Gives a role another port: the process that had it keeps its own."""
+    kept = []
+
+    def give(running, role):
+        kept.append(running.ports[role])
+        running.ports[role] = Port()
+    yield give
+    for port in kept:
+        port.close()
+
+
+def start_life(running, link, worker, name=None, arguments=()):
+    """All roles; this worker's link to ps-0 is held in the middle of its training, with a push on its way."""
+    running.addresses = {(worker, "ps-0"): link.address}
+    for role in running.roles:
+        if role != worker:
+            running.start(role, arguments)
+    running.start(worker, arguments, name=name)
+    running.wait_running(lambda: link.held, f"{worker} to train")
+
+
+def kill_but(running, sleeper, stays=()):
+    """All of this life of the job but one worker, which sleeps meanwhile."""
+    running[sleeper].pause()
+    for name in [name for name in running.processes if name not in (sleeper, *stays)]:
+        running.processes.pop(name).kill()
+
+
+@pytest.mark.parametrize("consistency", [ASYNC, BOUNDED, SYNCHRONOUS], ids=str)
+def test_workers_of_earlier_lives_are_refused(cluster, make_link, other_port, job, binary, tmp_path, consistency):
+    """Two sleep through the end of their life of the job: one whose number the checkpoint knows, one that was admitted after
+    it was made. They wake up while the third life trains, whose workers have their places."""
+    shape = Shape(n_batches=96, epochs=20, shards=2, consistency=consistency, workers=2)
+    job["checkpoint"].update(every_steps=20, resume=True)
+    running = cluster(counting_job.write(job, shape, tmp_path))
+    links = [make_link(running.ports["ps-0"].address, hold_at=n_bytes) for n_bytes in (250_000, 30_000, 30_000)]
+    start_life(running, links[0], "worker-1", "first")
+    running.wait_running(lambda: checkpoints(tmp_path), "a checkpoint")
+    kill_but(running, "first")
+    other_port(running, "worker-1")
+    start_life(running, links[1], "worker-0", "second", ["--set", "checkpoint.every_steps=1000000"])
+    kill_but(running, "second", ["first"])
+    other_port(running, "worker-0")
+    start_life(running, links[2], "worker-0")
+    assert "resuming" in running["chief-0"].log()
+    before = refused(running)
+    for link, sleeper in zip(links, ("first", "second")):
+        link.cut()
+        link.release()
+        running[sleeper].resume()
+    until(lambda: refused(running) >= before + 2, "both to be refused")
+    for sleeper in ("first", "second"):
+        running[sleeper].expect(138)
+        assert "alive" in running.processes.pop(sleeper).log()
+    links[2].release()
+    running.expect_all(0)
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert "worker fenced" not in running["chief-0"].log() and result["torn"] == 0
+    counting_job.counts(run_in(binary, tmp_path), shape, tmp_path).check(0)

@@ -281,6 +281,25 @@ static void test_settled_for_a_checkpoint(void **state)
     assert_int_equal(answer.lease.first_batch, held.first_batch + 1); // what is not applied comes first
 }
 
+// Also where the rest is of no use: of a job with other data, or of one in rounds.
+static void test_members_of_a_checkpoint(void **state)
+{
+    struct fixture *f = *state;
+    struct mst_membership members;
+    play(f);
+    uint64_t number = f->old.membership.members[0].number;
+    mst_chief_state_settle(&f->old, NULL, 0);
+    encode(f);
+    mst_membership_init(&members, N_PS, LEASE_MS, 50);
+    assert_int_equal(mst_chief_state_members(mst_buf_view(&f->bytes), &f->arena, &members, NULL), MST_OK);
+    assert_int_equal(members.n_members, f->old.membership.n_members);
+    assert_int_equal(members.members[0].number, number);
+    assert_int_equal(members.members[0].state, MST_MEMBER_AWAITED);
+    const struct mst_bytes torn = {f->bytes.data, f->bytes.len - 1};
+    assert_int_equal(mst_chief_state_members(torn, &f->arena, &members, NULL), MST_INVALID_ARGUMENT);
+    mst_membership_fini(&members);
+}
+
 static void test_too_many_sums_are_left_out(void **state)
 {
     struct fixture *f = *state;
@@ -364,6 +383,7 @@ int main(void)
                                        CASE(test_who_leads_leads_still),
                                        CASE(test_a_stopped_job),
                                        CASE(test_settled_for_a_checkpoint),
+                                       CASE(test_members_of_a_checkpoint),
                                        CASE(test_too_many_sums_are_left_out),
                                        CASE(test_of_another_job),
                                        CASE(test_damaged_bytes)};

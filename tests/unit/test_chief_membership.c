@@ -115,6 +115,27 @@ static void test_one_that_leaves_is_fenced_at_once(void **state)
     assert_false(mst_membership_heard(&members, 0, 1, 11)); // its last heartbeat
 }
 
+static void test_a_job_that_is_gone_on_with(void **state)
+{
+    (void)state;
+    uint64_t number;
+    admitted(77, 0, 1);
+    mst_membership_begin_again(&members, 3, 1000);
+    assert_int_equal(members.n_members, 3);
+    assert_int_equal(mst_membership_n_live(&members), 0);
+    assert_int_equal(mst_membership_n_ever(&members), 0);
+    assert_false(mst_membership_heard(&members, 0, 999, 1));
+    assert_false(mst_membership_is_busy(&members, 0, 88));
+    admitted(77, 10, 1000); // the same process has to begin anew as well
+    assert_int_equal(mst_membership_greet(&members, 2, 99, 10, &number), MST_GREET_ADMITTED);
+    assert_int_equal(number, 1000); // an index that was not known
+    assert_int_equal(mst_membership_n_ever(&members), 2);
+    mst_membership_begin_again(&members, 0, 500); // by a clock that was set back
+    admitted(78, 20, 1001);
+    assert_int_equal(members.members[1].state, MST_MEMBER_AWAITED);
+    assert_int_equal(members.members[1].number, 999);
+}
+
 static void test_our_own_sleep_is_no_silence(void **state)
 {
     (void)state;
@@ -180,6 +201,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_closed_connection_leaves_a_short_grace, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_that_leaves_is_fenced_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_messages_of_unknown_workers_are_not_heard, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_job_that_is_gone_on_with, setup, teardown),
         cmocka_unit_test_setup_teardown(test_our_own_sleep_is_no_silence, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_sleep_gives_no_more_than_a_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_chief_that_is_always_late_sees_the_dead, setup, teardown),
