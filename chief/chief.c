@@ -173,7 +173,7 @@ static void try_to_close(struct mst_chief *chief)
             mst_chief_tell(chief, MST_OK, "the job is finished");
         return;
     }
-    if (chief->needs_last_save && !mst_chief_is_saving(chief) && mst_chief_links_are_whole(chief)) {
+    if (chief->needs_last_save && !mst_chief_is_saving(chief) && mst_chief_groups_are_whole(chief)) {
         chief->needs_last_save = false;
         mst_chief_save(chief);
     }
@@ -200,10 +200,10 @@ void mst_chief_advance(struct mst_chief *chief)
         if (chief->stop_text) {
             try_to_stop(chief);
         } else if (mst_coordinator_finished(&chief->coordinator)) {
-            if (!mst_chief_is_saving(chief) && mst_chief_links_are_whole(chief))
+            if (!mst_chief_is_saving(chief) && mst_chief_groups_are_whole(chief))
                 begin_closing(chief);
         } else if (!mst_chief_is_saving(chief) && checkpoint_is_due(chief, mst_clock_monotonic_ms()) &&
-                   mst_chief_links_are_whole(chief) && mst_chief_rounds_are_quiet(chief)) {
+                   mst_chief_groups_are_whole(chief) && mst_chief_rounds_are_quiet(chief)) {
             mst_chief_save(chief);
         }
     }
@@ -241,7 +241,7 @@ void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *
 {
     if (chief->phase != CHIEF_RUNNING && chief->phase != CHIEF_CLOSING)
         return;
-    if (mst_status_is_retryable(status) && chief->phase == CHIEF_CLOSING && !mst_chief_links_are_whole(chief)) {
+    if (mst_status_is_retryable(status) && chief->phase == CHIEF_CLOSING && !mst_chief_groups_are_whole(chief)) {
         chief->needs_last_save = true; // a server was lost meanwhile
         return;
     }
@@ -377,7 +377,7 @@ static void try_to_stop(struct mst_chief *chief)
     if (!chief->stop_text || chief->phase >= CHIEF_CLOSING || mst_chief_is_saving(chief))
         return;
     bool is_news = chief->phase == CHIEF_RUNNING && mst_chief_steps_done(chief) > chief->checkpoint_step;
-    if (is_news && !chief->is_stop_saved && mst_chief_links_are_whole(chief)) {
+    if (is_news && !chief->is_stop_saved && mst_chief_groups_are_whole(chief)) {
         if (!mst_chief_rounds_are_quiet(chief))
             return;
         chief->is_stop_saved = true;

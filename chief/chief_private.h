@@ -28,7 +28,7 @@ enum chief_phase {
     CHIEF_OVER,
 };
 
-// The link to one PS.
+// The link to one PS: the process, whatever it holds.
 struct ps_link {
     struct mst_chief *chief;
     uint32_t index;
@@ -38,7 +38,6 @@ struct ps_link {
     bool is_placed;        // answered MAP
     bool is_placing;       // MAP is under way
     uint64_t placed_steps; // the job's, when it was sent
-    bool was_empty;        // started again during the training: rows of then are gone
     bool is_storing;       // a state is under way
     uint64_t stored_n;     // the last one that it has, of this term
     // What it answered to RECALL:
@@ -49,16 +48,27 @@ struct ps_link {
     uint64_t map_term;
     uint64_t map_epoch;
     bool is_serving;
-    bool is_beating;        // a heartbeat is under way
-    bool is_fencing;        // a fence is under way
-    bool is_cutting;        // a message of a cut is under way
-    struct mst_fence fence; // that one
-    bool is_told;           // answered FINISH, or is beyond reach
-    size_t n_round_calls;   // ROUND calls under way
-    uint64_t round_told;    // mst_rounds.n_told of the newest of them
-    uint64_t rate_sent;     // mst_chief.rate_seq with the heartbeat that is under way
-    uint64_t rate_heard;    // … that it has answered
+    bool is_beating;     // a heartbeat is under way
+    bool is_told;        // answered FINISH, or is beyond reach
+    uint64_t rate_sent;  // mst_chief.rate_seq with the heartbeat that is under way
+    uint64_t rate_heard; // … that it has answered
     struct mst_role_figures figures;
+};
+
+struct group_call;
+
+// All buckets that the plan gives to one PS, their home. What is asked of them is asked of who is their primary.
+struct ps_group {
+    struct mst_chief *chief;
+    uint32_t index;           // the home's
+    bool was_empty;           // it began anew from a checkpoint during the training: rows of then are gone
+    struct group_call *calls; // under way, and of former primaries
+    uint64_t n_changes;       // of its primary
+    bool is_fencing;          // a fence is under way
+    struct mst_fence fence;   // that one
+    bool is_cutting;          // a message of a cut is under way
+    size_t n_round_calls;     // ROUND calls under way
+    uint64_t round_told;      // mst_rounds.n_told of the newest of them
 };
 
 // Calls a PS with a message, whose size is ours; its answer goes to reply_fn with arg.
@@ -169,7 +179,8 @@ struct mst_chief {
     struct mst_coordinator_config coordinator_config;
     struct mst_coordinator coordinator;
     size_t n_examples;
-    struct ps_link *links; // n_ps
+    struct ps_link *links;   // n_ps
+    struct ps_group *groups; // n_ps
     struct mst_plan *plan;
     struct mst_msg_shard *shards;
     struct mst_msg_map map;
@@ -272,14 +283,30 @@ void mst_chief_links_beat(struct mst_chief *chief);
 void mst_chief_links_finish(struct mst_chief *chief);
 // Makes those that hold nothing yet serve their shards, once what is decided is stored; goes on when all do.
 void mst_chief_links_place(struct mst_chief *chief);
+// "ps-1 (DNS not found, 12 s)", or "" when all are up.
+void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes);
+
+// ps_groups.c
+void mst_chief_groups_new(struct mst_chief *chief);
+void mst_chief_groups_free(struct mst_chief *chief);
+// The link to its primary.
+struct ps_link *mst_chief_primary(const struct ps_group *group);
+// The argument of a call to its primary …
+struct group_call *mst_chief_group_ask(struct ps_group *group);
+// … and, when that is answered, the group; NULL: another one is primary now, whose answer counts.
+struct ps_group *mst_chief_group_answered(struct group_call *call);
+// True if every group has a primary that is there and serves it.
+bool mst_chief_groups_are_whole(const struct mst_chief *chief);
+// A PS has lost all it held.
+void mst_chief_groups_emptied(struct ps_link *link);
+// It has taken what the last checkpoint has.
+void mst_chief_groups_restored(struct ps_link *link);
+
+// fencing.c
 // Members are to be fenced from now on: stored first, then told.
 void mst_chief_fences_begun(struct mst_chief *chief);
 // Tells the PSs of fences, as far as that is stored.
-void mst_chief_links_fence(struct mst_chief *chief);
-// True if every PS is there and serves.
-bool mst_chief_links_are_whole(const struct mst_chief *chief);
-// "ps-1 (DNS not found, 12 s)", or "" when all are up.
-void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes);
+void mst_chief_fences_go_on(struct mst_chief *chief);
 
 // round_links.c
 // The shards are placed: rounds may begin. Before mst_chief_rounds_go_on.

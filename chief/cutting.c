@@ -1,4 +1,4 @@
-// Carries a cut between the machine (chief/cuts.h) and the parameter servers: one call under way to each, repeated by
+// Carries a cut between the machine (chief/cuts.h) and the groups' primaries: one call under way to each, repeated by
 // the tick until it is answered, given up after a few leases.
 #include "chief/chief_private.h"
 
@@ -103,9 +103,11 @@ static void take_news(struct mst_chief *chief, enum mst_cuts_news news)
 
 static void on_answer(void *arg, const struct mst_reply *reply)
 {
-    struct ps_link *link = arg;
-    struct mst_chief *chief = link->chief;
-    link->is_cutting = false;
+    struct ps_group *group = mst_chief_group_answered(arg);
+    if (!group)
+        return;
+    struct mst_chief *chief = group->chief;
+    group->is_cutting = false;
     if (reply->status != MST_OK || chief->phase >= CHIEF_TELLING)
         return; // sent again by the tick
     struct mst_arena arena;
@@ -113,26 +115,27 @@ static void on_answer(void *arg, const struct mst_reply *reply)
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     enum mst_cuts_news news = MST_CUTS_NOTHING;
     if (mst_msg_cut_reply_decode(reply->message->meta, &arena, &answer, NULL) == MST_OK)
-        news = mst_cuts_answered(&chief->cut.machine, link->index, &answer);
+        news = mst_cuts_answered(&chief->cut.machine, group->index, &answer);
     mst_arena_fini(&arena);
     take_news(chief, news);
 }
 
-static void send_cut(struct ps_link *link, const struct mst_msg_cut *message)
+static void send_cut(struct ps_group *group, const struct mst_msg_cut *message)
 {
-    link->is_cutting = true;
-    MST_CHIEF_CALL(link, CUT, cut, message, 2 * link->chief->config.job->lease_ms, on_answer, link);
+    group->is_cutting = true;
+    MST_CHIEF_CALL(mst_chief_primary(group), CUT, cut, message, 2 * group->chief->config.job->lease_ms, on_answer,
+                   mst_chief_group_ask(group));
 }
 
 static void send_all(struct mst_chief *chief)
 {
     struct mst_msg_cut message;
-    size_t ps;
-    for (size_t cursor = 0; mst_cuts_next(&chief->cut.machine, &cursor, &ps, &message);) {
-        struct ps_link *link = &chief->links[ps];
-        message.group = link->index;
-        if (!link->is_cutting && mst_peer_is_up(link->peer))
-            send_cut(link, &message);
+    size_t i;
+    for (size_t cursor = 0; mst_cuts_next(&chief->cut.machine, &cursor, &i, &message);) {
+        struct ps_group *group = &chief->groups[i];
+        message.group = group->index;
+        if (!group->is_cutting && mst_peer_is_up(mst_chief_primary(group)->peer))
+            send_cut(group, &message);
     }
 }
 
@@ -156,12 +159,12 @@ void mst_chief_cut_tick(struct mst_chief *chief, uint64_t now_ms)
         return;
     uint64_t limit_ms = CUT_LEASES * chief->config.job->lease_ms;
     // Told to stop, there is no time to wait for a server that is away.
-    bool is_hopeless = chief->stop_text && !mst_chief_links_are_whole(chief);
+    bool is_hopeless = chief->stop_text && !mst_chief_groups_are_whole(chief);
     bool is_late = is_hopeless || now_ms - chief->cut.began_ms > limit_ms;
     if (is_late && mst_cuts_give_up(&chief->cut.machine, "a parameter server did not answer in time"))
         failed(chief);
     for (size_t i = 0; i < chief->config.n_ps; i++)
-        if (is_late && !mst_peer_is_up(chief->links[i].peer))
+        if (is_late && !mst_peer_is_up(mst_chief_primary(&chief->groups[i])->peer))
             mst_cuts_ps_lost(&chief->cut.machine, i);
     send_all(chief);
 }
@@ -169,9 +172,9 @@ void mst_chief_cut_tick(struct mst_chief *chief, uint64_t now_ms)
 void mst_chief_cut_drop(struct mst_chief *chief, uint64_t cut)
 {
     for (size_t i = 0; i < chief->config.n_ps; i++) {
-        struct ps_link *link = &chief->links[i];
-        struct mst_msg_cut message = {.term = chief->term, .id = cut, .phase = MST_CUT_DROP, .group = link->index};
-        if (mst_peer_is_up(link->peer)) // unheard, it goes with the next cut but one
-            MST_CHIEF_CALL(link, CUT, cut, &message, chief->config.job->lease_ms, NULL, NULL);
+        struct ps_link *primary = mst_chief_primary(&chief->groups[i]);
+        struct mst_msg_cut message = {.term = chief->term, .id = cut, .phase = MST_CUT_DROP, .group = (uint32_t)i};
+        if (mst_peer_is_up(primary->peer)) // unheard, it goes with the next cut but one
+            MST_CHIEF_CALL(primary, CUT, cut, &message, chief->config.job->lease_ms, NULL, NULL);
     }
 }

@@ -28,23 +28,6 @@ static void lose_ps(struct mst_chief *chief, const struct ps_link *link, const c
     mst_chief_tell(chief, status, err.text);
 }
 
-static void note_restored(struct ps_link *link)
-{
-    struct mst_chief *chief = link->chief;
-    uint64_t n_lost = link->placed_steps > chief->committed_step ? link->placed_steps - chief->committed_step : 0;
-    if (!link->was_empty)
-        return;
-    chief->n_lost_updates += n_lost;
-    if (chief->coordinator.is_synchronous)
-        mst_rounds_ps_back(&chief->coordinator.rounds, link->index);
-    mst_chief_touch(chief);
-    MST_LOG(WARN, "chief", "parameter server restored", "ps=%u lost_updates=%llu steps=%llu from=%s", link->index,
-            (unsigned long long)n_lost, (unsigned long long)link->placed_steps,
-            chief->checkpoint       ? chief->checkpoint
-            : chief->restore_prefix ? chief->restore_prefix
-                                    : "initial values");
-}
-
 static void on_placed(void *arg, const struct mst_reply *reply)
 {
     struct ps_link *link = arg;
@@ -60,7 +43,7 @@ static void on_placed(void *arg, const struct mst_reply *reply)
     }
     link->is_placed = true;
     if (chief->phase > CHIEF_PLACING || chief->is_recalled)
-        note_restored(link);
+        mst_chief_groups_restored(link);
     mst_chief_links_place(chief);
 }
 
@@ -115,14 +98,6 @@ void mst_chief_links_place(struct mst_chief *chief)
         mst_chief_set_running(chief);
 }
 
-bool mst_chief_links_are_whole(const struct mst_chief *chief)
-{
-    for (size_t i = 0; i < chief->config.n_ps; i++)
-        if (!chief->links[i].is_placed || !mst_peer_is_up(chief->links[i].peer))
-            return false;
-    return true;
-}
-
 // ---- up and down ----
 
 static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *greeting)
@@ -147,11 +122,9 @@ static void meet_again(struct ps_link *link, const struct mst_msg_greeting_reply
         MST_LOG(WARN, "chief", "parameter server came back empty", "ps=%u steps=%llu", link->index,
                 (unsigned long long)mst_chief_steps_done(chief));
         link->incarnation = reply->incarnation;
-        link->was_empty = link->is_placed || link->was_empty;
+        mst_chief_groups_emptied(link);
         link->is_placed = false;
         link->stored_n = 0;
-        if (link->was_empty && chief->coordinator.is_synchronous) // one that never served is waited for as it is
-            mst_rounds_ps_lost(&chief->coordinator.rounds, link->index);
     }
     mst_chief_store(chief);
     mst_chief_links_place(chief);
@@ -163,9 +136,7 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     struct mst_chief *chief = link->chief;
     (void)peer;
     link->is_beating = false;
-    link->is_fencing = false;
     link->is_storing = link->is_placing = false;
-    link->n_round_calls = 0;
     if (reply->job_state == MST_JOB_FINISHED) {
         mst_chief_tell(chief, MST_OK, "the job was finished by an earlier run");
         return;
@@ -219,7 +190,7 @@ static void on_refused(void *arg, struct mst_peer *peer, mst_status status, cons
 
 static const struct mst_peer_events peer_events = {on_greet, on_up, on_down, on_refused};
 
-// ---- heartbeats, fences, silence ----
+// ---- heartbeats, silence ----
 
 static void on_beat(void *arg, const struct mst_reply *reply)
 {
@@ -257,57 +228,6 @@ void mst_chief_links_beat(struct mst_chief *chief)
     }
 }
 
-static void take_fence(struct ps_link *link, const struct mst_msg_fence_reply *reply)
-{
-    struct mst_chief *chief = link->chief;
-    struct mst_lease_mark *marks = mst_alloc_array(reply->n_rows, sizeof *marks); // none from a PS that holds nothing
-    size_t n_marks = 0;
-    for (size_t i = 0; i < reply->n_rows; i++)
-        if (reply->rows[i].number || !link->was_empty) // what it forgot with all the rest is no progress of nobody
-            marks[n_marks++] = (struct mst_lease_mark){reply->rows[i].lease, reply->rows[i].offset};
-    mst_chief_touch(chief);
-    struct mst_leases_revoked revoked;
-    if (mst_coordinator_fence_answered(&chief->coordinator, &link->fence, marks, n_marks, &revoked)) {
-        MST_LOG(WARN, "chief", "worker fenced", "worker=%u number=%llu done=%llu torn=%llu returned=%llu",
-                link->fence.worker, (unsigned long long)link->fence.number, (unsigned long long)revoked.n_done,
-                (unsigned long long)revoked.n_torn, (unsigned long long)revoked.n_returned);
-        mst_chief_advance(chief);
-    }
-    free(marks);
-}
-
-static void on_fenced(void *arg, const struct mst_reply *reply)
-{
-    struct ps_link *link = arg;
-    link->is_fencing = false;
-    if (reply->status != MST_OK || link->chief->phase >= CHIEF_TELLING)
-        return; // sent again by the tick
-    struct mst_arena arena;
-    struct mst_msg_fence_reply answer;
-    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    if (mst_msg_fence_reply_decode(reply->message->meta, &arena, &answer, NULL) == MST_OK)
-        take_fence(link, &answer);
-    mst_arena_fini(&arena);
-}
-
-// A PS hears of a fence only when all have stored that there is one. Else this chief may die after one of them heard,
-// and the next one, to which the worker is alive, would admit it for ever under a number that is refused there.
-void mst_chief_links_fence(struct mst_chief *chief)
-{
-    struct mst_fence fence;
-    if (!mst_chief_is_stored(chief, chief->fence_mark))
-        return;
-    for (size_t cursor = 0; mst_membership_next_fence(&chief->coordinator.membership, &cursor, &fence);) {
-        struct ps_link *link = &chief->links[fence.ps];
-        if (link->is_fencing || !link->is_placed || !mst_peer_is_up(link->peer))
-            continue;
-        link->is_fencing = true;
-        link->fence = fence;
-        struct mst_msg_fence message = {chief->term, fence.worker, fence.number, (uint32_t)fence.ps};
-        MST_CHIEF_CALL(link, FENCE, fence, &message, chief->config.job->lease_ms, on_fenced, link);
-    }
-}
-
 void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
 {
     (void)now_ms;
@@ -327,14 +247,7 @@ void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
     }
     mst_chief_store(chief);
     mst_chief_links_place(chief);
-    mst_chief_links_fence(chief);
-}
-
-void mst_chief_fences_begun(struct mst_chief *chief)
-{
-    mst_chief_touch(chief);
-    chief->fence_mark = mst_chief_mark(chief);
-    mst_chief_store(chief);
+    mst_chief_fences_go_on(chief);
 }
 
 void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes)
@@ -386,6 +299,7 @@ void mst_chief_links_finish(struct mst_chief *chief)
 
 mst_status mst_chief_links_new(struct mst_chief *chief, struct mst_error *err)
 {
+    mst_chief_groups_new(chief);
     chief->links = mst_alloc_array(chief->config.n_ps, sizeof *chief->links);
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
@@ -418,4 +332,5 @@ void mst_chief_links_free(struct mst_chief *chief)
     }
     free(chief->links);
     chief->links = NULL;
+    mst_chief_groups_free(chief);
 }

@@ -147,7 +147,7 @@ static void on_stored(void *arg, const struct mst_reply *reply)
     if (!mst_chief_is_stored(chief, chief->state_n))
         return;
     mst_chief_links_place(chief);
-    mst_chief_links_fence(chief);
+    mst_chief_fences_go_on(chief);
     if (chief->phase < CHIEF_TELLING)
         mst_chief_advance(chief);
 }
@@ -313,7 +313,7 @@ static void go_on(struct mst_chief *chief)
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
         link->is_placed = link->is_serving && link->map_term == chief->map.term && link->map_epoch == chief->map.epoch;
-        link->was_empty = !link->is_placed && has_trained;
+        chief->groups[i].was_empty = !link->is_placed && has_trained;
     }
     mst_chief_touch(chief);
     mst_chief_store(chief);

@@ -1,4 +1,4 @@
-// Rounds over the wire: one ROUND call under way to each PS, which the PS answers when it has something new, and
+// Rounds over the wire: one ROUND call under way to each group's primary, which answers when it has something new, and
 // another one as soon as there is something new to tell it. What comes back goes to the coordinator, which decides.
 // Checkpoints, callbacks and the end are looked at between two rounds, while nothing is being applied.
 #include "chief/chief_private.h"
@@ -13,30 +13,31 @@ static bool is_round_time(const struct mst_chief *chief)
     return chief->coordinator.is_synchronous && (chief->phase == CHIEF_RUNNING || chief->phase == CHIEF_CLOSING);
 }
 
-static void take_reply(struct ps_link *link, const struct mst_reply *reply)
+static void take_reply(struct ps_group *group, const struct mst_reply *reply)
 {
-    struct mst_chief *chief = link->chief;
+    struct mst_chief *chief = group->chief;
     struct mst_arena arena;
     struct mst_msg_round_reply answer;
     struct mst_error err;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     if (mst_msg_round_reply_decode(reply->message->meta, &arena, &answer, &err) == MST_OK)
-        mst_rounds_report(&chief->coordinator.rounds, link->index, &answer);
+        mst_rounds_report(&chief->coordinator.rounds, group->index, &answer);
     else
-        MST_LOG(WARN, "chief", "report of a round not read", "ps=%u reason=\"%s\"", link->index, err.text);
+        MST_LOG(WARN, "chief", "report of a round not read", "group=%u reason=\"%s\"", group->index, err.text);
     mst_arena_fini(&arena);
 }
 
 static void on_reply(void *arg, const struct mst_reply *reply)
 {
-    struct ps_link *link = arg;
-    struct mst_chief *chief = link->chief;
-    if (link->n_round_calls > 0)
-        link->n_round_calls--;
+    struct ps_group *group = mst_chief_group_answered(arg);
+    if (!group)
+        return;
+    struct mst_chief *chief = group->chief;
+    group->n_round_calls--;
     if (!is_round_time(chief))
         return;
     if (reply->status == MST_OK) {
-        take_reply(link, reply);
+        take_reply(group, reply);
         mst_chief_rounds_go_on(chief);
         return;
     }
@@ -48,23 +49,23 @@ static void on_reply(void *arg, const struct mst_reply *reply)
         mst_chief_tell(chief, reply->status, reply->text);
 }
 
-static void ask(struct ps_link *link)
+static void ask(struct ps_group *group)
 {
-    struct mst_chief *chief = link->chief;
+    struct mst_chief *chief = group->chief;
     struct mst_msg_round round;
     struct mst_buf meta;
-    mst_rounds_tell(&chief->coordinator.rounds, link->index, &round);
-    round.group = link->index;
+    mst_rounds_tell(&chief->coordinator.rounds, group->index, &round);
+    round.group = group->index;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     if (mst_msg_round_encode(&round, &meta) == MST_OK) {
         struct mst_call call = {.method = MST_METHOD_ROUND,
                                 .meta = mst_buf_view(&meta),
                                 .deadline_ms = chief->config.job->lease_ms,
                                 .on_reply = on_reply,
-                                .arg = link};
-        link->round_told = chief->coordinator.rounds.n_told;
-        link->n_round_calls++;
-        mst_peer_call(link->peer, &call);
+                                .arg = mst_chief_group_ask(group)};
+        group->round_told = chief->coordinator.rounds.n_told;
+        group->n_round_calls++;
+        mst_peer_call(mst_chief_primary(group)->peer, &call);
     } else {
         mst_chief_tell(chief, MST_RESOURCE_EXHAUSTED,
                        "what a round's close says does not fit a message: use fewer workers or measures");
@@ -125,10 +126,10 @@ void mst_chief_rounds_go_on(struct mst_chief *chief)
         }
     chief->is_deciding = false;
     for (size_t i = 0; is_round_time(chief) && i < chief->config.n_ps; i++) {
-        struct ps_link *link = &chief->links[i];
-        if (mst_peer_is_up(link->peer) &&
-            (link->n_round_calls == 0 || link->round_told != chief->coordinator.rounds.n_told))
-            ask(link);
+        struct ps_group *group = &chief->groups[i];
+        if (mst_peer_is_up(mst_chief_primary(group)->peer) &&
+            (group->n_round_calls == 0 || group->round_told != chief->coordinator.rounds.n_told))
+            ask(group);
     }
 }
 

@@ -1,5 +1,5 @@
-// A checkpoint: a cut first, of which every PS writes its data file and says what is in it; then the chief adds
-// `iterations`, writes the index and commits on the work thread. Training goes on meanwhile. Where storage is not
+// A checkpoint: a cut first, of which every group's primary writes a data file and says what is in it; then the chief
+// adds `iterations`, writes the index and commits on the work thread. Training goes on meanwhile. Where storage is not
 // shared (checkpoint.local) every PS commits a part of its own and the chief then its own, which says that there is
 // such a checkpoint; with the last one PSs send their variables, for the chief makes the trained model of them.
 #include "chief/chief_private.h"
@@ -20,10 +20,11 @@ enum {
     CUT_ATTEMPTS = 5, // where the job ends unless there is a checkpoint
 };
 
-// The argument of one PS's answer.
+// The argument of the answer for one group.
 struct save_part {
     struct mst_chief_save *save;
-    struct ps_link *link;
+    struct ps_link *link; // to who was asked
+    uint32_t group;
     void *values; // of its variables, as the answer brought them; or NULL
     size_t n_values_bytes;
     struct iovec sink; // the same, while it comes
@@ -35,8 +36,8 @@ struct mst_chief_save {
     uint64_t cut;  // 0: not marked yet
     unsigned n_attempts;
     struct mst_checkpoint_writer *writer;
-    size_t n_waiting;   // PSs that have not answered
-    uint64_t n_updates; // the fewest of a PS
+    size_t n_waiting;   // groups without an answer
+    uint64_t n_updates; // the fewest of a group
     uint64_t began_ms;
     int64_t *remembered; // of the callbacks; NULL: there are none
     size_t n_remembered;
@@ -48,7 +49,7 @@ struct mst_chief_save {
     int64_t numbers[MST_CHIEF_PART_NUMBERS];
     mst_status status;
     struct mst_error err;
-    struct save_part parts[]; // by PS; here, so that they go also when no answer comes any more
+    struct save_part parts[]; // by group; here, so that they go also when no answer comes any more
 };
 
 bool mst_chief_is_saving(const struct mst_chief *chief)
@@ -177,13 +178,13 @@ static void commit(void *arg)
     mst_loop_post(save->chief->config.control, on_committed, save);
 }
 
-static mst_status add_entry(struct mst_chief_save *save, const struct ps_link *link,
-                            const struct mst_msg_bundle_entry *entry)
+static mst_status add_entry(const struct save_part *part, const struct mst_msg_bundle_entry *entry)
 {
+    struct mst_chief_save *save = part->save;
     struct mst_bundle_tensor tensor = {.name = entry->name, .type = (enum mst_tf_type)entry->dtype};
     if (entry->n_dims > MST_SHAPE_MAX_RANK)
-        return mst_fail(&save->err, MST_INVALID_ARGUMENT, "ps-%u says that %s has %zu axes", link->index, entry->name,
-                        entry->n_dims);
+        return mst_fail(&save->err, MST_INVALID_ARGUMENT, "ps-%u says that %s has %zu axes", part->link->index,
+                        entry->name, entry->n_dims);
     tensor.shape.rank = entry->n_dims;
     for (size_t d = 0; d < entry->n_dims; d++)
         tensor.shape.dims[d] = (size_t)entry->dims[d];
@@ -192,7 +193,7 @@ static mst_status add_entry(struct mst_chief_save *save, const struct ps_link *l
         tensor.n_rows = entry->lengths[0];
     }
     struct mst_bundle_piece piece = {entry->offset, entry->size_bytes, entry->crc32c};
-    return mst_checkpoint_add(save->writer, &tensor, link->index, &piece, &save->err);
+    return mst_checkpoint_add(save->writer, &tensor, part->group, &piece, &save->err);
 }
 
 static void take_part(struct save_part *part, const struct mst_reply *reply)
@@ -208,7 +209,7 @@ static void take_part(struct save_part *part, const struct mst_reply *reply)
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     save->status = mst_msg_save_reply_decode(reply->message->meta, &arena, &answer, &save->err);
     for (size_t i = 0; save->status == MST_OK && i < answer.n_entries; i++)
-        save->status = add_entry(save, part->link, &answer.entries[i]);
+        save->status = add_entry(part, &answer.entries[i]);
     if (save->status == MST_OK && save->n_updates > answer.iterations)
         save->n_updates = answer.iterations;
     mst_arena_fini(&arena);
@@ -308,7 +309,8 @@ static void ask_all(struct mst_chief_save *save, size_t n_shards, const uint64_t
                                              .keep = keep,
                                              .wants_values = save->wants_values,
                                              .group = (uint32_t)i};
-        save->parts[i] = (struct save_part){.save = save, .link = &chief->links[i]};
+        save->parts[i] =
+            (struct save_part){.save = save, .link = mst_chief_primary(&chief->groups[i]), .group = (uint32_t)i};
         ask(&save->parts[i], &message);
     }
 }
@@ -353,7 +355,7 @@ static void write_parts(struct mst_chief_save *save)
 static void on_cut(struct mst_chief *chief, bool is_marked)
 {
     struct mst_chief_save *save = chief->save;
-    bool is_needed = (chief->phase == CHIEF_CLOSING || chief->stop_text) && mst_chief_links_are_whole(chief);
+    bool is_needed = (chief->phase == CHIEF_CLOSING || chief->stop_text) && mst_chief_groups_are_whole(chief);
     if (is_marked) {
         write_parts(save);
     } else if (chief->phase >= CHIEF_TELLING || !is_needed || ++save->n_attempts == CUT_ATTEMPTS) {

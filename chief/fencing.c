@@ -1,0 +1,69 @@
+// Fences, carried: one call under way to each group's primary, repeated by the tick until it is answered.
+#include "chief/chief_private.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+
+static void take_fence(struct ps_group *group, const struct mst_msg_fence_reply *reply)
+{
+    struct mst_chief *chief = group->chief;
+    struct mst_lease_mark *marks = mst_alloc_array(reply->n_rows, sizeof *marks); // none where there are no buckets
+    size_t n_marks = 0;
+    for (size_t i = 0; i < reply->n_rows; i++)
+        if (reply->rows[i].number || !group->was_empty) // what it forgot with all the rest is no progress of nobody
+            marks[n_marks++] = (struct mst_lease_mark){reply->rows[i].lease, reply->rows[i].offset};
+    mst_chief_touch(chief);
+    struct mst_leases_revoked revoked;
+    if (mst_coordinator_fence_answered(&chief->coordinator, &group->fence, marks, n_marks, &revoked)) {
+        MST_LOG(WARN, "chief", "worker fenced", "worker=%u number=%llu done=%llu torn=%llu returned=%llu",
+                group->fence.worker, (unsigned long long)group->fence.number, (unsigned long long)revoked.n_done,
+                (unsigned long long)revoked.n_torn, (unsigned long long)revoked.n_returned);
+        mst_chief_advance(chief);
+    }
+    free(marks);
+}
+
+static void on_fenced(void *arg, const struct mst_reply *reply)
+{
+    struct ps_group *group = mst_chief_group_answered(arg);
+    if (!group)
+        return;
+    group->is_fencing = false;
+    if (reply->status != MST_OK || group->chief->phase >= CHIEF_TELLING)
+        return; // sent again by the tick
+    struct mst_arena arena;
+    struct mst_msg_fence_reply answer;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    if (mst_msg_fence_reply_decode(reply->message->meta, &arena, &answer, NULL) == MST_OK)
+        take_fence(group, &answer);
+    mst_arena_fini(&arena);
+}
+
+// A PS hears of a fence only when all have stored that there is one. Else this chief may die after one of them heard,
+// and the next one, to which the worker is alive, would admit it for ever under a number that is refused there.
+void mst_chief_fences_go_on(struct mst_chief *chief)
+{
+    struct mst_fence fence;
+    if (!mst_chief_is_stored(chief, chief->fence_mark))
+        return;
+    for (size_t cursor = 0; mst_membership_next_fence(&chief->coordinator.membership, &cursor, &fence);) {
+        struct ps_group *group = &chief->groups[fence.ps];
+        struct ps_link *primary = mst_chief_primary(group);
+        if (group->is_fencing || !primary->is_placed || !mst_peer_is_up(primary->peer))
+            continue;
+        group->is_fencing = true;
+        group->fence = fence;
+        struct mst_msg_fence message = {chief->term, fence.worker, fence.number, group->index};
+        MST_CHIEF_CALL(primary, FENCE, fence, &message, chief->config.job->lease_ms, on_fenced,
+                       mst_chief_group_ask(group));
+    }
+}
+
+void mst_chief_fences_begun(struct mst_chief *chief)
+{
+    mst_chief_touch(chief);
+    chief->fence_mark = mst_chief_mark(chief);
+    mst_chief_store(chief);
+}
