@@ -17,6 +17,7 @@
 #include "rpc/peer.h"
 #include "rpc/server.h"
 #include "rpc/service.h"
+#include "wire/roles.h"
 
 enum chief_phase {
     CHIEF_WAITING,   // for parameter servers
@@ -102,10 +103,11 @@ struct worker_conn {
 struct parked {
     struct parked *next;
     struct worker_conn *from;
-    uint16_t method; // GREETING, LEASE, MAP or EVALUATE
+    uint16_t method; // GREETING, LEASE, MAP, EVALUATE or WATCH_ROLES
     uint64_t call;
     struct mst_lease_ask ask; // LEASE
     uint64_t incarnation;     // GREETING
+    struct mst_epoch epoch;   // WATCH_ROLES: of those that are known
     uint64_t mark;            // what its answer waits for; 0: there is no answer yet
     uint64_t since_ms;
 };
@@ -184,7 +186,8 @@ struct mst_chief {
     struct mst_plan *plan;
     struct mst_msg_shard *shards;
     struct mst_msg_map map;
-    bool has_map; // PSs may be asked to serve it
+    bool has_map;                  // PSs may be asked to serve it
+    const struct mst_roles *roles; // committed ones, as workers are to know them; NULL: there are no replicas
     uint64_t term;
     // remembering.c
     struct mst_buf state; // as it was sent last
@@ -381,6 +384,13 @@ void mst_chief_answer_greeting(struct mst_chief *chief, struct mst_conn *conn, c
                                uint64_t number);
 void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message);
 void mst_chief_refuse(struct mst_conn *conn, const struct mst_message *message, mst_status status, const char *text);
+
+// role_questions.c. Whoever changes chief->roles calls mst_chief_answer_parked.
+// Adds the roles, and how many data threads each PS has, to what a worker is told. Errors: the arena's
+mst_status mst_chief_map_roles(const struct mst_chief *chief, struct mst_arena *arena, struct mst_msg_map *map);
+// Answers a question for newer roles if there are; false: keep it.
+bool mst_chief_try_roles(const struct mst_chief *chief, const struct parked *parked, const struct mst_message *message);
+void mst_chief_on_watch_roles(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
 // evaluators.c
 void mst_chief_on_evaluator(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,

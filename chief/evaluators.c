@@ -15,6 +15,7 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
 static const struct mst_handler handlers[] = {
     {MST_METHOD_EVALUATE, NULL, on_evaluate},
     {MST_METHOD_MAP, NULL, mst_chief_on_map},
+    {MST_METHOD_WATCH_ROLES, NULL, mst_chief_on_watch_roles},
     {MST_METHOD_HEARTBEAT, NULL, on_heartbeat},
     {MST_METHOD_FINISH, NULL, on_finish},
 };

@@ -1,7 +1,8 @@
 // What workers ask (evaluators.c: what evaluators ask): to be admitted (greeting), where variables live (MAP), what to
 // train (LEASE), a sign of life (HEARTBEAT), and that it cannot go on (FINISH). A question that has no answer yet is
-// parked and looked at again whenever something changed; none but MAP is kept longer than HOLD_MS, so that the
-// deadline of who asked never passes unanswered. MAP is asked anew then, which takes the older question's place.
+// parked and looked at again whenever something changed; none but MAP and WATCH_ROLES is kept longer than HOLD_MS, so
+// that the deadline of who asked never passes unanswered. Those are asked anew then, which takes the older question's
+// place.
 #include "chief/chief_private.h"
 
 #include "base/alloc.h"
@@ -26,6 +27,7 @@ static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message
 static const struct mst_handler handlers[] = {
     {MST_METHOD_LEASE, NULL, on_lease},
     {MST_METHOD_MAP, NULL, mst_chief_on_map},
+    {MST_METHOD_WATCH_ROLES, NULL, mst_chief_on_watch_roles},
     {MST_METHOD_HEARTBEAT, NULL, on_heartbeat},
     {MST_METHOD_FINISH, NULL, on_finish},
 };
@@ -68,10 +70,16 @@ static void drop_parked(struct mst_chief *chief, const struct worker_conn *from,
     }
 }
 
+// A question without a limit: its answer may be hours away.
+static bool is_kept(uint16_t method)
+{
+    return method == MST_METHOD_MAP || method == MST_METHOD_WATCH_ROLES;
+}
+
 struct parked *mst_chief_park(struct worker_conn *from, const struct mst_message *message,
                               const struct mst_lease_ask *ask)
 {
-    if (message->method == MST_METHOD_MAP)
+    if (is_kept(message->method))
         drop_parked(from->chief, from, message->method);
     struct parked *parked = mst_alloc(sizeof *parked);
     *parked = (struct parked){.from = from, .method = message->method, .call = message->call};
@@ -167,7 +175,14 @@ static bool try_map(struct mst_chief *chief, struct mst_conn *conn, const struct
     map.restore_prefix = NULL;
     if (chief->coordinator.is_synchronous)
         note_lease_given(chief); // it trains from now on
-    REPLY(conn, message, map, &map);
+    struct mst_arena arena;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_chief_map_roles(chief, &arena, &map);
+    if (status == MST_OK)
+        REPLY(conn, message, map, &map);
+    else
+        mst_conn_reply_error(conn, message, status, "the roles do not fit a frame");
+    mst_arena_fini(&arena);
     return true;
 }
 
@@ -259,7 +274,7 @@ static bool hold_no_longer(const struct parked *parked, struct mst_conn *conn, c
 {
     bool is_greeting = parked->method == MST_METHOD_GREETING;
     uint64_t limit_ms = is_greeting ? GREETING_HOLD_MS : HOLD_MS;
-    if (parked->method == MST_METHOD_MAP || mst_clock_monotonic_ms() - parked->since_ms < limit_ms)
+    if (is_kept(parked->method) || mst_clock_monotonic_ms() - parked->since_ms < limit_ms)
         return false;
     if (is_greeting)
         greet_later(parked, message);
@@ -276,8 +291,9 @@ void mst_chief_answer_parked(struct mst_chief *chief)
         struct parked *parked = *at;
         struct mst_conn *conn = parked->from->conn;
         struct mst_message message = {.method = parked->method, .call = parked->call};
-        bool answered = parked->method == MST_METHOD_MAP        ? try_map(chief, conn, &message)
-                        : parked->method == MST_METHOD_EVALUATE ? mst_chief_try_evaluate(parked->from, &message)
+        bool answered = parked->method == MST_METHOD_MAP           ? try_map(chief, conn, &message)
+                        : parked->method == MST_METHOD_EVALUATE    ? mst_chief_try_evaluate(parked->from, &message)
+                        : parked->method == MST_METHOD_WATCH_ROLES ? mst_chief_try_roles(chief, parked, &message)
                         : parked->method == MST_METHOD_GREETING
                             ? try_greeting(parked, &message)
                             : try_lease(chief, conn, &message, &parked->ask, &parked->mark);

@@ -177,6 +177,7 @@ static mst_status on_map(void *arg, const struct mst_msg_map *map, struct mst_er
                                                .n_ps = config->n_ps,
                                                .map_term = map->term,
                                                .map_epoch = map->epoch,
+                                               .roles = mst_joining_roles(evaluator->joining),
                                                .call_ms = PULL_LEASES * config->job->lease_ms,
                                                .events = {on_answered, on_refused, evaluator}};
     MST_TRY(mst_exchange_rpc_new(&exchange, &evaluator->exchange, err));
@@ -186,6 +187,12 @@ static mst_status on_map(void *arg, const struct mst_msg_map *map, struct mst_er
     mst_loop_set_work(config->loop, evaluate, evaluator);
     ask(evaluator);
     return MST_OK;
+}
+
+static mst_status on_roles(void *arg, const struct mst_roles *roles, struct mst_error *err)
+{
+    struct mst_evaluator_role *evaluator = arg;
+    return mst_exchange_rpc_set_roles(evaluator->exchange, roles, err);
 }
 
 // ---- questions ----
@@ -371,7 +378,7 @@ struct mst_evaluator_role *mst_evaluator_new(const struct mst_evaluator_config *
                                          .heartbeat_ms = config->job->heartbeat_ms,
                                          .lease_ms = config->job->lease_ms,
                                          .absence_ms = config->job->absence_ms,
-                                         .events = {on_map, on_admitted, on_over, evaluator}};
+                                         .events = {on_map, on_roles, on_admitted, on_over, evaluator}};
     evaluator->joining = mst_joining_new(&joining);
     return evaluator;
 }

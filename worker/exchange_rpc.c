@@ -1,33 +1,33 @@
+// A bucket is called at the primary of its group. When that changes, what is under way is sent to the new one, word for
+// word; the connection to the old one is given up first if it may still read our gradients or write our parameters.
 #include "worker/exchange_rpc.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "worker/targets.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-// A data thread of a PS that holds at least one of our buckets.
-struct target {
-    struct rpc_exchange *exchange;
-    uint32_t ps;
-    uint32_t thread;
-    struct mst_peer *peer;
-};
+enum { AGAIN_FIRST_MS = 20, AGAIN_MAX_MS = 1000 };
 
 enum bucket_state {
     BUCKET_IDLE,   // answered
     BUCKET_WANTED, // to be sent when its connection is up
     BUCKET_SENT,
+    BUCKET_HELD, // who was asked is not its primary: newer roles, or a while, and it is wanted again
 };
 
 struct bucket {
     struct rpc_exchange *exchange;
     size_t index;
-    struct target *target;
+    struct mst_target *target;
     enum bucket_state state;
-    uint64_t turn; // counts what was sent; an answer to an earlier turn is ignored
+    uint64_t held_since_ms; // since when nobody answered but to say that it is not the primary; 0: not so
+    uint64_t turn;          // counts what was sent; an answer to an earlier turn is ignored
     uint64_t number;
     struct mst_exchange_push push; // id.step 0: a pull
     uint64_t round;                // of a pull: answered when that one is applied
@@ -48,8 +48,7 @@ struct flight {
 struct rpc_exchange {
     struct mst_exchange base;
     struct mst_exchange_rpc_config config;
-    struct target *targets;
-    size_t n_targets;
+    struct mst_targets targets;
     struct bucket *buckets;
     struct iovec *parts; // backs all lists of the buckets
     float **params[2];   // one a variable; of frozen ones the same in both
@@ -60,6 +59,11 @@ struct rpc_exchange {
     struct flight *free_flights;
     struct flight *newest_flight;
     struct mst_buf meta;
+    bool has_roles;
+    struct mst_epoch epoch; // of the roles that are followed
+    struct mst_timer again; // of buckets that are held
+    uint64_t again_ms;
+    char held_text[256]; // what was said of one
 };
 
 static void send_bucket(struct bucket *bucket);
@@ -129,6 +133,8 @@ static void answered(struct bucket *bucket, const struct mst_message *message)
                           mst_peer_name(bucket->target->peer), bucket->index, (unsigned long long)message->body_bytes,
                           n_bytes);
     bucket->state = BUCKET_IDLE;
+    bucket->held_since_ms = 0;
+    x->again_ms = 0;
     if (status != MST_OK) {
         x->config.events.on_refused(x->config.events.arg, status, err.text);
         return;
@@ -141,6 +147,40 @@ static void answered(struct bucket *bucket, const struct mst_message *message)
 static bool may_pass(mst_status status)
 {
     return status == MST_UNAVAILABLE || status == MST_DEADLINE_EXCEEDED || status == MST_CANCELLED;
+}
+
+// Not the primary, or not yet: it does not know of this bucket, or knows that another one serves it. What is kept of a
+// cut stays with who has kept it.
+static bool is_elsewhere(const struct rpc_exchange *x, const struct bucket *bucket, mst_status status)
+{
+    bool is_of_cut = bucket->push.id.step == 0 && x->cut != 0;
+    return x->has_roles && !is_of_cut && (status == MST_ABORTED || status == MST_NOT_FOUND);
+}
+
+static void hold(struct bucket *bucket, const char *text)
+{
+    struct rpc_exchange *x = bucket->exchange;
+    bucket->state = BUCKET_HELD;
+    if (bucket->held_since_ms == 0) {
+        MST_LOG(DEBUG, "worker", "bucket held", "bucket=%zu reason=\"%s\"", bucket->index, text);
+        bucket->held_since_ms = mst_clock_monotonic_ms();
+    }
+    snprintf(x->held_text, sizeof x->held_text, "%s", text);
+    if (mst_timer_is_running(&x->again))
+        return;
+    x->again_ms = x->again_ms ? 2 * x->again_ms : AGAIN_FIRST_MS;
+    x->again_ms = x->again_ms < AGAIN_MAX_MS ? x->again_ms : AGAIN_MAX_MS;
+    mst_timer_start_once(&x->again, x->again_ms);
+}
+
+static void on_again(void *arg)
+{
+    struct rpc_exchange *x = arg;
+    for (size_t b = 0; b < x->config.layout->n_buckets; b++)
+        if (x->buckets[b].state == BUCKET_HELD) {
+            x->buckets[b].state = BUCKET_WANTED;
+            send_bucket(&x->buckets[b]);
+        }
 }
 
 static void on_reply(void *arg, const struct mst_reply *reply)
@@ -160,6 +200,8 @@ static void on_reply(void *arg, const struct mst_reply *reply)
         bucket->state = BUCKET_WANTED;
         if (reply->status == MST_DEADLINE_EXCEEDED) // a connection that does not answer is made anew
             mst_peer_break(bucket->target->peer, "was given up: a call was not answered");
+    } else if (is_elsewhere(x, bucket, reply->status)) {
+        hold(bucket, reply->text);
     } else {
         bucket->state = BUCKET_IDLE;
         x->config.events.on_refused(x->config.events.arg, reply->status, reply->text);
@@ -218,48 +260,30 @@ static void send_bucket(struct bucket *bucket)
     mst_peer_call(bucket->target->peer, &call);
 }
 
-static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *greeting)
+static void send_all(struct rpc_exchange *x, const struct mst_target *target)
 {
-    struct target *target = arg;
-    (void)peer;
-    mst_identity_greet(target->exchange->config.identity, greeting);
-    greeting->data_thread = (int32_t)target->thread;
-}
-
-static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
-{
-    struct target *target = arg;
-    struct rpc_exchange *x = target->exchange;
-    (void)peer;
-    (void)reply;
     for (size_t b = 0; b < x->config.layout->n_buckets; b++)
         if (x->buckets[b].target == target)
             send_bucket(&x->buckets[b]);
 }
 
-static void on_down(void *arg, struct mst_peer *peer, mst_status status, const char *text)
+static void on_up(void *arg, struct mst_target *target)
 {
-    (void)arg;
-    MST_LOG(WARN, "worker", "parameter server lost", "peer=%s status=%s reason=\"%s\"", mst_peer_name(peer),
-            mst_status_name(status), text);
+    send_all(arg, target);
 }
 
-static void on_greeting_refused(void *arg, struct mst_peer *peer, mst_status status, const char *text)
+static void on_greeting_refused(void *arg, mst_status status, const char *text)
 {
-    struct target *target = arg;
-    (void)peer;
-    // Not the fence's status: a PS that refuses our job will not be pleased by another greeting.
-    target->exchange->config.events.on_refused(target->exchange->config.events.arg,
-                                               status == MST_FAILED_PRECONDITION ? MST_INVALID_ARGUMENT : status, text);
+    struct rpc_exchange *x = arg;
+    x->config.events.on_refused(x->config.events.arg, status, text);
 }
-
-static const struct mst_peer_events peer_events = {on_greet, on_up, on_down, on_greeting_refused};
 
 // ---- the operations ----
 
 static void want_pull(struct bucket *bucket, uint64_t number, uint64_t round)
 {
     bucket->state = BUCKET_WANTED;
+    bucket->held_since_ms = 0;
     bucket->number = number;
     bucket->push = (struct mst_exchange_push){0};
     bucket->round = round;
@@ -278,8 +302,7 @@ static void pull(struct mst_exchange *exchange, uint64_t number)
 {
     struct rpc_exchange *x = (struct rpc_exchange *)exchange;
     forget_fresh(x);
-    for (size_t t = 0; t < x->n_targets; t++)
-        mst_peer_start(x->targets[t].peer);
+    mst_targets_start(&x->targets);
     for (size_t b = 0; b < x->config.layout->n_buckets; b++)
         want_pull(&x->buckets[b], number, 0);
 }
@@ -295,6 +318,7 @@ static void push(struct mst_exchange *exchange, size_t index, const struct mst_e
     struct rpc_exchange *x = (struct rpc_exchange *)exchange;
     struct bucket *bucket = &x->buckets[index];
     bucket->state = BUCKET_WANTED;
+    bucket->held_since_ms = 0;
     bucket->number = push->id.number;
     bucket->push = *push;
     send_bucket(bucket);
@@ -306,6 +330,7 @@ static void drop(struct mst_exchange *exchange)
     for (size_t b = 0; b < x->config.layout->n_buckets; b++) {
         x->buckets[b].state = BUCKET_IDLE;
         x->buckets[b].turn++;
+        x->buckets[b].held_since_ms = 0;
     }
     forget_fresh(x);
 }
@@ -322,31 +347,101 @@ static const float *const *params(struct mst_exchange *exchange)
 
 static const struct mst_exchange_ops ops = {pull, pull_round, push, drop, params};
 
-// ---- making and freeing ----
+// ---- where a bucket is ----
 
-static mst_status find_target(struct rpc_exchange *x, size_t bucket, struct target **out, struct mst_error *err)
+static mst_status use_target(struct rpc_exchange *x, size_t bucket, uint32_t ps, enum mst_target_use use,
+                             struct mst_target **out, struct mst_error *err)
 {
-    const struct mst_layout_bucket *place = &x->config.layout->buckets[bucket];
-    for (size_t t = 0; t < x->n_targets; t++)
-        if (x->targets[t].ps == place->ps && x->targets[t].thread == place->thread) {
-            *out = &x->targets[t];
-            return MST_OK;
-        }
-    if (place->ps >= x->config.n_ps || !x->config.ps_addresses[place->ps])
-        return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "the chief's map uses ps-%u, which TF_CONFIG of this worker does not name", place->ps);
-    struct target *target = &x->targets[x->n_targets];
-    *target = (struct target){.exchange = x, .ps = place->ps, .thread = place->thread};
-    char name[64];
-    snprintf(name, sizeof name, "ps-%u", place->ps);
-    struct mst_peer_config config = {
-        .name = name, .address = x->config.ps_addresses[place->ps], .events = &peer_events, .arg = target};
-    config.user_timeout_ms = x->config.user_timeout_ms;
-    MST_TRY(mst_peer_new(x->config.loop, x->config.resolver, &config, &target->peer, err));
-    x->n_targets++;
-    *out = target;
+    const struct mst_layout *layout = x->config.layout;
+    uint32_t thread = layout->buckets[bucket].thread;
+    if (ps < layout->n_ps_threads)
+        thread = (uint32_t)(thread % layout->ps_threads[ps]);
+    MST_TRY(mst_targets_find(&x->targets, ps, thread, out, err));
+    mst_targets_use(*out, use);
     return MST_OK;
 }
+
+// Each bucket's target under these roles; without any, and where no holder of a group is left, it is at its home.
+static mst_status find_targets(struct rpc_exchange *x, const struct mst_roles *roles, struct mst_target **found,
+                               struct mst_error *err)
+{
+    const struct mst_layout *layout = x->config.layout;
+    for (size_t b = 0; b < layout->n_buckets; b++) {
+        uint32_t home = layout->buckets[b].ps;
+        uint32_t primary = home;
+        struct mst_target *ahead;
+        if (roles && home >= roles->n_ps)
+            return mst_fail(err, MST_DATA_LOSS, "the chief's roles are of %zu groups, and bucket %zu is of group %u",
+                            roles->n_ps, b, home);
+        if (roles) {
+            const struct mst_group_roles *group = &roles->groups[home];
+            primary = group->primary == MST_NO_PS ? home : group->primary;
+            for (size_t i = 0; i < group->n_backups; i++)
+                MST_TRY(use_target(x, b, group->backups[i], MST_TARGET_AHEAD, &ahead, err));
+        }
+        MST_TRY(use_target(x, b, primary, MST_TARGET_USED, &found[b], err));
+    }
+    return MST_OK;
+}
+
+// What is under way on this connection is sent again: over a new one, or to another server.
+static void renew(struct rpc_exchange *x, struct mst_target *target)
+{
+    for (size_t b = 0; b < x->config.layout->n_buckets; b++) {
+        struct bucket *bucket = &x->buckets[b];
+        if (bucket->target != target || bucket->state != BUCKET_SENT)
+            continue;
+        bucket->state = BUCKET_WANTED;
+        bucket->turn++; // no answer to it counts any more; the flight stays until the end
+    }
+    mst_target_renew(target);
+}
+
+static void move(struct rpc_exchange *x, struct mst_target *const *found)
+{
+    size_t n_buckets = x->config.layout->n_buckets;
+    for (size_t b = 0; b < n_buckets; b++) {
+        struct bucket *bucket = &x->buckets[b];
+        if (bucket->target && bucket->target != found[b] && bucket->state == BUCKET_SENT)
+            renew(x, bucket->target);
+    }
+    for (size_t b = 0; b < n_buckets; b++) {
+        x->buckets[b].target = found[b];
+        if (x->buckets[b].state == BUCKET_HELD)
+            x->buckets[b].state = BUCKET_WANTED;
+    }
+}
+
+static mst_status follow(struct rpc_exchange *x, const struct mst_roles *roles, struct mst_error *err)
+{
+    size_t n_buckets = x->config.layout->n_buckets;
+    struct mst_target **found = mst_alloc_array(n_buckets, sizeof(struct mst_target *));
+    mst_targets_begin(&x->targets);
+    mst_status status = find_targets(x, roles, found, err);
+    if (status == MST_OK)
+        move(x, found);
+    mst_targets_end(&x->targets);
+    free(found);
+    return status;
+}
+
+mst_status mst_exchange_rpc_set_roles(struct mst_exchange *exchange, const struct mst_roles *roles,
+                                      struct mst_error *err)
+{
+    struct rpc_exchange *x = (struct rpc_exchange *)exchange;
+    if (x->has_roles && !mst_epoch_is_newer(&roles->epoch, &x->epoch))
+        return MST_OK;
+    MST_TRY(follow(x, roles, err));
+    x->has_roles = true;
+    x->epoch = roles->epoch;
+    x->again_ms = 0;
+    mst_timer_stop(&x->again);
+    for (size_t b = 0; b < x->config.layout->n_buckets; b++)
+        send_bucket(&x->buckets[b]);
+    return MST_OK;
+}
+
+// ---- making and freeing ----
 
 // What a variable takes of one side's buffer, in whole lines of 64 bytes.
 static size_t floats_on(const struct rpc_exchange *x, size_t side, size_t v)
@@ -393,7 +488,6 @@ static mst_status make_buckets(struct rpc_exchange *x, struct mst_error *err)
         *bucket = (struct bucket){.exchange = x, .index = b, .n_parts = place->n, .grads = parts};
         bucket->params[0] = parts + place->n;
         bucket->params[1] = parts + 2 * place->n;
-        MST_TRY(find_target(x, b, &bucket->target, err));
         for (size_t i = 0; i < place->n; i++) {
             const struct mst_layout_run *run = &layout->runs[place->first + i];
             if (x->config.grads && b < layout->n_pushed)
@@ -402,7 +496,25 @@ static mst_status make_buckets(struct rpc_exchange *x, struct mst_error *err)
             bucket->params[1][i] = part_of(run, x->params[1]);
         }
     }
-    return MST_OK;
+    x->has_roles = x->config.roles != NULL;
+    if (x->has_roles)
+        x->epoch = x->config.roles->epoch;
+    return follow(x, x->config.roles, err);
+}
+
+static void make_targets(struct rpc_exchange *x)
+{
+    const struct mst_exchange_rpc_config *config = &x->config;
+    struct mst_targets_config targets = {.loop = config->loop,
+                                         .resolver = config->resolver,
+                                         .identity = config->identity,
+                                         .ps_addresses = config->ps_addresses,
+                                         .n_ps = config->n_ps,
+                                         .user_timeout_ms = config->user_timeout_ms,
+                                         .events = {on_up, on_greeting_refused},
+                                         .arg = x};
+    mst_targets_init(&x->targets, &targets);
+    mst_timer_init(&x->again, config->loop, on_again, x);
 }
 
 mst_status mst_exchange_rpc_new(const struct mst_exchange_rpc_config *config, struct mst_exchange **out,
@@ -412,7 +524,7 @@ mst_status mst_exchange_rpc_new(const struct mst_exchange_rpc_config *config, st
     struct rpc_exchange *x = mst_alloc(sizeof *x);
     x->base.ops = &ops;
     x->config = *config;
-    x->targets = mst_alloc_array(config->layout->n_buckets, sizeof *x->targets);
+    make_targets(x);
     x->buckets = mst_alloc_array(config->layout->n_buckets, sizeof *x->buckets);
     x->parts = mst_alloc_array(3 * config->layout->n_runs, sizeof *x->parts);
     mst_buf_init(&x->meta, MST_FRAME_META_MAX);
@@ -423,6 +535,7 @@ mst_status mst_exchange_rpc_new(const struct mst_exchange_rpc_config *config, st
         mst_exchange_rpc_free(&x->base);
         return status;
     }
+    x->config.roles = NULL;
     *out = &x->base;
     return MST_OK;
 }
@@ -437,8 +550,8 @@ void mst_exchange_rpc_free(struct mst_exchange *exchange)
     struct rpc_exchange *x = (struct rpc_exchange *)exchange;
     if (!x)
         return;
-    for (size_t t = 0; t < x->n_targets; t++)
-        mst_peer_free(x->targets[t].peer);
+    mst_targets_fini(&x->targets);
+    mst_timer_fini(&x->again);
     while (x->newest_flight) {
         struct flight *flight = x->newest_flight;
         x->newest_flight = flight->older;
@@ -451,34 +564,27 @@ void mst_exchange_rpc_free(struct mst_exchange *exchange)
     mst_buf_fini(&x->meta);
     free(x->parts);
     free(x->buckets);
-    free(x->targets);
     free(x);
 }
 
 uint64_t mst_exchange_rpc_absent_ms(const struct mst_exchange *exchange)
 {
     const struct rpc_exchange *x = (const struct rpc_exchange *)exchange;
-    uint64_t longest_ms = 0;
-    for (size_t t = 0; t < x->n_targets; t++)
-        if (mst_peer_down_ms(x->targets[t].peer) > longest_ms)
-            longest_ms = mst_peer_down_ms(x->targets[t].peer);
+    uint64_t longest_ms = mst_targets_absent_ms(&x->targets);
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    for (size_t b = 0; b < x->config.layout->n_buckets; b++) {
+        uint64_t since_ms = x->buckets[b].held_since_ms;
+        if (since_ms && now_ms - since_ms > longest_ms)
+            longest_ms = now_ms - since_ms;
+    }
     return longest_ms;
 }
 
 void mst_exchange_rpc_state(const struct mst_exchange *exchange, char *out, size_t out_bytes)
 {
     const struct rpc_exchange *x = (const struct rpc_exchange *)exchange;
-    size_t used = 0;
-    out[0] = '\0';
-    for (size_t t = 0; t < x->n_targets; t++) {
-        if (mst_peer_is_up(x->targets[t].peer))
-            continue;
-        char state[128];
-        mst_peer_state(x->targets[t].peer, state, sizeof state);
-        int n = snprintf(out + used, out_bytes - used, "%s%s (%s)", used ? ", " : "", mst_peer_name(x->targets[t].peer),
-                         state);
-        if (n < 0 || (size_t)n >= out_bytes - used)
-            return;
-        used += (size_t)n;
-    }
+    mst_targets_state(&x->targets, out, out_bytes);
+    for (size_t b = 0; b < x->config.layout->n_buckets && !out[0]; b++)
+        if (x->buckets[b].held_since_ms)
+            snprintf(out, out_bytes, "a primary for bucket %zu (%s)", b, x->held_text);
 }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "event/loop.h"
 #include "worker/heartbeat.h"
+#include "worker/role_watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ struct mst_joining {
     uint64_t number;
     uint64_t fenced; // a number that is out, and the chief shall know it; else 0
     bool has_map;
+    struct mst_role_watch role_watch; // idle where there are no replicas
     bool is_over;
     void (*on_told)(void *arg); // of the farewell
     void *told_arg;
@@ -95,12 +97,25 @@ static void on_map(void *arg, const struct mst_reply *reply)
     struct mst_error err;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_map_decode(reply->message->meta, &arena, &map, &err);
+    if (status == MST_OK && map.roles.n_groups > 0)
+        status = mst_role_watch_take(&joining->role_watch, &map.roles, &err);
     if (status == MST_OK) {
         joining->has_map = true;
         end_rendezvous(joining); // from here on the exchange's links say who is there
         status = joining->config.events.on_map(joining->config.events.arg, &map, &err);
     }
+    if (status == MST_OK && map.roles.n_groups > 0 && !joining->is_over)
+        mst_role_watch_start(&joining->role_watch, joining->chief);
     mst_arena_fini(&arena);
+    if (status != MST_OK)
+        over(joining, status, err.text);
+}
+
+static void on_roles(void *arg, const struct mst_roles *roles)
+{
+    struct mst_joining *joining = arg;
+    struct mst_error err;
+    mst_status status = joining->config.events.on_roles(joining->config.events.arg, roles, &err);
     if (status != MST_OK)
         over(joining, status, err.text);
 }
@@ -127,10 +142,12 @@ static void on_chief_up(void *arg, struct mst_peer *peer, const struct mst_msg_g
     (void)peer;
     joining->number = reply->number;
     joining->fenced = 0;
-    if (joining->has_map)
-        joining->config.events.on_admitted(joining->config.events.arg, reply->number);
-    else
+    if (!joining->has_map) {
         ask_map(joining);
+        return;
+    }
+    mst_role_watch_up(&joining->role_watch);
+    joining->config.events.on_admitted(joining->config.events.arg, reply->number);
 }
 
 static void on_refused(void *arg, struct mst_peer *peer, mst_status status, const char *text)
@@ -252,6 +269,11 @@ uint64_t mst_joining_number(const struct mst_joining *joining)
     return joining->number;
 }
 
+const struct mst_roles *mst_joining_roles(const struct mst_joining *joining)
+{
+    return joining->role_watch.roles.n_ps > 0 ? &joining->role_watch.roles : NULL;
+}
+
 void mst_joining_set_progress(struct mst_joining *joining, uint64_t progress)
 {
     if (joining->heartbeat)
@@ -290,6 +312,7 @@ struct mst_joining *mst_joining_new(const struct mst_joining_config *config)
 {
     struct mst_joining *joining = mst_alloc(sizeof *joining);
     joining->config = *config;
+    mst_role_watch_init(&joining->role_watch, config->loop, on_roles, joining);
     return joining;
 }
 
@@ -310,6 +333,7 @@ void mst_joining_stop(struct mst_joining *joining)
     if (joining->is_over)
         return;
     joining->is_over = true;
+    mst_role_watch_stop(&joining->role_watch);
     if (joining->chief)
         mst_peer_stop(joining->chief);
     if (joining->heartbeat)
@@ -323,6 +347,7 @@ void mst_joining_free(struct mst_joining *joining)
 {
     if (!joining)
         return;
+    mst_role_watch_fini(&joining->role_watch);
     mst_heartbeat_free(joining->heartbeat);
     mst_peer_free(joining->chief);
     end_rendezvous(joining);

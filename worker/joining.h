@@ -1,6 +1,7 @@
 /** @file
  *  How a worker or an evaluator comes into the job and stays in it: the chief's address (the parameter servers know it,
- *  if TF_CONFIG does not say), the greeting and its number, the map of variables, the heartbeat, the farewell.
+ *  if TF_CONFIG does not say), the greeting and its number, the map of variables and the roles of parameter servers,
+ *  the heartbeat, the farewell.
  *
  *      MST_TRY(mst_joining_new(&config, &joining, err));
  *      mst_joining_start(joining);                 // events: on_map once, on_admitted whenever the link is made anew
@@ -14,6 +15,7 @@
 
 #include "rpc/peer.h"
 #include "wire/greeting.h"
+#include "wire/roles.h"
 
 struct mst_loop;
 struct mst_joining;
@@ -21,6 +23,9 @@ struct mst_joining;
 struct mst_joining_events {
     /** Where variables live. Once. Errors: any of its own; they end the role */
     mst_status (*on_map)(void *arg, const struct mst_msg_map *map, struct mst_error *err);
+    /** Newer roles than those of the map or of the last call; they live until it returns. Not for a map without roles.
+     *  Errors: any of its own; they end the role */
+    mst_status (*on_roles)(void *arg, const struct mst_roles *roles, struct mst_error *err);
     /** The link to the chief stands again, after on_map: with this number, which may be a new one. */
     void (*on_admitted)(void *arg, uint64_t number);
     /** The job is over (OK), or this process cannot be in it. */
@@ -55,6 +60,9 @@ void mst_joining_free(struct mst_joining *joining);
 struct mst_peer *mst_joining_chief(const struct mst_joining *joining);
 /** The number that the chief gave, 0 before. */
 uint64_t mst_joining_number(const struct mst_joining *joining);
+/** The newest roles of the parameter servers, from on_map on; NULL: the map has none. Owner: borrowed until the next
+ *  event */
+const struct mst_roles *mst_joining_roles(const struct mst_joining *joining);
 /** How far this process is, for its heartbeats. */
 void mst_joining_set_progress(struct mst_joining *joining, uint64_t progress);
 /** This incarnation is out: greets the chief again for a new number. */

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 
 static size_t row_floats(const struct mst_variable *variable)
@@ -72,6 +73,29 @@ static mst_status add_run(struct mst_layout *layout, const struct mst_model *mod
     return MST_OK;
 }
 
+static mst_status copy_threads(struct mst_layout *layout, const struct mst_msg_map *map, struct mst_error *err)
+{
+    layout->n_ps_threads = map->n_ps_threads;
+    layout->ps_threads = mst_alloc_array(map->n_ps_threads, sizeof *layout->ps_threads);
+    for (size_t ps = 0; ps < map->n_ps_threads; ps++) {
+        layout->ps_threads[ps] = map->ps_threads[ps];
+        if (map->ps_threads[ps] == 0 || map->ps_threads[ps] > UINT32_MAX)
+            return mst_fail(err, MST_DATA_LOSS, "the chief's map gives ps-%zu %llu data threads", ps,
+                            (unsigned long long)map->ps_threads[ps]);
+    }
+    return MST_OK;
+}
+
+static mst_status fill(struct mst_layout *layout, const struct mst_model *model, const struct mst_msg_map *map,
+                       struct mst_error *err)
+{
+    for (size_t i = 0; i < map->n_shards; i++)
+        MST_TRY(add_run(layout, model, &map->shards[i], err));
+    if (layout->n_pushed == 0)
+        return mst_fail(err, MST_DATA_LOSS, "the chief's map has frozen variables only, so there is nothing to train");
+    return copy_threads(layout, map, err);
+}
+
 mst_status mst_layout_new(const struct mst_model *model, const struct mst_msg_map *map, struct mst_layout **out,
                           struct mst_error *err)
 {
@@ -83,16 +107,10 @@ mst_status mst_layout_new(const struct mst_model *model, const struct mst_msg_ma
     layout->n_round_workers = map->n_round_workers;
     layout->runs = mst_alloc_array(map->n_shards, sizeof *layout->runs);
     layout->buckets = mst_alloc_array(map->n_shards, sizeof *layout->buckets);
-    for (size_t i = 0; i < map->n_shards; i++) {
-        mst_status status = add_run(layout, model, &map->shards[i], err);
-        if (status != MST_OK) {
-            mst_layout_free(layout);
-            return status;
-        }
-    }
-    if (layout->n_pushed == 0) {
+    mst_status status = fill(layout, model, map, err);
+    if (status != MST_OK) {
         mst_layout_free(layout);
-        return mst_fail(err, MST_DATA_LOSS, "the chief's map has frozen variables only, so there is nothing to train");
+        return status;
     }
     *out = layout;
     return MST_OK;
@@ -102,6 +120,7 @@ void mst_layout_free(struct mst_layout *layout)
 {
     if (!layout)
         return;
+    free(layout->ps_threads);
     free(layout->runs);
     free(layout->buckets);
     free(layout);

@@ -22,7 +22,7 @@ struct mst_layout_run {
 };
 
 struct mst_layout_bucket {
-    uint32_t ps;
+    uint32_t ps; // its home: which group it is in
     uint32_t thread;
     size_t first; // run
     size_t n;
@@ -38,11 +38,13 @@ struct mst_layout {
     uint64_t map_term;
     uint64_t map_epoch;
     uint32_t n_round_workers; // of a synchronous round; 0: there are no rounds
+    size_t n_ps_threads;      // 0: every bucket stays where the map has it
+    uint64_t *ps_threads;     // data threads, by PS
 };
 
 /** New layout in *out.
  *  Errors: DATA_LOSS the map does not fit the model: a variable it does not have, rows outside its shape or covered not
- *          once, frozen variables in a bucket that is pushed or before one */
+ *          once, frozen variables in a bucket that is pushed or before one; a PS of replicas without data threads */
 MST_MUST_USE mst_status mst_layout_new(const struct mst_model *model, const struct mst_msg_map *map,
                                        struct mst_layout **out, struct mst_error *err);
 /** Releases it; NULL is fine. */

@@ -309,6 +309,7 @@ static mst_status make_exchange(struct mst_worker *worker, struct mst_error *err
                                              .grads = worker->grads,
                                              .map_term = worker->map_term,
                                              .map_epoch = worker->map_epoch,
+                                             .roles = mst_joining_roles(worker->joining),
                                              .call_ms = EXCHANGE_LEASES * job->lease_ms,
                                              .events = events};
     if (worker->layout->n_round_workers > 0) { // rounds take what they take, and a PS always reads contributions
@@ -352,6 +353,12 @@ static mst_status take_map(struct mst_worker *worker, const struct mst_msg_map *
 static mst_status on_map(void *arg, const struct mst_msg_map *map, struct mst_error *err)
 {
     return take_map(arg, map, err);
+}
+
+static mst_status on_roles(void *arg, const struct mst_roles *roles, struct mst_error *err)
+{
+    struct mst_worker *worker = arg;
+    return worker->config.make_exchange ? MST_OK : mst_exchange_rpc_set_roles(worker->exchange, roles, err);
 }
 
 static void on_admitted(void *arg, uint64_t number)
@@ -485,7 +492,7 @@ mst_status mst_worker_new(const struct mst_worker_config *config, struct mst_wor
                                          .heartbeat_ms = config->job->heartbeat_ms,
                                          .lease_ms = config->job->lease_ms,
                                          .absence_ms = config->job->absence_ms,
-                                         .events = {on_map, on_admitted, on_over, worker}};
+                                         .events = {on_map, on_roles, on_admitted, on_over, worker}};
     worker->joining = mst_joining_new(&joining);
     worker->steps_metric = mst_metric_counter("muster_worker_steps_total", "Steps trained by this process", NULL);
     worker->examples_metric = mst_metric_counter("muster_worker_examples_total", "Examples of those steps", NULL);

@@ -1,3 +1,4 @@
-# The worker's view of the map; its protocol is in protocol.cmake, its loops in tests/cluster.
+# The worker's view of the map, and its exchange; its protocol is in protocol.cmake, its loops in tests/cluster.
 muster_test(test_worker_layout SOURCES test_worker_layout.c LINKS muster_worker)
+muster_test(test_worker_exchange_rpc SOURCES test_worker_exchange_rpc.c rpc_frames.c rpc_stranger.c LINKS muster_worker)
 muster_test(test_worker_accumulator SOURCES test_worker_accumulator.c LINKS muster_worker)
