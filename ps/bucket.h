@@ -7,9 +7,13 @@
  *      version = mst_bucket_pull(bucket);                                // a reference to the current version
  *
  *  A published version never changes while anybody holds a reference to it. An update is applied in place when nobody
- *  does, else into a spare buffer. There are MST_BUCKET_VERSIONS buffers at most: when all are held, a push is answered
- *  MST_PUSH_LATER and comes again when a reference is given back (bucket->on_free). So is one that a cut holds back
- *  (bucket->gate); it comes again when the gate opens.
+ *  does, else into a spare buffer. Replies hold MST_BUCKET_VERSIONS buffers at most: when all are held, a push is
+ *  answered MST_PUSH_LATER and comes again when a reference is given back (bucket->on_free). So is one that a cut holds
+ *  back (bucket->gate); it comes again when the gate opens.
+ *
+ *  What a snapshot keeps (ps/snapshot.h) does not change either, weights and slots: the first update after a cut reads
+ *  those and writes others, which costs no more than one in place. The buffers stay for the next cut until
+ *  mst_bucket_trim. Without memory for them the snapshot is lost and training goes on.
  *
  *  The pieces that the optimizer updates lie first, moving averages behind them, so that one pass of the optimizer and
  *  one short pass an average make an update. Frozen variables have buckets of their own, which are only pulled.
@@ -27,6 +31,8 @@
 #include <sys/uio.h>
 
 enum { MST_BUCKET_VERSIONS = 3 };
+// Beside those: what is marked, and what is being written.
+enum { MST_BUCKET_KEPT = MST_SNAPSHOTS + 1 };
 
 /** Whole rows of one variable, as they lie in a bucket. */
 struct mst_piece {
@@ -48,8 +54,15 @@ struct mst_version {
     struct mst_bucket *bucket;
     float *floats; // n_floats of the bucket
     uint64_t counter;
-    unsigned n_refs;
+    unsigned n_refs;   // of replies, and one of the bucket to its current version
+    unsigned n_kept;   // by snapshots
     struct iovec part; // all of floats, as a reply's body wants it
+};
+
+/** One state of the optimizer's slots. */
+struct mst_slot_set {
+    float *slots[MST_OPTIMIZER_MAX_SLOTS]; // n_trained of the bucket each
+    unsigned n_kept;                       // by snapshots
 };
 
 /** What a push says about itself. */
@@ -90,8 +103,9 @@ struct mst_bucket {
     bool is_frozen;                        // never pushed
     const struct mst_optimizer *optimizer; // borrowed
     size_t n_slots;
-    float *slots[MST_OPTIMIZER_MAX_SLOTS]; // n_trained each
-    struct mst_version versions[MST_BUCKET_VERSIONS];
+    struct mst_slot_set slot_sets[1 + MST_BUCKET_KEPT];
+    struct mst_slot_set *slots; // the current one
+    struct mst_version versions[MST_BUCKET_VERSIONS + MST_BUCKET_KEPT];
     struct mst_version *current;
     uint64_t n_updates; // applied ever: `iterations`
     struct mst_client_table clients;
@@ -138,6 +152,12 @@ bool mst_bucket_can_apply(struct mst_bucket *bucket);
 bool mst_bucket_apply_round(struct mst_bucket *bucket, uint64_t round, const float *gradient);
 /** Gives a reference back. */
 void mst_version_unref(struct mst_version *version);
+/** From now on neither changes. For ps/snapshot.c */
+void mst_version_keep(struct mst_version *version, struct mst_slot_set *slots);
+/** The opposite. */
+void mst_version_unkeep(struct mst_version *version, struct mst_slot_set *slots);
+/** Releases the buffers that nobody holds; they are made again when they are needed. */
+void mst_bucket_trim(struct mst_bucket *bucket);
 /** Bytes of one version. */
 size_t mst_bucket_bytes(const struct mst_bucket *bucket);
 /** Bytes of the optimizer's slots. */

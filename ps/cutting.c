@@ -444,6 +444,7 @@ static void take_message(struct ps_group *group, const struct late_call *late, c
     case MST_CUT_DROP:
     case MST_CUT_PHASES:
         post_all(group, drop_snapshots, NULL, message->id);
+        mst_ps_trim_later(group->ps);
         break;
     }
     if (group->last_cut < message->id)

@@ -436,7 +436,7 @@ static void count_pull(struct mst_data_thread *thread)
 // From what is kept of a cut.
 static void pull_cut(struct client *client, const struct mst_message *message, struct mst_bucket *bucket, uint64_t cut)
 {
-    const struct mst_snapshot *snapshot = mst_snapshot_of(&bucket->snapshots, cut, bucket);
+    const struct mst_snapshot *snapshot = mst_snapshot_of(&bucket->snapshots, cut);
     if (!snapshot) {
         mst_data_thread_count_refused(client->thread);
         mst_conn_reply_error(client->conn, message, MST_ABORTED, "bucket %u is not kept as it was at cut %llu",
@@ -453,7 +453,7 @@ static void pull_cut(struct client *client, const struct mst_message *message, s
     mst_status status = mst_msg_pull_reply_encode(&reply, &meta);
     MST_ASSERT(status == MST_OK); // a few numbers
     count_pull(client->thread);
-    send_copy(client->conn, message, &meta, bucket, snapshot->floats);
+    send_copy(client->conn, message, &meta, bucket, snapshot->version->floats);
 }
 
 static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *message)

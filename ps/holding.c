@@ -118,3 +118,9 @@ void mst_holding_drop_cut(struct mst_holding *holding, uint64_t cut)
     for (size_t i = 0; i < holding->n_buckets; i++)
         mst_snapshot_drop(&holding->buckets[i]->snapshots, cut);
 }
+
+void mst_holding_trim(struct mst_holding *holding)
+{
+    for (size_t i = 0; i < holding->n_buckets; i++)
+        mst_bucket_trim(holding->buckets[i]);
+}

@@ -63,3 +63,5 @@ void mst_holding_missing(const struct mst_holding *holding, void (*missing)(void
 void *mst_holding_open(struct mst_holding *holding);
 /** The snapshots of this cut are not needed. */
 void mst_holding_drop_cut(struct mst_holding *holding, uint64_t cut);
+/** Releases the buffers of its buckets that nobody holds (mst_bucket_trim). */
+void mst_holding_trim(struct mst_holding *holding);

@@ -13,6 +13,7 @@
 
 enum {
     REMINDER_MS = 10000,
+    TRIM_MS = 60000,  // longer than the usual time between two cuts would be memory held for nothing
     RIVAL_LEASES = 2, // for which a second chief asks again
 };
 
@@ -349,6 +350,7 @@ void mst_ps_end(struct mst_ps *ps, mst_status status, const char *text)
     ps->phase = PS_ENDED;
     ps->is_finished = status == MST_OK;
     mst_timer_stop(&ps->reminder);
+    mst_timer_stop(&ps->trim);
     mst_timer_stop(&ps->chief_lost);
     ps->config.on_end(ps->config.arg, status, text);
 }
@@ -381,6 +383,25 @@ static void on_reminder(void *arg)
         MST_LOG(INFO, "ps", "waiting", "for=\"the chief (%s) to come back\"", ps->chief_address);
 }
 
+static void trim_thread(void *arg)
+{
+    for (struct mst_holding *holding = mst_data_thread_holdings(arg); holding; holding = holding->next)
+        mst_holding_trim(holding);
+}
+
+static void on_trim(void *arg)
+{
+    struct mst_ps *ps = arg;
+    for (size_t i = 0; i < ps->config.n_data_loops; i++)
+        mst_loop_post(ps->config.data_loops[i], trim_thread, ps->threads[i]);
+}
+
+void mst_ps_trim_later(struct mst_ps *ps)
+{
+    if (ps->phase == PS_SERVING)
+        mst_timer_start_once(&ps->trim, TRIM_MS);
+}
+
 mst_status mst_ps_ready(const struct mst_ps *ps, struct mst_error *err)
 {
     if (ps->phase == PS_SERVING || ps->phase == PS_ENDED)
@@ -399,6 +420,7 @@ mst_status mst_ps_new(const struct mst_ps_config *config, struct mst_ps **out, s
     mst_buf_init(&ps->memory, MST_FRAME_META_MAX);
     mst_timer_init(&ps->chief_lost, config->control, on_chief_lost, ps);
     mst_timer_init(&ps->reminder, config->control, on_reminder, ps);
+    mst_timer_init(&ps->trim, config->control, on_trim, ps);
     struct mst_server_config server = {.on_greeting = on_greeting, .arg = ps};
     mst_status status = mst_server_new(config->control, &server, &ps->server);
     if (status == MST_OK)
@@ -449,6 +471,7 @@ void mst_ps_free(struct mst_ps *ps)
     mst_server_free(ps->server);
     mst_timer_fini(&ps->chief_lost);
     mst_timer_fini(&ps->reminder);
+    mst_timer_fini(&ps->trim);
     mst_arena_fini(&ps->map_arena);
     mst_buf_fini(&ps->memory);
     free(ps->chief_address);

@@ -45,6 +45,7 @@ struct mst_ps {
     enum mst_peer_role chief_role;
     struct mst_timer chief_lost;
     struct mst_timer reminder; // "waiting for …", each 10 s
+    struct mst_timer trim;     // when no cut was kept for a while
     struct control_conn *conns;
     struct mst_loop *writer; // a thread of its own: fsync may take long
     struct ps_group *groups; // that the map gives to this PS
@@ -97,6 +98,8 @@ void mst_ps_on_cut(void *arg, struct mst_conn *conn, const struct mst_message *m
 // Lets all pushes pass again, of every group, and refuses that cut from now on; fine if there is none. why: a literal
 void mst_ps_give_cuts_up(struct mst_ps *ps, const char *why);
 void mst_ps_cuts_free(struct mst_ps *ps);
+// The memory that the last cut needed goes back to the system unless there is another one soon.
+void mst_ps_trim_later(struct mst_ps *ps);
 
 // part_calls.c: SAVE where storage is not shared (checkpoint.local).
 // Answers which parts are here whole; on the writer's thread they are read through.

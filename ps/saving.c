@@ -1,7 +1,7 @@
 // SAVE: this server's part of a checkpoint. One bucket after the other is taken from its data thread (its snapshot at
-// the cut, or a copy of what is current) and written by a thread of its own, while training goes on. With a limit the
-// writer pauses between buckets. Where storage is not shared the part is committed here, and its variables, if they are
-// wanted, are the body of the answer.
+// the cut, or what is current) and written by a thread of its own from where it lies, while training goes on; then its
+// data thread gets it back. With a limit the writer pauses between buckets. Where storage is not shared the part is
+// committed here, and its variables, if they are wanted, are the body of the answer.
 #include "ps/ps_private.h"
 
 #include "base/alloc.h"
@@ -22,9 +22,9 @@ struct ps_save {
     uint64_t step;
     uint32_t shard;
     uint32_t n_shards;
-    uint32_t thread; // of the next bucket: its home thread
-    size_t bucket;   // its place there
-    struct mst_store_copy copy;
+    uint32_t thread;            // of the next bucket: its home thread
+    size_t bucket;              // its place there
+    struct mst_store_view view; // of the bucket that is written
     struct mst_checkpoint_part *part;
     uint64_t part_id; // checkpoint.local; else 0
     struct mst_local_part *own;
@@ -47,7 +47,7 @@ struct ps_save {
 
 static void free_save(struct ps_save *save)
 {
-    mst_store_copy_fini(&save->copy);
+    mst_store_view_abandon(&save->view);
     mst_checkpoint_part_abort(save->part);
     mst_local_part_abort(save->own);
     for (size_t i = 0; i < save->n_named; i++) {
@@ -157,6 +157,7 @@ static void on_over(void *arg)
 {
     struct ps_save *save = arg;
     save->group->save = NULL;
+    mst_ps_trim_later(save->late.ps);
     if (save->status == MST_OK) {
         answer(save);
         return;
@@ -189,7 +190,7 @@ static bool is_variable(const struct mst_model *model, const char *name)
     return false;
 }
 
-// The answer brings it: the copy that it is in goes before that.
+// The answer brings it, as a copy: the bucket is let go before that.
 static mst_status keep_value(struct ps_save *save, const struct mst_checkpoint_value *value, uint64_t n_bytes)
 {
     void *bytes;
@@ -229,12 +230,12 @@ static mst_status write_value(struct ps_save *save, const struct mst_checkpoint_
     return MST_OK;
 }
 
-static mst_status write_copy(struct ps_save *save)
+static mst_status write_view(struct ps_save *save)
 {
-    for (size_t i = 0; i < save->copy.n_values; i++)
-        MST_TRY(write_value(save, &save->copy.values[i]));
-    if (save->n_updates > save->copy.n_updates)
-        save->n_updates = save->copy.n_updates;
+    for (size_t i = 0; i < save->view.n_values; i++)
+        MST_TRY(write_value(save, &save->view.values[i]));
+    if (save->n_updates > save->view.n_updates)
+        save->n_updates = save->view.n_updates;
     return MST_OK;
 }
 
@@ -260,11 +261,10 @@ static void on_pause_over(void *arg)
 static void write_bucket(void *arg)
 {
     struct ps_save *save = arg;
-    save->status = write_copy(save);
-    mst_store_copy_fini(&save->copy);
+    save->status = write_view(save);
     uint64_t ms = pause_ms(save);
     if (save->status != MST_OK) {
-        post(save->late.ps->config.control, on_over, save);
+        ask_next(save); // the data thread gets the bucket back
     } else if (ms == 0) {
         ask_next(save);
     } else {
@@ -317,6 +317,11 @@ static void take_next(void *arg)
     struct ps_save *save = arg;
     struct mst_ps *ps = save->late.ps;
     const struct mst_holding *holding = save->group->holdings[save->thread];
+    mst_store_view_fini(&save->view); // of the bucket before, which is of this thread too
+    if (save->status != MST_OK) {
+        post(ps->config.control, on_over, save);
+        return;
+    }
     if (save->bucket == holding->n_buckets) {
         save->thread++;
         save->bucket = 0;
@@ -325,7 +330,7 @@ static void take_next(void *arg)
         return;
     }
     save->status =
-        mst_store_copy(holding->buckets[save->bucket++], save->cut, ps->config.model, &save->copy, &save->err);
+        mst_store_view(holding->buckets[save->bucket++], save->cut, ps->config.model, &save->view, &save->err);
     if (save->status == MST_OK)
         post(ps->writer, write_bucket, save);
     else

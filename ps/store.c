@@ -100,7 +100,7 @@ static mst_status restore_bucket(struct mst_bucket *bucket, const struct mst_mod
             char *name = mst_text("%s/%s", variable->name, mst_optimizer_slot_name(bucket->optimizer, s));
             mst_status status = MST_OK;
             if (has_slot(bundle, name, iterations))
-                status = read_piece(bundle, name, variable, piece, bucket->slots[s] + at, err);
+                status = read_piece(bundle, name, variable, piece, bucket->slots->slots[s] + at, err);
             free(name);
             if (status != MST_OK)
                 return status;
@@ -206,21 +206,26 @@ mst_status mst_store_build(const struct mst_store_request *request, struct mst_b
     return MST_OK;
 }
 
-void mst_store_copy_fini(struct mst_store_copy *copy)
+void mst_store_view_abandon(struct mst_store_view *view)
 {
-    for (size_t i = 0; i < copy->n_values; i++)
-        free(copy->names[i]);
-    free(copy->names);
-    free(copy->values);
-    mst_snapshot_fini(&copy->snapshot);
-    *copy = (struct mst_store_copy){0};
+    for (size_t i = 0; i < view->n_values; i++)
+        free(view->names[i]);
+    free(view->names);
+    free(view->values);
+    *view = (struct mst_store_view){0};
 }
 
-static void add_value(struct mst_store_copy *copy, const struct mst_piece *piece, const struct mst_variable *variable,
+void mst_store_view_fini(struct mst_store_view *view)
+{
+    mst_snapshot_fini(&view->snapshot);
+    mst_store_view_abandon(view);
+}
+
+static void add_value(struct mst_store_view *view, const struct mst_piece *piece, const struct mst_variable *variable,
                       char *name, const float *floats)
 {
-    copy->names[copy->n_values] = name;
-    copy->values[copy->n_values++] =
+    view->names[view->n_values] = name;
+    view->values[view->n_values++] =
         (struct mst_checkpoint_value){.tensor = {.name = name,
                                                  .type = MST_TF_FLOAT,
                                                  .shape = variable->shape,
@@ -229,17 +234,17 @@ static void add_value(struct mst_store_copy *copy, const struct mst_piece *piece
                                       .data = floats};
 }
 
-static void add_values(const struct mst_bucket *bucket, const struct mst_model *model, struct mst_store_copy *copy)
+static void add_values(const struct mst_bucket *bucket, const struct mst_model *model, struct mst_store_view *view)
 {
     size_t at = 0;
     for (size_t i = 0; i < bucket->n_pieces; i++) {
         const struct mst_piece *piece = &bucket->pieces[i];
         const struct mst_variable *variable = mst_model_variable(model, piece->variable);
-        add_value(copy, piece, variable, mst_strdup(variable->name), copy->snapshot.floats + at);
+        add_value(view, piece, variable, mst_strdup(variable->name), view->snapshot.version->floats + at);
         for (size_t s = 0; s < n_slots_of(bucket, piece); s++)
-            add_value(copy, piece, variable,
+            add_value(view, piece, variable,
                       mst_text("%s/%s", variable->name, mst_optimizer_slot_name(bucket->optimizer, s)),
-                      copy->snapshot.slots[s] + at);
+                      view->snapshot.slots->slots[s] + at);
         at += piece->n_rows * piece->row_floats;
     }
 }
@@ -252,20 +257,19 @@ static mst_status take_snapshot(struct mst_bucket *bucket, uint64_t cut, struct 
     bool is_now = cut == 0 || bucket->is_frozen;
     if (is_now)
         mst_snapshot_mark(&now, 1, bucket);
-    if (mst_snapshot_take(is_now ? &now : &bucket->snapshots, is_now ? 1 : cut, bucket, out))
+    if (mst_snapshot_take(is_now ? &now : &bucket->snapshots, is_now ? 1 : cut, out))
         return MST_OK;
-    mst_snapshots_fini(&now);
-    if (is_now || mst_snapshot_is_lost(&bucket->snapshots, cut))
-        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory to copy the %zu bytes of bucket %u",
+    if (mst_snapshot_is_lost(&bucket->snapshots, cut))
+        return mst_fail(err, MST_RESOURCE_EXHAUSTED, "no memory to keep the %zu bytes of bucket %u",
                         mst_bucket_bytes(bucket) + mst_bucket_slot_bytes(bucket), bucket->id);
     return mst_fail(err, MST_ABORTED, "bucket %u is not kept as it was at cut %llu", bucket->id,
                     (unsigned long long)cut);
 }
 
-mst_status mst_store_copy(struct mst_bucket *bucket, uint64_t cut, const struct mst_model *model,
-                          struct mst_store_copy *out, struct mst_error *err)
+mst_status mst_store_view(struct mst_bucket *bucket, uint64_t cut, const struct mst_model *model,
+                          struct mst_store_view *out, struct mst_error *err)
 {
-    *out = (struct mst_store_copy){.n_updates = UINT64_MAX};
+    *out = (struct mst_store_view){.n_updates = UINT64_MAX};
     MST_TRY(take_snapshot(bucket, cut, &out->snapshot, err));
     if (!bucket->is_frozen)
         out->n_updates = out->snapshot.n_updates;

@@ -2,7 +2,7 @@
  *  Makes the buckets of a map: memory, initial values or those of a checkpoint; and copies one out for one.
  *
  *      MST_TRY(mst_store_build(&request, &buckets, &n, err));
- *      MST_TRY(mst_store_copy(buckets[i], cut, model, &copy, err));
+ *      MST_TRY(mst_store_view(buckets[i], cut, model, &view, err));
  *
  *  Thread: loop of the buckets for copy; any for build.
  */
@@ -28,8 +28,8 @@ struct mst_store_request {
 MST_MUST_USE mst_status mst_store_build(const struct mst_store_request *request, struct mst_bucket ***out,
                                         size_t *n_out, struct mst_error *err);
 
-/** A copy of a bucket as checkpoint values: weights and slots of one version. */
-struct mst_store_copy {
+/** A bucket as checkpoint values: weights and slots of one version, which stay where they are. */
+struct mst_store_view {
     struct mst_checkpoint_value *values;
     size_t n_values;
     uint64_t n_updates;           // UINT64_MAX: the bucket is never pushed
@@ -37,10 +37,13 @@ struct mst_store_copy {
     struct mst_snapshot snapshot; // backs values[i].data
 };
 
-/** Copies a bucket as it is at this cut, whose snapshot is used up; as it is now, if it is frozen or cut is 0.
- *  Errors: RESOURCE_EXHAUSTED no memory for it now, or when it had to be kept; ABORTED the cut is not kept here (any
- *          more) (*out is zeroed) */
-MST_MUST_USE mst_status mst_store_copy(struct mst_bucket *bucket, uint64_t cut, const struct mst_model *model,
-                                       struct mst_store_copy *out, struct mst_error *err);
-/** Releases a copy. A zeroed one is fine. */
-void mst_store_copy_fini(struct mst_store_copy *copy);
+/** Keeps a bucket as it is at this cut, whose snapshot is used up; as it is now, if it is frozen or cut is 0. Any
+ *  thread may read the values.
+ *  Errors: RESOURCE_EXHAUSTED there was no memory to keep it; ABORTED the cut is not kept here (any more) (*out is
+ *          zeroed) */
+MST_MUST_USE mst_status mst_store_view(struct mst_bucket *bucket, uint64_t cut, const struct mst_model *model,
+                                       struct mst_store_view *out, struct mst_error *err);
+/** Releases a view. A zeroed one is fine. Thread: loop of the bucket */
+void mst_store_view_fini(struct mst_store_view *view);
+/** Releases a view and leaves the bucket alone, which is gone or goes with its loop. */
+void mst_store_view_abandon(struct mst_store_view *view);

@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define PAGE_BYTES      ((size_t)4096)
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
 
 _Noreturn static void die_out_of_memory(size_t bytes)
 {
@@ -106,6 +110,50 @@ mst_status mst_try_alloc(size_t bytes, void **out)
 {
     *out = fails_now() ? NULL : alloc_aligned(bytes);
     return *out ? MST_OK : MST_RESOURCE_EXHAUSTED;
+}
+
+static size_t in_pages(size_t bytes)
+{
+    return bytes ? (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES : PAGE_BYTES;
+}
+
+static void *map(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+// A huge page begins at a multiple of its size: more is mapped than is wanted, and what lies beside it given back. A
+// fault brings 2 MiB in place of 4 KiB then.
+static void *map_huge(size_t bytes)
+{
+    uint8_t *memory = map(bytes + HUGE_PAGE_BYTES);
+    if (!memory)
+        return NULL;
+    size_t before = (HUGE_PAGE_BYTES - (uintptr_t)memory % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+    if (before > 0)
+        (void)munmap(memory, before);
+    memory += before;
+    (void)munmap(memory + bytes, HUGE_PAGE_BYTES - before);
+    // The rest of the last huge page stays in small ones. A hint: without it everything works on small pages.
+    (void)madvise(memory, bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+    return memory;
+}
+
+mst_status mst_try_pages(size_t bytes, void **out)
+{
+    *out = NULL;
+    if (fails_now() || bytes > SIZE_MAX - 2 * HUGE_PAGE_BYTES)
+        return MST_RESOURCE_EXHAUSTED;
+    size_t mapped = in_pages(bytes);
+    *out = mapped < HUGE_PAGE_BYTES ? map(mapped) : map_huge(mapped);
+    return *out ? MST_OK : MST_RESOURCE_EXHAUSTED;
+}
+
+void mst_free_pages(void *memory, size_t bytes)
+{
+    if (memory)
+        (void)munmap(memory, in_pages(bytes));
 }
 
 mst_status mst_try_copy(const void *bytes, size_t len, void **out)

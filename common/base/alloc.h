@@ -1,7 +1,7 @@
 /** @file
  *  Allocation in two kinds: sizes we choose abort when memory is out, sizes a peer, file or user chooses may fail.
  *  MST_FAIL_NTH=n in the environment makes the n-th mst_try_… of the process fail (torture tests).
- *  Thread: any. Memory from all of them is released with free().
+ *  Thread: any. Memory from all of them is released with free(), but for mst_try_pages.
  */
 #pragma once
 
@@ -32,6 +32,14 @@ char *mst_text(const char *format, ...) MST_PRINTF(1, 2) __attribute__((malloc, 
 /** New zeroed memory aligned to MST_ALIGNMENT in *out, for sizes others choose (checked against a limit by the caller).
  *  Errors: RESOURCE_EXHAUSTED none to be had (*out NULL) */
 MST_MUST_USE mst_status mst_try_alloc(size_t bytes, void **out);
+
+/** New zeroed memory of whole pages in *out, huge ones where it is large enough (2 MiB) and the system has them: for
+ *  arrays that are read and written as a whole. Released with mst_free_pages, back to the system.
+ *  Errors: RESOURCE_EXHAUSTED none to be had (*out NULL) */
+MST_MUST_USE mst_status mst_try_pages(size_t bytes, void **out);
+
+/** Releases memory of mst_try_pages, which had so many bytes; NULL is fine. */
+void mst_free_pages(void *memory, size_t bytes);
 
 /** New copy of bytes, aligned to MST_ALIGNMENT, in *out.
  *  Errors: RESOURCE_EXHAUSTED none to be had (*out NULL) */

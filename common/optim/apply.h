@@ -38,16 +38,18 @@ struct mst_apply {
     const float *grad;
     const float *w_in;
     float *w_out;
-    float *slots[3];
-    float rate;      // the learning rate; Adam: alpha, the rate with both bias corrections
-    float momentum;  // SGD, RMSprop
-    float keep_1;    // Lion: beta_1; averages: momentum; Nadam: the next u
-    float keep_2;    // Lion, Adamax: beta_2; RMSprop, Adadelta: rho; Nadam: 1 - this u
-    float blend_1;   // Adam, Adamax, Nadam, Lion: 1 - beta_1; averages: 1 - momentum
-    float blend_2;   // Adam, Nadam, Lion: 1 - beta_2; RMSprop, Adadelta: 1 - rho
-    float rest_1;    // Adamax: 1 - beta_1^step; Nadam: 1 - the product of all u so far
-    float rest_2;    // Nadam: 1 - beta_2^step
-    float rest_next; // Nadam: 1 - the product with the next u
+    const float *slots_in[3];
+    float *slots[3];    // where they go: slots_in, or none of it
+    bool streams_slots; // with MST_APPLY_STREAMED: past the cache too; they lie as far from 64 bytes as w_out then
+    float rate;         // the learning rate; Adam: alpha, the rate with both bias corrections
+    float momentum;     // SGD, RMSprop
+    float keep_1;       // Lion: beta_1; averages: momentum; Nadam: the next u
+    float keep_2;       // Lion, Adamax: beta_2; RMSprop, Adadelta: rho; Nadam: 1 - this u
+    float blend_1;      // Adam, Adamax, Nadam, Lion: 1 - beta_1; averages: 1 - momentum
+    float blend_2;      // Adam, Nadam, Lion: 1 - beta_2; RMSprop, Adadelta: 1 - rho
+    float rest_1;       // Adamax: 1 - beta_1^step; Nadam: 1 - the product of all u so far
+    float rest_2;       // Nadam: 1 - beta_2^step
+    float rest_next;    // Nadam: 1 - the product with the next u
     float epsilon;
     float l1;    // Ftrl
     float power; // Ftrl: - learning_rate_power

@@ -273,11 +273,11 @@ static inline __attribute__((always_inline)) ivec apply_singles(unsigned kind, b
     for (size_t i = from; i < to; i++) {
         struct lanes at = {spread(apply->w_in[i]), {0}, {0}, {0}};
         if (n_slots > 0)
-            at.s0 = spread(apply->slots[0][i]);
+            at.s0 = spread(apply->slots_in[0][i]);
         if (n_slots > 1)
-            at.s1 = spread(apply->slots[1][i]);
+            at.s1 = spread(apply->slots_in[1][i]);
         if (n_slots > 2)
-            at.s2 = spread(apply->slots[2][i]);
+            at.s2 = spread(apply->slots_in[2][i]);
         vec g = spread(apply->grad[i]);
         if (is_adjusted)
             g = adjust_lanes(c, g, &at);
@@ -294,6 +294,15 @@ static inline __attribute__((always_inline)) ivec apply_singles(unsigned kind, b
     return bad;
 }
 
+static inline __attribute__((always_inline)) void store_slot(enum mst_apply_store store, const struct mst_apply *apply,
+                                                             float *to, vec value)
+{
+    if (store == MST_APPLY_STREAMED && apply->streams_slots)
+        vec_stream(to, value);
+    else
+        *(vec *)to = value;
+}
+
 static inline __attribute__((always_inline)) ivec apply_vector(unsigned kind, enum mst_apply_store store,
                                                                bool is_adjusted, const struct mst_apply *apply,
                                                                const struct constants *c, size_t i)
@@ -301,21 +310,21 @@ static inline __attribute__((always_inline)) ivec apply_vector(unsigned kind, en
     unsigned n_slots = slots_of(kind);
     struct lanes at = {load(apply->w_in + i), {0}, {0}, {0}};
     if (n_slots > 0)
-        at.s0 = load(apply->slots[0] + i);
+        at.s0 = load(apply->slots_in[0] + i);
     if (n_slots > 1)
-        at.s1 = load(apply->slots[1] + i);
+        at.s1 = load(apply->slots_in[1] + i);
     if (n_slots > 2)
-        at.s2 = load(apply->slots[2] + i);
+        at.s2 = load(apply->slots_in[2] + i);
     vec g = load(apply->grad + i);
     if (is_adjusted)
         g = adjust_lanes(c, g, &at);
     update_lanes(kind, c, g, &at);
     if (n_slots > 0)
-        *(vec *)(apply->slots[0] + i) = at.s0;
+        store_slot(store, apply, apply->slots[0] + i, at.s0);
     if (n_slots > 1)
-        *(vec *)(apply->slots[1] + i) = at.s1;
+        store_slot(store, apply, apply->slots[1] + i, at.s1);
     if (n_slots > 2)
-        *(vec *)(apply->slots[2] + i) = at.s2;
+        store_slot(store, apply, apply->slots[2] + i, at.s2);
     if (store == MST_APPLY_STREAMED)
         vec_stream(apply->w_out + i, at.w);
     else

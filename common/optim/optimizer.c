@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 // Out of place, results above this size are stored past the cache: they would push out more than they leave behind, and
@@ -213,13 +214,28 @@ static mst_apply_fn *find_kernel(const struct mst_optimizer *optimizer, unsigned
     return mst_apply_find(optimizer->isa, kind, streams ? MST_APPLY_STREAMED : MST_APPLY_CACHED);
 }
 
+static size_t past_a_line(const float *floats)
+{
+    return (uintptr_t)floats % 64;
+}
+
+static void set_slots(struct mst_apply *apply, size_t n_slots, const float *const *in, float *const *out)
+{
+    apply->streams_slots = true;
+    for (size_t s = 0; out && s < n_slots; s++) { // without slots there may be no arrays of them
+        apply->slots_in[s] = in[s];
+        apply->slots[s] = out[s];
+        apply->streams_slots =
+            apply->streams_slots && in[s] != out[s] && past_a_line(out[s]) == past_a_line(apply->w_out);
+    }
+}
+
 // NOLINTNEXTLINE(readability-function-size): a kernel's arguments are its arrays
-bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
-                         const float *w_in, float *w_out, float *const *slots)
+bool mst_optimizer_apply_to(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
+                            const float *w_in, float *w_out, const float *const *slots_in, float *const *slots_out)
 {
     struct mst_apply apply = {.n = n, .grad = grad, .w_in = w_in, .w_out = w_out};
-    for (size_t s = 0; s < mst_optimizer_n_slots(optimizer); s++)
-        apply.slots[s] = slots[s];
+    set_slots(&apply, mst_optimizer_n_slots(optimizer), slots_in, slots_out);
     apply.rate = mst_optimizer_learning_rate(optimizer, iteration);
     apply.is_adjusted = optimizer->weight_decay != 0 || optimizer->clipvalue != 0;
     apply.decay = (float)optimizer->weight_decay;
@@ -227,6 +243,16 @@ bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iterati
     apply.clip = optimizer->clipvalue != 0 ? (float)optimizer->clipvalue : INFINITY;
     set_constants(optimizer, (float)(iteration + 1), &apply);
     return find_kernel(optimizer, kind_of_apply(optimizer), &apply)(&apply);
+}
+
+// NOLINTNEXTLINE(readability-function-size): the same
+bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
+                         const float *w_in, float *w_out, float *const *slots)
+{
+    const float *slots_in[MST_OPTIMIZER_MAX_SLOTS] = {0};
+    for (size_t s = 0; slots && s < mst_optimizer_n_slots(optimizer); s++)
+        slots_in[s] = slots[s];
+    return mst_optimizer_apply_to(optimizer, iteration, n, grad, w_in, w_out, slots_in, slots);
 }
 
 bool mst_optimizer_move_average(const struct mst_optimizer *optimizer, double momentum, size_t n,

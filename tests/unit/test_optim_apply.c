@@ -18,7 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROOM = 256, N_ARRAYS = 6, MAX_N = 150 }; // arrays: gradient, weights in, weights out, three slots
+// arrays: gradient, weights in, weights out, three slots, three places for slots
+enum { ROOM = 256, N_ARRAYS = 9, MAX_N = 150, OTHER_SLOTS = 6 };
+// What is updated in place.
+enum placement { ALL_IN_PLACE, SLOTS_IN_PLACE, NONE_IN_PLACE };
 
 // One array in a guarded stretch of memory: `at` may begin anywhere in it.
 struct arrays {
@@ -81,7 +84,7 @@ static void fill(struct arrays *a, unsigned kind, size_t n, size_t shift)
         for (size_t i = 0; i < ROOM; i++)
             a->memory[k][i] = guard;
         for (size_t i = 0; i < n; i++)
-            at(a, k)[i] = k >= 3   ? slot_value(kind, k - 3)
+            at(a, k)[i] = k >= 3   ? slot_value(kind, (k - 3) % 3)
                           : k != 0 ? random_float(1.0f)
                                    : random_float(i % 3 == 0 ? 1e-4f : 3.0f);
     }
@@ -93,6 +96,7 @@ static struct mst_apply apply_of(struct arrays *a)
                               .grad = at(a, 0),
                               .w_in = at(a, 1),
                               .w_out = at(a, 2),
+                              .slots_in = {at(a, 3), at(a, 4), at(a, 5)},
                               .slots = {at(a, 3), at(a, 4), at(a, 5)},
                               .rate = 0.0123f,
                               .momentum = 0.9f,
@@ -228,26 +232,37 @@ static void adjust(struct mst_apply *apply)
     apply->decay_rate = 0.3f;
 }
 
+static void place(struct mst_apply *apply, struct arrays *arrays, enum placement placement)
+{
+    if (placement == ALL_IN_PLACE)
+        apply->w_out = at(arrays, 1);
+    for (size_t s = 0; s < 3 && placement == NONE_IN_PLACE; s++) {
+        arrays->offset[OTHER_SLOTS + s] = arrays->offset[2] + (apply->n % 2 ? s : 0);
+        apply->slots[s] = at(arrays, OTHER_SLOTS + s);
+    }
+    apply->streams_slots = placement == NONE_IN_PLACE && apply->n % 2 == 0;
+}
+
 // Every third size with clipping and decay.
-static void check_kernel(enum mst_isa isa, unsigned kind, enum mst_apply_store store, bool in_place)
+static void check_kernel(enum mst_isa isa, unsigned kind, enum mst_apply_store store, enum placement placement)
 {
     static struct arrays got, want;
     char name[128];
     for (size_t n = 0; n <= MAX_N; n++) {
-        snprintf(name, sizeof name, "%s kind %u store %u %s n %zu", mst_isa_name(isa), kind, (unsigned)store,
-                 in_place ? "in place" : "out of place", n);
+        snprintf(name, sizeof name, "%s kind %u store %u placement %u n %zu", mst_isa_name(isa), kind, (unsigned)store,
+                 (unsigned)placement, n);
         fill(&got, kind, n, n * 5);
-        want = got;
         struct mst_apply a = apply_of(&got);
+        place(&a, &got, placement);
+        want = got;
         struct mst_apply b = apply_of(&want);
-        if (in_place) {
-            a.w_out = at(&got, 1);
-            b.w_out = at(&want, 1);
-        }
+        place(&b, &want, placement);
         if (n % 3 == 2) {
             adjust(&a);
             adjust(&b);
         }
+        for (size_t s = 0; s < slots_of(kind); s++) // the plain loop works in place
+            memmove(b.slots[s], b.slots_in[s], n * sizeof(float));
         assert_true(mst_apply_find(isa, kind, store)(&a));
         reference(kind, &b);
         compare_memory(&got, &want, name);
@@ -260,8 +275,9 @@ static void test_same_bits_as_a_plain_loop(void **state)
     for (enum mst_isa isa = MST_ISA_BASE; isa <= mst_isa_detect(); isa++)
         for (unsigned kind = 0; kind < MST_N_APPLY; kind++)
             for (enum mst_apply_store store = MST_APPLY_CACHED; store < MST_N_APPLY_STORES; store++) {
-                check_kernel(isa, kind, store, false);
-                check_kernel(isa, kind, store, true);
+                check_kernel(isa, kind, store, ALL_IN_PLACE);
+                check_kernel(isa, kind, store, SLOTS_IN_PLACE);
+                check_kernel(isa, kind, store, NONE_IN_PLACE);
             }
 }
 

@@ -212,11 +212,12 @@ static void check_large(const char *text, size_t offset)
     const size_t n = 300000;
     struct mst_optimizer *optimizer = optimizer_of(text);
     size_t n_slots = mst_optimizer_n_slots(optimizer);
-    float *arrays[9];
-    for (size_t k = 0; k < 9; k++) { // gradient, weights in and out, slots, the same slots again
+    // Gradient, weights in and out, slots, twice the same slots again, places for slots and weights.
+    float *arrays[16];
+    for (size_t k = 0; k < 16; k++) {
         arrays[k] = mst_alloc_aligned((n + 32) * sizeof(float));
-        fill(arrays[k], n + 32, (uint32_t)(k < 6 ? k : k - 3));
-        bool is_square = k == 4 || k == 5 || k == 7 || k == 8;
+        fill(arrays[k], n + 32, (uint32_t)(k < 3 ? k : k % 3 + 3));
+        bool is_square = k > 3 && k % 3 != 0;
         for (size_t i = 0; i < n + 32 && is_square; i++)
             arrays[k][i] = fabsf(arrays[k][i]);
     }
@@ -228,10 +229,17 @@ static void check_large(const char *text, size_t offset)
     assert_true(mst_optimizer_apply(optimizer, 3, n, arrays[0] + 1, arrays[1] + 2, arrays[2] + offset, first));
     assert_true(mst_optimizer_apply(optimizer, 3, n, arrays[0] + 1, in_place + 2, in_place + 2, second));
     assert_true(mst_test_floats_same_bits(text, arrays[2] + offset, in_place + 2, n));
-    for (size_t s = 0; s < n_slots; s++)
+    const float *third[] = {arrays[9] + offset, arrays[10] + offset, arrays[11] + offset};
+    float *places[] = {arrays[12] + offset, arrays[13] + offset, arrays[14] + offset};
+    float *weights = arrays[15] + offset;
+    assert_true(mst_optimizer_apply_to(optimizer, 3, n, arrays[0] + 1, arrays[1] + 2, weights, third, places));
+    assert_true(mst_test_floats_same_bits(text, weights, in_place + 2, n));
+    for (size_t s = 0; s < n_slots; s++) {
         assert_true(mst_test_floats_same_bits(text, first[s], second[s], n));
+        assert_true(mst_test_floats_same_bits(text, places[s], second[s], n));
+    }
     assert_true(arrays[2][offset + n] == edges[0] && (offset == 0 || arrays[2][offset - 1] == edges[1]));
-    for (size_t k = 0; k < 9; k++)
+    for (size_t k = 0; k < 16; k++)
         free(arrays[k]);
     free(in_place);
     mst_optimizer_free(optimizer);

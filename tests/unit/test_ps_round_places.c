@@ -175,7 +175,7 @@ static void expect_reference(const struct fixture *f, const uint64_t *ins, size_
     reference_mean(f, ins, n_ins, mean);
     struct mst_bucket *bucket = reference_bucket(f, mean, 1);
     assert_memory_equal(f->buckets[0]->current->floats, bucket->current->floats, sizeof mean);
-    assert_memory_equal(f->buckets[0]->slots[0], bucket->slots[0], KERNEL * sizeof(float));
+    assert_memory_equal(f->buckets[0]->slots->slots[0], bucket->slots->slots[0], KERNEL * sizeof(float));
     mst_bucket_free(bucket);
 }
 

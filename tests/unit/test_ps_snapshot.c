@@ -1,4 +1,4 @@
-// A bucket as it was at a cut, while it goes on: copied on write, held by a gate, given away, lost for want of memory.
+// A bucket as it was at a cut, while it goes on elsewhere: kept, held by a gate, given away, lost for want of memory.
 #include "ps/bucket.h"
 
 #include <setjmp.h>
@@ -65,22 +65,20 @@ static void test_it_stays_as_it_was(void **state)
     (void)state;
     push(0, 1);
     float weight = bucket->current->floats[0];
-    float velocity = bucket->slots[0][0];
+    float velocity = bucket->slots->slots[0][0];
     mst_snapshot_mark(&bucket->snapshots, 9, bucket);
-    assert_int_equal(bucket->snapshots.n_shared, 1);
     push(0, 2);
     push(0, 3);
-    assert_int_equal(bucket->snapshots.n_shared, 0);
-    const struct mst_snapshot *snapshot = mst_snapshot_of(&bucket->snapshots, 9, bucket);
+    const struct mst_snapshot *snapshot = mst_snapshot_of(&bucket->snapshots, 9);
     assert_non_null(snapshot);
-    assert_true(snapshot->floats[0] == weight && snapshot->floats[N - 1] == weight);
-    assert_true(snapshot->slots[0][0] == velocity);
+    assert_true(snapshot->version->floats[0] == weight && snapshot->version->floats[N - 1] == weight);
+    assert_true(snapshot->slots->slots[0][0] == velocity);
     assert_int_equal(snapshot->n_updates, 1);
     assert_int_equal(mst_snapshot_row(&bucket->snapshots, 9, 0).step, 1);
     assert_int_equal(mst_snapshot_row(&bucket->snapshots, 9, 4).step, 0);
     assert_true(bucket->current->floats[0] != weight);
     mst_snapshot_drop(&bucket->snapshots, 9);
-    assert_null(mst_snapshot_of(&bucket->snapshots, 9, bucket));
+    assert_null(mst_snapshot_of(&bucket->snapshots, 9));
 }
 
 static void test_it_is_given_away_once(void **state)
@@ -88,11 +86,88 @@ static void test_it_is_given_away_once(void **state)
     (void)state;
     struct mst_snapshot taken;
     mst_snapshot_mark(&bucket->snapshots, 9, bucket);
-    assert_true(mst_snapshot_take(&bucket->snapshots, 9, bucket, &taken));
+    assert_true(mst_snapshot_take(&bucket->snapshots, 9, &taken));
     push(0, 1);
-    assert_true(taken.floats[0] == 0);
+    assert_true(taken.version->floats[0] == 0);
     mst_snapshot_fini(&taken);
-    assert_false(mst_snapshot_take(&bucket->snapshots, 9, bucket, &taken));
+    assert_false(mst_snapshot_take(&bucket->snapshots, 9, &taken));
+}
+
+// Two that are marked, one that is being written, and three replies: more was never held at once.
+static void test_what_is_kept_takes_no_buffer_from_replies(void **state)
+{
+    (void)state;
+    struct mst_snapshot taken;
+    struct mst_version *held[MST_BUCKET_VERSIONS];
+    for (uint64_t cut = 1; cut <= 3; cut++) {
+        assert_int_equal(push(0, cut), MST_PUSH_DONE);
+        mst_snapshot_mark(&bucket->snapshots, cut, bucket);
+        if (cut == 1)
+            assert_true(mst_snapshot_take(&bucket->snapshots, 1, &taken));
+    }
+    for (size_t i = 0; i < MST_BUCKET_VERSIONS; i++) {
+        assert_int_equal(push(0, 4 + i), MST_PUSH_DONE);
+        held[i] = mst_bucket_pull(bucket, MST_NO_WORKER, 0);
+    }
+    assert_int_equal(push(0, 7), MST_PUSH_LATER);
+    assert_false(mst_bucket_can_apply(bucket));
+    assert_int_equal(taken.n_updates, 1);
+    assert_true(taken.version->floats[0] == -1 && taken.slots->slots[0][0] == -1);
+    assert_true(mst_snapshot_of(&bucket->snapshots, 3)->version->floats[0] == -4.25f);
+    assert_true(mst_snapshot_of(&bucket->snapshots, 3)->slots->slots[0][0] == -1.75f);
+    for (size_t i = 0; i < MST_BUCKET_VERSIONS; i++)
+        mst_version_unref(held[i]);
+    mst_snapshot_fini(&taken);
+    assert_int_equal(push(0, 7), MST_PUSH_DONE);
+}
+
+static size_t n_buffers(void)
+{
+    size_t n = 0;
+    for (size_t v = 0; v < sizeof bucket->versions / sizeof bucket->versions[0]; v++)
+        n += bucket->versions[v].floats != NULL;
+    for (size_t i = 0; i < sizeof bucket->slot_sets / sizeof bucket->slot_sets[0]; i++)
+        n += bucket->slot_sets[i].slots[0] != NULL;
+    return n;
+}
+
+// The buffers of one cut serve the next one, until they are given back; what is held stays.
+static void test_buffers_stay_for_the_next_cut(void **state)
+{
+    (void)state;
+    assert_int_equal(n_buffers(), 2);
+    for (uint64_t cut = 1; cut <= 5; cut++) {
+        mst_snapshot_mark(&bucket->snapshots, cut, bucket);
+        push(0, cut);
+        mst_snapshot_drop(&bucket->snapshots, cut);
+        push(1, cut);
+        assert_int_equal(n_buffers(), 4);
+    }
+    mst_snapshot_mark(&bucket->snapshots, 6, bucket);
+    push(0, 6);
+    mst_bucket_trim(bucket);
+    assert_int_equal(n_buffers(), 4);
+    mst_snapshot_drop(&bucket->snapshots, 6);
+    mst_bucket_trim(bucket);
+    assert_int_equal(n_buffers(), 2);
+    assert_int_equal(push(0, 7), MST_PUSH_DONE);
+}
+
+// Whoever writes it holds a bucket that nobody changed: then the update goes elsewhere too, and comes back.
+static void test_it_is_in_place_again_when_it_was_let_go(void **state)
+{
+    (void)state;
+    const float *before = bucket->current->floats;
+    mst_snapshot_mark(&bucket->snapshots, 9, bucket);
+    mst_snapshot_drop(&bucket->snapshots, 9);
+    push(0, 1);
+    assert_ptr_equal(bucket->current->floats, before);
+    mst_snapshot_mark(&bucket->snapshots, 10, bucket);
+    push(0, 2);
+    assert_ptr_not_equal(bucket->current->floats, before);
+    const float *after = bucket->current->floats;
+    push(0, 3);
+    assert_ptr_equal(bucket->current->floats, after);
 }
 
 static void test_a_third_one_takes_the_oldest_place(void **state)
@@ -102,10 +177,9 @@ static void test_a_third_one_takes_the_oldest_place(void **state)
         push(0, cut);
         mst_snapshot_mark(&bucket->snapshots, cut, bucket);
     }
-    assert_null(mst_snapshot_of(&bucket->snapshots, 1, bucket));
-    assert_int_equal(mst_snapshot_of(&bucket->snapshots, 2, bucket)->n_updates, 2);
-    assert_int_equal(mst_snapshot_of(&bucket->snapshots, 3, bucket)->n_updates, 3);
-    assert_int_equal(bucket->snapshots.n_shared, 0);
+    assert_null(mst_snapshot_of(&bucket->snapshots, 1));
+    assert_int_equal(mst_snapshot_of(&bucket->snapshots, 2)->n_updates, 2);
+    assert_int_equal(mst_snapshot_of(&bucket->snapshots, 3)->n_updates, 3);
 }
 
 static void test_a_gate_holds_pushes_and_marks(void **state)
@@ -126,7 +200,7 @@ static void test_a_gate_holds_pushes_and_marks(void **state)
     assert_int_equal(n_marked, 1);
     assert_null(bucket->gate);
     assert_int_equal(push(0, 2), MST_PUSH_DONE); // and it goes on
-    assert_int_equal(mst_snapshot_of(&bucket->snapshots, 4, bucket)->n_updates, 2);
+    assert_int_equal(mst_snapshot_of(&bucket->snapshots, 4)->n_updates, 2);
     assert_int_equal(n_marked, 1);
     mst_cut_gate_fini(&gate);
 }
@@ -137,7 +211,7 @@ static void test_without_memory_it_is_lost_and_training_goes_on(void **state)
     mst_snapshot_mark(&bucket->snapshots, 9, bucket);
     assert_int_equal(push(0, 1), MST_PUSH_DONE); // MST_FAIL_NTH=3 is set by main: weights and velocity come before
     assert_true(mst_snapshot_is_lost(&bucket->snapshots, 9));
-    assert_null(mst_snapshot_of(&bucket->snapshots, 9, bucket));
+    assert_null(mst_snapshot_of(&bucket->snapshots, 9));
     assert_int_equal(push(0, 2), MST_PUSH_DONE);
 }
 
@@ -149,6 +223,9 @@ int main(void)
         CASE(test_without_memory_it_is_lost_and_training_goes_on), // the first, for its allocations are counted
         CASE(test_it_stays_as_it_was),
         CASE(test_it_is_given_away_once),
+        CASE(test_what_is_kept_takes_no_buffer_from_replies),
+        CASE(test_buffers_stay_for_the_next_cut),
+        CASE(test_it_is_in_place_again_when_it_was_let_go),
         CASE(test_a_third_one_takes_the_oldest_place),
         CASE(test_a_gate_holds_pushes_and_marks),
     };

@@ -132,16 +132,16 @@ static void train(struct mst_bucket *bucket, uint64_t n_steps)
 // Writes one server's buckets as the checkpoint of step 3.
 static char *save(struct mst_bucket *bucket)
 {
-    struct mst_store_copy copy;
+    struct mst_store_view view;
     struct mst_error err;
-    assert_int_equal(mst_store_copy(bucket, 0, model, &copy, &err), MST_OK);
-    assert_int_equal(copy.n_updates, 3);
+    assert_int_equal(mst_store_view(bucket, 0, model, &view, &err), MST_OK);
+    assert_int_equal(view.n_updates, 3);
     struct mst_checkpoint_writer *writer;
     assert_int_equal(mst_checkpoint_begin(folder, 3, 1, &writer, &err), MST_OK);
-    assert_int_equal(mst_checkpoint_write(writer, copy.values, copy.n_values, &err), MST_OK);
+    assert_int_equal(mst_checkpoint_write(writer, view.values, view.n_values, &err), MST_OK);
     if (mst_checkpoint_commit(writer, 5, &err) != MST_OK)
         fail_msg("%s", err.text);
-    mst_store_copy_fini(&copy);
+    mst_store_view_fini(&view);
     return mst_checkpoint_prefix(folder, 3);
 }
 
@@ -159,7 +159,7 @@ static void test_a_checkpoint_comes_back_under_another_cut(void **state)
     size_t at = 5 * COLUMNS;
     assert_memory_equal(second->current->floats, all->current->floats + at, second->n_floats * sizeof(float));
     for (size_t s = 0; s < all->n_slots; s++)
-        assert_memory_equal(second->slots[s], all->slots[s] + at, second->n_floats * sizeof(float));
+        assert_memory_equal(second->slots->slots[s], all->slots->slots[s] + at, second->n_floats * sizeof(float));
     assert_int_equal(second->n_updates, 3);
     mst_bucket_free(second);
     mst_bucket_free(all);
@@ -215,22 +215,22 @@ static void test_a_part_comes_back_under_the_same_cut(void **state)
     struct mst_msg_map map = map_of(cut, 3);
     struct mst_bucket *second = build_one(&map, 1);
     train(second, 3);
-    struct mst_store_copy copy;
+    struct mst_store_view view;
     struct mst_local_part *part;
     struct mst_error err = {0};
-    assert_int_equal(mst_store_copy(second, 0, model, &copy, &err), MST_OK);
+    assert_int_equal(mst_store_view(second, 0, model, &view, &err), MST_OK);
     assert_int_equal(mst_local_part_new(folder, 3, 77, &part, &err), MST_OK);
-    for (size_t i = 0; i < copy.n_values; i++)
-        assert_int_equal(mst_local_part_add(part, &copy.values[i], &err), MST_OK);
+    for (size_t i = 0; i < view.n_values; i++)
+        assert_int_equal(mst_local_part_add(part, &view.values[i], &err), MST_OK);
     assert_int_equal(mst_local_part_commit(part, NULL, 0, &err), MST_OK);
-    mst_store_copy_fini(&copy);
+    mst_store_view_fini(&view);
     char *prefix = mst_checkpoint_prefix(folder, 3);
     map.restore_prefix = prefix;
     map.iterations = 3;
     struct mst_bucket *again = build_one(&map, 1);
     assert_memory_equal(again->current->floats, second->current->floats, second->n_floats * sizeof(float));
     for (size_t s = 0; s < second->n_slots; s++)
-        assert_memory_equal(again->slots[s], second->slots[s], second->n_floats * sizeof(float));
+        assert_memory_equal(again->slots->slots[s], second->slots->slots[s], second->n_floats * sizeof(float));
     assert_int_equal(build(&map, 0, &err), MST_INVALID_ARGUMENT); // the rows of the other server
     assert_non_null(strstr(err.text, "dense/kernel/@rows-0-5"));
     map = map_of(whole, 2);
@@ -249,10 +249,10 @@ static void set_updates(enum mst_variable_update kernel, enum mst_variable_updat
     ((struct mst_variable *)mst_model_variable(model, 1))->momentum = 0.5;
 }
 
-static bool has_value(const struct mst_store_copy *copy, const char *name)
+static bool has_value(const struct mst_store_view *view, const char *name)
 {
-    for (size_t i = 0; i < copy->n_values; i++)
-        if (strcmp(copy->values[i].tensor.name, name) == 0)
+    for (size_t i = 0; i < view->n_values; i++)
+        if (strcmp(view->values[i].tensor.name, name) == 0)
             return true;
     return false;
 }
@@ -265,17 +265,17 @@ static void test_an_average_comes_back_from_a_checkpoint(void **state)
     struct mst_msg_map map = map_of(whole, 2);
     struct mst_bucket *all = build_one(&map, 0);
     train(all, 3);
-    struct mst_store_copy copy;
-    assert_int_equal(mst_store_copy(all, 0, model, &copy, NULL), MST_OK);
-    assert_int_equal(copy.n_values, 4);
-    assert_true(has_value(&copy, "dense/bias") && has_value(&copy, "dense/kernel/velocity"));
-    mst_store_copy_fini(&copy);
+    struct mst_store_view view;
+    assert_int_equal(mst_store_view(all, 0, model, &view, NULL), MST_OK);
+    assert_int_equal(view.n_values, 4);
+    assert_true(has_value(&view, "dense/bias") && has_value(&view, "dense/kernel/velocity"));
+    mst_store_view_fini(&view);
     char *prefix = save(all);
     map.restore_prefix = prefix;
     map.iterations = 3;
     struct mst_bucket *again = build_one(&map, 0);
     assert_memory_equal(again->current->floats, all->current->floats, mst_bucket_bytes(all));
-    assert_memory_equal(again->slots[1], all->slots[1], again->n_trained * sizeof(float));
+    assert_memory_equal(again->slots->slots[1], all->slots->slots[1], again->n_trained * sizeof(float));
     mst_bucket_free(again);
     mst_bucket_free(all);
     free(prefix);
@@ -288,12 +288,12 @@ static void test_a_frozen_bucket_is_saved_and_counts_no_updates(void **state)
     set_updates(MST_UPDATE_FROZEN, MST_UPDATE_FROZEN);
     struct mst_msg_map map = map_of(whole, 2);
     struct mst_bucket *all = build_one(&map, 0);
-    struct mst_store_copy copy;
+    struct mst_store_view view;
     assert_true(all->is_frozen);
-    assert_int_equal(mst_store_copy(all, 0, model, &copy, NULL), MST_OK);
-    assert_int_equal(copy.n_values, 2);
-    assert_true(copy.n_updates == UINT64_MAX);
-    mst_store_copy_fini(&copy);
+    assert_int_equal(mst_store_view(all, 0, model, &view, NULL), MST_OK);
+    assert_int_equal(view.n_values, 2);
+    assert_true(view.n_updates == UINT64_MAX);
+    mst_store_view_fini(&view);
     mst_bucket_free(all);
 }
 
