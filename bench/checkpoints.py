@@ -136,8 +136,9 @@ class LimitedEntry(Entry):
         _, _, sizes = BigJob(self.setting, self.name, 2, {}).run()
         rate = statistics.median(try_out(pairs, "disk", lambda: {RATE: disk_rate(self.setting, sizes)})[RATE]
                                  for _ in range(3))
-        limited = {"every_steps": 1, "keep": 1, "max_bytes_per_second": round(rate / 2)}
-        self.say(f"  checkpoints are written at {rate / 2e6:.0f} MB/s")
+        # The limit is that of each server, and all of them write to this one disk.
+        limited = {"every_steps": 1, "keep": 1, "max_bytes_per_second": round(rate / 2 / N_PS)}
+        self.say(f"  checkpoints are written at {rate / 2e6:.0f} MB/s, {rate / 2e6 / N_PS:.0f} by each PS")
         yield ([("muster", lambda: self.run(limited)), ("without", lambda: self.run({}))],
                [Comparison(KEY, KEY, "without", "without")])
 

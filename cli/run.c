@@ -274,6 +274,7 @@ static mst_status start_data_loops(struct run *run, struct mst_error *err)
 static mst_status start_ps(struct run *run, struct mst_error *err)
 {
     bool is_local = run->cluster->role == MST_ROLE_LOCAL;
+    const struct mst_job *job = run->context->job;
     struct mst_ps_config config = {.identity = &run->ps_identity,
                                    .model = run->context->model,
                                    .optimizer = run->context->optimizer,
@@ -281,9 +282,10 @@ static mst_status start_ps(struct run *run, struct mst_error *err)
                                    .data_loops = run->data_loops,
                                    .n_data_loops = run->n_data_loops,
                                    .listen_fd = is_local ? -1 : run->options->listen_fd,
-                                   .lease_ms = run->context->job->lease_ms,
-                                   .absence_ms = run->context->job->absence_ms,
-                                   .save_bytes_per_second = run->context->job->checkpoint_max_bytes_per_second,
+                                   .lease_ms = job->lease_ms,
+                                   .absence_ms = job->absence_ms,
+                                   .expects_cuts = job->checkpoint_every_steps || job->checkpoint_every_seconds > 0,
+                                   .save_bytes_per_second = job->checkpoint_max_bytes_per_second,
                                    .on_end = on_ps_end,
                                    .arg = run};
     run->ps_identity = identity_of(run, MST_PEER_PS, is_local ? 0 : run->cluster->index, run->cluster->address);

@@ -178,6 +178,27 @@ void mst_version_unkeep(struct mst_version *version, struct mst_slot_set *slots)
     tell_if_free(version);
 }
 
+// Reading alone would bring no memory.
+static void touch(float *floats, size_t n)
+{
+    enum { PAGE_FLOATS = 1024 };
+    for (size_t i = 0; floats && i < n; i += PAGE_FLOATS)
+        *(volatile float *)&floats[i] = 0;
+}
+
+void mst_bucket_reserve(struct mst_bucket *bucket)
+{
+    struct mst_version *version = &bucket->versions[1];
+    struct mst_slot_set *set = &bucket->slot_sets[1];
+    MST_ASSERT(!version->floats && bucket->current == &bucket->versions[0]);
+    if (bucket->is_frozen || alloc_floats(bucket->n_floats, bucket->id, &version->floats, NULL) != MST_OK ||
+        alloc_slots(bucket, set, NULL) != MST_OK)
+        return;
+    touch(version->floats, bucket->n_floats);
+    for (size_t s = 0; s < bucket->n_slots; s++)
+        touch(set->slots[s], bucket->n_trained);
+}
+
 void mst_bucket_trim(struct mst_bucket *bucket)
 {
     for (size_t v = 0; v < N_VERSIONS; v++)

@@ -156,6 +156,9 @@ void mst_version_unref(struct mst_version *version);
 void mst_version_keep(struct mst_version *version, struct mst_slot_set *slots);
 /** The opposite. */
 void mst_version_unkeep(struct mst_version *version, struct mst_slot_set *slots);
+/** Makes the buffers now that the first update after a cut will write, memory and all, as far as there is any: pages
+ *  that nobody used lately cost more than the update itself, and a virtual machine has to ask its host for them. */
+void mst_bucket_reserve(struct mst_bucket *bucket);
 /** Releases the buffers that nobody holds; they are made again when they are needed. */
 void mst_bucket_trim(struct mst_bucket *bucket);
 /** Bytes of one version. */

@@ -150,6 +150,8 @@ static mst_status build_holding(struct ps_group *group, uint32_t home_thread, st
         ps->n_bytes += mst_bucket_bytes(buckets[i]) + mst_bucket_slot_bytes(buckets[i]);
         if (!buckets[i]->is_frozen)
             refuse_fenced(buckets[i], &ps->map);
+        if (ps->config.expects_cuts)
+            mst_bucket_reserve(buckets[i]);
     }
     *out = mst_holding_new(group->index, home_thread, buckets, n);
     return MST_OK;

@@ -398,7 +398,7 @@ static void on_trim(void *arg)
 
 void mst_ps_trim_later(struct mst_ps *ps)
 {
-    if (ps->phase == PS_SERVING)
+    if (ps->phase == PS_SERVING && !ps->config.expects_cuts)
         mst_timer_start_once(&ps->trim, TRIM_MS);
 }
 

@@ -35,6 +35,7 @@ struct mst_ps_config {
     uint64_t lease_ms;
     uint64_t absence_ms;            // how long a chief that is gone is waited for
     uint64_t save_bytes_per_second; // of a checkpoint; 0: no limit
+    bool expects_cuts;              // while training goes on, now and then: memory for them is had before it begins
     /** The role is over: OK the job is finished; else why not. Once. */
     void (*on_end)(void *arg, mst_status status, const char *text);
     void *arg;

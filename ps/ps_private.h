@@ -98,7 +98,7 @@ void mst_ps_on_cut(void *arg, struct mst_conn *conn, const struct mst_message *m
 // Lets all pushes pass again, of every group, and refuses that cut from now on; fine if there is none. why: a literal
 void mst_ps_give_cuts_up(struct mst_ps *ps, const char *why);
 void mst_ps_cuts_free(struct mst_ps *ps);
-// The memory that the last cut needed goes back to the system unless there is another one soon.
+// The memory that the last cut needed goes back to the system unless there is another one soon, or many are expected.
 void mst_ps_trim_later(struct mst_ps *ps);
 
 // part_calls.c: SAVE where storage is not shared (checkpoint.local).

@@ -153,6 +153,19 @@ static void test_buffers_stay_for_the_next_cut(void **state)
     assert_int_equal(push(0, 7), MST_PUSH_DONE);
 }
 
+// What is reserved is what the first cut takes.
+static void test_what_is_reserved_is_used(void **state)
+{
+    (void)state;
+    mst_bucket_reserve(bucket);
+    assert_int_equal(n_buffers(), 4);
+    const float *reserved = bucket->versions[1].floats;
+    mst_snapshot_mark(&bucket->snapshots, 1, bucket);
+    push(0, 1);
+    assert_ptr_equal(bucket->current->floats, reserved);
+    assert_int_equal(n_buffers(), 4);
+}
+
 // Whoever writes it holds a bucket that nobody changed: then the update goes elsewhere too, and comes back.
 static void test_it_is_in_place_again_when_it_was_let_go(void **state)
 {
@@ -225,6 +238,7 @@ int main(void)
         CASE(test_it_is_given_away_once),
         CASE(test_what_is_kept_takes_no_buffer_from_replies),
         CASE(test_buffers_stay_for_the_next_cut),
+        CASE(test_what_is_reserved_is_used),
         CASE(test_it_is_in_place_again_when_it_was_let_go),
         CASE(test_a_third_one_takes_the_oldest_place),
         CASE(test_a_gate_holds_pushes_and_marks),
