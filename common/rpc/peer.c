@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 1000 };
+enum { BACKOFF_FIRST_MS = 50, BACKOFF_SUSPECT_MS = 1, BACKOFF_MAX_MS = 1000 };
 
 enum peer_state { PEER_IDLE, PEER_WAITING, PEER_RESOLVING, PEER_CONNECTING, PEER_GREETING, PEER_UP };
 
@@ -40,6 +40,11 @@ struct mst_peer {
     struct mst_client *client;
     struct mst_failed_calls failed;
     uint64_t down_since_ms;
+    uint64_t up_since_ms;
+    struct mst_socket_address met_at; // where it was up last
+    bool is_suspect;                  // it was up, and whether it is gone is not known
+    bool is_hasty;                    // dialled anew at once
+    bool is_refused;                  // … there, just now
     char why[256];
 };
 
@@ -110,7 +115,8 @@ static void wait_again(struct mst_peer *peer, const char *why)
     snprintf(peer->why, sizeof peer->why, "%s", why);
     MST_LOG(DEBUG, "rpc", "peer waits", "peer=%s reason=\"%s\"", peer->config.name, why);
     peer->state = PEER_WAITING;
-    peer->backoff_ms = peer->backoff_ms ? 2 * peer->backoff_ms : BACKOFF_FIRST_MS;
+    uint64_t first_ms = peer->is_hasty ? BACKOFF_SUSPECT_MS : BACKOFF_FIRST_MS;
+    peer->backoff_ms = peer->backoff_ms ? 2 * peer->backoff_ms : first_ms;
     uint64_t max_ms = peer->config.backoff_max_ms ? peer->config.backoff_max_ms : BACKOFF_MAX_MS;
     if (peer->backoff_ms > max_ms)
         peer->backoff_ms = max_ms;
@@ -124,6 +130,9 @@ static void on_client_closed(void *arg, struct mst_client *client, mst_status st
     (void)client; // freed by leave
     struct mst_peer *peer = arg;
     bool was_up = peer->state == PEER_UP;
+    // One that takes connections only to drop them is asked with a pause.
+    peer->is_hasty = was_up && peer->config.on_gone && mst_clock_monotonic_ms() - peer->up_since_ms >= BACKOFF_FIRST_MS;
+    peer->is_suspect = was_up ? peer->config.on_gone != NULL : peer->is_suspect;
     wait_again(peer, text);
     if (was_up && peer->config.events->on_down)
         peer->config.events->on_down(peer->config.arg, peer, status, text);
@@ -162,6 +171,9 @@ static void on_greeted(void *arg, const struct mst_reply *reply)
         peer->state = PEER_UP;
         peer->backoff_ms = 0;
         peer->why[0] = '\0';
+        peer->up_since_ms = mst_clock_monotonic_ms();
+        peer->met_at = peer->addresses[peer->next_address - 1];
+        peer->is_suspect = false;
         peer->config.events->on_up(peer->config.arg, peer, &greeting);
     }
     mst_arena_fini(&arena);
@@ -223,11 +235,21 @@ static const char *connect_text(int error)
     }
 }
 
-// This address did not take the connection; perhaps the next one does.
+// An address did not take the connection.
+static void note_failure(struct mst_peer *peer, int error)
+{
+    const struct mst_socket_address *address = &peer->addresses[peer->next_address - 1];
+    bool is_there =
+        address->len == peer->met_at.len && memcmp(&address->storage, &peer->met_at.storage, address->len) == 0;
+    peer->is_refused |= error == ECONNREFUSED && is_there;
+    snprintf(peer->why, sizeof peer->why, "%s", connect_text(error));
+}
+
+// Perhaps the next address takes it.
 static void connect_failed(struct mst_peer *peer, int error)
 {
     close_connecting(peer);
-    snprintf(peer->why, sizeof peer->why, "%s", connect_text(error));
+    note_failure(peer, error);
     connect_next(peer);
 }
 
@@ -273,13 +295,17 @@ static void connect_next(struct mst_peer *peer)
             event_add(&peer->connect_event, &limit);
             return;
         }
-        snprintf(peer->why, sizeof peer->why, "%s", connect_text(errno));
+        note_failure(peer, errno);
         if (fd >= 0)
             close(fd);
     }
     struct mst_error why;
     snprintf(why.text, sizeof why.text, "%s", peer->why);
+    bool is_gone = peer->is_suspect && peer->is_refused;
+    peer->is_suspect = peer->is_suspect && !is_gone;
     wait_again(peer, why.text);
+    if (is_gone)
+        peer->config.on_gone(peer->config.arg, peer);
 }
 
 static void on_resolved(void *arg, mst_status status, const char *text, const struct mst_socket_address *addresses,
@@ -294,6 +320,7 @@ static void on_resolved(void *arg, mst_status status, const char *text, const st
     memcpy(peer->addresses, addresses, n * sizeof *addresses);
     peer->n_addresses = n;
     peer->next_address = 0;
+    peer->is_refused = false;
     peer->state = PEER_CONNECTING;
     connect_next(peer);
 }

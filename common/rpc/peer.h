@@ -8,9 +8,9 @@
  *      mst_peer_call(peer, &call);                 // fails UNAVAILABLE unless up
  *      mst_peer_state(peer, text, sizeof text);    // "DNS not found, 12 s"
  *
- *  Back-off from 50 ms doubling to 1 s, reset when up. The name is resolved anew each time; each address is tried in
- *  turn. A peer that refuses the greeting with a retryable status is asked again; with another one, on_refused ends the
- *  link.
+ *  Back-off from 50 ms (from 1 ms where it is to be known whether the peer is gone) doubling to 1 s, reset when up. The
+ *  name is resolved anew each time; each address is tried in turn. A peer that refuses the greeting with a retryable
+ *  status is asked again; with another one, on_refused ends the link.
  *  Thread: loop.
  */
 #pragma once
@@ -43,6 +43,9 @@ struct mst_peer_config {
     bool adds_body_crc;                   // a CRC behind every body sent
     const struct mst_peer_events *events; // kept
     void *arg;
+    /** Its process is gone: after on_down the address that it was up at refused a connection. Once; it is dialled on.
+     *  May be NULL; if not, a link that broke is dialled anew at once. May not free the peer. */
+    void (*on_gone)(void *arg, struct mst_peer *peer);
 };
 
 /** New link, idle. Owner: borrows resolver until free

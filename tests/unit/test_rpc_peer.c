@@ -45,9 +45,11 @@ struct fixture {
     size_t n_ups;
     size_t n_downs;
     size_t n_refused;
+    size_t n_gone;
     size_t n_wanted;
     mst_status status;
     char text[256];
+    bool wants_gone; // to know when it is gone
     enum then when_up, when_down, when_refused, when_greeting;
     // its calls
     size_t n_replies;
@@ -189,6 +191,13 @@ static void on_refused(void *arg, struct mst_peer *peer, mst_status status, cons
 
 static const struct mst_peer_events events = {on_greet, on_up, on_down, on_refused};
 
+static void on_gone(void *arg, struct mst_peer *peer)
+{
+    struct fixture *f = arg;
+    assert_false(mst_peer_is_up(peer));
+    f->n_gone++;
+}
+
 static void dial(struct fixture *f, const char *address)
 {
     struct mst_peer_config config = {.name = "ps-1",
@@ -196,7 +205,8 @@ static void dial(struct fixture *f, const char *address)
                                      .user_timeout_ms = 3000,
                                      .adds_body_crc = true,
                                      .events = &events,
-                                     .arg = f};
+                                     .arg = f,
+                                     .on_gone = f->wants_gone ? on_gone : NULL};
     assert_int_equal(mst_peer_new(f->loop, f->resolver, &config, &f->peer, NULL), MST_OK);
     mst_peer_start(f->peer);
     mst_peer_start(f->peer); // it has begun: fine
@@ -257,6 +267,12 @@ static bool has_refusals(void *arg)
 {
     struct fixture *f = arg;
     return f->n_refused >= f->n_wanted;
+}
+
+static bool has_gone(void *arg)
+{
+    struct fixture *f = arg;
+    return f->n_gone >= f->n_wanted;
 }
 
 static bool has_greetings(void *arg)
@@ -361,6 +377,33 @@ static void test_lost_and_found(void **state)
     }
     wait_for(f, has_ups, 6);
     assert_int_equal(f->n_greetings, 6);
+}
+
+// A connection that broke is no death; a refused one at the same address is, and told once.
+static void test_a_peer_that_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    f->wants_gone = true;
+    listen_on(f, 0);
+    dial_port(f, f->port);
+    for (size_t i = 1; i <= 2; i++) {
+        wait_for(f, has_ups, 2 * i - 1);
+        hang_up(f);
+        wait_for(f, has_ups, 2 * i); // it listened on
+        assert_int_equal(f->n_gone, i - 1);
+        mst_server_free(f->server);
+        f->server = NULL;
+        hang_up(f);
+        wait_for(f, has_gone, i);
+        assert_int_equal(f->n_downs, 2 * i);
+        expect_state(f, "connection refused");
+        size_t n_greets = f->n_greets;
+        assert_false(mst_loop_run_until(f->loop, never, NULL, 200)); // dialled again and again
+        assert_int_equal(f->n_gone, i);
+        assert_int_equal(f->n_greets, n_greets);
+        listen_on(f, f->port);
+    }
+    wait_for(f, has_ups, 5);
 }
 
 // A peer that stands and does not answer is given up: calls fail, and it is dialled again.
@@ -628,6 +671,7 @@ int main(void)
         CASE(test_up_and_calls),
         CASE(test_lost_and_found),
         CASE(test_a_call_made_again_at_once),
+        CASE(test_a_peer_that_is_gone),
         CASE(test_broken_by_its_owner),
         CASE(test_a_call_while_down),
         CASE(test_a_peer_that_comes_later),
