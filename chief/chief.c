@@ -241,7 +241,9 @@ void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *
 {
     if (chief->phase != CHIEF_RUNNING && chief->phase != CHIEF_CLOSING)
         return;
-    if (mst_status_is_retryable(status) && chief->phase == CHIEF_CLOSING && !mst_chief_groups_are_whole(chief)) {
+    bool is_put_off = status == MST_CANCELLED;
+    if (chief->phase == CHIEF_CLOSING &&
+        (is_put_off || (mst_status_is_retryable(status) && !mst_chief_groups_are_whole(chief)))) {
         chief->needs_last_save = true; // a server was lost meanwhile
         return;
     }
@@ -249,7 +251,9 @@ void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *
         mst_chief_tell(chief, status, text); // NaN in the weights, or no last checkpoint: the job has not succeeded
         return;
     }
-    if (status != MST_OK) {
+    if (is_put_off) {
+        chief->is_stop_saved = false;
+    } else if (status != MST_OK) {
         count_failure(chief, text);
         chief->checkpoint_ms = mst_clock_monotonic_ms();
         chief->checkpoint_step = mst_chief_steps_done(chief); // tried again when the next one is due
@@ -447,6 +451,8 @@ static void describe_wait(const struct mst_chief *chief, char *out, size_t out_b
         mst_chief_links_state(chief, out, out_bytes);
     if (!out[0] && chief->phase == CHIEF_PLACING)
         mst_chief_place_state(chief, out, out_bytes);
+    if (!out[0] && chief->phase < CHIEF_TELLING)
+        mst_failover_describe(&chief->failover, out, out_bytes);
     if (!out[0] && chief->phase == CHIEF_RUNNING && mst_membership_n_live(&chief->coordinator.membership) == 0)
         snprintf(out, out_bytes, "workers: none is there");
 }
@@ -520,9 +526,24 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
     return MST_OK;
 }
 
+static mst_status make_failover(struct mst_chief *chief, struct mst_error *err)
+{
+    const struct mst_job *job = chief->config.job;
+    if (job->replicas > 0 && job->replicas >= chief->config.n_ps)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s: replicas is %llu, and TF_CONFIG names %zu parameter server%s: replicas has to be less",
+                        job->file, (unsigned long long)job->replicas, chief->config.n_ps,
+                        chief->config.n_ps == 1 ? "" : "s");
+    struct mst_failover_config config = {
+        .n_ps = chief->config.n_ps, .n_replicas = (size_t)job->replicas, .patience_ms = job->absence_ms};
+    mst_failover_init(&chief->failover, &config);
+    return MST_OK;
+}
+
 static mst_status set_up(struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_chief_config *config = &chief->config;
+    MST_TRY(make_failover(chief, err));
     MST_TRY(read_data_header(chief, err));
     struct mst_server_config server = {.on_greeting = mst_chief_on_greeting, .arg = chief};
     MST_TRY(mst_server_new(config->control, &server, &chief->server));
@@ -589,6 +610,7 @@ void mst_chief_free(struct mst_chief *chief)
     mst_training_sums_fini(&chief->last_epoch.sums);
     mst_evaluations_fini(&chief->evaluations);
     mst_cuts_fini(&chief->cut.machine);
+    mst_failover_fini(&chief->failover);
     free(chief->cut.late);
     mst_epoch_ledger_fini(&chief->ledger);
     json_decref(chief->evaluated);

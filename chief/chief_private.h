@@ -11,6 +11,7 @@
 #include "chief/cuts.h"
 #include "chief/epoch_scores.h"
 #include "chief/evaluations.h"
+#include "chief/failover.h"
 #include "chief/plan.h"
 #include "chief/report.h"
 #include "event/timer.h"
@@ -62,7 +63,10 @@ struct group_call;
 struct ps_group {
     struct mst_chief *chief;
     uint32_t index;           // the home's
-    bool was_empty;           // it began anew from a checkpoint during the training: rows of then are gone
+    uint32_t primary;         // whose answers count; MST_NO_PS: nobody's
+    bool is_empty;            // nobody has it: it begins anew from the last checkpoint
+    bool is_restoring;        // … which its primary was told to read
+    bool was_empty;           // it began anew during the training: rows of then are gone
     struct group_call *calls; // under way, and of former primaries
     uint64_t n_changes;       // of its primary
     bool is_fencing;          // a fence is under way
@@ -183,6 +187,7 @@ struct mst_chief {
     size_t n_examples;
     struct ps_link *links;   // n_ps
     struct ps_group *groups; // n_ps
+    struct mst_failover failover;
     struct mst_plan *plan;
     struct mst_msg_shard *shards;
     struct mst_msg_map map;
@@ -292,7 +297,7 @@ void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_
 // ps_groups.c
 void mst_chief_groups_new(struct mst_chief *chief);
 void mst_chief_groups_free(struct mst_chief *chief);
-// The link to its primary.
+// The link to its primary, if that is up; else NULL.
 struct ps_link *mst_chief_primary(const struct ps_group *group);
 // The argument of a call to its primary …
 struct group_call *mst_chief_group_ask(struct ps_group *group);
@@ -300,10 +305,16 @@ struct group_call *mst_chief_group_ask(struct ps_group *group);
 struct ps_group *mst_chief_group_answered(struct group_call *call);
 // True if every group has a primary that is there and serves it.
 bool mst_chief_groups_are_whole(const struct mst_chief *chief);
-// A PS has lost all it held.
+// True if a group waits for this PS: it is its primary, or nobody is and it would be the one.
+bool mst_chief_is_awaited(const struct ps_link *link);
+// A PS has lost all it held. With replicas the roles tell what that means.
 void mst_chief_groups_emptied(struct ps_link *link);
-// It has taken what the last checkpoint has.
-void mst_chief_groups_restored(struct ps_link *link);
+// MAP is sent to a PS: what is empty of its groups is read from the last checkpoint …
+void mst_chief_groups_restoring(struct ps_link *link);
+// … and when it was answered. False if another one is empty since then: it has to be sent again.
+bool mst_chief_groups_restored(struct ps_link *link);
+// Roles are committed: what was under way with the primaries of before is begun again, or given up.
+void mst_chief_roles_changed(struct mst_chief *chief);
 
 // fencing.c
 // Members are to be fenced from now on: stored first, then told.
@@ -332,7 +343,7 @@ void mst_chief_rounds_state(struct mst_chief *chief, char *out, size_t out_bytes
 void mst_chief_touch(struct mst_chief *chief);
 // What an answer that depends on all that is decided by now has to wait for …
 uint64_t mst_chief_mark(const struct mst_chief *chief);
-// … and whether it is stored on every PS.
+// … and whether it is stored where every later chief will read it: with no replicas, on every PS.
 bool mst_chief_is_stored(const struct mst_chief *chief, uint64_t mark);
 // Sends what changed, unless a state is under way.
 void mst_chief_store(struct mst_chief *chief);
@@ -386,7 +397,7 @@ void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, 
 void mst_chief_refuse(struct mst_conn *conn, const struct mst_message *message, mst_status status, const char *text);
 
 // role_questions.c. Whoever changes chief->roles calls mst_chief_answer_parked.
-// Adds the roles, and how many data threads each PS has, to what a worker is told. Errors: the arena's
+// Adds the roles, and how many data threads each PS has, to what a worker or a PS is told. Errors: the arena's
 mst_status mst_chief_map_roles(const struct mst_chief *chief, struct mst_arena *arena, struct mst_msg_map *map);
 // Answers a question for newer roles if there are; false: keep it.
 bool mst_chief_try_roles(const struct mst_chief *chief, const struct parked *parked, const struct mst_message *message);
@@ -456,6 +467,8 @@ json_t *mst_chief_best_json(const struct mst_chief *chief);
 // Begins a cut, when none is under way. on_over is called once, from within or later: marked, so that the state in
 // chief->cut.machine and the PSs' snapshots of its id are of one point; or given up.
 void mst_chief_cut_begin(struct mst_chief *chief, void (*on_over)(struct mst_chief *chief, bool is_marked));
+// Another PS is primary of a group: no cut of it will be whole.
+void mst_chief_cut_interrupt(struct mst_chief *chief, const struct ps_group *group);
 // True while none can begin.
 bool mst_chief_cut_is_busy(const struct mst_chief *chief);
 void mst_chief_cut_tick(struct mst_chief *chief, uint64_t now_ms);
@@ -466,7 +479,10 @@ void mst_chief_cut_drop(struct mst_chief *chief, uint64_t cut);
 #define MST_ROUNDS_TENSOR "rounds" // in a checkpoint: a message Round with the close that it was made at
 // Begins a checkpoint unless one is under way; when it is committed (or failed), mst_chief_on_saved is called.
 void mst_chief_save(struct mst_chief *chief);
+// A primary changed: if the one under way fails, it is begun again.
+void mst_chief_save_interrupt(struct mst_chief *chief);
 void mst_chief_save_tick(struct mst_chief *chief);
+// CANCELLED: a primary was lost meanwhile.
 void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *text);
 bool mst_chief_is_saving(const struct mst_chief *chief);
 void mst_chief_save_free(struct mst_chief *chief);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,7 +135,7 @@ static void send_all(struct mst_chief *chief)
     for (size_t cursor = 0; mst_cuts_next(&chief->cut.machine, &cursor, &i, &message);) {
         struct ps_group *group = &chief->groups[i];
         message.group = group->index;
-        if (!group->is_cutting && mst_peer_is_up(mst_chief_primary(group)->peer))
+        if (!group->is_cutting && mst_chief_primary(group))
             send_cut(group, &message);
     }
 }
@@ -145,6 +146,18 @@ void mst_chief_cut_begin(struct mst_chief *chief, void (*on_over)(struct mst_chi
     chief->cut.on_over = on_over;
     chief->cut.began_ms = mst_clock_monotonic_ms();
     mst_cuts_begin(&chief->cut.machine, chief->term, !chief->coordinator.is_synchronous);
+    send_all(chief);
+}
+
+void mst_chief_cut_interrupt(struct mst_chief *chief, const struct ps_group *group)
+{
+    char why[64];
+    snprintf(why, sizeof why, "group %u has another primary", group->index);
+    if (mst_cuts_give_up(&chief->cut.machine, why)) {
+        failed(chief);
+        chief->cut.not_before_ms = 0; // that it took long is over
+    }
+    mst_cuts_ps_lost(&chief->cut.machine, group->index); // it never heard of this cut
     send_all(chief);
 }
 
@@ -164,7 +177,7 @@ void mst_chief_cut_tick(struct mst_chief *chief, uint64_t now_ms)
     if (is_late && mst_cuts_give_up(&chief->cut.machine, "a parameter server did not answer in time"))
         failed(chief);
     for (size_t i = 0; i < chief->config.n_ps; i++)
-        if (is_late && !mst_peer_is_up(mst_chief_primary(&chief->groups[i])->peer))
+        if (is_late && !mst_chief_primary(&chief->groups[i]))
             mst_cuts_ps_lost(&chief->cut.machine, i);
     send_all(chief);
 }
@@ -174,7 +187,7 @@ void mst_chief_cut_drop(struct mst_chief *chief, uint64_t cut)
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *primary = mst_chief_primary(&chief->groups[i]);
         struct mst_msg_cut message = {.term = chief->term, .id = cut, .phase = MST_CUT_DROP, .group = (uint32_t)i};
-        if (mst_peer_is_up(primary->peer)) // unheard, it goes with the next cut but one
+        if (primary) // unheard, it goes with the next cut but one
             MST_CHIEF_CALL(primary, CUT, cut, &message, chief->config.job->lease_ms, NULL, NULL);
     }
 }

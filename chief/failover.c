@@ -178,6 +178,25 @@ static bool can_commit(const struct mst_failover *f)
     return are_all(f, has_stored) || (are_all(f, has_stored_or_dead) && is_enough(f, n_counting(f, has_stored)));
 }
 
+bool mst_failover_is_live(const struct mst_failover *f, size_t ps)
+{
+    return !has_replicas(f) || f->servers[ps].is_live;
+}
+
+bool mst_failover_is_known(const struct mst_failover *f, bool (*has)(const void *arg, size_t ps), const void *arg)
+{
+    size_t n_counting = 0;
+    bool have_all = true;
+    for (size_t i = 0; i < f->config.n_ps; i++) {
+        bool has_it = has(arg, i);
+        if (!has_it && mst_failover_is_live(f, i))
+            return false;
+        have_all &= has_it && mst_failover_is_live(f, i);
+        n_counting += has_it && f->servers[i].is_live && f->servers[i].is_counting;
+    }
+    return have_all || is_enough(f, n_counting);
+}
+
 // ---- proposing ----
 
 static void forget_reports(struct mst_failover *f)

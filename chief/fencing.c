@@ -51,7 +51,7 @@ void mst_chief_fences_go_on(struct mst_chief *chief)
     for (size_t cursor = 0; mst_membership_next_fence(&chief->coordinator.membership, &cursor, &fence);) {
         struct ps_group *group = &chief->groups[fence.ps];
         struct ps_link *primary = mst_chief_primary(group);
-        if (group->is_fencing || !primary->is_placed || !mst_peer_is_up(primary->peer))
+        if (group->is_fencing || !primary || !primary->is_placed || group->is_empty)
             continue;
         group->is_fencing = true;
         group->fence = fence;

@@ -16,7 +16,8 @@ struct group_call {
 
 struct ps_link *mst_chief_primary(const struct ps_group *group)
 {
-    return &group->chief->links[group->index];
+    struct ps_link *link = group->primary == MST_NO_PS ? NULL : &group->chief->links[group->primary];
+    return link && mst_peer_is_up(link->peer) ? link : NULL;
 }
 
 struct group_call *mst_chief_group_ask(struct ps_group *group)
@@ -43,28 +44,65 @@ bool mst_chief_groups_are_whole(const struct mst_chief *chief)
 {
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         const struct ps_link *primary = mst_chief_primary(&chief->groups[i]);
-        if (!primary->is_placed || !mst_peer_is_up(primary->peer))
+        if (!primary || !primary->is_placed || chief->groups[i].is_empty)
             return false;
     }
     return true;
 }
 
-void mst_chief_groups_emptied(struct ps_link *link)
+bool mst_chief_is_awaited(const struct ps_link *link)
 {
-    struct mst_chief *chief = link->chief;
-    struct ps_group *group = &chief->groups[link->index];
-    group->was_empty = link->is_placed || group->was_empty;
-    if (group->was_empty && chief->coordinator.is_synchronous) // one that never served is waited for as it is
+    const struct mst_roles *roles = mst_failover_committed(&link->chief->failover);
+    if (!roles)
+        return true;
+    for (size_t i = 0; i < roles->n_ps; i++) {
+        const struct mst_group_roles *of = &roles->groups[i];
+        bool would_be = of->n_backups ? of->backups[0] == link->index : i == link->index;
+        if (of->primary == link->index || (of->primary == MST_NO_PS && would_be))
+            return true;
+    }
+    return false;
+}
+
+// ---- groups that nobody has any more ----
+
+static bool has_replicas(const struct mst_chief *chief)
+{
+    return chief->config.job->replicas > 0;
+}
+
+static void empty(struct ps_group *group)
+{
+    struct mst_chief *chief = group->chief;
+    group->is_empty = group->was_empty = true;
+    if (chief->coordinator.is_synchronous)
         mst_rounds_ps_lost(&chief->coordinator.rounds, group->index);
 }
 
-void mst_chief_groups_restored(struct ps_link *link)
+void mst_chief_groups_emptied(struct ps_link *link)
+{
+    struct ps_group *group = &link->chief->groups[link->index];
+    group->is_restoring = false;
+    if (!has_replicas(link->chief) &&
+        (link->is_placed || group->was_empty)) // one that never served is awaited as it is
+        empty(group);
+}
+
+void mst_chief_groups_restoring(struct ps_link *link)
 {
     struct mst_chief *chief = link->chief;
-    const struct ps_group *group = &chief->groups[link->index];
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_group *group = &chief->groups[i];
+        if (group->primary == link->index)
+            group->is_restoring = group->is_empty;
+    }
+}
+
+static void restored(struct ps_group *group, const struct ps_link *link)
+{
+    struct mst_chief *chief = group->chief;
     uint64_t n_lost = link->placed_steps > chief->committed_step ? link->placed_steps - chief->committed_step : 0;
-    if (!group->was_empty)
-        return;
+    group->is_empty = group->is_restoring = false;
     chief->n_lost_updates += n_lost;
     if (chief->coordinator.is_synchronous)
         mst_rounds_ps_back(&chief->coordinator.rounds, group->index);
@@ -76,11 +114,60 @@ void mst_chief_groups_restored(struct ps_link *link)
                                     : "initial values");
 }
 
+bool mst_chief_groups_restored(struct ps_link *link)
+{
+    struct mst_chief *chief = link->chief;
+    bool is_all = true;
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_group *group = &chief->groups[i];
+        if (group->primary != link->index || !group->is_empty)
+            continue;
+        if (group->is_restoring)
+            restored(group, link);
+        else
+            is_all = false;
+    }
+    return is_all;
+}
+
+// ---- roles ----
+
+// What the old primary answers from now on counts no more; the new one is asked everything again.
+static void change_primary(struct ps_group *group, uint32_t primary)
+{
+    struct mst_chief *chief = group->chief;
+    group->primary = primary;
+    group->n_changes++;
+    group->is_fencing = group->is_cutting = group->is_restoring = false;
+    group->n_round_calls = 0;
+    mst_chief_cut_interrupt(chief, group);
+    mst_chief_save_interrupt(chief);
+}
+
+void mst_chief_roles_changed(struct mst_chief *chief)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_group *group = &chief->groups[i];
+        uint32_t primary = mst_failover_primary(&chief->failover, i);
+        if (mst_failover_is_lost(&chief->failover, i) && !group->is_empty)
+            empty(group);
+        if (primary != group->primary)
+            change_primary(group, primary);
+        if (primary != MST_NO_PS && group->is_empty)
+            chief->links[primary].is_placed = false; // MAP tells it to restore the group
+    }
+    chief->roles = mst_failover_committed(&chief->failover);
+    mst_chief_answer_parked(chief);
+    mst_chief_links_place(chief);
+    mst_chief_fences_go_on(chief);
+    mst_chief_rounds_go_on(chief);
+}
+
 void mst_chief_groups_new(struct mst_chief *chief)
 {
     chief->groups = mst_alloc_array(chief->config.n_ps, sizeof *chief->groups);
     for (size_t i = 0; i < chief->config.n_ps; i++)
-        chief->groups[i] = (struct ps_group){.chief = chief, .index = (uint32_t)i};
+        chief->groups[i] = (struct ps_group){.chief = chief, .index = (uint32_t)i, .primary = (uint32_t)i};
 }
 
 void mst_chief_groups_free(struct mst_chief *chief)

@@ -41,9 +41,7 @@ static void on_placed(void *arg, const struct mst_reply *reply)
         mst_chief_tell(chief, reply->status, reply->text);
         return;
     }
-    link->is_placed = true;
-    if (chief->phase > CHIEF_PLACING || chief->is_recalled)
-        mst_chief_groups_restored(link);
+    link->is_placed = mst_chief_groups_restored(link);
     mst_chief_links_place(chief);
 }
 
@@ -61,8 +59,14 @@ static void place(struct ps_link *link)
 {
     struct mst_chief *chief = link->chief;
     const struct mst_membership *members = &chief->coordinator.membership;
+    struct mst_arena arena;
     struct mst_msg_map map = chief->map;
     float rate;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    if (mst_chief_map_roles(chief, &arena, &map) != MST_OK) {
+        mst_arena_fini(&arena);
+        return;
+    }
     map.ps = link->index;
     map.sets_learning_rate = mst_callbacks_rate(chief->callbacks, &rate);
     map.learning_rate = (double)rate;
@@ -76,21 +80,23 @@ static void place(struct ps_link *link)
     map.n_fenced = members->n_members;
     link->placed_steps = map.iterations;
     link->is_placing = true;
+    mst_chief_groups_restoring(link);
     MST_CHIEF_CALL(link, MAP, map, &map, PLACE_MS, on_placed, link);
     free(fenced);
     free(part);
+    mst_arena_fini(&arena);
 }
 
 // All know the state that says what is to be served, before anybody serves it.
 void mst_chief_links_place(struct mst_chief *chief)
 {
     if (!chief->has_map || chief->phase < CHIEF_PLACING || chief->phase >= CHIEF_TELLING || chief->state_n == 0 ||
-        !mst_chief_is_stored(chief, chief->state_n))
+        !mst_chief_is_stored(chief, chief->state_n) || !mst_failover_committed(&chief->failover))
         return;
     bool are_all_placed = true;
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
-        are_all_placed &= link->is_placed;
+        are_all_placed &= link->is_placed || !mst_failover_is_live(&chief->failover, i);
         if (!link->is_placed && !link->is_placing && mst_peer_is_up(link->peer))
             place(link);
     }
@@ -235,7 +241,8 @@ void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
         return;
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
-        if (mst_peer_is_up(link->peer) || mst_peer_down_ms(link->peer) <= chief->config.job->absence_ms)
+        if (mst_peer_is_up(link->peer) || mst_peer_down_ms(link->peer) <= chief->config.job->absence_ms ||
+            !mst_chief_is_awaited(link))
             continue;
         char state[128];
         char why[256];
@@ -257,7 +264,7 @@ void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         const struct ps_link *link = &chief->links[i];
         char state[128];
-        if (mst_peer_is_up(link->peer) && (chief->phase < CHIEF_PLACING || link->is_placed))
+        if (mst_peer_is_up(link->peer) ? chief->phase < CHIEF_PLACING || link->is_placed : !mst_chief_is_awaited(link))
             continue;
         if (mst_peer_is_up(link->peer))
             snprintf(state, sizeof state, "making its shards");

@@ -27,12 +27,21 @@ uint64_t mst_chief_mark(const struct mst_chief *chief)
     return chief->state_n + chief->is_touched;
 }
 
+struct stored_question {
+    const struct mst_chief *chief;
+    uint64_t mark;
+};
+
+static bool has_stored(const void *arg, size_t ps)
+{
+    const struct stored_question *question = arg;
+    return question->chief->links[ps].stored_n >= question->mark;
+}
+
 bool mst_chief_is_stored(const struct mst_chief *chief, uint64_t mark)
 {
-    for (size_t i = 0; i < chief->config.n_ps; i++)
-        if (chief->links[i].stored_n < mark)
-            return false;
-    return true;
+    const struct stored_question question = {chief, mark};
+    return mst_failover_is_known(&chief->failover, has_stored, &question);
 }
 
 static uint32_t plan_crc(const struct mst_chief *chief)
@@ -310,10 +319,11 @@ static void go_on(struct mst_chief *chief)
     lose_own_worker(chief);
     bool has_trained = chief->coordinator.leases.n_granted > chief->n_steps_resumed ||
                        mst_chief_steps_done(chief) > chief->n_steps_resumed;
-    for (size_t i = 0; i < chief->config.n_ps; i++) {
+    // With replicas every server gets the map again, and its roles tell which groups nobody has.
+    for (size_t i = 0; chief->config.job->replicas == 0 && i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
         link->is_placed = link->is_serving && link->map_term == chief->map.term && link->map_epoch == chief->map.epoch;
-        chief->groups[i].was_empty = !link->is_placed && has_trained;
+        chief->groups[i].is_empty = chief->groups[i].was_empty = !link->is_placed && has_trained;
     }
     mst_chief_touch(chief);
     mst_chief_store(chief);

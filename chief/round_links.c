@@ -127,7 +127,7 @@ void mst_chief_rounds_go_on(struct mst_chief *chief)
     chief->is_deciding = false;
     for (size_t i = 0; is_round_time(chief) && i < chief->config.n_ps; i++) {
         struct ps_group *group = &chief->groups[i];
-        if (mst_peer_is_up(mst_chief_primary(group)->peer) &&
+        if (mst_chief_primary(group) &&
             (group->n_round_calls == 0 || group->round_told != chief->coordinator.rounds.n_told))
             ask(group);
     }
@@ -168,7 +168,7 @@ void mst_chief_rate_heard(struct ps_link *link)
     if (link->rate_heard < chief->rate_seq)
         mst_chief_links_beat(chief); // it was under way before the change
     for (size_t i = 0; i < chief->config.n_ps; i++)
-        if (chief->links[i].rate_heard < chief->rate_seq)
+        if (chief->links[i].rate_heard < chief->rate_seq && mst_failover_is_live(&chief->failover, i))
             return;
     chief->is_rate_awaited = false;
     mst_rounds_resume(&chief->coordinator.rounds);

@@ -44,6 +44,7 @@ struct mst_chief_save {
     struct mst_buf state;  // MST_CHECKPOINT_STATE_TENSOR
     struct mst_buf rounds; // MST_ROUNDS_TENSOR; empty: there are no rounds
     bool is_after_failure; // another one failed before it
+    bool is_interrupted;   // a primary changed
     uint64_t part_id;      // checkpoint.local; else 0
     bool wants_values;
     int64_t numbers[MST_CHIEF_PART_NUMBERS];
@@ -96,6 +97,12 @@ static void over(struct mst_chief_save *save)
         if (save->cut)
             mst_chief_cut_drop(chief, save->cut);
         mst_chief_best_save_failed(chief, save->step);
+        // Others take the place of a server that is lost, and write it soon.
+        bool is_lost = chief->config.job->replicas > 0 && !mst_chief_groups_are_whole(chief);
+        if (mst_status_is_retryable(status) && (save->is_interrupted || is_lost)) {
+            MST_LOG(INFO, "chief", "checkpoint put off", "reason=\"%s\"", err.text);
+            status = MST_CANCELLED;
+        }
     }
     chief->save = NULL;
     release(save);
@@ -336,6 +343,8 @@ static void write_parts(struct mst_chief_save *save)
         mst_checkpoint_begin(chief->config.job->checkpoint_chief_dir, save->step, n_shards, &save->writer, &save->err);
     uint64_t *keep = NULL; // what the chief has: a PS keeps nothing else
     size_t n_keep = 0;
+    if (save->status == MST_OK && !mst_chief_groups_are_whole(chief))
+        save->status = mst_fail(&save->err, MST_UNAVAILABLE, "a parameter server is lost");
     if (save->status == MST_OK && save->part_id)
         save->status = mst_checkpoint_list(chief->config.job->checkpoint_chief_dir, &keep, &n_keep, &save->err);
     if (save->status != MST_OK) {
@@ -362,6 +371,12 @@ static void on_cut(struct mst_chief *chief, bool is_marked)
         save->status = mst_fail(&save->err, MST_UNAVAILABLE, "no cut could be made for it: %s", chief->cut.machine.why);
         over(save);
     } // else the tick begins another one, when the PSs have heard that this one is given up
+}
+
+void mst_chief_save_interrupt(struct mst_chief *chief)
+{
+    if (chief->save)
+        chief->save->is_interrupted = true;
 }
 
 void mst_chief_save_tick(struct mst_chief *chief)

@@ -74,6 +74,7 @@ static struct mst_job *job_of(const char *file, json_t *json)
         .round_workers = integer_at(json, "consistency.workers"),
         .accumulate_steps = integer_at(json, "consistency.accumulate_steps"),
         .partitioner = partitioner_of(json_object_get(json, "partitioner")),
+        .replicas = integer_at(json, "replicas"),
         .checkpoint_dir = text_at(json, "checkpoint.dir"),
         .checkpoint_every_steps = integer_at(json, "checkpoint.every_steps"),
         .checkpoint_every_seconds = number_at(json, "checkpoint.every_seconds"),

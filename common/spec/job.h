@@ -72,6 +72,7 @@ struct mst_job {
     uint64_t accumulate_steps; // batches of one push
 
     struct mst_partitioner partitioner;
+    uint64_t replicas; // copies of each group of shards beside the first
 
     char *checkpoint_dir;            // absolute
     char *checkpoint_chief_dir;      // where the chief writes: the same, or with local a folder below it
