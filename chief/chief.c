@@ -421,6 +421,7 @@ static void on_tick(void *arg)
         mst_chief_fences_begun(chief);
         MST_LOG(WARN, "chief", "workers declared dead", "n=%zu", n_dead);
     }
+    mst_chief_failover_tick(chief, now_ms);
     mst_chief_links_tick(chief, now_ms);
     mst_chief_cut_tick(chief, now_ms);
     mst_chief_save_tick(chief);

@@ -54,6 +54,14 @@ struct ps_link {
     bool is_told;        // answered FINISH, or is beyond reach
     uint64_t rate_sent;  // mst_chief.rate_seq with the heartbeat that is under way
     uint64_t rate_heard; // … that it has answered
+    // failing_over.c
+    uint64_t heard_ms;           // when it last answered something
+    bool is_dead;                // it was silent for a lease, or its process is gone
+    size_t n_roles_calls;        // ROLES calls under way
+    struct mst_epoch roles_told; // with the newest of them
+    bool is_told_committed;      // … to act on those
+    uint64_t roles_known;        // status of its newest reply
+    uint64_t draining;           // the incarnation that was told to stop
     struct mst_role_figures figures;
 };
 
@@ -178,6 +186,14 @@ struct mst_chief_round_metrics {
     uint64_t n_left_out;
 };
 
+// … and of its replicas.
+struct mst_chief_failover_metrics {
+    struct mst_metric *is_full;
+    struct mst_metric *term;
+    struct mst_metric *n;
+    struct mst_metric **primaries; // by group
+};
+
 struct mst_chief {
     struct mst_chief_config config;
     enum chief_phase phase;
@@ -188,6 +204,11 @@ struct mst_chief {
     struct ps_link *links;   // n_ps
     struct ps_group *groups; // n_ps
     struct mst_failover failover;
+    struct mst_epoch roles_followed; // the newest committed ones that were gone by
+    bool is_failing_over;            // further up the stack
+    bool is_redundant;               // as it was told last
+    uint64_t failover_slept_ms;      // coordinator.slept_ms at the last tick
+    struct mst_chief_failover_metrics failover_metrics;
     struct mst_plan *plan;
     struct mst_msg_shard *shards;
     struct mst_msg_map map;
@@ -286,6 +307,8 @@ void mst_chief_check_told(struct mst_chief *chief);
 mst_status mst_chief_links_new(struct mst_chief *chief, struct mst_error *err);
 void mst_chief_links_free(struct mst_chief *chief);
 void mst_chief_links_start(struct mst_chief *chief);
+// Begins to read what an earlier chief left, when that is possible by now.
+void mst_chief_try_recall(struct mst_chief *chief);
 void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms);
 void mst_chief_links_beat(struct mst_chief *chief);
 void mst_chief_links_finish(struct mst_chief *chief);
@@ -315,6 +338,24 @@ void mst_chief_groups_restoring(struct ps_link *link);
 bool mst_chief_groups_restored(struct ps_link *link);
 // Roles are committed: what was under way with the primaries of before is begun again, or given up.
 void mst_chief_roles_changed(struct mst_chief *chief);
+
+// failing_over.c. With no replicas all of it does nothing.
+bool mst_chief_has_replicas(const struct mst_chief *chief);
+void mst_chief_failover_start(struct mst_chief *chief);
+void mst_chief_failover_free(struct mst_chief *chief);
+// Changes roles as far as that is possible by now, and tells servers.
+void mst_chief_failover_go_on(struct mst_chief *chief);
+// A PS answered something.
+void mst_chief_heard(struct ps_link *link);
+// Its link stands, with link->incarnation.
+void mst_chief_failover_up(struct ps_link *link);
+// mst_peer_config.on_gone of a link.
+void mst_chief_failover_gone(void *arg, struct mst_peer *peer);
+// It accepted the term and said what it has.
+void mst_chief_failover_read(struct ps_link *link, const struct mst_msg_recall_reply *reply);
+void mst_chief_failover_tick(struct mst_chief *chief, uint64_t now_ms);
+// It was told to stop: others take over what it has, or the job ends.
+void mst_chief_ps_stops(struct ps_link *link, const char *text);
 
 // fencing.c
 // Members are to be fenced from now on: stored first, then told.
@@ -349,6 +390,8 @@ bool mst_chief_is_stored(const struct mst_chief *chief, uint64_t mark);
 void mst_chief_store(struct mst_chief *chief);
 // Asks a PS what it has of an earlier chief; when all have answered, the job goes on or begins.
 void mst_chief_recall(struct ps_link *link);
+// Enough was read: goes on from there.
+void mst_chief_recall_done(struct mst_chief *chief);
 
 // placing.c
 // Goes on from what the checkpoint that is resumed says of the training.

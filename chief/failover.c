@@ -44,6 +44,8 @@ void mst_failover_fini(struct mst_failover *f)
 void mst_failover_begin(struct mst_failover *f, uint64_t term)
 {
     f->term = term;
+    for (size_t i = 0; i < f->config.n_ps; i++)
+        f->servers[i].is_read = false;
 }
 
 // ---- what is known of servers ----

@@ -81,7 +81,8 @@ struct mst_failover {
 void mst_failover_init(struct mst_failover *f, const struct mst_failover_config *config);
 /** Releases it. */
 void mst_failover_fini(struct mst_failover *f);
-/** A chief starts, with a term above all that servers have seen; nothing may be read before they have accepted it. */
+/** A chief starts, with a term above all that servers have seen; nothing may be read before they have accepted it.
+ *  Again with a higher one: all have to be read anew. */
 void mst_failover_begin(struct mst_failover *f, uint64_t term);
 
 /** A server is reached. Another incarnation than before: what the last one held is gone. */

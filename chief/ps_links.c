@@ -10,12 +10,18 @@
 
 enum { PLACE_MS = 600000 }; // initial values of a large model, or reading them from a slow disk
 
+// With replicas it goes without those that are dead.
 static bool all_greeted(const struct mst_chief *chief)
 {
-    for (size_t i = 0; i < chief->config.n_ps; i++)
-        if (chief->links[i].incarnation == 0 || !mst_peer_is_up(chief->links[i].peer))
+    size_t n_up = 0;
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        const struct ps_link *link = &chief->links[i];
+        bool is_up = link->incarnation != 0 && mst_peer_is_up(link->peer);
+        if (!is_up && !link->is_dead)
             return false;
-    return true;
+        n_up += is_up;
+    }
+    return n_up > 0;
 }
 
 // ---- placing ----
@@ -132,8 +138,44 @@ static void meet_again(struct ps_link *link, const struct mst_msg_greeting_reply
         link->is_placed = false;
         link->stored_n = 0;
     }
+    mst_chief_failover_up(link);
     mst_chief_store(chief);
     mst_chief_links_place(chief);
+}
+
+static void recall_all(struct mst_chief *chief)
+{
+    chief->phase = CHIEF_RECALLING;
+    mst_failover_begin(&chief->failover, chief->term);
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        chief->links[i].is_recalled = false;
+        if (mst_peer_is_up(chief->links[i].peer))
+            mst_chief_recall(&chief->links[i]);
+    }
+}
+
+void mst_chief_try_recall(struct mst_chief *chief)
+{
+    if (chief->phase == CHIEF_WAITING && all_greeted(chief))
+        recall_all(chief);
+}
+
+// It came while the others are read. Where not all were there at first, it may have seen a higher term.
+static void read_late(struct ps_link *link, const struct mst_msg_greeting_reply *reply)
+{
+    struct mst_chief *chief = link->chief;
+    link->is_recalled = link->is_recalled && reply->incarnation == link->incarnation;
+    link->incarnation = reply->incarnation;
+    link->n_threads = reply->n_data_threads ? reply->n_data_threads : 1;
+    mst_chief_failover_up(link);
+    if (link->is_recalled || chief->phase != CHIEF_RECALLING)
+        return;
+    if (mst_chief_has_replicas(chief) && chief->term <= reply->term) {
+        chief->term = reply->term + 1;
+        recall_all(chief);
+    } else {
+        mst_chief_recall(link);
+    }
 }
 
 static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
@@ -152,22 +194,15 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
         return;
     }
     if (chief->phase == CHIEF_RECALLING) {
-        link->is_recalled = link->is_recalled && reply->incarnation == link->incarnation;
-        link->incarnation = reply->incarnation;
-        link->n_threads = reply->n_data_threads ? reply->n_data_threads : 1;
-        if (!link->is_recalled)
-            mst_chief_recall(link);
+        read_late(link, reply);
         return;
     }
     link->incarnation = reply->incarnation;
     link->n_threads = reply->n_data_threads ? reply->n_data_threads : 1;
     if (chief->term <= reply->term)
         chief->term = reply->term + 1;
-    if (!all_greeted(chief))
-        return;
-    chief->phase = CHIEF_RECALLING;
-    for (size_t i = 0; i < chief->config.n_ps; i++)
-        mst_chief_recall(&chief->links[i]);
+    mst_chief_failover_up(link);
+    mst_chief_try_recall(chief);
 }
 
 static void on_down(void *arg, struct mst_peer *peer, mst_status status, const char *text)
@@ -208,10 +243,12 @@ static void on_beat(void *arg, const struct mst_reply *reply)
     if (reply->status == MST_OK &&
         mst_msg_heartbeat_reply_decode(reply->message->meta, &arena, &answer, NULL) == MST_OK &&
         answer.job_state == MST_JOB_FAILED)
-        mst_chief_stop(link->chief, answer.text); // it was told to stop
+        mst_chief_ps_stops(link, answer.text);
     mst_arena_fini(&arena);
-    if (reply->status == MST_OK)
+    if (reply->status == MST_OK) {
+        mst_chief_heard(link);
         mst_chief_rate_heard(link);
+    }
     // The connection stands and nobody answers: a stopped process, or a host that is gone. From now on it is away.
     if (reply->status == MST_DEADLINE_EXCEEDED && link->chief->phase < CHIEF_TELLING)
         mst_peer_break(link->peer, "was given up: no answer to a heartbeat");
@@ -242,7 +279,7 @@ void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
         if (mst_peer_is_up(link->peer) || mst_peer_down_ms(link->peer) <= chief->config.job->absence_ms ||
-            !mst_chief_is_awaited(link))
+            !mst_chief_is_awaited(link) || link->incarnation == 0)
             continue;
         char state[128];
         char why[256];
@@ -319,7 +356,8 @@ mst_status mst_chief_links_new(struct mst_chief *chief, struct mst_error *err)
                                          .address = chief->config.ps_addresses[i],
                                          .user_timeout_ms = chief->config.job->lease_ms,
                                          .events = &peer_events,
-                                         .arg = link};
+                                         .arg = link,
+                                         .on_gone = mst_chief_has_replicas(chief) ? mst_chief_failover_gone : NULL};
         MST_TRY(mst_peer_new(chief->config.control, chief->config.resolver, &config, &link->peer, err));
     }
     return MST_OK;
@@ -329,6 +367,7 @@ void mst_chief_links_start(struct mst_chief *chief)
 {
     for (size_t i = 0; i < chief->config.n_ps; i++)
         mst_peer_start(chief->links[i].peer);
+    mst_chief_failover_start(chief);
 }
 
 void mst_chief_links_free(struct mst_chief *chief)
@@ -340,4 +379,5 @@ void mst_chief_links_free(struct mst_chief *chief)
     free(chief->links);
     chief->links = NULL;
     mst_chief_groups_free(chief);
+    mst_chief_failover_free(chief);
 }

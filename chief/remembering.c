@@ -206,7 +206,7 @@ static mst_status take_plan(struct mst_chief *chief, const struct mst_chief_stat
                         state->n_ps, chief->config.n_ps);
     for (size_t i = 0; i < state->n_ps; i++) {
         struct ps_link *link = &chief->links[i];
-        if (link->n_threads < state->ps_threads[i])
+        if (link->n_threads && link->n_threads < state->ps_threads[i])
             return mst_fail(err, MST_FAILED_PRECONDITION,
                             "ps-%zu has %zu data threads, and its shards are planned for %llu: give it --data-threads "
                             "%llu",
@@ -296,7 +296,7 @@ static void lose_own_worker(struct mst_chief *chief)
         mst_membership_leave(members, own, members->members[own].number, mst_clock_monotonic_ms());
 }
 
-static void go_on(struct mst_chief *chief)
+void mst_chief_recall_done(struct mst_chief *chief)
 {
     const struct ps_link *best = best_of(chief);
     struct mst_error err;
@@ -361,17 +361,21 @@ static void on_recalled(void *arg, const struct mst_reply *reply)
         return; // asked again when the link stands again
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_recall_reply_decode(reply->message->meta, &arena, &answer, &err);
-    if (status == MST_OK)
+    if (status == MST_OK) {
         take_memory(link, reply->message->meta, &answer);
+        mst_chief_failover_read(link, &answer);
+    }
     mst_arena_fini(&arena);
     if (status != MST_OK) {
         mst_chief_tell(chief, status, err.text);
         return;
     }
+    if (mst_chief_has_replicas(chief))
+        return; // done when there are roles
     for (size_t i = 0; i < chief->config.n_ps; i++)
         if (!chief->links[i].is_recalled)
             return;
-    go_on(chief);
+    mst_chief_recall_done(chief);
 }
 
 void mst_chief_recall(struct ps_link *link)

@@ -557,7 +557,7 @@ struct mst_msg_recall_reply {
     uint64_t map_epoch;
     bool is_serving;            // it holds the shards of that map
     struct mst_msg_roles roles; // that are stored here; no groups: none
-    bool is_acting;             // on those
+    bool is_acting;             // it acts, or has acted, on roles that name its incarnation: so it counts
 };
 
 struct mst_msg_cut {

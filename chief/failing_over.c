@@ -1,0 +1,286 @@
+// Who is primary of which group, carried: one ROLES call under way to each parameter server, which it answers when it
+// has something new, and another one as soon as there are other roles for it. A server is dead when its process is gone
+// (its connection was reset and its port refuses another one), or when nothing was heard of it for a lease.
+// With no replicas nothing here does anything: each group is at home for good, and no call is made.
+#include "chief/chief_private.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/metrics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+bool mst_chief_has_replicas(const struct mst_chief *chief)
+{
+    return chief->failover.config.n_replicas > 0;
+}
+
+// ---- metrics ----
+
+static void make_metrics(struct mst_chief *chief)
+{
+    struct mst_chief_failover_metrics *metrics = &chief->failover_metrics;
+    metrics->is_full =
+        mst_metric_gauge("muster_redundancy_full", "1 when every group has all its copies: a server may die", NULL);
+    metrics->term = mst_metric_gauge("muster_roles_term", "Term of the roles that are acted on", NULL);
+    metrics->n = mst_metric_gauge("muster_roles_epoch", "Number of these roles under their term", NULL);
+    metrics->primaries = mst_alloc_array(chief->config.n_ps, sizeof *metrics->primaries);
+    for (size_t g = 0; g < chief->config.n_ps; g++) {
+        char labels[32];
+        snprintf(labels, sizeof labels, "group=\"%zu\"", g);
+        metrics->primaries[g] =
+            mst_metric_gauge("muster_group_primary", "Parameter server that is primary of a group; -1: none", labels);
+    }
+}
+
+static void show(struct mst_chief *chief)
+{
+    struct mst_chief_failover_metrics *metrics = &chief->failover_metrics;
+    bool is_full = mst_failover_is_full(&chief->failover);
+    mst_metric_set(metrics->is_full, is_full);
+    if (is_full == chief->is_redundant)
+        return;
+    chief->is_redundant = is_full;
+    const struct mst_epoch *epoch = &chief->failover.current.epoch;
+    if (is_full)
+        MST_LOG(INFO, "chief", "redundancy is full", "roles=%llu.%llu", (unsigned long long)epoch->term,
+                (unsigned long long)epoch->n);
+    else
+        MST_LOG(WARN, "chief", "redundancy is not full", "roles=%llu.%llu", (unsigned long long)epoch->term,
+                (unsigned long long)epoch->n);
+}
+
+// ---- what becomes of a change ----
+
+// Workers and evaluators go by them from now on, and so does the chief.
+static void take_roles(struct mst_chief *chief, const struct mst_roles *roles)
+{
+    char *text = mst_roles_text(roles);
+    MST_LOG(INFO, "chief", "roles", "are=\"%s\"", text);
+    free(text);
+    chief->roles_followed = roles->epoch;
+    mst_metric_set(chief->failover_metrics.term, (int64_t)roles->epoch.term);
+    mst_metric_set(chief->failover_metrics.n, (int64_t)roles->epoch.n);
+    for (size_t g = 0; g < roles->n_ps; g++) {
+        uint32_t primary = roles->groups[g].primary;
+        mst_metric_set(chief->failover_metrics.primaries[g], primary == MST_NO_PS ? -1 : (int64_t)primary);
+        if (mst_failover_is_lost(&chief->failover, g) && chief->phase > CHIEF_RECALLING)
+            MST_LOG(ERROR, "chief", "group lost", "group=%zu steps=%llu checkpoint=%s", g,
+                    (unsigned long long)mst_chief_steps_done(chief), chief->checkpoint ? chief->checkpoint : "none");
+    }
+    mst_chief_roles_changed(chief);
+    if (chief->phase == CHIEF_RECALLING)
+        mst_chief_recall_done(chief);
+    if (chief->phase < CHIEF_TELLING)
+        mst_chief_advance(chief);
+}
+
+// ---- the calls ----
+
+static void take_reply(struct ps_link *link, const struct mst_reply *reply)
+{
+    struct mst_chief *chief = link->chief;
+    struct mst_arena arena;
+    struct mst_msg_roles_reply answer;
+    struct mst_error err;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    if (mst_msg_roles_reply_decode(reply->message->meta, &arena, &answer, &err) == MST_OK) {
+        if (answer.status > link->roles_known)
+            link->roles_known = answer.status;
+        if (answer.wants_drain)
+            mst_chief_ps_stops(link, "it was told to stop");
+        mst_failover_heard(&chief->failover, link->index, link->incarnation, &answer, mst_clock_monotonic_ms());
+    } else {
+        MST_LOG(WARN, "chief", "report of roles not read", "ps=%u reason=\"%s\"", link->index, err.text);
+    }
+    mst_arena_fini(&arena);
+}
+
+static void on_reply(void *arg, const struct mst_reply *reply)
+{
+    struct ps_link *link = arg;
+    struct mst_chief *chief = link->chief;
+    if (link->n_roles_calls > 0)
+        link->n_roles_calls--;
+    if (chief->phase >= CHIEF_TELLING)
+        return;
+    if (reply->status == MST_ABORTED) {
+        mst_chief_leave(chief, MST_ALREADY_EXISTS, reply->text);
+        return;
+    }
+    if (reply->status != MST_OK)
+        return; // the link broke, or it is silent: the tick asks again
+    mst_chief_heard(link);
+    take_reply(link, reply);
+    mst_chief_failover_go_on(chief);
+}
+
+static void ask(struct ps_link *link, bool is_committed)
+{
+    struct mst_chief *chief = link->chief;
+    const struct mst_roles *roles = &chief->failover.current;
+    struct mst_arena arena;
+    struct mst_msg_roles message;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_roles_view(roles, &arena, &message);
+    MST_ASSERT(status == MST_OK); // a few numbers a server
+    message.is_committed = is_committed;
+    message.known = link->roles_known;
+    link->roles_told = roles->epoch;
+    link->is_told_committed = is_committed;
+    link->n_roles_calls++;
+    MST_CHIEF_CALL(link, ROLES, roles, &message, chief->config.job->lease_ms, on_reply, link);
+    mst_arena_fini(&arena);
+}
+
+// What it has to be told that is not on its way; else one call has to be under way, so that it can say what is new.
+static void talk(struct ps_link *link)
+{
+    const struct mst_failover *f = &link->chief->failover;
+    if (f->phase != MST_FAILOVER_LEADING || !mst_peer_is_up(link->peer) || link->is_dead)
+        return;
+    bool is_committed;
+    bool is_news = mst_failover_to_send(f, link->index, &is_committed) != NULL;
+    bool is_told = mst_epoch_is_same(&link->roles_told, &f->current.epoch) && link->is_told_committed == is_committed;
+    if (link->n_roles_calls == 0 || (is_news && !is_told))
+        ask(link, is_committed);
+}
+
+// Also called by what it calls; then the outer call goes on.
+void mst_chief_failover_go_on(struct mst_chief *chief)
+{
+    struct mst_failover *f = &chief->failover;
+    if (!mst_chief_has_replicas(chief) || chief->phase < CHIEF_RECALLING || chief->phase >= CHIEF_TELLING ||
+        chief->is_failing_over)
+        return;
+    chief->is_failing_over = true;
+    while (chief->phase < CHIEF_TELLING && mst_failover_advance(f, mst_clock_monotonic_ms())) {
+        const struct mst_roles *committed = mst_failover_committed(f);
+        if (committed && !mst_epoch_is_same(&committed->epoch, &chief->roles_followed)) {
+            for (size_t i = 0; i < chief->config.n_ps; i++)
+                talk(&chief->links[i]); // before all else, so that it is acted on
+            take_roles(chief, committed);
+        }
+    }
+    chief->is_failing_over = false;
+    for (size_t i = 0; chief->phase < CHIEF_TELLING && i < chief->config.n_ps; i++)
+        talk(&chief->links[i]);
+    show(chief);
+}
+
+// ---- who lives ----
+
+void mst_chief_heard(struct ps_link *link)
+{
+    link->heard_ms = mst_clock_monotonic_ms();
+}
+
+void mst_chief_failover_up(struct ps_link *link)
+{
+    struct mst_chief *chief = link->chief;
+    mst_chief_heard(link);
+    link->is_dead = false;
+    link->n_roles_calls = 0;
+    link->roles_told = (struct mst_epoch){0};
+    link->roles_known = 0;
+    mst_failover_up(&chief->failover, link->index, link->incarnation, link->heard_ms);
+    mst_chief_failover_go_on(chief);
+}
+
+static void declare_dead(struct ps_link *link, enum mst_failover_death how)
+{
+    struct mst_chief *chief = link->chief;
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    if (!link->is_dead && link->incarnation)
+        MST_LOG(WARN, "chief", "parameter server dead", "ps=%u how=\"%s\" silent_ms=%llu", link->index,
+                how == MST_FAILOVER_GONE ? "its process is gone" : "silent for a lease",
+                (unsigned long long)(now_ms - link->heard_ms));
+    link->is_dead = true;
+    mst_failover_dead(&chief->failover, link->index, how, now_ms);
+    mst_chief_try_recall(chief);
+    mst_chief_failover_go_on(chief);
+    if (chief->phase >= CHIEF_PLACING && chief->phase < CHIEF_TELLING) {
+        mst_chief_store(chief); // what only waited for it
+        mst_chief_links_place(chief);
+        mst_chief_fences_go_on(chief);
+    }
+}
+
+void mst_chief_failover_gone(void *arg, struct mst_peer *peer)
+{
+    struct ps_link *link = arg;
+    (void)peer;
+    if (mst_chief_has_replicas(link->chief) && link->chief->phase < CHIEF_TELLING)
+        declare_dead(link, MST_FAILOVER_GONE);
+}
+
+void mst_chief_failover_tick(struct mst_chief *chief, uint64_t now_ms)
+{
+    if (!mst_chief_has_replicas(chief))
+        return;
+    uint64_t slept_ms = chief->coordinator.slept_ms - chief->failover_slept_ms; // nobody could be heard meanwhile
+    chief->failover_slept_ms = chief->coordinator.slept_ms;
+    for (size_t i = 0; i < chief->config.n_ps && chief->phase < CHIEF_TELLING; i++) {
+        struct ps_link *link = &chief->links[i];
+        link->heard_ms += slept_ms;
+        if (link->heard_ms > now_ms)
+            link->heard_ms = now_ms;
+        if (link->is_dead || now_ms - link->heard_ms < chief->config.job->lease_ms)
+            continue;
+        mst_peer_break(link->peer, "was given up: silent for a lease");
+        declare_dead(link, MST_FAILOVER_SILENT);
+    }
+    mst_chief_failover_go_on(chief);
+}
+
+void mst_chief_failover_read(struct ps_link *link, const struct mst_msg_recall_reply *reply)
+{
+    struct mst_roles roles = {0};
+    struct mst_error err;
+    if (!mst_chief_has_replicas(link->chief))
+        return;
+    mst_chief_heard(link);
+    if (reply->roles.n_groups && mst_roles_take(&roles, &reply->roles, &err) != MST_OK)
+        MST_LOG(WARN, "chief", "report of roles not read", "ps=%u reason=\"%s\"", link->index, err.text);
+    struct mst_failover_memory memory = {roles.n_ps ? &roles : NULL, reply->is_acting};
+    mst_failover_read(&link->chief->failover, link->index, link->incarnation, &memory);
+    mst_roles_fini(&roles);
+    mst_chief_failover_go_on(link->chief);
+}
+
+// ---- told to go ----
+
+void mst_chief_ps_stops(struct ps_link *link, const char *text)
+{
+    struct mst_chief *chief = link->chief;
+    if (!mst_chief_has_replicas(chief) || chief->phase < CHIEF_RUNNING) {
+        mst_chief_stop(chief, text);
+        return;
+    }
+    if (link->draining == link->incarnation || chief->phase >= CHIEF_TELLING)
+        return;
+    link->draining = link->incarnation;
+    MST_LOG(WARN, "chief", "parameter server leaves", "ps=%u reason=\"%s\"", link->index, text);
+    mst_failover_drain(&chief->failover, link->index);
+    if (mst_failover_is_all_draining(&chief->failover))
+        mst_chief_stop(chief, text); // nobody is left to hand over to
+    mst_chief_failover_go_on(chief);
+}
+
+// ---- making and freeing ----
+
+void mst_chief_failover_start(struct mst_chief *chief)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        mst_chief_heard(&chief->links[i]);
+    if (mst_chief_has_replicas(chief))
+        make_metrics(chief);
+}
+
+void mst_chief_failover_free(struct mst_chief *chief)
+{
+    free(chief->failover_metrics.primaries);
+}
