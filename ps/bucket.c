@@ -4,6 +4,7 @@
 #include "ps/bucket.h"
 
 #include "base/alloc.h"
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "base/metrics.h"
 
@@ -213,6 +214,7 @@ void mst_bucket_trim(struct mst_bucket *bucket)
 struct next {
     struct mst_version *version;
     struct mst_slot_set *slots;
+    float rate; // it is made with
 };
 
 // Whether replies leave a buffer; the bucket's own reference to the current version goes with the update.
@@ -264,9 +266,10 @@ static struct mst_slot_set *next_slots(struct mst_bucket *bucket, bool *is_short
 static bool find_next(struct mst_bucket *bucket, struct next *next)
 {
     bool is_short = false;
-    *next = (struct next){next_version(bucket, &is_short), next_slots(bucket, &is_short)};
+    float rate = mst_optimizer_learning_rate(bucket->optimizer, bucket->n_updates);
+    *next = (struct next){next_version(bucket, &is_short), next_slots(bucket, &is_short), rate};
     if (is_short && mst_snapshots_lose(&bucket->snapshots))
-        *next = (struct next){next_version(bucket, &is_short), next_slots(bucket, &is_short)};
+        *next = (struct next){next_version(bucket, &is_short), next_slots(bucket, &is_short), rate};
     return next->version && next->slots;
 }
 
@@ -278,8 +281,8 @@ static bool apply_run(struct mst_bucket *bucket, const struct next *next, size_t
         from[s] = bucket->slots->slots[s] + at;
         to[s] = next->slots->slots[s] + at;
     }
-    return mst_optimizer_apply_to(bucket->optimizer, bucket->n_updates, n, gradient, bucket->current->floats + at,
-                                  next->version->floats + at, from, to);
+    return mst_optimizer_apply_to(bucket->optimizer, bucket->n_updates, next->rate, n, gradient,
+                                  bucket->current->floats + at, next->version->floats + at, from, to);
 }
 
 static bool apply(struct mst_bucket *bucket, const struct next *next, const struct mst_gradients *gradients)
@@ -344,6 +347,7 @@ void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *pu
         }
         uint64_t seen = row.version;
         result->staleness = bucket->n_updates > seen ? bucket->n_updates - seen : 0;
+        result->rate = next.rate;
         result->is_finite = apply(bucket, &next, gradients);
         publish(bucket, &next, bucket->n_updates + 1);
         row = (struct mst_client_row){.number = push->number, .step = push->step, .lease = push->lease};
@@ -354,6 +358,69 @@ void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *pu
     mst_bucket_try_mark(bucket);
     result->outcome = MST_PUSH_DONE;
     result->version = ref_current(bucket);
+}
+
+bool mst_bucket_follow(struct mst_bucket *bucket, const struct mst_bucket_push *push, const float *gradient, float rate)
+{
+    struct next next;
+    MST_ASSERT(!bucket->is_frozen);
+    if (!find_next(bucket, &next))
+        return false;
+    const struct mst_gradients gradients = {.staged = gradient};
+    next.rate = rate;
+    apply(bucket, &next, &gradients);
+    publish(bucket, &next, bucket->n_updates + 1);
+    struct mst_client_row row = {.number = push->number, .step = push->step, .lease = push->lease};
+    row.offset = push->offset;
+    row.version = bucket->n_updates;
+    mst_client_table_record(&bucket->clients, push->worker, &row);
+    return true;
+}
+
+uint32_t mst_bucket_crc32c(const struct mst_bucket *bucket)
+{
+    uint32_t crc = mst_crc32c(bucket->current->floats, mst_bucket_bytes(bucket));
+    for (size_t s = 0; s < bucket->n_slots; s++)
+        crc = mst_crc32c_extend(crc, bucket->slots->slots[s], bucket->n_trained * sizeof(float));
+    return crc;
+}
+
+mst_status mst_bucket_content_new(const struct mst_bucket *bucket, struct mst_bucket_content *out)
+{
+    *out = (struct mst_bucket_content){0};
+    mst_status status = alloc_floats(bucket->n_floats, bucket->id, &out->floats, NULL);
+    if (status == MST_OK)
+        status = alloc_slots(bucket, &out->slots, NULL);
+    if (status != MST_OK)
+        mst_bucket_content_fini(bucket, out);
+    return status;
+}
+
+void mst_bucket_content_fini(const struct mst_bucket *bucket, struct mst_bucket_content *content)
+{
+    free_floats(&content->floats, bucket->n_floats);
+    free_slots(bucket, &content->slots);
+    *content = (struct mst_bucket_content){0};
+}
+
+bool mst_bucket_replace(struct mst_bucket *bucket, struct mst_bucket_content *content)
+{
+    struct next next;
+    if (!find_next(bucket, &next))
+        return false;
+    struct mst_bucket_content spare = {.floats = next.version->floats};
+    next.version->floats = content->floats;
+    for (size_t s = 0; s < bucket->n_slots; s++) {
+        spare.slots.slots[s] = next.slots->slots[s];
+        next.slots->slots[s] = content->slots.slots[s];
+    }
+    publish(bucket, &next, content->counter);
+    bucket->n_updates = content->n_updates;
+    *content = spare;
+    mst_client_table_fini(&bucket->clients);
+    mst_client_table_init(&bucket->clients);
+    mst_snapshots_fini(&bucket->snapshots);
+    return true;
 }
 
 bool mst_bucket_can_apply(struct mst_bucket *bucket)

@@ -91,6 +91,7 @@ struct mst_push_result {
     enum mst_push_verdict verdict;
     struct mst_version *version; // DONE: a reference, the caller's
     uint64_t staleness;          // updates by others since this worker was last answered
+    float rate;                  // the learning rate that it was applied with
     bool is_finite;              // false: gradient or result held NaN or Inf
 };
 
@@ -135,6 +136,26 @@ void mst_bucket_free(struct mst_bucket *bucket);
  *  Owner: borrows gradients for the call; *result.version is a reference of the caller's */
 void mst_bucket_push(struct mst_bucket *bucket, const struct mst_bucket_push *push,
                      const struct mst_gradients *gradients, struct mst_push_result *result);
+/** Applies what a primary applied with this learning rate, in its order: the same bits before give the same after.
+ *  Returns false if every buffer is held; then nothing is done. Owner: borrows gradient for the call */
+bool mst_bucket_follow(struct mst_bucket *bucket, const struct mst_bucket_push *push, const float *gradient,
+                       float rate);
+/** crc32c of weights and slots, over the whole of them in this order. Cost: reads all of them */
+uint32_t mst_bucket_crc32c(const struct mst_bucket *bucket);
+/** Memory for all that a bucket holds, to be filled. */
+struct mst_bucket_content {
+    float *floats; // n_floats
+    struct mst_slot_set slots;
+    uint64_t n_updates;
+    uint64_t counter;
+};
+/** Memory for what this bucket holds. Errors: RESOURCE_EXHAUSTED it was not to be had (*out is zeroed) */
+MST_MUST_USE mst_status mst_bucket_content_new(const struct mst_bucket *bucket, struct mst_bucket_content *out);
+/** Releases it; a zeroed one is fine. */
+void mst_bucket_content_fini(const struct mst_bucket *bucket, struct mst_bucket_content *content);
+/** Replaces what the bucket holds, and forgets its client rows, fences and snapshots. Nothing is copied: *content
+ *  becomes memory that is not needed. Returns false if every buffer is held; then nothing is done. */
+bool mst_bucket_replace(struct mst_bucket *bucket, struct mst_bucket_content *content);
 /** Looks whether the bucket has all that the cut of its gate names; then it is marked (ps/snapshot.h), the gate is
  *  nothing to it any more, and on_marked is called. After a push, a fence, and what the gate admits has changed. */
 void mst_bucket_try_mark(struct mst_bucket *bucket);

@@ -231,12 +231,13 @@ static void set_slots(struct mst_apply *apply, size_t n_slots, const float *cons
 }
 
 // NOLINTNEXTLINE(readability-function-size): a kernel's arguments are its arrays
-bool mst_optimizer_apply_to(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
-                            const float *w_in, float *w_out, const float *const *slots_in, float *const *slots_out)
+bool mst_optimizer_apply_to(const struct mst_optimizer *optimizer, uint64_t iteration, float rate, size_t n,
+                            const float *grad, const float *w_in, float *w_out, const float *const *slots_in,
+                            float *const *slots_out)
 {
     struct mst_apply apply = {.n = n, .grad = grad, .w_in = w_in, .w_out = w_out};
     set_slots(&apply, mst_optimizer_n_slots(optimizer), slots_in, slots_out);
-    apply.rate = mst_optimizer_learning_rate(optimizer, iteration);
+    apply.rate = rate;
     apply.is_adjusted = optimizer->weight_decay != 0 || optimizer->clipvalue != 0;
     apply.decay = (float)optimizer->weight_decay;
     apply.decay_rate = apply.rate;
@@ -252,7 +253,8 @@ bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iterati
     const float *slots_in[MST_OPTIMIZER_MAX_SLOTS] = {0};
     for (size_t s = 0; slots && s < mst_optimizer_n_slots(optimizer); s++)
         slots_in[s] = slots[s];
-    return mst_optimizer_apply_to(optimizer, iteration, n, grad, w_in, w_out, slots_in, slots);
+    float rate = mst_optimizer_learning_rate(optimizer, iteration);
+    return mst_optimizer_apply_to(optimizer, iteration, rate, n, grad, w_in, w_out, slots_in, slots);
 }
 
 bool mst_optimizer_move_average(const struct mst_optimizer *optimizer, double momentum, size_t n,

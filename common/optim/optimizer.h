@@ -62,10 +62,11 @@ bool mst_optimizer_has_schedule(const struct mst_optimizer *optimizer);
 bool mst_optimizer_apply(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
                          const float *w_in, float *w_out, float *const *slots);
 
-/** As mst_optimizer_apply, the slots too from one place to another. slots_in[s] may be slots_out[s], or must not
- *  overlap it. */
-bool mst_optimizer_apply_to(const struct mst_optimizer *optimizer, uint64_t iteration, size_t n, const float *grad,
-                            const float *w_in, float *w_out, const float *const *slots_in, float *const *slots_out);
+/** As mst_optimizer_apply, the slots too from one place to another, and with this learning rate: what another process
+ *  applied with it gives the same bits here. slots_in[s] may be slots_out[s], or must not overlap it. */
+bool mst_optimizer_apply_to(const struct mst_optimizer *optimizer, uint64_t iteration, float rate, size_t n,
+                            const float *grad, const float *w_in, float *w_out, const float *const *slots_in,
+                            float *const *slots_out);
 
 /** Moves n averages towards a batch's statistic, out = in * momentum + statistic * (1 - momentum), as Keras's
  *  BatchNormalization does; returns true if all are finite. What the optimizer does to weights (rate, decay, clipping)

@@ -232,7 +232,8 @@ static void check_large(const char *text, size_t offset)
     const float *third[] = {arrays[9] + offset, arrays[10] + offset, arrays[11] + offset};
     float *places[] = {arrays[12] + offset, arrays[13] + offset, arrays[14] + offset};
     float *weights = arrays[15] + offset;
-    assert_true(mst_optimizer_apply_to(optimizer, 3, n, arrays[0] + 1, arrays[1] + 2, weights, third, places));
+    assert_true(mst_optimizer_apply_to(optimizer, 3, mst_optimizer_learning_rate(optimizer, 3), n, arrays[0] + 1,
+                                       arrays[1] + 2, weights, third, places));
     assert_true(mst_test_floats_same_bits(text, weights, in_place + 2, n));
     for (size_t s = 0; s < n_slots; s++) {
         assert_true(mst_test_floats_same_bits(text, first[s], second[s], n));
