@@ -25,6 +25,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #define MST_CONN_REPLIES_MAX 256                  // replies waiting to be sent before reading pauses
@@ -115,6 +116,8 @@ void mst_conn_set_user(struct mst_conn *conn, void *user);
 void *mst_conn_user(const struct mst_conn *conn);
 /** "worker-1". Owner: borrowed until close */
 const char *mst_conn_name(const struct mst_conn *conn);
+/** The address it is connected with, as the kernel sees it. False if it is closed or no internet address. */
+bool mst_conn_peer_address(const struct mst_conn *conn, struct sockaddr_storage *out, socklen_t *len_out);
 /** The loop it is on. */
 struct mst_loop *mst_conn_loop(const struct mst_conn *conn);
 /** TCP_USER_TIMEOUT: bytes or, while nothing is sent, probes of the kernel that nobody acknowledges for this long end
