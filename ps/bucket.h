@@ -31,8 +31,8 @@
 #include <sys/uio.h>
 
 enum { MST_BUCKET_VERSIONS = 3 };
-// Beside those: what is marked, and what is being written.
-enum { MST_BUCKET_KEPT = MST_SNAPSHOTS + 1 };
+// Beside those: what is marked, what is being written, and what is on its way to a joiner.
+enum { MST_BUCKET_KEPT = MST_SNAPSHOTS + 2 };
 
 /** Whole rows of one variable, as they lie in a bucket. */
 struct mst_piece {

@@ -1,4 +1,5 @@
 #include "ps/data_thread_private.h"
+#include "ps/replication_private.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -60,7 +61,7 @@ void mst_data_thread_free(struct mst_data_thread *thread)
         free(push->staging);
     }
     free_pushes(thread->waiting);
-    free_pushes(thread->free_pushes);
+    mst_replicating_stop(thread->replicating);
     while (thread->free_staging) {
         struct staging *staging = thread->free_staging;
         thread->free_staging = staging->next;
@@ -72,6 +73,8 @@ void mst_data_thread_free(struct mst_data_thread *thread)
         thread->holdings = holding->next;
         mst_holding_free(holding);
     }
+    free_pushes(thread->free_pushes);
+    mst_replicating_free(thread->replicating);
     free(thread);
 }
 
@@ -118,7 +121,7 @@ static struct staging *take_staging(struct mst_data_thread *thread)
     return staging;
 }
 
-static void give_staging(struct mst_data_thread *thread, struct staging *staging)
+void mst_data_thread_give_staging(struct mst_data_thread *thread, struct staging *staging)
 {
     if (thread->n_staging > thread->n_staging_max) {
         thread->n_staging--;
@@ -135,7 +138,7 @@ static void give_staging(struct mst_data_thread *thread, struct staging *staging
         }
 }
 
-static struct pending_push *take_push(struct mst_data_thread *thread)
+struct pending_push *mst_data_thread_take_push(struct mst_data_thread *thread)
 {
     struct pending_push *push = thread->free_pushes;
     if (push)
@@ -146,10 +149,10 @@ static struct pending_push *take_push(struct mst_data_thread *thread)
     return push;
 }
 
-static void give_push(struct mst_data_thread *thread, struct pending_push *push)
+void mst_data_thread_give_push(struct mst_data_thread *thread, struct pending_push *push)
 {
     if (push->staging)
-        give_staging(thread, push->staging);
+        mst_data_thread_give_staging(thread, push->staging);
     push->next = thread->free_pushes;
     thread->free_pushes = push;
 }
@@ -199,23 +202,30 @@ void mst_data_thread_send(const struct client *client, const struct mst_message 
     mst_buf_fini(meta);
 }
 
-static void answer_push(struct mst_data_thread *thread, const struct pending_push *push,
-                        const struct mst_push_result *result)
+// Takes the reference to version.
+static void answer_push(const struct pending_push *push, struct mst_version *version)
 {
+    const struct mst_data_thread *thread = push->client->thread;
     struct mst_msg_push_reply reply = {.bucket = push->bucket->id,
-                                       .version = result->version->counter,
+                                       .version = version->counter,
                                        .map_term = thread->term,
                                        .map_epoch = thread->epoch,
                                        .iterations = push->bucket->n_updates,
-                                       .staleness = result->staleness,
-                                       .is_repeat = result->verdict == MST_PUSH_REPEAT,
-                                       .is_finite = result->is_finite};
+                                       .staleness = push->staleness,
+                                       .is_repeat = push->is_repeat,
+                                       .is_finite = push->is_finite};
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     mst_status status = mst_msg_push_reply_encode(&reply, &meta);
     MST_ASSERT(status == MST_OK); // a few numbers
     struct mst_message call = {.method = push->method, .call = push->call};
-    mst_data_thread_send(push->client, &call, &meta, result->version);
+    mst_data_thread_send(push->client, &call, &meta, version);
+}
+
+void mst_data_thread_answer_push(struct pending_push *push)
+{
+    answer_push(push, mst_bucket_pull(push->bucket, push->push.worker, push->push.number));
+    mst_data_thread_give_push(push->client->thread, push);
 }
 
 static void count_push(struct mst_data_thread *thread, const struct mst_bucket *bucket,
@@ -243,9 +253,28 @@ static void refuse(struct mst_data_thread *thread, struct mst_conn *conn, const 
     mst_conn_reply_error(conn, call, status, "push of worker-%u refused: %s", worker, mst_push_verdict_text(verdict));
 }
 
-// Applies and answers; false if all versions are held and it has to wait.
+static bool refuse_unless_primary(struct mst_data_thread *thread, const struct pending_push *push)
+{
+    struct mst_error err;
+    struct mst_message call = {.method = push->method, .call = push->call};
+    if (mst_forwarding_admits(push->holding->replication) != MST_FORWARD_REFUSED)
+        return false;
+    mst_data_thread_count_refused(thread);
+    mst_status status = mst_forwarding_refuse(push->holding->replication, push->bucket->id, &err);
+    mst_conn_reply_error(push->client->conn, &call, status, "%s", err.text);
+    return true;
+}
+
+// Applies and answers, or has it answered when the followers have it, and takes the push; false if all versions are
+// held, or this may not apply now, and it has to wait.
 static bool try_apply(struct mst_data_thread *thread, struct pending_push *push)
 {
+    if (push->holding->replication && mst_forwarding_admits(push->holding->replication) != MST_FORWARD_OK) {
+        if (!refuse_unless_primary(thread, push))
+            return false;
+        mst_data_thread_give_push(thread, push);
+        return true;
+    }
     struct mst_gradients gradients = {.staged = push->staging ? push->staging->floats : NULL};
     struct mst_push_result result;
     mst_bucket_push(push->bucket, &push->push, &gradients, &result);
@@ -253,11 +282,19 @@ static bool try_apply(struct mst_data_thread *thread, struct pending_push *push)
         return false;
     if (result.outcome == MST_PUSH_DONE) {
         count_push(thread, push->bucket, &result);
-        answer_push(thread, push, &result);
+        push->staleness = result.staleness;
+        push->is_repeat = result.verdict == MST_PUSH_REPEAT;
+        push->is_finite = result.is_finite;
+        if (push->holding->replication) {
+            mst_forwarding_pushed(push, &result);
+            return true;
+        }
+        answer_push(push, result.version);
     } else {
         struct mst_message call = {.method = push->method, .call = push->call};
         refuse(thread, push->client->conn, &call, result.verdict, push->push.worker);
     }
+    mst_data_thread_give_push(thread, push);
     return true;
 }
 
@@ -267,12 +304,11 @@ static void apply_waiting(void *arg)
     struct pending_push **at = &thread->waiting;
     while (*at) {
         struct pending_push *push = *at;
-        if (!try_apply(thread, push)) {
+        struct pending_push *next = push->next;
+        if (try_apply(thread, push))
+            *at = next;
+        else
             at = &push->next;
-            continue;
-        }
-        *at = push->next;
-        give_push(thread, push);
     }
     if (thread->on_room)
         thread->on_room(thread->on_room_arg);
@@ -325,10 +361,11 @@ static bool is_held(const struct mst_bucket *bucket, const struct mst_msg_push *
 
 // ---- calls ----
 
-static mst_status check_push(const struct client *client, const struct mst_bucket *bucket,
+static mst_status check_push(const struct client *client, const struct pending_push *found,
                              const struct mst_msg_push *meta, const struct mst_message *message, struct mst_error *err)
 {
     const struct mst_data_thread *thread = client->thread;
+    const struct mst_bucket *bucket = found->bucket;
     if (!bucket)
         return mst_fail(err, MST_NOT_FOUND, "bucket %u is not on this data thread", meta->bucket);
     if (meta->map_term != thread->term || meta->map_epoch != thread->epoch)
@@ -345,6 +382,9 @@ static mst_status check_push(const struct client *client, const struct mst_bucke
     if (message->body_bytes != mst_bucket_bytes(bucket))
         return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: %llu bytes were pushed, it has %zu", meta->bucket,
                         (unsigned long long)message->body_bytes, mst_bucket_bytes(bucket));
+    const struct replication *replication = found->holding->replication;
+    if (replication && mst_forwarding_admits(replication) == MST_FORWARD_REFUSED)
+        return mst_forwarding_refuse(replication, meta->bucket, err);
     return MST_OK;
 }
 
@@ -356,21 +396,23 @@ static enum mst_body_verdict refuse_push(struct mst_data_thread *thread, struct 
     return MST_BODY_DRAIN;
 }
 
-static enum mst_body_verdict stage_push(struct client *client, struct mst_bucket *bucket,
+static enum mst_body_verdict stage_push(struct client *client, const struct pending_push *found,
                                         const struct mst_message *message, const struct mst_msg_push *meta,
                                         struct mst_sink *sink)
 {
     struct mst_data_thread *thread = client->thread;
-    client->is_held = is_held(bucket, meta);
+    struct replication *replication = found->holding->replication;
+    client->is_held = is_held(found->bucket, meta) || (replication && !mst_forwarding_has_room(replication));
     struct staging *staging = client->is_held ? NULL : take_staging(thread);
     if (!staging) {
         if (!client->is_held)
             mst_metric_add(thread->metrics.parked, 1);
         return MST_BODY_PARK;
     }
-    struct pending_push *push = take_push(thread);
+    struct pending_push *push = mst_data_thread_take_push(thread);
     *push = (struct pending_push){.client = client, .method = message->method, .call = message->call};
-    push->bucket = bucket;
+    push->bucket = found->bucket;
+    push->holding = found->holding;
     push->push = (struct mst_bucket_push){meta->worker, meta->number, meta->step, meta->lease, meta->offset};
     push->staging = staging;
     push->part = (struct iovec){staging->floats, mst_bucket_bytes(push->bucket)};
@@ -389,17 +431,18 @@ static enum mst_body_verdict on_push_head(void *arg, struct mst_conn *conn, cons
     struct mst_arena arena;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_push_decode(message->meta, &arena, &meta, &err);
-    struct mst_holding *holding = NULL;
-    struct mst_bucket *bucket = status == MST_OK ? mst_data_thread_find(thread, meta.bucket, &holding) : NULL;
-    if (status == MST_OK)
-        status = check_push(client, bucket, &meta, message, &err);
+    struct pending_push found = {0};
+    if (status == MST_OK) {
+        found.bucket = mst_data_thread_find(thread, meta.bucket, &found.holding);
+        status = check_push(client, &found, &meta, message, &err);
+    }
     enum mst_body_verdict verdict;
     if (status != MST_OK)
         verdict = refuse_push(thread, conn, message, status, err.text);
-    else if (holding->serving)
-        verdict = mst_round_serve_push_head(client, holding->serving, message, &meta, sink);
+    else if (found.holding->serving)
+        verdict = mst_round_serve_push_head(client, found.holding->serving, message, &meta, sink);
     else
-        verdict = stage_push(client, bucket, message, &meta, sink);
+        verdict = stage_push(client, &found, message, &meta, sink);
     mst_arena_fini(&arena);
     return verdict;
 }
@@ -417,10 +460,8 @@ static void on_push(void *arg, struct mst_conn *conn, const struct mst_message *
         return;
     }
     client->reading = NULL;
-    if (try_apply(client->thread, push)) {
-        give_push(client->thread, push);
+    if (try_apply(client->thread, push))
         return;
-    }
     struct pending_push **end = &client->thread->waiting;
     while (*end)
         end = &(*end)->next;
@@ -456,6 +497,57 @@ static void pull_cut(struct client *client, const struct mst_message *message, s
     send_copy(client->conn, message, &meta, bucket, snapshot->version->floats);
 }
 
+static void answer_pull(const struct client *client, const struct mst_message *message, struct mst_bucket *bucket,
+                        uint64_t number)
+{
+    struct mst_data_thread *thread = client->thread;
+    struct mst_version *version = mst_bucket_pull(bucket, client->worker, number);
+    struct mst_msg_pull_reply reply = {.bucket = bucket->id,
+                                       .version = version->counter,
+                                       .map_term = thread->term,
+                                       .map_epoch = thread->epoch,
+                                       .iterations = bucket->n_updates};
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    mst_status status = mst_msg_pull_reply_encode(&reply, &meta);
+    MST_ASSERT(status == MST_OK); // a few numbers
+    count_pull(thread);
+    mst_data_thread_send(client, message, &meta, version);
+}
+
+void mst_data_thread_answer_pull(struct pending_push *pull)
+{
+    struct mst_message call = {.method = pull->method, .call = pull->call};
+    answer_pull(pull->client, &call, pull->bucket, pull->push.number);
+    mst_data_thread_give_push(pull->client->thread, pull);
+}
+
+// With replicas: only a primary with its lease answers.
+static void pull_replica(struct client *client, const struct mst_message *message, struct mst_bucket *bucket,
+                         uint64_t number, struct replication *replication)
+{
+    struct mst_data_thread *thread = client->thread;
+    struct pending_push *pull = mst_data_thread_take_push(thread);
+    struct mst_error err;
+    *pull = (struct pending_push){.client = client, .method = message->method, .call = message->call};
+    pull->bucket = bucket;
+    pull->push.number = number;
+    switch (mst_forwarding_serves(replication)) {
+    case MST_FORWARD_OK:
+        mst_data_thread_answer_pull(pull);
+        return;
+    case MST_FORWARD_LATER:
+        mst_forwarding_keep_pull(replication, pull);
+        return;
+    case MST_FORWARD_REFUSED:
+        break;
+    }
+    mst_status status = mst_forwarding_refuse(replication, bucket->id, &err);
+    mst_data_thread_count_refused(thread);
+    mst_conn_reply_error(client->conn, message, status, "%s", err.text);
+    mst_data_thread_give_push(thread, pull);
+}
+
 static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct client *client = arg;
@@ -474,26 +566,14 @@ static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *
                              status == MST_OK ? "no such bucket on this data thread" : err.text);
         return;
     }
-    if (pull.cut && !bucket->is_frozen) {
+    if (pull.cut && !bucket->is_frozen)
         pull_cut(client, message, bucket, pull.cut);
-        return;
-    }
-    if (holding->serving) {
+    else if (holding->serving)
         mst_round_serve_pull(client, holding->serving, message, &pull);
-        return;
-    }
-    struct mst_version *version = mst_bucket_pull(bucket, client->worker, pull.number);
-    struct mst_msg_pull_reply reply = {.bucket = bucket->id,
-                                       .version = version->counter,
-                                       .map_term = thread->term,
-                                       .map_epoch = thread->epoch,
-                                       .iterations = bucket->n_updates};
-    struct mst_buf meta;
-    mst_buf_init(&meta, MST_FRAME_META_MAX);
-    status = mst_msg_pull_reply_encode(&reply, &meta);
-    MST_ASSERT(status == MST_OK); // a few numbers
-    count_pull(thread);
-    mst_data_thread_send(client, message, &meta, version);
+    else if (holding->replication)
+        pull_replica(client, message, bucket, pull.number, holding->replication);
+    else
+        answer_pull(client, message, bucket, pull.number);
 }
 
 // What a lost worker had sent wholly or in part and is not applied is dropped: it was not acknowledged, so it comes
@@ -505,11 +585,14 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
     MST_LOG(DEBUG, "ps", "data connection closed", "worker=%u number=%llu status=%s reason=\"%s\"", client->worker,
             (unsigned long long)client->number, mst_status_name(status), text);
     (void)conn;
-    for (struct mst_holding *holding = thread->holdings; holding; holding = holding->next)
+    for (struct mst_holding *holding = thread->holdings; holding; holding = holding->next) {
         if (holding->serving)
             mst_round_serve_closed(client, holding->serving);
+        if (holding->replication)
+            mst_forwarding_closed(holding->replication, client);
+    }
     if (client->reading)
-        give_push(thread, client->reading);
+        mst_data_thread_give_push(thread, client->reading);
     for (struct pending_push **at = &thread->waiting; *at;) {
         struct pending_push *push = *at;
         if (push->client != client) {
@@ -517,7 +600,7 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
             continue;
         }
         *at = push->next;
-        give_push(thread, push);
+        mst_data_thread_give_push(thread, push);
     }
     for (struct client **at = &thread->clients; *at; at = &(*at)->next)
         if (*at == client) {
@@ -566,6 +649,8 @@ void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_holding *h
     holding->thread = thread;
     holding->next = thread->holdings;
     thread->holdings = holding;
+    if (thread->replicating && holding->n_buckets > 0)
+        mst_replication_new(holding);
     thread->term = term;
     thread->epoch = epoch;
     for (size_t i = 0; i < holding->n_buckets; i++) {

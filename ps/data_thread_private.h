@@ -21,9 +21,15 @@ struct pending_push {
     uint16_t method;
     uint64_t call;
     struct mst_bucket *bucket;
+    struct mst_holding *holding;
     struct mst_bucket_push push;
     struct staging *staging;
     struct iovec part; // the staging buffer as a sink
+    // With replicas: the operation that it is, and what is answered when the followers have it.
+    uint64_t seq;
+    uint64_t staleness;
+    bool is_repeat;
+    bool is_finite;
 };
 
 // A connection of a worker.
@@ -34,7 +40,7 @@ struct client {
     uint32_t worker;
     uint64_t number;
     struct pending_push *reading; // the push whose body is coming in
-    bool is_held;                 // parked because of a cut, not for want of a buffer
+    bool is_held;                 // parked because of a cut or of replicas, not for want of a buffer
     // In rounds: where the body that is coming in goes, or NULL; then its call.
     struct mst_round_place *place;
     struct round_serving *serving; // … whose place that is
@@ -70,6 +76,7 @@ struct mst_data_thread {
     void *on_room_arg;
     struct mst_data_thread_counts counts;
     struct data_thread_metrics metrics;
+    struct replicating *replicating; // with replicas, else NULL
 };
 
 // The bucket with this id and what it is held in, or NULL and NULL.
@@ -78,6 +85,14 @@ struct mst_bucket *mst_data_thread_find(const struct mst_data_thread *thread, ui
 // Sends meta, which it releases, and the version, whose reference it takes: as a copy to an evaluator.
 void mst_data_thread_send(const struct client *client, const struct mst_message *call, struct mst_buf *meta,
                           struct mst_version *version);
+// A record as on the free list; one that is not needed any more, with the buffer it may have.
+struct pending_push *mst_data_thread_take_push(struct mst_data_thread *thread);
+void mst_data_thread_give_push(struct mst_data_thread *thread, struct pending_push *push);
+// A buffer that was a push's is free again.
+void mst_data_thread_give_staging(struct mst_data_thread *thread, struct staging *staging);
+// Answers with what is current. Owner: steals push
+void mst_data_thread_answer_push(struct pending_push *push);
+void mst_data_thread_answer_pull(struct pending_push *pull);
 void mst_data_thread_count_refused(struct mst_data_thread *thread);
 // All that are parked are asked again what they want.
 void mst_data_thread_resume(const struct mst_data_thread *thread);

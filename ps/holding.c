@@ -1,6 +1,7 @@
 // What a cut holds back stays with the data thread (connections that are not read, whole pushes that wait): when a gate
 // changes, the thread looks at all of it again, which is rare enough.
 #include "ps/data_thread_private.h"
+#include "ps/replication_private.h"
 
 #include "base/alloc.h"
 
@@ -21,6 +22,7 @@ void mst_holding_free(struct mst_holding *holding)
         return;
     mst_cut_gate_fini(&holding->gate);
     mst_round_serve_free(holding->serving);
+    mst_replication_free(holding->replication);
     for (size_t i = 0; i < holding->n_buckets; i++)
         mst_bucket_free(holding->buckets[i]);
     free(holding->buckets);

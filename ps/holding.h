@@ -15,6 +15,7 @@
 #include "ps/bucket.h"
 
 struct mst_data_thread;
+struct replication;
 struct round_serving;
 
 struct mst_holding {
@@ -28,7 +29,8 @@ struct mst_holding {
     size_t n_unmarked; // buckets that the cut waits for
     void (*on_marked)(void *arg);
     void *on_marked_arg;
-    struct round_serving *serving; // synchronous rounds, or NULL
+    struct round_serving *serving;   // synchronous rounds, or NULL
+    struct replication *replication; // NULL: these buckets are here alone (ps/replication.h)
 };
 
 /** A new holding that no thread serves. Owner: steals buckets (the array and all). Thread: any */

@@ -497,6 +497,13 @@ void mst_replica_refused(struct mst_replica *r, uint32_t ps, uint64_t now_ms)
         send_again(r, peer, now_ms);
 }
 
+void mst_replica_linked(struct mst_replica *r, uint32_t ps)
+{
+    struct mst_replica_peer *peer = find_peer(r, ps);
+    if (peer)
+        peer->retry_ms = 0;
+}
+
 // ---- follower ----
 
 static bool is_from_primary(const struct mst_replica *r, const struct mst_replica_call *call)

@@ -216,6 +216,8 @@ void mst_replica_released(struct mst_replica *r, uint32_t ps);
 /** Something sent to a PS was refused, or the connection broke: what it has not answered is sent again after a pause.
  */
 void mst_replica_refused(struct mst_replica *r, uint32_t ps, uint64_t now_ms);
+/** A new connection stands: what is to be sent again need not wait for the pause. */
+void mst_replica_linked(struct mst_replica *r, uint32_t ps);
 
 // ---- follower ----
 

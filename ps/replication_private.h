@@ -1,0 +1,133 @@
+// What ps/forwarding.c, ps/following.c and ps/data_thread.c share about replicas. All on the data thread's loop.
+#pragma once
+
+#include "event/timer.h"
+#include "ps/data_thread_private.h"
+#include "ps/replica.h"
+#include "ps/replication.h"
+#include "rpc/peer.h"
+
+#include <stdatomic.h>
+
+// Something that was applied here and that followers have to have. Its gradient is the buffer that the push was read
+// into.
+struct op {
+    struct op *next_free;
+    struct replicating *replicating;
+    struct mst_msg_op meta; // but for the epoch, which is that of sending
+    struct staging *staging;
+    struct iovec part;
+    unsigned n_sending; // frames that read the buffer
+    bool is_over;       // nobody needs it but those
+};
+
+// A call on its way to a follower.
+struct sent {
+    struct sent *next_free;
+    struct sent *next; // of all, free or not
+    struct replication *replication;
+    struct mst_replica_message message;
+    uint64_t asked_ms;
+};
+
+// A bucket on its way to a joiner, as it was when it was sent.
+struct sweep_out {
+    struct mst_snapshot snapshot;
+    struct iovec parts[1 + MST_OPTIMIZER_MAX_SLOTS];
+};
+
+// The lasting connection with a data thread of another PS.
+struct link {
+    struct link *next;
+    struct mst_data_thread *thread;
+    uint32_t ps;
+    uint32_t remote_thread;
+    uint64_t incarnation; // of the process that is connected
+    struct mst_peer *peer;
+};
+
+struct replication_metrics {
+    struct mst_metric *ops;
+    struct mst_metric *ops_bytes;
+    struct mst_metric *swept;
+    struct mst_metric *followed;
+    struct mst_metric *mismatches;
+};
+
+// Of a data thread.
+struct replicating {
+    struct mst_replicating_config config;
+    struct mst_data_thread *thread;
+    struct link *links;
+    struct sent *free_sents;
+    struct sent *all_sents;
+    struct op *free_ops;
+    size_t op_bytes; // of all gradients that are kept for followers
+    bool has_parked; // a push waits because those are too many
+    struct follower *followers;
+    struct death_watch *watches;
+    struct mst_timer tick;
+    struct replication_metrics metrics;
+};
+
+// Of a holding.
+struct replication {
+    struct mst_holding *holding;
+    struct replicating *replicating;
+    struct mst_replica replica;
+    struct op **ops;    // a ring: operation s lies at s & (capacity - 1)
+    size_t capacity;    // a power of two
+    uint64_t first_seq; // ops first_seq … first_seq + n_ops - 1 are kept
+    size_t n_ops;
+    struct pending_push *answering; // applied, not acknowledged; by seq
+    struct pending_push **answering_end;
+    struct pending_push *pulls; // until it serves
+    struct mst_holding_fencing *fencings;
+    uint32_t mismatched; // a follower whose content differs, under this epoch
+    struct mst_epoch mismatch_epoch;
+    _Atomic uint64_t status; // for other threads
+};
+
+enum forwarding_verdict { MST_FORWARD_OK, MST_FORWARD_LATER, MST_FORWARD_REFUSED };
+
+// ---- for ps/data_thread.c; only where the thread replicates ----
+
+void mst_replication_new(struct mst_holding *holding);
+void mst_replication_free(struct replication *replication);
+// Closes its connections: nothing is sent or heard any more. NULL is fine.
+void mst_replicating_stop(struct replicating *replicating);
+void mst_replicating_free(struct replicating *replicating);
+// Whether a push of this bucket may be read, or applied, now.
+enum forwarding_verdict mst_forwarding_admits(const struct replication *replication);
+enum forwarding_verdict mst_forwarding_serves(const struct replication *replication);
+bool mst_forwarding_has_room(struct replication *replication);
+// Why this is not the primary.
+mst_status mst_forwarding_refuse(const struct replication *replication, uint32_t bucket, struct mst_error *err);
+// A push was applied, or repeated: forwards it, and answers when the followers have it. Owner: steals push
+void mst_forwarding_pushed(struct pending_push *push, const struct mst_push_result *result);
+// A pull that waits until this serves. Owner: steals pull
+void mst_forwarding_keep_pull(struct replication *replication, struct pending_push *pull);
+// The client's connection is gone.
+void mst_forwarding_closed(struct replication *replication, const struct client *client);
+
+// ---- between ps/replication.c and the two sides ----
+
+// The operation gets the next number, its meta but for kind and content is filled; NULL: nobody follows, so it is not
+// kept.
+struct op *mst_forwarding_add_op(struct replication *replication);
+struct op *mst_forwarding_find_op(const struct replication *replication, uint64_t seq);
+// Operations up to floor are not needed any more.
+void mst_forwarding_prune(struct replication *replication, uint64_t floor);
+// Sends what is to be sent.
+void mst_forwarding_pump(struct replication *replication);
+// Connects with those that something may have to be sent to.
+void mst_forwarding_need_links(const struct replication *replication);
+
+// From the loop: looks when something is due, and sets the timer for it.
+void mst_replicating_wake(struct replicating *replicating);
+// Something of the machine changed: sends, answers and tells what is due.
+void mst_replication_progress(struct replication *replication);
+// The same, after a lease that this one had granted ended: what was held is looked at again.
+void mst_replication_look_again(struct replication *replication);
+void mst_replication_fence_buckets(struct mst_holding *holding, const struct mst_holding_fencing *fencing);
+void mst_following_free(struct replicating *replicating);
