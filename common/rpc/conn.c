@@ -67,6 +67,7 @@ struct mst_conn {
     bool is_choked; // too many replies wait: nothing is read
     bool adds_crc;
     bool is_shut;       // our half is closed
+    bool has_heard;     // a whole frame
     bool has_last_word; // an error frame, perhaps still on its way
     bool *gone;
     mst_status failure;
@@ -373,19 +374,25 @@ void mst_conn_reply_error(struct mst_conn *conn, const struct mst_message *messa
 
 // ---- reading ----
 
-// The bytes are no frame of ours: the peer hears of it if it spoke our frames at all.
-static void refuse(struct mst_conn *conn, mst_status status, const char *text)
+// The bytes are no frame of ours: the peer hears of it (as `told`) if it spoke our frames at all.
+static void refuse(struct mst_conn *conn, mst_status status, mst_status told, const char *text)
 {
     mst_metric_add(metrics.bad, 1);
     struct mst_error why;
     mst_fail(&why, status, "connection with %s ended: %s", conn->name, text);
     conn->has_last_word = conn->parser.knows_frame && !(conn->parser.message.flags & MST_FRAME_REPLY);
     if (conn->has_last_word)
-        mst_conn_reply_error(conn, &conn->parser.message, status, "%s", text);
+        mst_conn_reply_error(conn, &conn->parser.message, told, "%s", text);
     if (conn->state == CONN_BROKEN)
         finish(conn, conn->failure, why.text);
     else
         finish(conn, status, why.text);
+}
+
+// Bad bytes behind a good frame were changed on the way: to the caller a lost connection, and worth another try.
+static mst_status told_of(const struct mst_conn *conn, mst_status status)
+{
+    return conn->has_heard ? MST_UNAVAILABLE : status;
 }
 
 // A body begins. False: nothing more is read for now, or the connection is gone.
@@ -413,7 +420,7 @@ static bool announce(struct mst_conn *conn, bool *gone)
     if (n_bytes > MST_CONN_DRAIN_MAX) {
         char why[96];
         snprintf(why, sizeof why, "an unwanted body of %llu bytes", (unsigned long long)n_bytes);
-        refuse(conn, MST_RESOURCE_EXHAUSTED, why);
+        refuse(conn, MST_RESOURCE_EXHAUSTED, MST_RESOURCE_EXHAUSTED, why);
         *gone = true;
         return false;
     }
@@ -436,7 +443,7 @@ static bool pump(struct mst_conn *conn, bool *gone)
         struct mst_error err;
         mst_status status = mst_parser_next(&conn->parser, &event, &err);
         if (status != MST_OK) {
-            refuse(conn, status, err.text);
+            refuse(conn, status, told_of(conn, status), err.text);
             *gone = true;
             return false;
         }
@@ -446,6 +453,7 @@ static bool pump(struct mst_conn *conn, bool *gone)
             if (!announce(conn, gone))
                 return false;
         } else {
+            conn->has_heard = true;
             conn->events->on_message(conn->arg, conn, &conn->parser.message);
             if (*gone)
                 return false;

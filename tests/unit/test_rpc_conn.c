@@ -382,6 +382,26 @@ static void test_another_version_is_answered(void **state)
     stranger_expect_end(&f->stranger);
 }
 
+// Behind a good frame it was changed on the way: who sent it may send it again over another connection.
+static void test_a_frame_that_was_changed_on_the_way_is_retryable(void **state)
+{
+    struct fixture *f = *state;
+    struct mst_buf bytes;
+    mst_buf_init(&bytes, 1000);
+    struct mst_frame head = {.method = MST_METHOD_PUSH, .call = 5};
+    rpc_append_frame(&bytes, &head, (struct mst_bytes){"meta", 4}, 0);
+    size_t n_first = bytes.len;
+    head.call = 6;
+    rpc_append_frame(&bytes, &head, (struct mst_bytes){"meta", 4}, 0);
+    bytes.data[n_first + 22] ^= 1;
+    assert_true(stranger_send(&f->stranger, bytes.data, bytes.len));
+    mst_buf_fini(&bytes);
+    expect_closed(f, MST_DATA_LOSS, "crc32c");
+    assert_int_equal(f->n_messages, 1);
+    stranger_expect_error(&f->stranger, 6, MST_UNAVAILABLE, "crc32c");
+    stranger_expect_end(&f->stranger);
+}
+
 // The error must get through although the peer has more to say: bytes not read would make the kernel reset it.
 static void test_the_last_word_outlives_unread_bytes(void **state)
 {
@@ -654,6 +674,7 @@ int main(void)
         CASE(test_an_abandoned_body),
         CASE(test_garbage_is_not_answered),
         CASE(test_another_version_is_answered),
+        CASE(test_a_frame_that_was_changed_on_the_way_is_retryable),
         CASE(test_the_last_word_outlives_unread_bytes),
         CASE(test_the_peer_closes),
         CASE(test_a_half_closed_peer_is_answered),
