@@ -89,6 +89,23 @@ static void take_chief(struct mst_top_snapshot *snapshot, const struct mst_metri
         }
 }
 
+static void take_replicas(struct mst_top_snapshot *snapshot, const struct mst_metric_sample *sample)
+{
+    char id[16];
+    if (strcmp(sample->name, "muster_redundancy_full") == 0) {
+        snapshot->has_replicas = true;
+        snapshot->redundancy = sample->value;
+    } else if (strcmp(sample->name, "muster_roles_term") == 0) {
+        snapshot->roles_term = sample->value;
+    } else if (strcmp(sample->name, "muster_roles_epoch") == 0) {
+        snapshot->roles_epoch = sample->value;
+    } else if (strcmp(sample->name, "muster_group_primary") == 0 && mst_metric_label(sample, "group", id, sizeof id)) {
+        snapshot->groups = mst_realloc_array(snapshot->groups, snapshot->n_groups + 1, sizeof *snapshot->groups);
+        snapshot->groups[snapshot->n_groups++] =
+            (struct mst_top_group){.id = (unsigned)strtoul(id, NULL, 10), .primary = sample->value};
+    }
+}
+
 static void take_metrics(struct mst_top_snapshot *snapshot, struct mst_top_role *role, struct mst_bytes page)
 {
     struct mst_metrics_text metrics;
@@ -103,6 +120,7 @@ static void take_metrics(struct mst_top_snapshot *snapshot, struct mst_top_role 
         take_bucket(role, &metrics.samples[i]);
         take_info(snapshot, role, &metrics.samples[i]);
         take_chief(snapshot, &metrics.samples[i]);
+        take_replicas(snapshot, &metrics.samples[i]);
     }
     mst_metrics_text_fini(&metrics);
 }
@@ -159,10 +177,18 @@ static int compare_buckets(const void *a, const void *b)
     return (ids[0] > ids[1]) - (ids[0] < ids[1]);
 }
 
+static int compare_groups(const void *a, const void *b)
+{
+    unsigned ids[] = {((const struct mst_top_group *)a)->id, ((const struct mst_top_group *)b)->id};
+    return (ids[0] > ids[1]) - (ids[0] < ids[1]);
+}
+
 void mst_top_snapshot_sort(struct mst_top_snapshot *snapshot)
 {
     if (snapshot->n_roles > 0)
         qsort(snapshot->roles, snapshot->n_roles, sizeof *snapshot->roles, compare_roles);
+    if (snapshot->n_groups > 0)
+        qsort(snapshot->groups, snapshot->n_groups, sizeof *snapshot->groups, compare_groups);
     for (size_t i = 0; i < snapshot->n_roles; i++)
         if (snapshot->roles[i].n_buckets > 0)
             qsort(snapshot->roles[i].buckets, snapshot->roles[i].n_buckets, sizeof *snapshot->roles[i].buckets,
@@ -292,6 +318,26 @@ static void print_job(struct table *table, const struct mst_top_snapshot *now)
         print_line(table, "%s  the chief cannot be asked", now->job[0] ? now->job : "muster top");
 }
 
+// Which groups are elsewhere than at home, and whether another server may be lost.
+static void print_replicas(struct table *table, const struct mst_top_snapshot *now)
+{
+    char text[LINE_BYTES] = "";
+    size_t used = 0;
+    if (!now->has_replicas)
+        return;
+    for (size_t i = 0; i < now->n_groups && used < sizeof text; i++) {
+        const struct mst_top_group *group = &now->groups[i];
+        int n = 0;
+        if (group->primary < 0)
+            n = snprintf(text + used, sizeof text - used, "  group %u: lost", group->id);
+        else if (group->primary != group->id)
+            n = snprintf(text + used, sizeof text - used, "  group %u: ps-%.0f", group->id, group->primary);
+        used += n > 0 ? (size_t)n : 0;
+    }
+    print_line(table, "redundancy %s  roles %.0f.%.0f%s", now->redundancy > 0 ? "full" : "not full", now->roles_term,
+               now->roles_epoch, used ? text : "  all groups at home");
+}
+
 static size_t count_buckets(const struct mst_top_snapshot *snapshot)
 {
     size_t n = 0;
@@ -329,6 +375,7 @@ void mst_top_print(const struct mst_top_snapshot *before, const struct mst_top_s
 {
     struct table table = {.style = style, .to = to};
     print_job(&table, now);
+    print_replicas(&table, now);
     print_line(&table, "%s", "");
     print_line(&table, "%-12s %8s %9s %5s %8s %8s %8s  %s", "ROLE", "STEPS/s", "EXAMPL./s", "CPU%", "MEMORY", "IN/s",
                "OUT/s", "STATE");
@@ -391,6 +438,16 @@ static json_t *role_json(const struct mst_top_role *before, const struct mst_top
     return json;
 }
 
+static json_t *replicas_json(const struct mst_top_snapshot *now)
+{
+    json_t *primaries = json_array();
+    for (size_t i = 0; i < now->n_groups; i++)
+        json_array_append_new(primaries,
+                              now->groups[i].primary < 0 ? json_null() : json_integer(whole(now->groups[i].primary)));
+    return json_pack("{s:b, s:I, s:I, s:o}", "redundancy_full", now->redundancy > 0, "term", whole(now->roles_term),
+                     "epoch", whole(now->roles_epoch), "primaries", primaries);
+}
+
 json_t *mst_top_json(const struct mst_top_snapshot *before, const struct mst_top_snapshot *now)
 {
     json_t *roles = json_array();
@@ -405,6 +462,8 @@ json_t *mst_top_json(const struct mst_top_snapshot *before, const struct mst_top
         json_object_set_new(job, "examples_per_second", number_json(now->examples_per_second));
         json_t *name = json_string(now->job);
         json_object_set_new(job, "name", name ? name : json_null());
+        if (now->has_replicas)
+            json_object_set_new(job, "replicas", replicas_json(now));
     }
     return json_pack("{s:o, s:o}", "job", job, "roles", roles);
 }
@@ -414,5 +473,6 @@ void mst_top_snapshot_fini(struct mst_top_snapshot *snapshot)
     for (size_t i = 0; i < snapshot->n_roles; i++)
         free(snapshot->roles[i].buckets);
     free(snapshot->roles);
+    free(snapshot->groups);
     *snapshot = (struct mst_top_snapshot){0};
 }

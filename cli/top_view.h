@@ -42,6 +42,12 @@ struct mst_top_role {
     size_t n_buckets;
 };
 
+/** Who is primary of a group of shards. */
+struct mst_top_group {
+    unsigned id; // its home
+    double primary;
+};
+
 struct mst_top_snapshot {
     double at_seconds;
     struct mst_top_role *roles;
@@ -55,6 +61,12 @@ struct mst_top_snapshot {
     double n_steps;
     double loss; // NaN: not known
     double examples_per_second;
+    bool has_replicas; // the chief tells of those, too
+    double redundancy; // 1: full
+    double roles_term;
+    double roles_epoch;
+    struct mst_top_group *groups;
+    size_t n_groups;
 };
 
 struct mst_top_style {

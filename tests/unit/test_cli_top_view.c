@@ -24,6 +24,8 @@ static void add(struct mst_top_snapshot *snapshot, const char *name, const char 
     mst_top_snapshot_add(snapshot, name, address, &answer, &ready);
 }
 
+static const char *more; // metrics of the chief
+
 // A job at `second`, its counters growing.
 static struct mst_top_snapshot job_at(int second)
 {
@@ -46,8 +48,8 @@ static struct mst_top_snapshot job_at(int second)
     add(&snapshot, "worker-9", "a:3", NULL);
     snprintf(text, sizeof text,
              "muster_chief_epoch 2\nmuster_chief_epochs 5\nmuster_chief_step %d\nmuster_chief_steps 900\n"
-             "muster_chief_loss 0.25\nmuster_chief_examples_per_second 1234.5\n",
-             10 * second);
+             "muster_chief_loss 0.25\nmuster_chief_examples_per_second 1234.5\n%s",
+             10 * second, more ? more : "");
     add(&snapshot, "chief-0", "a:4", text);
     mst_top_snapshot_sort(&snapshot);
     return snapshot;
@@ -98,6 +100,32 @@ static void test_the_table(void **state)
     text = printed(&before, &now, 80, 10);
     assert_non_null(strstr(text, "\n… and 2 more buckets\n"));
     free(text);
+    mst_top_snapshot_fini(&before);
+    mst_top_snapshot_fini(&now);
+}
+
+static void test_replicas(void **state)
+{
+    (void)state;
+    more = "muster_redundancy_full 1\nmuster_roles_term 3\nmuster_roles_epoch 12\n"
+           "muster_group_primary{group=\"1\"} 1\nmuster_group_primary{group=\"0\"} 0\n";
+    struct mst_top_snapshot before = job_at(10);
+    char *text = printed(&before, &before, 80, 0);
+    assert_non_null(strstr(text, "loss 0.2500\nredundancy full  roles 3.12  all groups at home\n\nROLE"));
+    free(text);
+    more = "muster_redundancy_full 0\nmuster_roles_term 3\nmuster_roles_epoch 14\n"
+           "muster_group_primary{group=\"2\"} -1\nmuster_group_primary{group=\"0\"} 1\n"
+           "muster_group_primary{group=\"1\"} 1\n";
+    struct mst_top_snapshot now = job_at(12);
+    more = NULL;
+    text = printed(&before, &now, 80, 0);
+    assert_non_null(strstr(text, "\nredundancy not full  roles 3.14  group 0: ps-1  group 2: lost\n\nROLE"));
+    free(text);
+    json_t *json = mst_top_json(&before, &now);
+    char *dump = json_dumps(json_object_get(json_object_get(json, "job"), "replicas"), JSON_COMPACT | JSON_SORT_KEYS);
+    assert_string_equal(dump, "{\"epoch\":14,\"primaries\":[1,1,null],\"redundancy_full\":false,\"term\":3}");
+    free(dump);
+    json_decref(json);
     mst_top_snapshot_fini(&before);
     mst_top_snapshot_fini(&now);
 }
@@ -155,6 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_table),
+        cmocka_unit_test(test_replicas),
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_nonsense),
     };
