@@ -1,5 +1,5 @@
 # Names for those who have make; every command is a script in tools/ and explains itself with --help.
-.PHONY: all demo test check format sim fuzz bench test-interop package clean
+.PHONY: all demo test check format sim chaos fuzz bench test-interop package clean
 
 all:
 	tools/build release
@@ -13,6 +13,8 @@ format:
 	tools/format
 sim:
 	tools/sim
+chaos:
+	tools/chaos
 fuzz:
 	tools/fuzz
 bench:

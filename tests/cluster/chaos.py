@@ -1,0 +1,515 @@
+"""The proving ground: jobs of real processes under random schedules of kills, stops and faulty links, against an oracle that
+counts (counting_job.py). tools/chaos runs it; --help says how.
+
+A schedule follows from its seed alone: how many processes, which consistency, what happens to whom in which phase. A fault waits
+for its phase (bounded), so a replay does the same things in the same order, if not at the same microsecond. Processes that
+die are started again, as `muster local` or a StatefulSet would; nothing else helps them. A schedule is passed when the job ends
+with 0 everywhere in time and the weights say that every example was trained exactly once an epoch, but for the torn pushes of
+killed workers, whose number the log and result.json must say.
+"""
+import argparse
+import collections
+import dataclasses
+import http.client
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import counting_job
+import fault_proxy
+import processes
+import tiny_job
+
+LEASE_MS = 1000
+SHORT, LONG = 0.3, 1.6  # leases: a fault that nobody is declared dead for, and one that somebody is
+PHASE_S = 20  # a fault waits so long for its phase, then it is missed
+END_S = 120  # after the last fault a job may take so long; else it hangs
+PACE_S = 0.004
+LAST_PACE_S = 0.05  # when the job is nearly over and faults are left
+BATCHES = 64
+EPOCHS = {"async": 500, "bounded": 400, "synchronous": 250, "backup": 250}
+CONSISTENCY = {"async": {"staleness": "async"}, "bounded": {"staleness": 4}, "synchronous": {"staleness": 0},
+               "backup": {"staleness": 0, "backup_workers": 1}}
+# These may cost a server its place, so they need a replica, and one at a time.
+SERVER_KINDS = ("kill", "kill in a push", "stop long", "terminate", "silent long", "reset and reset")
+
+
+@dataclasses.dataclass
+class Fault:
+    phase: str  # start, steady, checkpoint, recovery (of the fault before), end
+    kind: str
+    target: str  # a role, or "reader>role" for a link
+    wait_s: float  # in the phase
+    back_s: float = 0.5  # until what was killed is started again
+
+    def __str__(self):
+        return f"{self.kind} {self.target} ({self.phase} + {self.wait_s:.2f} s)"
+
+
+@dataclasses.dataclass
+class Schedule:
+    seed: int
+    mode: str
+    workers: int
+    ps: int
+    shards: int
+    replicas: int
+    every_steps: int
+    faults: list
+
+
+LINK_KINDS = {"silent short": 3, "silent long": 1, "reset": 4, "reset and reset": 2, "half-close": 2, "delay": 2, "throttle": 2,
+              "corrupt": 3, "twice": 3}
+
+
+def draw_fault(chance, workers, ps, replicas):
+    """One fault; what may befall a server depends on the replicas."""
+    phase = chance.choices(["start", "steady", "checkpoint", "recovery", "end"], [1, 8, 3, 4, 1])[0]
+    what = chance.choices(["worker", "chief", "ps", "link"], [5, 3, 4 if replicas else 1, 5])[0]
+    wait_s, back_s = chance.uniform(0, 0.6), chance.choice([0, 0, 0.3, 1.2])
+    if what == "worker":
+        kind = chance.choices(["kill", "kill in a push", "stop short", "stop long"], [4, 4, 2, 2])[0]
+        target = f"worker-{chance.randrange(workers)}"
+    elif what == "chief":
+        kind = chance.choices(["kill", "stop short", "stop long"], [6, 1, 1])[0]
+        target = "chief-0"
+    elif what == "ps":
+        kinds = ["stop short"] + (["kill", "kill", "kill", "kill in a push", "kill in a push", "stop long"] if replicas else [])
+        kind, target = chance.choice(kinds), f"ps-{chance.randrange(ps)}"
+    else:
+        kind = chance.choices(list(LINK_KINDS), LINK_KINDS.values())[0]
+        worker, server = f"worker-{chance.randrange(workers)}", f"ps-{chance.randrange(ps)}"
+        target = chance.choice([f"{worker}>{server}", f"{worker}>{server}", f"{worker}>chief-0", f"chief-0>{server}"])
+        if replicas and chance.random() < 0.3:
+            target = "ps-%d>ps-%d" % tuple(chance.sample(range(ps), 2))
+        if kind == "twice":
+            target = f"{worker}>{server}"  # only pushes come twice
+    return Fault(phase, kind, target, wait_s, back_s)
+
+
+def draw(seed, modes, replicas, n_faults):
+    """The schedule of this seed."""
+    chance = random.Random(f"{seed} {replicas}")
+    mode = chance.choice(modes)
+    workers, ps = chance.choice([2, 2, 3]), chance.choice([2, 2, 3] if replicas < 2 else [3, 3, 4])
+    faults = sorted((draw_fault(chance, workers, ps, replicas) for _ in range(n_faults)), key=lambda fault: fault.phase == "end")
+    return Schedule(seed, mode, workers, ps, chance.choice([ps, ps, 2 * ps, 1]), replicas, chance.choice([100, 400, 100000]), faults)
+
+
+def get_metrics(port):
+    """The text of /metrics, or "" from who does not answer at once: it may stand still, and the schedule must not."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=0.3)
+    try:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException):
+        return ""
+    finally:
+        connection.close()
+
+
+class Failed(Exception):
+    """A schedule that is not passed, and why."""
+
+
+class Ground:
+    """One schedule with its processes."""
+
+    def __init__(self, binary, folder, schedule):
+        self.schedule, self.folder, self.binary = schedule, pathlib.Path(folder), binary
+        self.chance = random.Random(f"ground {schedule.seed}")
+        self.job = tiny_job.job(folder, folder)
+        self.job["cluster"] = {"heartbeat_ms": 100, "lease_ms": LEASE_MS, "absence_ms": 30000}
+        self.job["checkpoint"].update(every_steps=schedule.every_steps, keep=2)
+        if schedule.replicas:
+            self.job["replicas"] = schedule.replicas
+        self.shape = counting_job.Shape(n_batches=BATCHES, epochs=EPOCHS[schedule.mode], shards=schedule.shards,
+                                        consistency=CONSISTENCY[schedule.mode], workers=schedule.workers)
+        self.cluster = processes.Cluster(binary, folder, counting_job.write(self.job, self.shape, folder), schedule.workers,
+                                         schedule.ps)
+        self.proxies = fault_proxy.Proxies(schedule.seed)
+        self.proxies.pace_s = PACE_S
+        self.later = []  # (when, what to do): what ends by itself
+        self.absent = {}  # role: when it is started again
+        self.done, self.missed = [], []
+        self.begun = []  # (when, fault), for the pauses
+        self.n_starts = 0
+        self.stopped = set()
+        self.n_restarts = collections.Counter()
+        self.started_at = {}
+        self.looked_at, self.part, self.full, self.is_ending = 0.0, 0.0, False, False
+
+    # ---- processes ----
+
+    def make_links(self):
+        servers = [role for role in self.cluster.roles if role.startswith("ps")]
+        for reader in self.cluster.roles:
+            kind = reader.partition("-")[0]
+            others = servers if kind in ("chief", "worker") or self.schedule.replicas else []
+            for role in [role for role in others if role != reader] + (["chief-0"] if kind == "worker" else []):
+                link = self.proxies.add(reader, role, self.cluster.ports[role].address)
+                self.cluster.addresses[(reader, role)] = link.address
+
+    def start(self, role):
+        self.absent.pop(role, None)
+        if role in self.cluster.processes:  # its log is kept beside the new one
+            before = self.cluster[role]
+            before.log_path = before.log_path.rename(self.folder / f"{role}.{self.n_starts}.log")
+        self.n_starts += 1
+        self.cluster.start(role)
+        self.started_at[role] = time.monotonic()
+        for link in self.proxies.to(role):
+            link.accept()
+
+    def kill(self, role, back_s):
+        self.cluster[role].kill()
+        for link in self.proxies.to(role):
+            link.refuse()
+        self.absent[role] = time.monotonic() + back_s
+
+    def stop(self, role, leases):
+        process = self.cluster[role]
+
+        def resume():
+            process.resume()
+            self.stopped.discard(role)
+        process.pause()
+        self.stopped.add(role)
+        self.later.append((time.monotonic() + leases * LEASE_MS / 1000, resume))
+
+    def supervise(self):
+        """Starts again what died of a signal, or says that it may pass; anything else is wrong."""
+        now = time.monotonic()
+        for role in self.cluster.roles:
+            if role in self.absent:
+                if now >= self.absent[role]:
+                    self.start(role)
+                continue
+            code = self.cluster[role].popen.poll()
+            if code is None or code == 0:
+                continue
+            if 0 < code < 128:
+                raise Failed(f"{role} ended with {code}: {self.last_word(role)}")
+            self.n_restarts[f"{role} by itself, {code}: {self.last_word(role)}"] += 1
+            for link in self.proxies.to(role):
+                link.refuse()
+            self.absent[role] = now + 0.3
+
+    def last_word(self, role):
+        lines = self.cluster[role].log().splitlines()
+        return lines[-1][:300] if lines else "it said nothing"
+
+    def tick(self):
+        now = time.monotonic()
+        for when, what in list(self.later):
+            if now >= when:
+                self.later.remove((when, what))
+                what()
+        self.supervise()
+        time.sleep(0.01)
+
+    def until(self, condition, seconds):
+        """Whether the condition came to hold."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                return False
+            self.tick()
+        return True
+
+    # ---- phases ----
+
+    def look(self):
+        """What the chief's metrics say, asked 20 times a second at most; what they said last while it does not answer."""
+        if time.monotonic() - self.looked_at < 0.05 or self.stopped & {"chief-0"} or "chief-0" in self.absent:
+            return
+        self.looked_at = time.monotonic()
+        text = get_metrics(self.cluster.http_ports["chief-0"].number)
+        found = dict(re.findall(r"^(muster_chief_step|muster_chief_steps|muster_chief_redundancy_full) (\S+)$", text, re.M))
+        if float(found.get("muster_chief_steps", 0)) > 0:
+            self.part = float(found["muster_chief_step"]) / float(found["muster_chief_steps"])
+            self.full = float(found.get("muster_chief_redundancy_full", 0)) > 0
+            if not self.is_ending:
+                self.proxies.pace_s = PACE_S if self.part < 0.7 else LAST_PACE_S
+
+    def is_training(self):
+        self.look()
+        return self.part > 0.001
+
+    def is_full(self):
+        """Every group has all its copies: the next server may fail."""
+        self.look()
+        return self.full or not self.schedule.replicas
+
+    def n_checkpoints(self):
+        return len(list(self.folder.glob("ckpt/*")))
+
+    def in_phase(self, fault):
+        """Waits for the fault's phase; False: it did not come."""
+        if fault.phase == "checkpoint" and self.schedule.every_steps < 1000:
+            before = self.n_checkpoints()
+            return self.until(self.is_training, PHASE_S) and self.until(lambda: self.n_checkpoints() != before, PHASE_S)
+        if fault.phase == "end":
+            self.is_ending, self.proxies.pace_s = True, 0
+            return self.until(lambda: self.is_training() and self.part >= 0.98, PHASE_S)
+        if fault.phase in ("start", "recovery"):
+            return True
+        return self.until(self.is_training, PHASE_S)
+
+    # ---- faults ----
+
+    def can_befall(self, fault):
+        loses_server = fault.kind in SERVER_KINDS and fault.target.startswith(("ps", "chief-0>"))
+        if loses_server and self.schedule.replicas:
+            return self.until(lambda: self.is_training() and self.is_full(), PHASE_S) and self.are_there(fault)
+        return self.until(lambda: self.are_there(fault), PHASE_S)
+
+    def are_there(self, fault):
+        return not any(role in self.absent for role in fault.target.split(">"))
+
+    def befall(self, fault):
+        if not self.in_phase(fault):
+            return False
+        end = time.monotonic() + fault.wait_s
+        self.until(lambda: time.monotonic() >= end, fault.wait_s + 1)
+        if not self.can_befall(fault):
+            return False
+        if ">" in fault.target:
+            self.disturb(self.proxies.links[tuple(fault.target.split(">"))], fault.kind)
+        elif fault.kind == "kill in a push":
+            return self.kill_in_push(fault)
+        else:
+            self.strike(fault)
+        return True
+
+    def strike(self, fault):
+        role = fault.target
+        if self.cluster[role].popen.poll() is not None:
+            return
+        self.begun.append((time.monotonic(), fault))
+        if fault.kind == "kill":
+            self.kill(role, fault.back_s)
+        elif fault.kind == "terminate":
+            self.cluster[role].send(signal.SIGTERM)
+        else:
+            self.stop(role, SHORT if fault.kind == "stop short" else LONG)
+
+    def kill_in_push(self, fault):
+        """The process dies when a push is half sent from it, or to it."""
+        role = fault.target
+        links = [link for link in self.proxies.links.values()
+                 if link.reader.startswith("worker") and link.role.startswith("ps") and role in (link.reader, link.role)]
+        link = self.chance.choice(links)
+        event = link.stall_in_push()
+        came = self.until(event.is_set, PHASE_S / 4)
+        if came and self.cluster[role].is_running():
+            self.begun.append((time.monotonic(), fault))
+            self.kill(role, fault.back_s)
+        link.go_on()
+        return came
+
+    def disturb(self, link, kind):
+        lease_s = LEASE_MS / 1000
+        actions = {"silent short": lambda: link.silence(SHORT * lease_s), "silent long": lambda: link.silence(LONG * lease_s),
+                   "reset": link.reset, "reset and reset": lambda: link.reset(lease_s), "half-close": link.half_close,
+                   "delay": lambda: link.delay(2 * lease_s, 0.05), "throttle": lambda: link.throttle(2 * lease_s, 20000),
+                   "corrupt": lambda: link.corrupt(self.chance.choice([1, 3])), "twice": lambda: link.send_twice(5)}
+        actions[kind]()
+
+    # ---- a schedule from start to end ----
+
+    def run(self):
+        self.make_links()
+        for role in self.cluster.roles:
+            self.start(role)
+        for fault in self.schedule.faults:
+            (self.done if self.befall(fault) else self.missed).append(fault)
+            if self.is_over():
+                break
+        self.is_ending, self.proxies.pace_s = True, 0
+        if not self.until(self.is_over, END_S):
+            raise Failed(f"it hangs: {self.waits()}")
+
+    def is_over(self):
+        return not self.absent and all(self.cluster[role].popen.poll() == 0 for role in self.cluster.roles)
+
+    def waits(self):
+        said = []
+        for role in self.cluster.roles:
+            if role in self.cluster.processes and self.cluster[role].is_running():
+                lines = [line for line in self.cluster[role].log().splitlines() if "waiting" in line]
+                said.append(f"{role} runs ({lines[-1][-200:] if lines else self.last_word(role)})")
+        return "; ".join(said)
+
+    def close(self):
+        self.cluster.close()
+        self.proxies.close()
+
+    def chief_logs(self):
+        return "\n".join(process.log() for name, process in self.cluster.processes.items() if name.startswith("chief"))
+
+    def muster(self, *arguments):
+        done = subprocess.run([str(self.binary), *map(str, arguments)], cwd=self.folder, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+
+    def judge(self, record):
+        """Counts; raises Failed."""
+        result = json.loads((pathlib.Path(self.job["output"]["dir"]) / "result.json").read_text())
+        counted = counting_job.counts(self.muster, self.shape, self.folder)
+        torn = result["torn"]
+        in_logs = sum(int(n) for n in re.findall(r"worker fenced worker=.* torn=(\d+)", self.chief_logs()))
+        uses = counted.all()
+        doubled = sum(max(0, n - self.shape.epochs) for n in uses.values())
+        lacking = sum(max(0, self.shape.epochs - n) for n in uses.values())
+        record.update(torn=torn, torn_in_logs=in_logs, examples_doubled=doubled, examples_lacking=lacking,
+                      examples=result["examples"], lost_updates=result.get("lost_updates", 0),
+                      examples_skipped=max(0, self.shape.epochs * self.shape.n_examples - result["examples"]))
+        try:
+            counted.check(torn)
+        except AssertionError as wrong:
+            record["counts_wrong"] = True
+            raise Failed(f"wrong counts: {wrong}") from None
+        if torn != in_logs:
+            raise Failed(f"result.json says {torn} torn, and the logs {in_logs}")
+        if result["examples"] != self.shape.epochs * self.shape.n_examples:
+            raise Failed(f"{result['examples']} examples, not {self.shape.epochs * self.shape.n_examples}")
+        if reports := self.cluster.sanitizer_reports():
+            raise Failed(f"sanitizer reports in the logs of {', '.join(reports)}")
+
+    def pauses(self):
+        """[(what, seconds)]: the longest time without an answered push of each worker that lived through a fault."""
+        found = []
+        for when, fault in self.begun:
+            for worker, answers in self.proxies.answers.items():
+                if any(other.target == worker and -3 < at - when < 2 for at, other in self.begun):
+                    continue  # it has another reason to stand still
+                near = [at for at in answers if when - 1 < at < when + 12]
+                gaps = [later - earlier for earlier, later in zip(near, near[1:]) if later > when and earlier < when + 2]
+                if gaps:
+                    found.append((f"{fault.kind} {fault.target.rpartition('-')[0]}", max(gaps)))
+        return found
+
+
+def run_schedule(binary, schedule, folder):
+    """The record of a schedule: what happened, what was counted, `failed` with the reason or None."""
+    record = {"seed": schedule.seed, "mode": schedule.mode, "workers": schedule.workers, "ps": schedule.ps,
+              "replicas": schedule.replicas, "failed": None, "hang": False}
+    begun = time.monotonic()
+    ground = Ground(binary, folder, schedule)
+    try:
+        ground.run()
+        ground.judge(record)
+    except (Failed, AssertionError, OSError, ValueError, KeyError) as why:
+        record["failed"] = str(why) or repr(why)
+        record["hang"] = "hangs" in record["failed"]
+    finally:
+        ground.close()
+    record.update(seconds=round(time.monotonic() - begun, 1), faults=[str(fault) for fault in ground.done],
+                  kinds=dict(collections.Counter(f"{fault.kind} {re.sub('-[0-9]+', '', fault.target)}" for fault in ground.done)),
+                  missed=[str(fault) for fault in ground.missed], restarts=dict(ground.n_restarts),
+                  pauses=[(what, round(seconds, 4)) for what, seconds in ground.pauses()])
+    return record
+
+
+# ---- all schedules, and what they came to ----
+
+def summary(records):
+    kinds, pauses = collections.Counter(), collections.defaultdict(list)
+    for record in records:
+        kinds.update(record["kinds"])
+        for what, seconds in record["pauses"]:
+            pauses[what].append(seconds)
+    kills = sum(n for kind, n in kinds.items() if kind.startswith("kill"))
+    torn_examples = sum(record.get("torn", 0) for record in records) * counting_job.BATCH
+    lacking = sum(record.get("examples_lacking", 0) for record in records if record.get("counts_wrong"))
+    return {"schedules": len(records), "failed": sum(record["failed"] is not None for record in records),
+            "faults": dict(sorted(kinds.items())), "kills": kills, "missed": sum(len(record["missed"]) for record in records),
+            "hangs": sum(record["hang"] for record in records),
+            "pushes_doubled": sum(record.get("examples_doubled", 0) for record in records) / counting_job.BATCH,
+            "pushes_lost": max(0, lacking - torn_examples) / counting_job.BATCH,
+            "examples_skipped": sum(record.get("examples_skipped", 0) for record in records),
+            "torn": sum(record.get("torn", 0) for record in records),
+            "processes_restarted_that_nobody_killed": sum(sum(record["restarts"].values()) for record in records),
+            "pauses": {what: {"n": len(all_), "median_ms": round(1000 * statistics.median(all_), 1),
+                              "worst_ms": round(1000 * max(all_), 1)} for what, all_ in sorted(pauses.items())}}
+
+
+def print_table(figures):
+    print("\n| What | Figure |\n|---|---|")
+    for name in ("schedules", "failed", "kills", "missed", "pushes_lost", "pushes_doubled", "examples_skipped", "torn", "hangs",
+                 "processes_restarted_that_nobody_killed"):
+        print(f"| {name.replace('_', ' ')} | {figures[name]:g} |")
+    print("\n| Fault | Times | Longest pause of a worker: median | worst |\n|---|---|---|---|")
+    for kind, n in figures["faults"].items():
+        pause = figures["pauses"].get(kind)
+        print(f"| {kind} | {n} | {pause['median_ms']:.0f} ms | {pause['worst_ms']:.0f} ms |" if pause else f"| {kind} | {n} | | |")
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(prog="tools/chaos", description="Real processes under random faults, against an oracle that counts.")
+    parser.add_argument("--seconds", type=float, default=600, help="begin schedules for so long (600)")
+    parser.add_argument("--schedules", type=int, help="this many instead")
+    parser.add_argument("--seed", type=int, help="of the first schedule; the next ones count on (random)")
+    parser.add_argument("--replicas", type=int, default=0, help="the job's replicas; from 1 on parameter servers are killed, too (0)")
+    parser.add_argument("--modes", default=",".join(CONSISTENCY), help=f"of {','.join(CONSISTENCY)} (all)")
+    parser.add_argument("--faults", type=int, default=8, help="a schedule (8)")
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures and every schedule here")
+    parser.add_argument("--keep", type=pathlib.Path, help="keep the folders of failed schedules here (build/chaos)")
+    parser.add_argument("--binary", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    options.modes = options.modes.split(",")
+    if unknown := set(options.modes) - set(CONSISTENCY):
+        parser.error(f"--modes: no {', '.join(sorted(unknown))}; there are {', '.join(CONSISTENCY)}")
+    return options
+
+
+def replay_text(options, seed):
+    return (f"tools/chaos --seed {seed} --schedules 1 --faults {options.faults} --replicas {options.replicas} "
+            f"--modes {','.join(options.modes)}")
+
+
+def run_one(options, seed):
+    schedule = draw(seed, options.modes, options.replicas, options.faults)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"muster-chaos-{seed}-"))
+    record = run_schedule(options.binary.resolve(), schedule, folder)
+    verdict = "ok" if record["failed"] is None else "FAILED"
+    print(f"seed {seed}: {verdict}, {schedule.mode}, {schedule.workers} workers, {schedule.ps} ps, {len(record['faults'])} faults, "
+          f"{record.get('torn', 0)} torn, {record['seconds']} s", flush=True)
+    if record["failed"] is not None or record["restarts"]:
+        kept = (options.keep or pathlib.Path("build/chaos")) / str(seed)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(folder, kept)
+        print(f"  {record['failed'] or 'passed, but a process ended by itself'}\n  faults: {'; '.join(record['faults'])}\n  again: {replay_text(options, seed)}\n  logs: {kept}",
+              flush=True)
+    for what, n in record["restarts"].items():
+        print(f"  {n} ended: {what}", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    return record
+
+
+def main(arguments):
+    options = parse(arguments)
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 30)
+    print(f"chaos: seed {seed}, {options.binary}, replicas {options.replicas}", flush=True)
+    end, records = time.monotonic() + options.seconds, []
+    while len(records) < options.schedules if options.schedules else time.monotonic() < end:
+        records.append(run_one(options, seed + len(records)))
+    figures = {"seed": seed, "replicas": options.replicas, "cpus": os.cpu_count(), **summary(records)}
+    print_table(figures)
+    if options.json:
+        options.json.write_text(json.dumps({**figures, "records": records}, indent=1))
+    return 1 if figures["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
