@@ -414,9 +414,11 @@ static void on_tick(void *arg)
     uint64_t now_ms = mst_clock_monotonic_ms();
     uint64_t slept_ms = chief->coordinator.slept_ms;
     size_t n_dead = mst_coordinator_tick(&chief->coordinator, now_ms);
-    if (chief->coordinator.slept_ms > slept_ms)
+    if (chief->coordinator.slept_ms > slept_ms) {
+        chief->whole_since_ms = 0; // servers may have slept as well
         MST_LOG(WARN, "chief", "was not running", "ms=%llu",
                 (unsigned long long)(chief->coordinator.slept_ms - slept_ms));
+    }
     if (n_dead > 0) {
         mst_chief_fences_begun(chief);
         MST_LOG(WARN, "chief", "workers declared dead", "n=%zu", n_dead);

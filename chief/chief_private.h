@@ -261,6 +261,7 @@ struct mst_chief {
     bool is_rate_awaited;     // rounds are paused until every PS has heard of it
     uint64_t round_looked_at; // by the last reminder, + 1
     uint64_t last_beat_ms;
+    uint64_t whole_since_ms;                   // all PSs have been there and serving; 0: they are not
     struct mst_loop *work;                     // a thread of its own: disks, evaluation
     struct mst_chief_search *search;           // for a whole checkpoint, while the map waits for it; or NULL
     struct mst_chief_part_search *part_search; // that search where storage is not shared; or NULL

@@ -273,7 +273,10 @@ void mst_chief_links_beat(struct mst_chief *chief)
 
 void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
 {
-    (void)now_ms;
+    if (!mst_chief_groups_are_whole(chief))
+        chief->whole_since_ms = 0;
+    else if (chief->whole_since_ms == 0)
+        chief->whole_since_ms = now_ms;
     if (chief->phase < CHIEF_RECALLING || chief->phase >= CHIEF_TELLING)
         return;
     for (size_t i = 0; i < chief->config.n_ps; i++) {

@@ -18,9 +18,35 @@ enum {
     GREETING_HOLD_MS = 4000, // a little less than a peer waits for its answer
     WORKERS_MAX = 65536,
     RIVAL_LEASES = 2,
+    STUCK_LEASES = 16, // without a server's answer; a worker that dials anew does so every 4
 };
 
 static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message *message);
+// A worker is out, by its own word or by what it says: its work goes to others without waiting for a lease.
+static void let_go(struct mst_chief *chief, uint32_t worker, uint64_t number)
+{
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    mst_membership_leave(&chief->coordinator.membership, worker, number, now_ms);
+    mst_coordinator_tick(&chief->coordinator, now_ms);
+    mst_chief_fences_begun(chief);
+    mst_chief_links_tick(chief, now_ms);
+}
+
+// It lives, and for so long a server that answers us has not answered it: it does not get through. What it has is for
+// others, who may be waiting for it.
+static void expel_if_stuck(struct mst_chief *chief, const struct mst_msg_heartbeat *heartbeat)
+{
+    uint64_t limit_ms = STUCK_LEASES * chief->config.job->lease_ms;
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    if (heartbeat->waits_ms < limit_ms || chief->phase != CHIEF_RUNNING || chief->whole_since_ms == 0 ||
+        now_ms - chief->whole_since_ms < limit_ms ||
+        !mst_membership_is_acting(&chief->coordinator.membership, heartbeat->index, heartbeat->number))
+        return;
+    MST_LOG(WARN, "chief", "worker cut off", "worker=%u number=%llu waits_ms=%llu", heartbeat->index,
+            (unsigned long long)heartbeat->number, (unsigned long long)heartbeat->waits_ms);
+    let_go(chief, heartbeat->index, heartbeat->number);
+}
+
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message);
 static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
@@ -396,19 +422,10 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
         mst_membership_heard(&chief->coordinator.membership, heartbeat.index, heartbeat.number,
                              mst_clock_monotonic_ms());
         note_figures(chief, &heartbeat);
+        expel_if_stuck(chief, &heartbeat);
         mst_chief_answer_heartbeat(chief, conn, message);
     }
     mst_arena_fini(&arena);
-}
-
-// A worker is out by its own word: its work goes to others without waiting for a lease.
-static void let_go(struct mst_chief *chief, uint32_t worker, uint64_t number)
-{
-    uint64_t now_ms = mst_clock_monotonic_ms();
-    mst_membership_leave(&chief->coordinator.membership, worker, number, now_ms);
-    mst_coordinator_tick(&chief->coordinator, now_ms);
-    mst_chief_fences_begun(chief);
-    mst_chief_links_tick(chief, now_ms);
 }
 
 // A worker that was told to stop has finished its step: its work goes to others without waiting for a lease.

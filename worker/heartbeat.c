@@ -18,6 +18,7 @@ struct mst_heartbeat {
     bool is_over;
     bool is_waiting; // for an answer
     _Atomic uint64_t progress;
+    _Atomic uint64_t waits_ms;
 };
 
 static void lose(struct mst_heartbeat *heartbeat, mst_status status, const char *text)
@@ -64,6 +65,7 @@ static void beat(struct mst_heartbeat *heartbeat)
                                         .incarnation = heartbeat->config.identity->incarnation,
                                         .number = heartbeat->number,
                                         .progress = atomic_load_explicit(&heartbeat->progress, memory_order_relaxed),
+                                        .waits_ms = atomic_load_explicit(&heartbeat->waits_ms, memory_order_relaxed),
                                         .cpu_seconds = (double)mst_clock_cpu_ns() * 1e-9,
                                         .max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024};
     struct mst_buf meta;
@@ -187,4 +189,10 @@ void mst_heartbeat_set_progress(struct mst_heartbeat *heartbeat, uint64_t progre
     uint64_t before = atomic_exchange_explicit(&heartbeat->progress, progress, memory_order_relaxed);
     if (before == 0 && progress > 0)
         mst_loop_post(heartbeat->config.loop, beat_now, heartbeat);
+}
+
+void mst_heartbeat_set_waits(struct mst_heartbeat *heartbeat, uint64_t waits_ms)
+{
+    // Relaxed, as above.
+    atomic_store_explicit(&heartbeat->waits_ms, waits_ms, memory_order_relaxed);
 }

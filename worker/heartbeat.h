@@ -46,3 +46,5 @@ void mst_heartbeat_stop(struct mst_heartbeat *heartbeat);
 void mst_heartbeat_free(struct mst_heartbeat *heartbeat);
 /** How far this process is: a number that grows. The first one above 0 is sent at once. Thread: any */
 void mst_heartbeat_set_progress(struct mst_heartbeat *heartbeat, uint64_t progress);
+/** How long this process has been waiting for the answer of a parameter server; 0: it is not. Thread: any */
+void mst_heartbeat_set_waits(struct mst_heartbeat *heartbeat, uint64_t waits_ms);

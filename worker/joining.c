@@ -280,6 +280,12 @@ void mst_joining_set_progress(struct mst_joining *joining, uint64_t progress)
         mst_heartbeat_set_progress(joining->heartbeat, progress);
 }
 
+void mst_joining_set_waits(struct mst_joining *joining, uint64_t waits_ms)
+{
+    if (joining->heartbeat)
+        mst_heartbeat_set_waits(joining->heartbeat, waits_ms);
+}
+
 void mst_joining_again(struct mst_joining *joining)
 {
     joining->fenced = joining->number;

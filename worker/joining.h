@@ -65,6 +65,8 @@ uint64_t mst_joining_number(const struct mst_joining *joining);
 const struct mst_roles *mst_joining_roles(const struct mst_joining *joining);
 /** How far this process is, for its heartbeats. */
 void mst_joining_set_progress(struct mst_joining *joining, uint64_t progress);
+/** How long it has been waiting for parameter servers, for the same. */
+void mst_joining_set_waits(struct mst_joining *joining, uint64_t waits_ms);
 /** This incarnation is out: greets the chief again for a new number. */
 void mst_joining_again(struct mst_joining *joining);
 /** Tells the chief that this process leaves; on_told(arg) when it knows, or cannot be reached. */

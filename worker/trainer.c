@@ -412,6 +412,9 @@ bool mst_trainer_question(struct mst_trainer *trainer, struct mst_session_reques
         trainer->is_over_asked = true;
         return true;
     }
+    // What a worker holds that never gets through to a server, others would wait for in vain.
+    if (trainer->session.step == 0 && trainer->session.n_outstanding > 0)
+        return false;
     if (trainer->is_lease_done) // its last step is still being computed, so the sums lack it: step_done asks
         return false;
     if (!mst_session_wants_lease(&trainer->session, out))
@@ -441,6 +444,12 @@ uint64_t mst_trainer_waits_for(const struct mst_trainer *trainer)
 {
     bool is_busy = trainer->is_computing || trainer->unit.n_batches > 0;
     return trainer->config.is_synchronous && !is_busy ? mst_round_session_waits_for(&trainer->rounds) : 0;
+}
+
+bool mst_trainer_is_unanswered(const struct mst_trainer *trainer)
+{
+    return !trainer->config.is_synchronous && !trainer->is_computing && trainer->unit.n_batches == 0 &&
+           trainer->session.n_outstanding > 0;
 }
 
 // ---- what parameter servers say ----
@@ -477,6 +486,7 @@ static void take_answer(struct mst_trainer *trainer, const struct mst_exchange_a
     uint64_t done_before = trainer->session.done_seq;
     if (answer->step == 0) {
         mst_session_pulled(&trainer->session, answer->number, answer->bucket);
+        trainer->config.events.wants_lease(trainer->config.events.arg); // (nothing, before all are there)
     } else if (mst_session_pushed(&trainer->session, answer->number, answer->step, answer->bucket)) {
         trainer->is_lease_done = trainer->session.done_seq != done_before;
         note_pushed(trainer);

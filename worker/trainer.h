@@ -74,6 +74,8 @@ void mst_trainer_ask_again(struct mst_trainer *trainer);
 uint64_t mst_trainer_n_steps(const struct mst_trainer *trainer);
 /** The round whose end is waited for with nothing to compute; 0: none. */
 uint64_t mst_trainer_waits_for(const struct mst_trainer *trainer);
+/** True if all that can be done is to wait for the answers of parameter servers, which come at once (not of rounds). */
+bool mst_trainer_is_unanswered(const struct mst_trainer *trainer);
 /** What an exchange is to call. Owner: borrowed */
 struct mst_exchange_events mst_trainer_exchange_events(struct mst_trainer *trainer);
 /** Connects the carrier, which is made after the trainer because it needs its events. */

@@ -51,6 +51,8 @@ struct mst_worker {
     struct mst_metric *staleness_metric;
     _Atomic bool is_ready;
     uint64_t n_steps_reminded;     // when the reminder last came
+    uint64_t waits_ms;             // for the answers to what is under way
+    uint64_t n_steps_waited;       // steps done then
     _Atomic uint64_t waited_round; // that it waited for then; 0: none, or not for long
     bool is_over;
     bool is_leaving;
@@ -108,6 +110,8 @@ static void on_step(void *arg, uint64_t n_steps, size_t n_examples, uint64_t sta
     mst_metric_add(worker->steps_metric, 1);
     mst_metric_add(worker->examples_metric, (int64_t)n_examples);
     mst_metric_observe(worker->staleness_metric, (int64_t)staleness);
+    if (worker->waits_ms > 0)
+        mst_joining_set_waits(worker->joining, worker->waits_ms = 0);
     mst_joining_set_progress(worker->joining, n_steps);
     if (worker->is_leaving)
         mst_joining_leave(worker->joining, on_told, worker);
@@ -407,10 +411,22 @@ static void on_reminder(void *arg)
         MST_LOG(INFO, "worker", "waiting", "for=\"%s\"", text);
 }
 
+// By ticks, so that time in which this process does not run is none: its servers could not answer.
+static void count_wait(struct mst_worker *worker)
+{
+    uint64_t n_steps = mst_trainer_n_steps(worker->trainer);
+    bool still_waits = mst_trainer_is_unanswered(worker->trainer) && n_steps == worker->n_steps_waited;
+    worker->waits_ms = still_waits ? worker->waits_ms + ABSENCE_TICK_MS : 0;
+    worker->n_steps_waited = n_steps;
+    mst_joining_set_waits(worker->joining, worker->waits_ms);
+}
+
 // The chief ends the job when a server stays away from it; this is for one that only we cannot reach.
 static void on_absence(void *arg)
 {
     struct mst_worker *worker = arg;
+    if (worker->trainer && !worker->is_over)
+        count_wait(worker);
     uint64_t limit_ms = worker->config.job->absence_ms;
     if (!worker->exchange || worker->is_over || mst_exchange_rpc_absent_ms(worker->exchange) <= limit_ms)
         return;

@@ -39,7 +39,8 @@
     F(VALUE, max_rss_bytes, )                                                                                          \
     F(TEXT, state_text, )                                                                                              \
     F(BOOL, sets_learning_rate, )                                                                                      \
-    F(VALUE, learning_rate, )
+    F(VALUE, learning_rate, )                                                                                          \
+    F(VALUE, waits_ms, )
 #define HEARTBEAT_REPLY_FIELDS(F)                                                                                      \
     F(ENUM, job_state, MST_JOB_STATES) F(STATUS, status, ) F(TEXT, text, ) F(VALUE, epoch, ) F(VALUE, step, )
 #define LEASE_FIELDS(F)                                                                                                \

@@ -118,6 +118,7 @@ struct mst_msg_heartbeat {
     const char *state_text;
     bool sets_learning_rate; // of the chief: another than the job's
     double learning_rate;
+    uint64_t waits_ms; // of a worker: for the answer of a parameter server, so far
 };
 
 struct mst_msg_heartbeat_reply {

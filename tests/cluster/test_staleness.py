@@ -83,3 +83,17 @@ def test_a_chief_that_comes_back_knows_who_leads(stalled, job, bounded):
     links["worker-1"].release()
     running.expect_all(0)
     assert check_result(job)["staleness"]["max"] <= 2 * LEAD
+
+
+@pytest.mark.parametrize("staleness", ["async", LEAD])
+def test_a_worker_that_does_not_get_through_is_let_go(stalled, job, write_job, staleness):
+    """It lives and its link to one server hangs for good: what it holds is trained by others, who wait for it no longer."""
+    job["consistency"] = {"staleness": staleness}
+    job["cluster"] = {"heartbeat_ms": 100, "lease_ms": 1000}
+    running, _ = stalled(write_job(job))
+    running["chief-0"].wait_log(r"worker cut off worker=1 number=1 waits_ms=\d+")
+    running.expect_all(0)
+    assert running["chief-0"].log().count("worker cut off") == 1
+    assert running["worker-0"].log().count("joined") == 1
+    result = check_result(job)
+    assert result["torn"] <= 2, result

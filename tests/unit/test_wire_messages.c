@@ -46,8 +46,9 @@ static void test_heartbeats(void **state)
 {
     (void)state;
     {
-        const struct mst_msg_heartbeat sent = {MST_PEER_WORKER, 2, 3, 4, 5, sums, 6.5, 7, "training", true, 0.25};
+        const struct mst_msg_heartbeat sent = {MST_PEER_WORKER, 2, 3, 4, 5, sums, 6.5, 7, "training", true, 0.25, 8};
         SEND(heartbeat);
+        SAME(waits_ms);
         SAME(sets_learning_rate);
         SAME_REAL(learning_rate);
         SAME(role);
