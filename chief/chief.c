@@ -532,11 +532,7 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
 static mst_status make_failover(struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_job *job = chief->config.job;
-    if (job->replicas > 0 && job->replicas >= chief->config.n_ps)
-        return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "%s: replicas is %llu, and TF_CONFIG names %zu parameter server%s: replicas has to be less",
-                        job->file, (unsigned long long)job->replicas, chief->config.n_ps,
-                        chief->config.n_ps == 1 ? "" : "s");
+    MST_TRY(mst_job_check_ps(job, chief->config.n_ps, err));
     struct mst_failover_config config = {
         .n_ps = chief->config.n_ps, .n_replicas = (size_t)job->replicas, .patience_ms = job->absence_ms};
     mst_failover_init(&chief->failover, &config);

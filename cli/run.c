@@ -249,7 +249,9 @@ static mst_status list_ps(struct run *run, struct mst_error *err)
         if (!run->ps_addresses[i])
             return mst_fail(err, MST_INVALID_ARGUMENT,
                             "TF_CONFIG: the chief has to know every parameter server, and ps %zu is missing", i);
-    return MST_OK;
+    if (run->cluster->is_partial)
+        return MST_OK; // the chief knows how many there are
+    return mst_job_check_ps(run->context->job, run->cluster->role == MST_ROLE_LOCAL ? 1 : run->n_ps, err);
 }
 
 static mst_status start_data_loops(struct run *run, struct mst_error *err)

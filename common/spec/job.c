@@ -130,6 +130,15 @@ mst_status mst_job_parse(const struct mst_job_request *request, const char *text
     return job_of_json(request, json, out, err);
 }
 
+mst_status mst_job_check_ps(const struct mst_job *job, size_t n_ps, struct mst_error *err)
+{
+    if (job->replicas == 0 || job->replicas < n_ps)
+        return MST_OK;
+    return mst_fail(err, MST_INVALID_ARGUMENT,
+                    "%s: replicas is %llu, must be less than the number of parameter servers, which is %zu", job->file,
+                    (unsigned long long)job->replicas, n_ps);
+}
+
 void mst_job_free(struct mst_job *job)
 {
     if (!job)
