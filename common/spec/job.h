@@ -115,7 +115,8 @@ MST_MUST_USE mst_status mst_job_load(const struct mst_job_request *request, stru
 MST_MUST_USE mst_status mst_job_parse(const struct mst_job_request *request, const char *text, size_t len,
                                       struct mst_job **out, struct mst_error *err);
 
-/** Errors: INVALID_ARGUMENT the job wants more copies of its variables than this number of parameter servers can hold */
+/** Looks at how many parameter servers there are.
+ *  Errors: INVALID_ARGUMENT the job wants more copies of its variables than they can hold */
 MST_MUST_USE mst_status mst_job_check_ps(const struct mst_job *job, size_t n_ps, struct mst_error *err);
 
 /** Releases it; NULL is fine. */

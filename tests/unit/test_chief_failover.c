@@ -585,6 +585,48 @@ static void test_what_an_earlier_incarnation_says_late_counts_no_more(void **sta
     end();
 }
 
+static bool is_in_set(const void *arg, size_t ps)
+{
+    const unsigned *set = arg;
+    return *set >> ps & 1;
+}
+
+static bool is_known_at(unsigned set)
+{
+    return mst_failover_is_known(&failover, is_in_set, &set);
+}
+
+// What is stored is known to a later chief by the rule that roles are committed by.
+static void test_what_is_stored_is_known_as_roles_are(void **state)
+{
+    (void)state;
+    start(3, 0);
+    mst_failover_dead(&failover, 1, MST_FAILOVER_GONE, now_ms);
+    assert_true(mst_failover_is_live(&failover, 1));
+    assert_true(is_known_at(7));
+    for (unsigned set = 0; set < 7; set++)
+        assert_false(is_known_at(set));
+    end();
+    start_job(3, 1);
+    assert_true(is_known_at(7));
+    assert_false(is_known_at(3)); // ps-2 lives
+    die(2, MST_FAILOVER_SILENT);
+    assert_false(mst_failover_is_live(&failover, 2));
+    assert_true(is_known_at(3) && is_known_at(7));
+    assert_false(is_known_at(1) || is_known_at(2) || is_known_at(5));
+    start_server(2); // empty: it has to have it, and does not count
+    assert_false(is_known_at(3));
+    die(1, MST_FAILOVER_GONE);
+    assert_false(is_known_at(5));
+    assert_false(is_known_at(1));
+    end();
+    start_job(2, 1);
+    die(0, MST_FAILOVER_SILENT);
+    assert_true(is_known_at(2));
+    assert_false(is_known_at(1) || is_known_at(0));
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -608,6 +650,7 @@ int main(void)
         cmocka_unit_test(test_of_two_servers_a_starting_chief_reads_every_one_that_is_not_dead),
         cmocka_unit_test(test_a_first_run_that_was_cut_short_begins_anew),
         cmocka_unit_test(test_what_an_earlier_incarnation_says_late_counts_no_more),
+        cmocka_unit_test(test_what_is_stored_is_known_as_roles_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

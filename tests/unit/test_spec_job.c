@@ -659,15 +659,38 @@ static void test_hash(void **state)
     mst_job_free(job);
 }
 
+static void test_more_copies_than_servers(void **state)
+{
+    (void)state;
+    char file[] = "a/job.json";
+    struct mst_job job = {.file = file};
+    struct mst_error err;
+    assert_int_equal(mst_job_check_ps(&job, 1, &err), MST_OK);
+    job.replicas = 2;
+    assert_int_equal(mst_job_check_ps(&job, 3, &err), MST_OK);
+    assert_int_equal(mst_job_check_ps(&job, 2, &err), MST_INVALID_ARGUMENT);
+    assert_string_equal(err.text,
+                        "a/job.json: replicas is 2, must be less than the number of parameter servers, which is 2");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults),      cmocka_unit_test(test_everything_given),
-                                       cmocka_unit_test(test_sets),          cmocka_unit_test(test_csv),
-                                       cmocka_unit_test(test_words_of_data), cmocka_unit_test(test_several_parts),
-                                       cmocka_unit_test(test_wrong_parts),   cmocka_unit_test(test_wrong_csv),
-                                       cmocka_unit_test(test_wrong_sets),    cmocka_unit_test(test_epochs_or_steps),
-                                       cmocka_unit_test(test_wrong_values),  cmocka_unit_test(test_not_built_yet),
-                                       cmocka_unit_test(test_partitioners),  cmocka_unit_test(test_broken_files),
-                                       cmocka_unit_test(test_long_texts),    cmocka_unit_test(test_hash)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults),
+                                       cmocka_unit_test(test_everything_given),
+                                       cmocka_unit_test(test_sets),
+                                       cmocka_unit_test(test_csv),
+                                       cmocka_unit_test(test_words_of_data),
+                                       cmocka_unit_test(test_several_parts),
+                                       cmocka_unit_test(test_wrong_parts),
+                                       cmocka_unit_test(test_wrong_csv),
+                                       cmocka_unit_test(test_wrong_sets),
+                                       cmocka_unit_test(test_epochs_or_steps),
+                                       cmocka_unit_test(test_wrong_values),
+                                       cmocka_unit_test(test_not_built_yet),
+                                       cmocka_unit_test(test_partitioners),
+                                       cmocka_unit_test(test_broken_files),
+                                       cmocka_unit_test(test_long_texts),
+                                       cmocka_unit_test(test_hash),
+                                       cmocka_unit_test(test_more_copies_than_servers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
