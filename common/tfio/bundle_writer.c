@@ -1,6 +1,6 @@
-// Data files are bytes back to back. The index is collected in any order (shards report as they finish) and only sorted
-// and checked when it is written: slices of one variable must then follow one another without gap or overlap, because
-// TensorFlow would fill a gap with whatever memory held.
+// Data files are bytes back to back, but for zeros before a large piece. The index is collected in any order (shards
+// report as they finish) and only sorted and checked when it is written: slices of one variable must then follow one
+// another without gap or overlap, because TensorFlow would fill a gap with whatever memory held.
 #include "tfio/bundle_writer.h"
 
 #include "base/alloc.h"
@@ -25,6 +25,8 @@
 enum { MESSAGE_MAX_BYTES = 64 << 20 };
 // Checked and written before the next: what the checksum has read is then still in the core's cache for the write.
 enum { CACHED_BYTES = 512 << 10 };
+// From here on a piece begins at a block of the disk, so that it may be written from where it lies.
+enum { LARGE_BYTES = 256 << 10 };
 
 struct mst_bundle_data {
     struct mst_disk_file *file;
@@ -63,20 +65,37 @@ mst_status mst_bundle_data_new(const char *path, struct mst_bundle_data **out, s
     return MST_OK;
 }
 
+mst_status mst_bundle_data_begin(struct mst_bundle_data *data, size_t len, struct mst_bundle_piece *out,
+                                 struct mst_error *err)
+{
+    *out = (struct mst_bundle_piece){.crc32c = mst_crc32c_mask(0)};
+    if (len >= LARGE_BYTES)
+        MST_TRY(mst_disk_file_align(data->file, err));
+    out->offset_bytes = mst_disk_file_size_bytes(data->file);
+    return MST_OK;
+}
+
+mst_status mst_bundle_data_extend(struct mst_bundle_data *data, struct mst_bytes bytes, uint32_t crc32c,
+                                  struct mst_bundle_piece *piece, struct mst_error *err)
+{
+    piece->size_bytes += bytes.len;
+    piece->crc32c = mst_crc32c_mask(crc32c);
+    return mst_disk_file_append(data->file, bytes.data, bytes.len, err);
+}
+
 mst_status mst_bundle_data_append(struct mst_bundle_data *data, const void *bytes, size_t len,
                                   struct mst_bundle_piece *out, struct mst_error *err)
 {
-    *out = (struct mst_bundle_piece){.offset_bytes = mst_disk_file_size_bytes(data->file), .size_bytes = len};
     uint32_t crc = 0;
     const uint8_t *at = bytes;
+    MST_TRY(mst_bundle_data_begin(data, len, out, err));
     while (len > 0) {
         size_t n = len < CACHED_BYTES ? len : CACHED_BYTES;
         crc = mst_crc32c_extend(crc, at, n);
-        MST_TRY(mst_disk_file_append(data->file, at, n, err));
+        MST_TRY(mst_bundle_data_extend(data, (struct mst_bytes){at, n}, crc, out, err));
         at += n;
         len -= n;
     }
-    out->crc32c = mst_crc32c_mask(crc);
     return MST_OK;
 }
 

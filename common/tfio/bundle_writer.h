@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include "base/bytes.h"
 #include "muster/status.h"
 #include "tfio/bundle.h"
 
@@ -31,6 +32,14 @@ MST_MUST_USE mst_status mst_bundle_data_new(const char *path, struct mst_bundle_
  *  Errors: RESOURCE_EXHAUSTED disk full; UNAVAILABLE another write error */
 MST_MUST_USE mst_status mst_bundle_data_append(struct mst_bundle_data *data, const void *bytes, size_t len,
                                                struct mst_bundle_piece *out, struct mst_error *err);
+/** Begins a piece of this size in *out, that mst_bundle_data_extend fills; large ones at a block of the disk.
+ *  Errors: as append */
+MST_MUST_USE mst_status mst_bundle_data_begin(struct mst_bundle_data *data, size_t len, struct mst_bundle_piece *out,
+                                              struct mst_error *err);
+/** Appends some of the bytes of the piece that was begun; crc32c is that of the piece up to here, not masked. For a
+ *  caller who has to look at all bytes: both in the same pass. Errors: as append */
+MST_MUST_USE mst_status mst_bundle_data_extend(struct mst_bundle_data *data, struct mst_bytes bytes, uint32_t crc32c,
+                                               struct mst_bundle_piece *piece, struct mst_error *err);
 /** Flushes to the disk, closes and releases data, also when it fails. Errors: as append */
 MST_MUST_USE mst_status mst_bundle_data_close(struct mst_bundle_data *data, struct mst_error *err);
 /** Closes, deletes the file and releases data; NULL is fine. */

@@ -1,9 +1,9 @@
 // A write buffer of 256 KiB; a file that outgrows it gets one of 4 MiB and passes the page cache (O_DIRECT), because
 // nobody reads a checkpoint soon: the cache's pages and the copy into them cost more than the disk does, and training
-// pays for them. Where a file system refuses that, and for the last part of a file, which is no whole block, the cache
-// is used; then the disk is set to work every 8 MiB, so that fsync has little left to wait for. fsync before close,
-// because a rename may reach the disk before the bytes it names. Error texts come from one place, so that every one
-// names the path.
+// pays for them. What lies on whole blocks, in memory and in the file, is written from there and not even copied.
+// Where a file system refuses that, and for the last part of a file, which is no whole block, the cache is used; then
+// the disk is set to work every 8 MiB, so that fsync has little left to wait for. fsync before close, because a rename
+// may reach the disk before the bytes it names. Error texts come from one place, so that every one names the path.
 #include "tfio/disk_file.h"
 
 #include "base/alloc.h"
@@ -25,7 +25,7 @@
 enum {
     SMALL_BYTES = 256 << 10,
     LARGE_BYTES = 4 << 20,
-    BLOCK_BYTES = 4096, // of any disk, for addresses and sizes that pass the cache
+    BLOCK_BYTES = MST_DISK_BLOCK_BYTES,
     WRITE_BACK_BYTES = 8 << 20,
 };
 
@@ -146,12 +146,27 @@ static void outgrow(struct mst_disk_file *file)
     file->capacity = LARGE_BYTES;
 }
 
+// Whole blocks go to the disk from where they are, after what is buffered.
+static mst_status append_in_place(struct mst_disk_file *file, const uint8_t **at, size_t *len, struct mst_error *err)
+{
+    bool is_aligned = (uintptr_t)*at % BLOCK_BYTES == 0 && file->n_buffered % BLOCK_BYTES == 0;
+    if (!file->is_direct || !is_aligned || *len < SMALL_BYTES)
+        return MST_OK;
+    size_t n = *len / BLOCK_BYTES * BLOCK_BYTES;
+    MST_TRY(write_buffered(file, err));
+    MST_TRY(write_all(file, *at, n, err));
+    *at += n;
+    *len -= n;
+    return MST_OK;
+}
+
 mst_status mst_disk_file_append(struct mst_disk_file *file, const void *bytes, size_t len, struct mst_error *err)
 {
     file->size_bytes += len;
     if (len > file->capacity - file->n_buffered && file->n_written == 0 && file->buffer == file->small)
         outgrow(file);
     const uint8_t *at = bytes;
+    MST_TRY(append_in_place(file, &at, &len, err));
     while (len > 0) {
         if (file->n_buffered == 0 && len > file->capacity && !file->is_direct)
             return write_all(file, at, len, err);
@@ -164,6 +179,13 @@ mst_status mst_disk_file_append(struct mst_disk_file *file, const void *bytes, s
             MST_TRY(write_buffered(file, err));
     }
     return MST_OK;
+}
+
+mst_status mst_disk_file_align(struct mst_disk_file *file, struct mst_error *err)
+{
+    static const uint8_t zeros[BLOCK_BYTES];
+    size_t past = (size_t)(file->size_bytes % BLOCK_BYTES);
+    return past ? mst_disk_file_append(file, zeros, BLOCK_BYTES - past, err) : MST_OK;
 }
 
 uint64_t mst_disk_file_size_bytes(const struct mst_disk_file *file)

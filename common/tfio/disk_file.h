@@ -17,13 +17,19 @@
 
 #include <stdint.h>
 
+// Of any disk, for addresses and sizes that pass the page cache.
+enum { MST_DISK_BLOCK_BYTES = 4096 };
+
 struct mst_disk_file;
 
 /** New empty file at path, in *out; one that is there is emptied. */
 MST_MUST_USE mst_status mst_disk_file_new(const char *path, struct mst_disk_file **out, struct mst_error *err);
-/** Appends bytes; small pieces are gathered before they are written. */
+/** Appends bytes; small pieces are gathered before they are written. Large ones at a multiple of MST_DISK_BLOCK_BYTES,
+ *  in the file and in memory, are written from where they are, uncopied where the file system lets them. */
 MST_MUST_USE mst_status mst_disk_file_append(struct mst_disk_file *file, const void *bytes, size_t len,
                                              struct mst_error *err);
+/** Appends zeros up to the next multiple of MST_DISK_BLOCK_BYTES. */
+MST_MUST_USE mst_status mst_disk_file_align(struct mst_disk_file *file, struct mst_error *err);
 /** Bytes appended so far. */
 uint64_t mst_disk_file_size_bytes(const struct mst_disk_file *file);
 /** Writes the rest, flushes to the disk, closes and releases file; after a failure the path is deleted. */

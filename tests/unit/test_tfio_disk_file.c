@@ -37,6 +37,39 @@ static int tear_down(void **state)
     return 0;
 }
 
+// Large pieces from whole pages of memory, at blocks of the disk and beside them, between small ones.
+static void test_pieces_on_whole_blocks(void **state)
+{
+    (void)state;
+    enum { LARGE = 5 << 20 };
+    const size_t sizes[] = {LARGE, 40, LARGE, 1000000, 3, 300001, LARGE - 4096, 4096};
+    uint8_t *bytes = aligned_alloc(MST_DISK_BLOCK_BYTES, LARGE);
+    uint8_t *want = mst_alloc(4 * (size_t)LARGE + (2 << 20));
+    size_t total = 0;
+    struct mst_disk_file *file;
+    assert_int_equal(mst_disk_file_new(path, &file, NULL), MST_OK);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (size_t k = 0; k < sizes[i]; k++)
+            bytes[k] = (uint8_t)(k * 7 + k / 4096 + i);
+        if (i % 4 != 3) {
+            assert_int_equal(mst_disk_file_align(file, NULL), MST_OK);
+            total = (total + MST_DISK_BLOCK_BYTES - 1) / MST_DISK_BLOCK_BYTES * MST_DISK_BLOCK_BYTES;
+        }
+        assert_int_equal(mst_disk_file_append(file, bytes, sizes[i], NULL), MST_OK);
+        memcpy(want + total, bytes, sizes[i]);
+        total += sizes[i];
+        assert_int_equal(mst_disk_file_size_bytes(file), total);
+    }
+    assert_int_equal(mst_disk_file_close(file, NULL), MST_OK);
+    struct mst_buf buf;
+    assert_int_equal(mst_disk_read(path, total, &buf, NULL), MST_OK);
+    assert_int_equal(buf.len, total);
+    assert_memory_equal(buf.data, want, total);
+    mst_buf_fini(&buf);
+    free(bytes);
+    free(want);
+}
+
 static void test_pieces_of_all_sizes(void **state)
 {
     (void)state;
@@ -139,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_pieces_of_all_sizes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_pieces_on_whole_blocks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_large_piece, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failures_name_the_path, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_abort_leaves_nothing, set_up, tear_down),
