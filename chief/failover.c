@@ -1,5 +1,6 @@
 // Roles are proposed as a whole: a change looks at every group, and what it wants of them all is one proposal. So two
 // groups that change at once cost one epoch, and no group ever waits for another one's sweep.
+// A proposal that was not committed may be replaced by another one: nobody acts on it.
 // What servers report (quiet, swept, complete, lost) counts only when they act on the very roles that are current: a
 // proposal throws it away, and they say it again.
 #include "chief/failover_private.h"
@@ -175,8 +176,34 @@ static bool has_stored_or_dead(const struct mst_failover *f, size_t ps)
     return has_stored(f, ps) || !f->servers[ps].is_live;
 }
 
+static bool is_same_group(const struct mst_group_roles *a, const struct mst_group_roles *b)
+{
+    return a->primary == b->primary && a->joiner == b->joiner && a->is_handed_over == b->is_handed_over &&
+           a->n_backups == b->n_backups && memcmp(a->backups, b->backups, a->n_backups * sizeof *a->backups) == 0;
+}
+
+// What a server reported before it died, or before others were silent, may be the reason of a change that leaves it the
+// only copy. So a group changes only when its primary has stored that, who then lived after it was proposed.
+static bool have_primaries_stored(const struct mst_failover *f)
+{
+    for (size_t g = 0; g < f->config.n_ps; g++)
+        if (f->groups[g].has_changed && !has_stored(f, f->current.groups[g].primary))
+            return false;
+    return true;
+}
+
+static bool is_overtaken(const struct mst_failover *f)
+{
+    for (size_t g = 0; g < f->config.n_ps; g++)
+        if (f->groups[g].has_changed && !mst_failover_is_there(f, &f->current, f->current.groups[g].primary))
+            return true;
+    return false;
+}
+
 static bool can_commit(const struct mst_failover *f)
 {
+    if (!have_primaries_stored(f))
+        return false;
     return are_all(f, has_stored) || (are_all(f, has_stored_or_dead) && is_enough(f, n_counting(f, has_stored)));
 }
 
@@ -217,17 +244,16 @@ static void propose(struct mst_failover *f, struct mst_roles *roles, uint64_t n)
     f->current = *roles;
     f->current.epoch = (struct mst_epoch){f->term, n};
     forget_reports(f);
+    for (size_t g = 0; g < f->config.n_ps; g++)
+        f->groups[g].has_changed = f->committed.n_ps &&
+                                   !is_same_group(&f->current.groups[g], &f->committed.groups[g]) &&
+                                   f->current.groups[g].primary != MST_NO_PS &&
+                                   mst_failover_is_there(f, &f->current, f->current.groups[g].primary);
     for (size_t i = 0; i < f->config.n_ps; i++) {
         struct mst_failover_ps *server = &f->servers[i];
         if (server->named_n == 0 && server->incarnation != 0 && server->incarnation == roles->incarnations[i])
             server->named_n = n;
     }
-}
-
-static bool is_same_group(const struct mst_group_roles *a, const struct mst_group_roles *b)
-{
-    return a->primary == b->primary && a->joiner == b->joiner && a->is_handed_over == b->is_handed_over &&
-           a->n_backups == b->n_backups && memcmp(a->backups, b->backups, a->n_backups * sizeof *a->backups) == 0;
 }
 
 // An incarnation is named when nothing of the one before it is: what that one had is gone, and so it must go first.
@@ -249,19 +275,20 @@ static bool name_servers(const struct mst_failover *f, struct mst_roles *roles)
     return is_change;
 }
 
-static bool try_to_change(struct mst_failover *f, uint64_t now_ms)
+// from: the committed roles. If nothing has to change, that is proposed only in place of what is current.
+static bool try_to_change(struct mst_failover *f, const struct mst_roles *from, uint64_t now_ms)
 {
     struct mst_roles next = {0};
     bool is_full = mst_failover_is_full(f);
-    mst_roles_copy(&next, &f->current);
+    mst_roles_copy(&next, from);
     for (size_t g = 0; g < f->config.n_ps; g++)
         mst_failover_repair(f, &next, g, now_ms);
-    bool is_change = name_servers(f, &next);
+    bool is_change = name_servers(f, &next) || from != &f->current;
     for (size_t g = 0; g < f->config.n_ps; g++) {
         uint32_t primary = next.groups[g].primary;
-        if (primary != MST_NO_PS && primary == f->current.groups[g].primary && mst_failover_is_there(f, &next, primary))
+        if (primary != MST_NO_PS && primary == from->groups[g].primary && mst_failover_is_there(f, &next, primary))
             mst_failover_improve(f, &next, g, is_full, now_ms);
-        is_change |= !is_same_group(&next.groups[g], &f->current.groups[g]);
+        is_change |= !is_same_group(&next.groups[g], &from->groups[g]);
     }
     if (is_change)
         propose(f, &next, f->current.epoch.n + 1);
@@ -320,7 +347,9 @@ bool mst_failover_advance(struct mst_failover *f, uint64_t now_ms)
     if (f->phase == MST_FAILOVER_READING)
         return try_to_lead(f);
     if (mst_epoch_is_same(&f->committed.epoch, &f->current.epoch))
-        return try_to_change(f, now_ms);
+        return try_to_change(f, &f->current, now_ms);
+    if (is_overtaken(f))
+        return try_to_change(f, &f->committed, now_ms);
     if (!can_commit(f))
         return false;
     mst_roles_copy(&f->committed, &f->current);

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TRIES = 4 }; // a quarter of a lease apart
+
 static bool is_same(const struct mst_replica_id *a, const struct mst_replica_id *b)
 {
     return a->ps == b->ps && a->incarnation == b->incarnation;
@@ -157,6 +159,7 @@ static void name_peer(struct mst_replica *r, const struct mst_replica_peer *befo
             *peer = before[i];
             peer->is_backup = named->is_backup;
             peer->heard_ms = peer->ask_at_ms = named->heard_ms;
+            peer->n_tries = 0;
             peer->sent = peer->acked; // what is on its way may be refused under the new roles
             peer->is_sweeping = false;
             peer->retry_ms = 0;
@@ -321,7 +324,7 @@ bool mst_replica_is_complete(const struct mst_replica *r)
 uint32_t mst_replica_lost(const struct mst_replica *r, uint64_t now_ms)
 {
     for (size_t i = 0; may_reign(r) && i < r->n_peers; i++)
-        if (now_ms > r->peers[i].heard_ms + r->config.lease_ms)
+        if (r->peers[i].n_tries >= TRIES && now_ms > r->peers[i].heard_ms + r->config.lease_ms)
             return r->peers[i].id.ps;
     return MST_NO_PS;
 }
@@ -382,7 +385,11 @@ void mst_replica_sent(struct mst_replica *r, const struct mst_replica_message *m
     struct mst_replica_peer *peer = find_peer(r, message->to.ps);
     if (!peer)
         return;
-    peer->ask_at_ms = now_ms + r->config.lease_ms / 4;
+    peer->ask_at_ms = now_ms + r->config.lease_ms / TRIES;
+    if (now_ms >= peer->tried_ms + r->config.lease_ms / TRIES) {
+        peer->tried_ms = now_ms;
+        peer->n_tries++;
+    }
     if (message->kind == MST_REPLICA_OP)
         peer->sent = message->seq;
     if (message->kind != MST_REPLICA_SWEEP)
@@ -400,6 +407,7 @@ static struct mst_replica_peer *accept(struct mst_replica *r, const struct mst_r
         !mst_epoch_is_same(&r->acting.epoch, &answer->epoch))
         return NULL;
     peer->heard_ms = now_ms;
+    peer->n_tries = 0;
     if (peer->lease_ms < answer->asked_ms + r->config.lease_ms)
         peer->lease_ms = answer->asked_ms + r->config.lease_ms;
     return peer;
@@ -493,8 +501,10 @@ void mst_replica_released(struct mst_replica *r, uint32_t ps)
 void mst_replica_refused(struct mst_replica *r, uint32_t ps, uint64_t now_ms)
 {
     struct mst_replica_peer *peer = find_peer(r, ps);
-    if (peer)
-        send_again(r, peer, now_ms);
+    if (!peer)
+        return;
+    peer->n_tries++;
+    send_again(r, peer, now_ms);
 }
 
 void mst_replica_linked(struct mst_replica *r, uint32_t ps)

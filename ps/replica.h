@@ -79,6 +79,8 @@ struct mst_replica_peer {
     uint64_t lease_ms;   // its lease runs until then
     uint64_t ask_at_ms;  // it is asked for a lease, if nothing else is sent before
     uint64_t heard_ms;
+    uint64_t tried_ms; // when the last of …
+    unsigned n_tries;  // … this many attempts since then was made
     uint64_t retry_ms; // nothing is sent before
 };
 
@@ -198,7 +200,8 @@ bool mst_replica_is_quiet(const struct mst_replica *r, uint64_t now_ms);
 /** True if the joiner has all that was acknowledged, and will have all that will be: it may be named backup. Stays
  *  true under this epoch. */
 bool mst_replica_is_complete(const struct mst_replica *r);
-/** The PS that was not heard for a lease, though it is a peer; MST_NO_PS: none. */
+/** The peer that was not heard for a lease, though it was tried again and again (so a process that did not run accuses
+ *  nobody); MST_NO_PS: none. */
 uint32_t mst_replica_lost(const struct mst_replica *r, uint64_t now_ms);
 
 /** What is to be sent to a PS next; false: nothing now. Changes nothing. */
@@ -213,8 +216,8 @@ void mst_replica_swept(struct mst_replica *r, const struct mst_replica_answer *a
 void mst_replica_granted(struct mst_replica *r, const struct mst_replica_answer *answer, uint64_t now_ms);
 /** The lease was taken back there. */
 void mst_replica_released(struct mst_replica *r, uint32_t ps);
-/** Something sent to a PS was refused, or the connection broke: what it has not answered is sent again after a pause.
- */
+/** Something sent to a PS was refused, the connection broke, or there is none although mst_replica_next has something
+ *  for it: what it has not answered is sent again after a pause. */
 void mst_replica_refused(struct mst_replica *r, uint32_t ps, uint64_t now_ms);
 /** A new connection stands: what is to be sent again need not wait for the pause. */
 void mst_replica_linked(struct mst_replica *r, uint32_t ps);

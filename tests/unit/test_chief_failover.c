@@ -260,7 +260,7 @@ static void test_a_live_server_that_has_not_stored_holds_a_commit_back_until_it_
     servers[1].is_deaf = false;
     come_up(1);
     settle();
-    assert_roles("ps-1, ps-1 > ps-2, ps-2");
+    assert_roles("ps-1, ps-2 + ps-1, ps-2"); // what was proposed before was replaced when it died
     end();
 }
 
