@@ -75,6 +75,7 @@ struct ps_group {
     bool is_empty;            // nobody has it: it begins anew from the last checkpoint
     bool is_restoring;        // … which its primary was told to read
     bool was_empty;           // it began anew during the training: rows of then are gone
+    uint64_t lost_to;         // updates up to this are counted as lost, or are in what it began from
     struct group_call *calls; // under way, and of former primaries
     uint64_t n_changes;       // of its primary
     bool is_fencing;          // a fence is under way

@@ -101,7 +101,11 @@ void mst_chief_groups_restoring(struct ps_link *link)
 static void restored(struct ps_group *group, const struct ps_link *link)
 {
     struct mst_chief *chief = group->chief;
-    uint64_t n_lost = link->placed_steps > chief->committed_step ? link->placed_steps - chief->committed_step : 0;
+    // What was lost at an earlier death and is in no checkpoint since is not lost again.
+    if (group->lost_to < chief->committed_step)
+        group->lost_to = chief->committed_step;
+    uint64_t n_lost = link->placed_steps > group->lost_to ? link->placed_steps - group->lost_to : 0;
+    group->lost_to += n_lost;
     group->is_empty = group->is_restoring = false;
     chief->n_lost_updates += n_lost;
     if (chief->coordinator.is_synchronous)

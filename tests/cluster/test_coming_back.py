@@ -155,6 +155,22 @@ def test_a_server_comes_back_before_the_first_checkpoint(cluster, long_job, writ
     check_whole(long_job)
 
 
+def test_a_server_comes_back_twice(cluster, long_job, write_job):
+    """What was lost with its first death is not lost once more with the second."""
+    running = start_training(cluster, long_job, write_job)
+    seen = []
+    for _ in range(2):
+        running.processes.pop("ps-1").kill()
+        running.start("ps-1")
+        steps = seen[-1][1] if seen else -1
+        found = running["chief-0"].wait_log(rf"(?:.*\n)*.*parameter server restored ps=1 lost_updates=(\d+) steps=((?!{steps} )\d+)")
+        seen.append((int(found[1]), int(found[2])))
+        running.wait_running(lambda: metric(running.http_ports["chief-0"].number, "muster_chief_step") > seen[-1][1] + 200, "more steps")
+    assert seen[0][0] == seen[0][1] and seen[1][0] == seen[1][1] - seen[0][1], seen
+    running.expect_all(0)
+    assert check_whole(long_job)["lost_updates"] == seen[1][1]
+
+
 def test_chief_and_server_die_together(cluster, long_job, write_job):
     long_job["checkpoint"]["every_steps"] = 5000
     running = start_training(cluster, long_job, write_job)
