@@ -143,7 +143,7 @@ static void refused(struct mst_peer *peer, mst_status status, const char *text)
     // The text is the reply's, which goes with the client.
     struct mst_error kept;
     snprintf(kept.text, sizeof kept.text, "%s", text);
-    if (mst_status_is_retryable(status)) {
+    if (mst_status_is_retryable(status) || status == MST_DATA_LOSS) { // it was changed on its way
         wait_again(peer, kept.text);
         return;
     }

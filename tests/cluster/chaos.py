@@ -45,7 +45,7 @@ SERVER_KINDS = ("kill", "kill in a push", "stop long", "terminate", "silent long
 
 @dataclasses.dataclass
 class Fault:
-    phase: str  # start, steady, checkpoint, recovery (of the fault before), end
+    phase: str  # start, steady, checkpoint, recovery (right after the fault before), end
     kind: str
     target: str  # a role, or "reader>role" for a link
     wait_s: float  # in the phase
@@ -77,14 +77,14 @@ def draw_fault(chance, workers, ps, replicas):
     what = chance.choices(["worker", "chief", "ps", "link"], [5, 3, 4 if replicas else 1, 5])[0]
     wait_s, back_s = chance.uniform(0, 0.6), chance.choice([0, 0, 0.3, 1.2])
     if what == "worker":
-        kind = chance.choices(["kill", "kill in a push", "stop short", "stop long"], [4, 4, 2, 2])[0]
+        kind = chance.choices(["kill", "kill in a push", "stop short", "stop long", "terminate"], [4, 4, 2, 2, 1])[0]
         target = f"worker-{chance.randrange(workers)}"
     elif what == "chief":
         kind = chance.choices(["kill", "stop short", "stop long"], [6, 1, 1])[0]
         target = "chief-0"
     elif what == "ps":
-        kinds = ["stop short"] + (["kill", "kill", "kill", "kill in a push", "kill in a push", "stop long"] if replicas else [])
-        kind, target = chance.choice(kinds), f"ps-{chance.randrange(ps)}"
+        kinds = {"stop short": 2} | ({"kill": 6, "kill in a push": 4, "stop long": 2, "terminate": 2} if replicas else {})
+        kind, target = chance.choices(list(kinds), kinds.values())[0], f"ps-{chance.randrange(ps)}"
     else:
         kind = chance.choices(list(LINK_KINDS), LINK_KINDS.values())[0]
         worker, server = f"worker-{chance.randrange(workers)}", f"ps-{chance.randrange(ps)}"
@@ -144,6 +144,7 @@ class Ground:
         self.begun = []  # (when, fault), for the pauses
         self.n_starts = 0
         self.stopped = set()
+        self.leaving = set()  # told to stop, and started again when they have
         self.n_restarts = collections.Counter()
         self.started_at = {}
         self.looked_at, self.part, self.full, self.is_ending = 0.0, 0.0, False, False
@@ -199,7 +200,10 @@ class Ground:
                 continue
             if 0 < code < 128:
                 raise Failed(f"{role} ended with {code}: {self.last_word(role)}")
-            self.n_restarts[f"{role} by itself, {code}: {self.last_word(role)}"] += 1
+            if role in self.leaving:
+                self.leaving.discard(role)
+            else:
+                self.n_restarts[f"{role} by itself, {code}: {self.last_word(role)}"] += 1
             for link in self.proxies.to(role):
                 link.refuse()
             self.absent[role] = now + 0.3
@@ -234,10 +238,10 @@ class Ground:
             return
         self.looked_at = time.monotonic()
         text = get_metrics(self.cluster.http_ports["chief-0"].number)
-        found = dict(re.findall(r"^(muster_chief_step|muster_chief_steps|muster_chief_redundancy_full) (\S+)$", text, re.M))
+        found = dict(re.findall(r"^(muster_chief_step|muster_chief_steps|muster_redundancy_full) (\S+)$", text, re.M))
         if float(found.get("muster_chief_steps", 0)) > 0:
             self.part = float(found["muster_chief_step"]) / float(found["muster_chief_steps"])
-            self.full = float(found.get("muster_chief_redundancy_full", 0)) > 0
+            self.full = float(found.get("muster_redundancy_full", 0)) > 0
             if not self.is_ending:
                 self.proxies.pace_s = PACE_S if self.part < 0.7 else LAST_PACE_S
 
@@ -299,6 +303,7 @@ class Ground:
         if fault.kind == "kill":
             self.kill(role, fault.back_s)
         elif fault.kind == "terminate":
+            self.leaving.add(role)
             self.cluster[role].send(signal.SIGTERM)
         else:
             self.stop(role, SHORT if fault.kind == "stop short" else LONG)
@@ -314,6 +319,8 @@ class Ground:
         if came and self.cluster[role].is_running():
             self.begun.append((time.monotonic(), fault))
             self.kill(role, fault.back_s)
+            if self.chance.random() < 0.7:
+                link.reset()  # else the other half arrives from where it was on its way
         link.go_on()
         return came
 

@@ -20,7 +20,7 @@ import time
 HEADER = struct.Struct("<IBBHQIIQ")
 MAGIC = 0x5254534D
 REPLY, ERROR = 1, 2
-PUSH = 5
+GREETING, PUSH = 1, 5
 READ_BYTES = 65536
 WHOLE_BYTES = 1 << 20  # a longer frame is carried piece by piece
 CONNECT_S = 5
@@ -32,6 +32,12 @@ class Frame:
     def __init__(self, header, meta):
         self.magic, _, self.flags, self.method, self.call, _, _, self.body_bytes = HEADER.unpack(header)
         self.head = bytearray(header + meta)
+
+    def turn_bit(self, chance):
+        """One that the checksum must find. In a greeting not those that tell another version or length: whoever speaks so from the
+        start is somebody else, and refused for good."""
+        places = range(8, 16) if self.method == GREETING else range(len(self.head))
+        self.head[chance.choice(places)] ^= 1 << chance.randrange(8)
 
     @property
     def is_push(self):
@@ -215,8 +221,7 @@ class Link:
             await asyncio.sleep(self.random.uniform(0, self.delay_s))
         if self.n_corrupt:
             self.n_corrupt -= 1
-            place = self.random.randrange(len(frame.head) * 8)
-            frame.head[place // 8] ^= 1 << place % 8
+            frame.turn_bit(self.random)
         if frame.body_bytes > WHOLE_BYTES:
             await self.send(writer, frame.head)
             left = frame.body_bytes
