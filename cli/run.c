@@ -288,6 +288,9 @@ static mst_status start_ps(struct run *run, struct mst_error *err)
                                    .absence_ms = job->absence_ms,
                                    .expects_cuts = job->checkpoint_every_steps || job->checkpoint_every_seconds > 0,
                                    .save_bytes_per_second = job->checkpoint_max_bytes_per_second,
+                                   .resolver = run->resolver,
+                                   .ps_addresses = is_local ? NULL : run->ps_addresses,
+                                   .n_ps = is_local ? 0 : run->n_ps,
                                    .on_end = on_ps_end,
                                    .arg = run};
     run->ps_identity = identity_of(run, MST_PEER_PS, is_local ? 0 : run->cluster->index, run->cluster->address);

@@ -68,15 +68,22 @@ static void start_gather(struct gather *gather, struct control_conn *control, co
 
 // ---- MAP ----
 
-// The groups that the map gives to this PS.
+// Its own, or with roles all of them: which it holds something of changes.
 static void make_groups(struct mst_ps *ps)
 {
-    ps->n_groups = 1;
+    bool has_roles = mst_ps_has_roles(ps);
+    ps->n_groups = has_roles ? ps->map.n_ps_threads : 1;
     ps->groups = mst_alloc_array(ps->n_groups, sizeof *ps->groups);
-    struct ps_group *group = &ps->groups[0];
-    *group = (struct ps_group){.ps = ps, .index = ps->map.ps, .n_holdings = ps->config.n_data_loops};
-    group->holdings = mst_alloc_array(group->n_holdings, sizeof(struct mst_holding *));
-    group->rounds = ps->map.n_round_workers > 0 ? mst_ps_rounds_new(group) : NULL;
+    for (size_t g = 0; g < ps->n_groups; g++) {
+        struct ps_group *group = &ps->groups[g];
+        *group = (struct ps_group){.ps = ps, .index = ps->map.ps, .n_holdings = ps->config.n_data_loops};
+        if (has_roles) {
+            group->index = (uint32_t)g;
+            group->n_holdings = (size_t)ps->map.ps_threads[g];
+        }
+        group->holdings = mst_alloc_array(group->n_holdings, sizeof(struct mst_holding *));
+        group->rounds = ps->map.n_round_workers > 0 ? mst_ps_rounds_new(group) : NULL;
+    }
 }
 
 struct ps_group *mst_ps_group(const struct mst_ps *ps, uint32_t index)
@@ -107,6 +114,14 @@ mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t asked, struct ps_
     if (!*out)
         return mst_fail(err, MST_NOT_FOUND, "ps-%u holds nothing of the shards of ps-%u", ps->config.identity->index,
                         index);
+    if (!mst_ps_has_roles(ps))
+        return MST_OK;
+    bool is_primary = mst_ps_role(ps, mst_ps_roles_stored(ps), index) == MST_REPLICA_PRIMARY && mst_ps_is_acting(ps);
+    for (size_t t = 0; is_primary && t < (*out)->n_holdings; t++)
+        is_primary = (*out)->holdings[t] != NULL; // they are on their way
+    if (!is_primary)
+        return mst_fail(err, MST_UNAVAILABLE, "ps-%u is not the primary of the shards of ps-%u",
+                        ps->config.identity->index, index);
     return MST_OK;
 }
 
@@ -134,10 +149,10 @@ static mst_status serve_holding(struct ps_group *group, struct mst_data_thread *
     return status;
 }
 
-static mst_status build_holding(struct ps_group *group, uint32_t home_thread, struct mst_holding **out,
-                                struct mst_error *err)
+mst_status mst_ps_build_holding(const struct ps_group *group, uint32_t home_thread, enum mst_replica_role role,
+                                struct mst_holding **out, struct mst_error *err)
 {
-    struct mst_ps *ps = group->ps;
+    const struct mst_ps *ps = group->ps;
     struct mst_store_request request = {.model = ps->config.model,
                                         .optimizer = ps->config.optimizer,
                                         .map = &ps->map,
@@ -145,9 +160,12 @@ static mst_status build_holding(struct ps_group *group, uint32_t home_thread, st
                                         .thread = home_thread};
     struct mst_bucket **buckets;
     size_t n;
-    MST_TRY(mst_store_build(&request, &buckets, &n, err));
+    *out = NULL;
+    if (role == MST_REPLICA_JOINER)
+        MST_TRY(mst_store_build_empty(&request, &buckets, &n, err));
+    else
+        MST_TRY(mst_store_build(&request, &buckets, &n, err));
     for (size_t i = 0; i < n; i++) {
-        ps->n_bytes += mst_bucket_bytes(buckets[i]) + mst_bucket_slot_bytes(buckets[i]);
         if (!buckets[i]->is_frozen)
             refuse_fenced(buckets[i], &ps->map);
         if (ps->config.expects_cuts)
@@ -157,22 +175,41 @@ static mst_status build_holding(struct ps_group *group, uint32_t home_thread, st
     return MST_OK;
 }
 
+struct build {
+    struct gather gather;
+    struct mst_roles roles; // as they were stored when the map came; of none: there are no roles
+};
+
+static mst_status build(const struct build *build, struct ps_group *group, struct mst_data_thread *thread,
+                        uint32_t home_thread, struct mst_error *err)
+{
+    struct mst_ps *ps = group->ps;
+    struct mst_holding *holding;
+    enum mst_replica_role role = MST_REPLICA_PRIMARY;
+    if (build->roles.n_ps)
+        role = mst_ps_role(ps, &build->roles, group->index);
+    if (role == MST_REPLICA_NONE)
+        return MST_OK;
+    MST_TRY(mst_ps_build_holding(group, home_thread, role, &holding, err));
+    for (size_t i = 0; i < holding->n_buckets; i++)
+        ps->n_bytes += mst_bucket_bytes(holding->buckets[i]) + mst_bucket_slot_bytes(holding->buckets[i]);
+    return serve_holding(group, thread, holding, err);
+}
+
 static void visit_map(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
 {
     struct mst_ps *ps = gather->late.ps;
+    const struct build *building = (struct build *)gather;
+    if (building->roles.n_ps)
+        mst_ps_replicate(ps, thread);
     for (size_t g = 0; g < ps->n_groups; g++)
-        for (size_t t = index; t < ps->groups[g].n_holdings; t += ps->config.n_data_loops) {
-            struct mst_holding *holding;
-            gather->status = build_holding(&ps->groups[g], (uint32_t)t, &holding, &gather->err);
-            if (gather->status == MST_OK)
-                gather->status = serve_holding(&ps->groups[g], thread, holding, &gather->err);
-            if (gather->status != MST_OK)
-                return;
-        }
+        for (size_t t = index; t < ps->groups[g].n_holdings && gather->status == MST_OK; t += ps->config.n_data_loops)
+            gather->status = build(building, &ps->groups[g], thread, (uint32_t)t, &gather->err);
 }
 
 static void release_map(struct gather *gather)
 {
+    mst_roles_fini(&((struct build *)gather)->roles);
     free(gather);
 }
 
@@ -188,6 +225,7 @@ static void done_map(struct gather *gather)
     } else {
         if (ps->phase == PS_BUILDING)
             ps->phase = PS_SERVING;
+        mst_ps_roles_begin(ps);
         MST_LOG(INFO, "ps", "serving", "epoch=%llu.%llu bytes=%llu from=%s", (unsigned long long)ps->map.term,
                 (unsigned long long)ps->map.epoch, (unsigned long long)ps->n_bytes,
                 ps->map.restore_prefix[0] ? ps->map.restore_prefix : "initial values");
@@ -229,6 +267,10 @@ static mst_status accept_map(struct mst_ps *ps, const struct mst_message *messag
     if (ps->map.n_round_workers > MST_WORKERS_MAX)
         return mst_fail(err, MST_INVALID_ARGUMENT, "synchronous rounds of %u workers are past the limit of %d",
                         ps->map.n_round_workers, MST_WORKERS_MAX);
+    if (ps->map.n_round_workers > 0 && ps->map.roles.n_groups > 0)
+        return mst_fail(err, MST_UNIMPLEMENTED,
+                        "replicas of parameter servers in synchronous rounds are not built yet");
+    MST_TRY(mst_ps_roles_from_map(ps, err));
     return check_nonce(&ps->map, err);
 }
 
@@ -260,11 +302,11 @@ void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *m
     }
     ps->phase = PS_BUILDING;
     make_groups(ps);
-    struct gather *gather = mst_alloc(sizeof *gather);
-    gather->visit = visit_map;
-    gather->done = done_map;
-    gather->release = release_map;
-    start_gather(gather, control, message);
+    struct build *building = mst_alloc(sizeof *building);
+    *building = (struct build){.gather = {.visit = visit_map, .done = done_map, .release = release_map}};
+    if (mst_ps_has_roles(ps))
+        mst_roles_copy(&building->roles, mst_ps_roles_stored(ps));
+    start_gather(&building->gather, control, message);
 }
 
 // ---- FENCE ----
@@ -342,6 +384,11 @@ void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message 
         free(fence);
         return;
     }
+    if (mst_ps_has_roles(control->ps)) {
+        mst_ps_fence_replicas(control, message, &fence->fence);
+        free(fence);
+        return;
+    }
     fence->gather.visit = visit_fence;
     fence->gather.done = done_fence;
     fence->gather.release = release_fence;
@@ -379,7 +426,8 @@ static void visit_stats(struct gather *gather, struct mst_data_thread *thread, u
     (void)index;
     stats->n_pulls += mst_data_thread_counts(thread).n_pulls;
     for (; holding; holding = holding->next)
-        add_stats(stats, holding);
+        if (!holding->replication || mst_holding_status(holding).role == MST_REPLICA_PRIMARY)
+            add_stats(stats, holding);
 }
 
 static void release_stats(struct gather *gather)

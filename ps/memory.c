@@ -62,6 +62,8 @@ static mst_status claim(struct mst_ps *ps, const struct mst_conn *conn, uint64_t
 
 static void answer_recall(const struct mst_ps *ps, struct mst_conn *conn, const struct mst_message *message)
 {
+    struct mst_arena arena;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     struct mst_msg_recall_reply reply = {.term = ps->memory_term,
                                          .n = ps->memory_n,
                                          .data = mst_buf_view(&ps->memory),
@@ -77,12 +79,19 @@ static void answer_recall(const struct mst_ps *ps, struct mst_conn *conn, const 
     }
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
-    mst_status status = mst_msg_recall_reply_encode(&reply, &meta);
+    mst_status status = MST_OK;
+    if (mst_ps_has_roles(ps)) {
+        reply.is_acting = mst_ps_is_acting(ps);
+        status = mst_roles_view(mst_ps_roles_stored(ps), &arena, &reply.roles);
+    }
+    if (status == MST_OK)
+        status = mst_msg_recall_reply_encode(&reply, &meta);
     if (status == MST_OK)
         mst_conn_reply(conn, message, mst_buf_view(&meta), NULL);
     else
         mst_conn_reply_error(conn, message, status, "what the chief left here does not fit a frame");
     mst_buf_fini(&meta);
+    mst_arena_fini(&arena);
 }
 
 void mst_ps_on_recall(void *arg, struct mst_conn *conn, const struct mst_message *message)

@@ -26,6 +26,7 @@ static const struct mst_handler chief_handlers[] = {
     {MST_METHOD_STATS, NULL, mst_ps_on_stats},   {MST_METHOD_FINISH, NULL, on_finish},
     {MST_METHOD_ROUND, NULL, mst_ps_on_round},   {MST_METHOD_STATE, NULL, mst_ps_on_state},
     {MST_METHOD_RECALL, NULL, mst_ps_on_recall}, {MST_METHOD_CUT, NULL, mst_ps_on_cut},
+    {MST_METHOD_ROLES, NULL, mst_ps_on_roles},
 };
 
 static void on_control_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
@@ -220,12 +221,16 @@ struct arrival {
     struct mst_conn *conn;
     uint32_t worker;
     uint64_t number;
+    bool is_ps; // worker is its index, number its incarnation
 };
 
 static void on_arrival(void *arg)
 {
     struct arrival *arrival = arg;
-    mst_data_thread_adopt(arrival->thread, arrival->conn, arrival->worker, arrival->number);
+    if (arrival->is_ps)
+        mst_data_thread_adopt_ps(arrival->thread, arrival->conn, arrival->worker, arrival->number);
+    else
+        mst_data_thread_adopt(arrival->thread, arrival->conn, arrival->worker, arrival->number);
     free(arrival);
 }
 
@@ -254,8 +259,12 @@ static void hand_over(struct mst_ps *ps, struct mst_conn *conn, const struct mst
     }
     answer_greeting(ps, conn, message);
     struct arrival *arrival = mst_alloc(sizeof *arrival);
-    *arrival =
-        (struct arrival){ps->threads[index], conn, is_evaluator ? MST_NO_WORKER : greeting->index, greeting->number};
+    *arrival = (struct arrival){ps->threads[index], conn, is_evaluator ? MST_NO_WORKER : greeting->index,
+                                greeting->number, false};
+    if (greeting->role == MST_PEER_PS) {
+        arrival->is_ps = true;
+        arrival->number = greeting->incarnation;
+    }
     mst_conn_detach(conn);
     mst_loop_post_or_drop(ps->config.data_loops[index], on_arrival, drop_arrival, arrival);
 }
@@ -304,7 +313,7 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
         struct mst_msg_heartbeat_reply reply = {.job_state = MST_JOB_RUNNING};
         if (heartbeat.sets_learning_rate)
             mst_optimizer_set_learning_rate(ps->config.optimizer, (float)heartbeat.learning_rate);
-        if (ps->is_leaving)
+        if (ps->is_leaving && !mst_ps_has_roles(ps)) // else the chief hears of it with its roles
             reply = (struct mst_msg_heartbeat_reply){
                 .job_state = MST_JOB_FAILED, .status = MST_UNAVAILABLE, .text = ps->leaving_text};
         struct mst_buf meta;
@@ -361,6 +370,7 @@ bool mst_ps_leave(struct mst_ps *ps, const char *text)
         return false;
     ps->is_leaving = true;
     snprintf(ps->leaving_text, sizeof ps->leaving_text, "%s", text);
+    mst_ps_wants_drain(ps);
     return true;
 }
 
@@ -416,6 +426,7 @@ mst_status mst_ps_new(const struct mst_ps_config *config, struct mst_ps **out, s
     *out = NULL;
     struct mst_ps *ps = mst_alloc(sizeof *ps);
     ps->config = *config;
+    ps->roles = mst_ps_roles_new(ps);
     mst_arena_init(&ps->map_arena, MST_MSG_ARENA_MAX);
     mst_buf_init(&ps->memory, MST_FRAME_META_MAX);
     mst_timer_init(&ps->chief_lost, config->control, on_chief_lost, ps);
@@ -457,11 +468,13 @@ void mst_ps_free(struct mst_ps *ps)
     for (size_t i = 0; ps->threads && i < ps->config.n_data_loops; i++)
         mst_data_thread_free(ps->threads[i]);
     free(ps->threads);
+    mst_ps_fences_free(ps); // the data threads have forgotten them
     for (size_t g = 0; g < ps->n_groups; g++) {
         mst_ps_rounds_free(ps->groups[g].rounds);
         free(ps->groups[g].holdings);
     }
     free(ps->groups);
+    mst_ps_roles_free(ps->roles);
     while (ps->conns) {
         struct control_conn *control = ps->conns;
         ps->conns = control->next;

@@ -21,6 +21,7 @@
 struct mst_data_thread;
 struct mst_loop;
 struct mst_ps;
+struct mst_resolver;
 
 /** Borrowed until free. */
 struct mst_ps_config {
@@ -33,9 +34,12 @@ struct mst_ps_config {
     int listen_fd; // -1: bind port
     uint16_t port;
     uint64_t lease_ms;
-    uint64_t absence_ms;            // how long a chief that is gone is waited for
-    uint64_t save_bytes_per_second; // of a checkpoint; 0: no limit
-    bool expects_cuts;              // while training goes on, now and then: memory for them is had before it begins
+    uint64_t absence_ms;             // how long a chief that is gone is waited for
+    uint64_t save_bytes_per_second;  // of a checkpoint; 0: no limit
+    bool expects_cuts;               // while training goes on, now and then: memory for them is had before it begins
+    struct mst_resolver *resolver;   // with replicas; else may be NULL
+    const char *const *ps_addresses; // by PS; NULL: not known here
+    size_t n_ps;
     /** The role is over: OK the job is finished; else why not. Once. */
     void (*on_end)(void *arg, mst_status status, const char *text);
     void *arg;

@@ -4,6 +4,7 @@
 #include "event/timer.h"
 #include "ps/data_thread.h"
 #include "ps/ps.h"
+#include "ps/replication.h"
 #include "ps/store.h"
 #include "rpc/server.h"
 
@@ -16,7 +17,7 @@ struct ps_group {
     struct mst_ps *ps;
     uint32_t index;
     size_t n_holdings;             // home threads that the group has
-    struct mst_holding **holdings; // by home thread; set by the data threads before the PS serves
+    struct mst_holding **holdings; // by home thread; with roles some, or all, may be NULL
     struct ps_save *save;          // under way, or NULL
     struct ps_cut *cut;            // the same
     struct ps_cut *cuts;           // all that are not freed yet
@@ -48,9 +49,11 @@ struct mst_ps {
     struct mst_timer trim;     // when no cut was kept for a while
     struct control_conn *conns;
     struct mst_loop *writer; // a thread of its own: fsync may take long
-    struct ps_group *groups; // that the map gives to this PS
+    struct ps_group *groups; // that the map gives to this PS; with roles all, also those that it holds nothing of
     size_t n_groups;
-    struct mst_msg_map map; // accepted; arrays in map_arena
+    struct ps_roles *roles;
+    struct replica_fence *fences; // under way, with replicas
+    struct mst_msg_map map;       // accepted; arrays in map_arena
     struct mst_arena map_arena;
     bool is_finished; // the job is, and whoever greets is told
     bool is_leaving;  // told to stop; the chief hears of it
@@ -65,7 +68,7 @@ uint32_t mst_ps_asked_group(const struct mst_ps *ps, uint32_t asked);
 // The loop of the data thread that has the group's buckets of this home thread.
 struct mst_loop *mst_ps_group_loop(const struct ps_group *group, size_t home_thread);
 // That group, on a PS that serves.
-// Errors: UNAVAILABLE the shards are not here yet; NOT_FOUND nothing of it is here
+// Errors: UNAVAILABLE the shards are not here yet, or this is not its primary; NOT_FOUND there is no such group
 mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t asked, struct ps_group **out, struct mst_error *err);
 
 // A connection on the control loop. Work on other threads keeps the id, not the pointer: the connection may be gone.
@@ -86,6 +89,13 @@ struct late_call {
 
 void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message);
 void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message);
+// fencing.c: FENCE where there are replicas. Answered when those of the group have it.
+void mst_ps_fence_replicas(struct control_conn *control, const struct mst_message *message,
+                           const struct mst_msg_fence *asked);
+void mst_ps_fences_free(struct mst_ps *ps);
+// A holding of the group's buckets of this home thread, not served yet; of a joiner they are empty. Thread: any
+mst_status mst_ps_build_holding(const struct ps_group *group, uint32_t home_thread, enum mst_replica_role role,
+                                struct mst_holding **out, struct mst_error *err);
 // saving.c
 void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
@@ -109,6 +119,28 @@ void mst_ps_on_part_question(struct control_conn *control, const struct mst_mess
 char *mst_ps_part_dir(const char *dir, uint32_t index);
 
 void mst_ps_on_stats(void *arg, struct mst_conn *conn, const struct mst_message *message);
+
+// ---- taking_roles.c: who is primary, backup and joiner (ROLES); nothing of it where the map knows no roles ----
+
+void mst_ps_on_roles(void *arg, struct mst_conn *conn, const struct mst_message *message);
+struct ps_roles *mst_ps_roles_new(struct mst_ps *ps);
+void mst_ps_roles_free(struct ps_roles *roles);
+// Roles are stored here.
+bool mst_ps_has_roles(const struct mst_ps *ps);
+const struct mst_roles *mst_ps_roles_stored(const struct mst_ps *ps);
+// … and acted on.
+bool mst_ps_is_acting(const struct mst_ps *ps);
+// What this process is in a group by these roles. Thread: any
+enum mst_replica_role mst_ps_role(const struct mst_ps *ps, const struct mst_roles *roles, size_t group);
+// Takes the roles of the map that was accepted, unless newer ones are stored.
+// Errors: INVALID_ARGUMENT TF_CONFIG does not name the servers
+mst_status mst_ps_roles_from_map(struct mst_ps *ps, struct mst_error *err);
+// The holdings are there: they get the roles.
+void mst_ps_roles_begin(struct mst_ps *ps);
+// Has the holdings of a data thread replicated. Thread: that one's loop
+void mst_ps_replicate(struct mst_ps *ps, struct mst_data_thread *thread);
+// This process is to stop: the chief hears of it.
+void mst_ps_wants_drain(struct mst_ps *ps);
 
 struct late_call mst_ps_late_call(const struct control_conn *control, const struct mst_message *message);
 // Answers a late call, if its connection is still there. meta is released.

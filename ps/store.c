@@ -185,25 +185,41 @@ static mst_status fill_buckets(const struct mst_store_request *request, struct m
     return status == MST_OK ? MST_OK : mst_fail_prefix(err, status, "%s", map->restore_prefix);
 }
 
-mst_status mst_store_build(const struct mst_store_request *request, struct mst_bucket ***out, size_t *n_out,
-                           struct mst_error *err)
+static void free_buckets(struct mst_bucket **buckets, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        mst_bucket_free(buckets[i]);
+    free(buckets);
+}
+
+mst_status mst_store_build_empty(const struct mst_store_request *request, struct mst_bucket ***out, size_t *n_out,
+                                 struct mst_error *err)
 {
     *out = NULL;
     *n_out = 0;
     struct mst_bucket **buckets = mst_alloc_array(request->map->n_shards, sizeof *buckets);
     size_t n = 0;
     mst_status status = make_buckets(request, buckets, &n, err);
-    if (status == MST_OK)
-        status = fill_buckets(request, buckets, n, err);
     if (status != MST_OK) {
-        for (size_t i = 0; i < n; i++)
-            mst_bucket_free(buckets[i]);
-        free(buckets);
+        free_buckets(buckets, n);
         return status;
     }
     *out = buckets;
     *n_out = n;
     return MST_OK;
+}
+
+mst_status mst_store_build(const struct mst_store_request *request, struct mst_bucket ***out, size_t *n_out,
+                           struct mst_error *err)
+{
+    MST_TRY(mst_store_build_empty(request, out, n_out, err));
+    mst_status status = fill_buckets(request, *out, *n_out, err);
+    if (status != MST_OK) {
+        free_buckets(*out, *n_out);
+        *out = NULL;
+        *n_out = 0;
+    }
+    return status;
 }
 
 void mst_store_view_abandon(struct mst_store_view *view)

@@ -28,6 +28,11 @@ struct mst_store_request {
 MST_MUST_USE mst_status mst_store_build(const struct mst_store_request *request, struct mst_bucket ***out,
                                         size_t *n_out, struct mst_error *err);
 
+/** The same with zeros in them: another server sends what they hold.
+ *  Errors: INVALID_ARGUMENT a map that does not fit the model; RESOURCE_EXHAUSTED */
+MST_MUST_USE mst_status mst_store_build_empty(const struct mst_store_request *request, struct mst_bucket ***out,
+                                              size_t *n_out, struct mst_error *err);
+
 /** A bucket as checkpoint values: weights and slots of one version, which stay where they are. */
 struct mst_store_view {
     struct mst_checkpoint_value *values;
