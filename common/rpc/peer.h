@@ -10,7 +10,8 @@
  *
  *  Back-off from 50 ms (from 1 ms where it is to be known whether the peer is gone) doubling to 1 s, reset when up. The
  *  name is resolved anew each time; each address is tried in turn. A peer that refuses the greeting with a retryable
- *  status, or because it was changed on the way (DATA_LOSS), is asked again; with another one, on_refused ends the link.
+ *  status, or because it was changed on the way (DATA_LOSS), is asked again; with another one, on_refused ends the
+ *  link.
  *  Thread: loop.
  */
 #pragma once
