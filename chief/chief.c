@@ -623,6 +623,7 @@ void mst_chief_free(struct mst_chief *chief)
     free(chief->figures);
     free(chief->told);
     free(chief->checkpoint);
+    free(chief->checkpoint_rows);
     free(chief->save_failure);
     free(chief->stop_text);
     free(chief->end_text);

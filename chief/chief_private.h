@@ -14,6 +14,7 @@
 #include "chief/failover.h"
 #include "chief/plan.h"
 #include "chief/report.h"
+#include "chief/setback.h"
 #include "event/timer.h"
 #include "rpc/peer.h"
 #include "rpc/server.h"
@@ -37,11 +38,11 @@ struct ps_link {
     struct mst_peer *peer;
     uint64_t incarnation; // 0 before its first greeting
     size_t n_threads;
-    bool is_placed;        // answered MAP
-    bool is_placing;       // MAP is under way
-    uint64_t placed_steps; // the job's, when it was sent
-    bool is_storing;       // a state is under way
-    uint64_t stored_n;     // the last one that it has, of this term
+    bool is_placed;      // answered MAP
+    bool is_placing;     // MAP is under way
+    char *placed_prefix; // the checkpoint that it names; NULL: initial values
+    bool is_storing;     // a state is under way
+    uint64_t stored_n;   // the last one that it has, of this term
     // What it answered to RECALL:
     bool is_recalled;
     struct mst_buf memory; // the answer
@@ -75,7 +76,6 @@ struct ps_group {
     bool is_empty;            // nobody has it: it begins anew from the last checkpoint
     bool is_restoring;        // … which its primary was told to read
     bool was_empty;           // it began anew during the training: rows of then are gone
-    uint64_t lost_to;         // updates up to this are counted as lost, or are in what it began from
     struct group_call *calls; // under way, and of former primaries
     uint64_t n_changes;       // of its primary
     bool is_fencing;          // a fence is under way
@@ -83,6 +83,8 @@ struct ps_group {
     bool is_cutting;          // a message of a cut is under way
     size_t n_round_calls;     // ROUND calls under way
     uint64_t round_told;      // mst_rounds.n_told of the newest of them
+    // What is lost with it.
+    struct mst_setback setback;
 };
 
 // Calls a PS with a message, whose size is ours; its answer goes to reply_fn with arg.
@@ -274,7 +276,9 @@ struct mst_chief {
     uint64_t n_saves_failed;
     char *save_failure; // why, of the last of them, or NULL
     uint64_t checkpoint_step;
-    uint64_t committed_step; // of `checkpoint`
+    uint64_t committed_step;                    // of `checkpoint`
+    struct mst_msg_client_row *checkpoint_rows; // … and how far it has this run's workers
+    size_t n_checkpoint_rows;
     uint64_t checkpoint_ms;
     bool is_saved;        // the last checkpoint is committed
     bool needs_last_save; // it failed because a server was lost
@@ -529,6 +533,8 @@ void mst_chief_save_interrupt(struct mst_chief *chief);
 void mst_chief_save_tick(struct mst_chief *chief);
 // CANCELLED: a primary was lost meanwhile.
 void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *text);
+// Copies the rows of the cut that the last checkpoint is of.
+void mst_chief_take_rows(struct mst_chief *chief, const struct mst_msg_client_row *rows, size_t n_rows);
 bool mst_chief_is_saving(const struct mst_chief *chief);
 void mst_chief_save_free(struct mst_chief *chief);
 

@@ -76,6 +76,8 @@ static struct mst_msg_chief_state plain_of(const struct mst_chief_state *state, 
                                         .n_lost_updates = state->n_lost_updates,
                                         .evaluated = state->evaluated,
                                         .evaluated_step = state->evaluated_step,
+                                        .n_checkpoint_rows = state->n_checkpoint_rows,
+                                        .checkpoint_rows = state->checkpoint_rows,
                                         .n_batches = leases->n_batches,
                                         .n_epochs = leases->n_epochs,
                                         .is_stopped = leases->is_stopped,
@@ -400,7 +402,9 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
                                     .first_step_ms = m.first_step_ms,
                                     .n_lost_updates = m.n_lost_updates,
                                     .evaluated = m.evaluated,
-                                    .evaluated_step = m.evaluated_step};
+                                    .evaluated_step = m.evaluated_step,
+                                    .n_checkpoint_rows = m.n_checkpoint_rows,
+                                    .checkpoint_rows = m.checkpoint_rows};
     return MST_OK;
 }
 
@@ -427,7 +431,7 @@ struct mst_leases_revoked mst_chief_state_settle(struct mst_coordinator *c, cons
         for (size_t i = 0; i < n_rows; i++)
             if (rows[i].worker == holder.worker) // a row of another number knows nothing of these leases
                 marks[n_marks++] = rows[i].number == holder.number
-                                       ? (struct mst_lease_mark){rows[i].lease, rows[i].offset}
+                                       ? (struct mst_lease_mark){.lease = rows[i].lease, .offset = rows[i].offset}
                                        : (struct mst_lease_mark){0};
         struct mst_leases_revoked one = mst_leases_revoke(&c->leases, holder.worker, holder.number, marks, n_marks);
         all.n_done += one.n_done;

@@ -37,6 +37,8 @@ struct mst_chief_state {
     uint64_t n_lost_updates;      // of parameter servers that came back
     const char *evaluated;        // JSON: what result.json lists
     uint64_t evaluated_step;
+    size_t n_checkpoint_rows;
+    const struct mst_msg_client_row *checkpoint_rows; // steps of this run's workers that `checkpoint` has
 };
 
 /** The progress of one worker at a cut, as one PS has it (all PSs have the same of a worker that nobody fenced). */

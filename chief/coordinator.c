@@ -214,6 +214,15 @@ bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_
     return true;
 }
 
+size_t mst_coordinator_marks(const struct mst_msg_client_row *rows, size_t n_rows, struct mst_lease_mark *marks)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_rows; i++)
+        if (rows[i].number)
+            marks[n++] = (struct mst_lease_mark){rows[i].lease, rows[i].offset, rows[i].is_restored};
+    return n;
+}
+
 void mst_coordinator_stop(struct mst_coordinator *c)
 {
     if (c->is_synchronous)

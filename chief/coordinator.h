@@ -135,6 +135,9 @@ size_t mst_coordinator_tick(struct mst_coordinator *c, uint64_t now_ms);
 bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_fence *fence,
                                     const struct mst_lease_mark *marks, size_t n_marks,
                                     struct mst_leases_revoked *revoked);
+/** The marks that rows of buckets are, in marks (room for n_rows); returns how many. A row of number 0 is none: a
+ *  worker pulls before it pushes, so that bucket has not met it, or has forgotten it with all that its server lost. */
+size_t mst_coordinator_marks(const struct mst_msg_client_row *rows, size_t n_rows, struct mst_lease_mark *marks);
 /** No more work is given out (mst_leases_stop). */
 void mst_coordinator_stop(struct mst_coordinator *c);
 /** A synchronous job: goes on from a close. Before anybody is admitted.

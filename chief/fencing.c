@@ -10,10 +10,7 @@ static void take_fence(struct ps_group *group, const struct mst_msg_fence_reply 
 {
     struct mst_chief *chief = group->chief;
     struct mst_lease_mark *marks = mst_alloc_array(reply->n_rows, sizeof *marks); // none where there are no buckets
-    size_t n_marks = 0;
-    for (size_t i = 0; i < reply->n_rows; i++)
-        if (reply->rows[i].number || !group->was_empty) // what it forgot with all the rest is no progress of nobody
-            marks[n_marks++] = (struct mst_lease_mark){reply->rows[i].lease, reply->rows[i].offset};
+    size_t n_marks = mst_coordinator_marks(reply->rows, reply->n_rows, marks);
     mst_chief_touch(chief);
     struct mst_leases_revoked revoked;
     if (mst_coordinator_fence_answered(&chief->coordinator, &group->fence, marks, n_marks, &revoked)) {

@@ -187,12 +187,17 @@ struct mst_leases_revoked mst_leases_revoke(struct mst_leases *leases, uint32_t 
         return revoked;
     struct mst_lease_mark low = {0};
     struct mst_lease_mark high = {0};
+    bool has_low = false;
     for (size_t i = 0; i < n_marks; i++) {
-        if (i == 0 || is_before(marks[i], low))
+        if (!marks[i].is_restored && (!has_low || is_before(marks[i], low))) {
             low = marks[i];
+            has_low = true;
+        }
         if (i == 0 || is_before(high, marks[i]))
             high = marks[i];
     }
+    if (!has_low)
+        low = high;
     for (size_t i = 0; i < holder->n_held; i++) {
         const struct mst_lease *lease = &holder->held[i];
         uint64_t done = done_of(lease, high);

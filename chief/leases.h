@@ -39,6 +39,7 @@ enum mst_lease_kind {
 struct mst_lease_mark {
     uint64_t lease;
     uint64_t offset;
+    bool is_restored; // the shard lost what came after it: this much is done, and more may have been
 };
 
 struct mst_leases_revoked {
@@ -98,7 +99,7 @@ bool mst_leases_complete(struct mst_leases *leases, uint32_t worker, uint64_t nu
                          struct mst_lease *out);
 /** Takes back all leases of a fenced incarnation. marks are its progress in every bucket, one each (zeros where it
  *  never pushed): the highest counts as done, what lies between the lowest and the highest is torn, the rest is
- *  returned. */
+ *  returned. A restored one is no lowest. */
 struct mst_leases_revoked mst_leases_revoke(struct mst_leases *leases, uint32_t worker, uint64_t number,
                                             const struct mst_lease_mark *marks, size_t n_marks);
 /** Ends it early: no more leases are given out, those that are held are the last; what the dead left, or leave, is not

@@ -221,6 +221,13 @@ size_t mst_membership_n_live(const struct mst_membership *m)
     return n;
 }
 
+uint64_t mst_membership_refused(const struct mst_membership *m, uint32_t worker)
+{
+    if (worker >= m->n_members)
+        return 0;
+    return m->members[worker].number - (m->members[worker].state == MST_MEMBER_LIVE);
+}
+
 uint64_t mst_membership_n_numbers(const struct mst_membership *m)
 {
     uint64_t n = 0;

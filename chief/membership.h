@@ -98,6 +98,8 @@ bool mst_membership_fence_answered(struct mst_membership *m, size_t ps, uint32_t
  */
 uint64_t mst_membership_take_fenced(struct mst_membership *m, uint32_t worker, const struct mst_lease_mark **marks,
                                     size_t *n_marks);
+/** Numbers of this index up to the returned one are out, and refused by every PS: all but one that is live. */
+uint64_t mst_membership_refused(const struct mst_membership *m, uint32_t worker);
 /** How many numbers were ever given, over all indexes. */
 uint64_t mst_membership_n_numbers(const struct mst_membership *m);
 /** How many worker indexes were ever admitted; of a job that is gone on with, since then. */

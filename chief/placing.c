@@ -323,7 +323,10 @@ static void send_map(struct mst_chief *chief, mst_status status, struct mst_erro
         mst_chief_tell(chief, status, err->text);
         return;
     }
-    fill_map(chief, chief->term, 1);
+    // A job that goes on from a checkpoint refuses the numbers of its earlier lives. One that begins anew knows none:
+    // workers of a life that left no checkpoint are told by the name of their map.
+    uint64_t epoch = chief->checkpoint ? 1 : 1 + (mst_rng_system() >> 33);
+    fill_map(chief, chief->term, epoch);
     chief->committed_step = chief->n_steps_resumed;
     mst_chief_touch(chief);
     mst_chief_store(chief); // when it is stored, the map goes out

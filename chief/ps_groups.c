@@ -75,6 +75,7 @@ static void empty(struct ps_group *group)
 {
     struct mst_chief *chief = group->chief;
     group->is_empty = group->was_empty = true;
+    mst_setback_emptied(&group->setback);
     if (chief->coordinator.is_synchronous)
         mst_rounds_ps_lost(&chief->coordinator.rounds, group->index);
 }
@@ -93,29 +94,28 @@ void mst_chief_groups_restoring(struct ps_link *link)
     struct mst_chief *chief = link->chief;
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_group *group = &chief->groups[i];
-        if (group->primary == link->index)
-            group->is_restoring = group->is_empty;
+        if (group->primary != link->index)
+            continue;
+        group->is_restoring = group->is_empty;
+        if (group->is_empty)
+            mst_setback_restoring(&group->setback, chief->committed_step, mst_chief_steps_done(chief));
     }
 }
 
 static void restored(struct ps_group *group, const struct ps_link *link)
 {
     struct mst_chief *chief = group->chief;
-    // What was lost at an earlier death and is in no checkpoint since is not lost again.
-    if (group->lost_to < chief->committed_step)
-        group->lost_to = chief->committed_step;
-    uint64_t n_lost = link->placed_steps > group->lost_to ? link->placed_steps - group->lost_to : 0;
-    group->lost_to += n_lost;
+    // In rounds it takes the last close as applied.
+    uint64_t n_lost = mst_setback_restored(
+        &group->setback, chief->coordinator.is_synchronous ? chief->coordinator.rounds.close_steps : 0);
     group->is_empty = group->is_restoring = false;
     chief->n_lost_updates += n_lost;
     if (chief->coordinator.is_synchronous)
         mst_rounds_ps_back(&chief->coordinator.rounds, group->index);
     mst_chief_touch(chief);
     MST_LOG(WARN, "chief", "parameter server restored", "ps=%u lost_updates=%llu steps=%llu from=%s", link->index,
-            (unsigned long long)n_lost, (unsigned long long)link->placed_steps,
-            chief->checkpoint       ? chief->checkpoint
-            : chief->restore_prefix ? chief->restore_prefix
-                                    : "initial values");
+            (unsigned long long)n_lost, (unsigned long long)group->setback.n_steps,
+            link->placed_prefix ? link->placed_prefix : "initial values");
 }
 
 bool mst_chief_groups_restored(struct ps_link *link)

@@ -51,13 +51,12 @@ static void on_placed(void *arg, const struct mst_reply *reply)
     mst_chief_links_place(chief);
 }
 
-// Numbers that are refused, by worker index: those before the acting one.
-static uint64_t *list_fenced(const struct mst_membership *members)
+static uint64_t *list_refused(const struct mst_membership *members)
 {
-    uint64_t *fenced = mst_alloc_array(members->n_members, sizeof *fenced);
+    uint64_t *refused = mst_alloc_array(members->n_members, sizeof *refused);
     for (size_t i = 0; i < members->n_members; i++)
-        fenced[i] = members->members[i].number - (members->members[i].state == MST_MEMBER_LIVE);
-    return fenced;
+        refused[i] = mst_membership_refused(members, (uint32_t)i);
+    return refused;
 }
 
 // One that comes back in the middle of the job gets what the last checkpoint has, and counts on with the others.
@@ -81,10 +80,13 @@ static void place(struct ps_link *link)
     if (chief->config.job->checkpoint_local && map.restore_prefix && map.restore_prefix[0])
         map.restore_prefix = part = mst_chief_part_prefix(chief, map.restore_prefix, link->index);
     map.iterations = mst_chief_steps_done(chief);
-    uint64_t *fenced = list_fenced(members);
+    uint64_t *fenced = list_refused(members);
     map.fenced = fenced;
     map.n_fenced = members->n_members;
-    link->placed_steps = map.iterations;
+    map.rows = chief->checkpoint_rows;
+    map.n_rows = chief->n_checkpoint_rows;
+    free(link->placed_prefix);
+    link->placed_prefix = map.restore_prefix && map.restore_prefix[0] ? mst_strdup(map.restore_prefix) : NULL;
     link->is_placing = true;
     mst_chief_groups_restoring(link);
     MST_CHIEF_CALL(link, MAP, map, &map, PLACE_MS, on_placed, link);
@@ -378,6 +380,7 @@ void mst_chief_links_free(struct mst_chief *chief)
     for (size_t i = 0; chief->links && i < chief->config.n_ps; i++) {
         mst_peer_free(chief->links[i].peer);
         mst_buf_fini(&chief->links[i].memory);
+        free(chief->links[i].placed_prefix);
     }
     free(chief->links);
     chief->links = NULL;

@@ -88,7 +88,9 @@ static mst_status encode(struct mst_chief *chief)
                                     .first_step_ms = ms_since(chief->config.started_ns, chief->first_step_ns),
                                     .n_lost_updates = chief->n_lost_updates,
                                     .evaluated = evaluated,
-                                    .evaluated_step = chief->evaluated_step};
+                                    .evaluated_step = chief->evaluated_step,
+                                    .n_checkpoint_rows = chief->n_checkpoint_rows,
+                                    .checkpoint_rows = chief->checkpoint_rows};
     mst_buf_reset(&chief->state);
     mst_status status = mst_chief_state_encode(&state, &chief->coordinator, &chief->state);
     free(evaluated);
@@ -182,6 +184,7 @@ static void take_rest(struct mst_chief *chief, const struct mst_chief_state *sta
 {
     chief->n_steps_resumed = state->n_steps_resumed;
     chief->committed_step = state->checkpoint_step;
+    mst_chief_take_rows(chief, state->checkpoint_rows, state->n_checkpoint_rows);
     chief->n_lost_updates = state->n_lost_updates;
     chief->evaluated_step = state->evaluated_step;
     // Ids of evaluations go on where no earlier chief can have been.

@@ -14,6 +14,7 @@
 #include "tfio/disk_file.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     SAVE_MS = 600000, // a PS's part on a slow disk
@@ -41,8 +42,10 @@ struct mst_chief_save {
     uint64_t began_ms;
     int64_t *remembered; // of the callbacks; NULL: there are none
     size_t n_remembered;
-    struct mst_buf state;  // MST_CHECKPOINT_STATE_TENSOR
-    struct mst_buf rounds; // MST_ROUNDS_TENSOR; empty: there are no rounds
+    struct mst_buf state;            // MST_CHECKPOINT_STATE_TENSOR
+    struct mst_buf rounds;           // MST_ROUNDS_TENSOR; empty: there are no rounds
+    struct mst_msg_client_row *rows; // of the cut
+    size_t n_rows;
     bool is_after_failure; // another one failed before it
     bool is_interrupted;   // a primary changed
     uint64_t part_id;      // checkpoint.local; else 0
@@ -64,6 +67,7 @@ static void release(struct mst_chief_save *save)
     for (size_t i = 0; i < save->chief->config.n_ps; i++)
         free(save->parts[i].values);
     free(save->remembered);
+    free(save->rows);
     mst_buf_fini(&save->state);
     mst_buf_fini(&save->rounds);
     free(save);
@@ -78,6 +82,14 @@ void mst_chief_save_free(struct mst_chief *chief)
     chief->save = NULL;
 }
 
+void mst_chief_take_rows(struct mst_chief *chief, const struct mst_msg_client_row *rows, size_t n_rows)
+{
+    chief->checkpoint_rows = mst_realloc_array(chief->checkpoint_rows, n_rows, sizeof *rows);
+    chief->n_checkpoint_rows = n_rows;
+    if (n_rows)
+        memcpy(chief->checkpoint_rows, rows, n_rows * sizeof *rows);
+}
+
 static void over(struct mst_chief_save *save)
 {
     struct mst_chief *chief = save->chief;
@@ -87,6 +99,7 @@ static void over(struct mst_chief_save *save)
         free(chief->checkpoint);
         chief->checkpoint = mst_checkpoint_prefix(chief->config.job->checkpoint_chief_dir, save->step);
         chief->checkpoint_step = chief->committed_step = save->step;
+        mst_chief_take_rows(chief, save->rows, save->n_rows);
         mst_chief_touch(chief);
         chief->checkpoint_ms = mst_clock_monotonic_ms();
         unsigned long long took_ms = chief->checkpoint_ms - save->began_ms;
@@ -274,7 +287,12 @@ static void remember(struct mst_chief_save *save)
         save->remembered = mst_alloc_array(save->n_remembered, sizeof *save->remembered);
         mst_callbacks_save(chief->callbacks, save->remembered);
     }
-    mst_status status = mst_buf_append(&save->state, chief->cut.machine.state.data, chief->cut.machine.state.len);
+    const struct mst_cuts *cut = &chief->cut.machine;
+    save->rows = mst_alloc_array(cut->n_rows, sizeof *save->rows);
+    save->n_rows = cut->n_rows;
+    if (cut->n_rows)
+        memcpy(save->rows, cut->rows, cut->n_rows * sizeof *save->rows);
+    mst_status status = mst_buf_append(&save->state, cut->state.data, cut->state.len);
     MST_ASSERT(status == MST_OK); // as large as the one that it is from
     if (chief->coordinator.is_synchronous) {
         struct mst_msg_round round = {.has_close = true};

@@ -463,13 +463,9 @@ void mst_bucket_count_round(const struct mst_bucket *bucket, size_t n_contributi
 
 struct mst_version *mst_bucket_pull(struct mst_bucket *bucket, uint32_t worker, uint64_t number)
 {
-    struct mst_client_row *row = worker == MST_NO_WORKER ? NULL : mst_client_table_row(&bucket->clients, worker);
-    if (worker != MST_NO_WORKER && (!row || row->number < number)) {
-        struct mst_client_row fresh = {.number = number};
-        mst_client_table_record(&bucket->clients, worker, &fresh);
-        row = mst_client_table_row(&bucket->clients, worker);
-    }
-    if (row && row->number == number)
+    struct mst_client_row *row =
+        worker == MST_NO_WORKER ? NULL : mst_client_table_pulled(&bucket->clients, worker, number);
+    if (row)
         row->version = bucket->n_updates;
     return ref_current(bucket);
 }

@@ -125,6 +125,18 @@ mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t asked, struct ps_
     return MST_OK;
 }
 
+// Pushed again, a step that the checkpoint holds is none.
+static void restore_rows(struct mst_bucket *bucket, const struct mst_msg_map *map)
+{
+    for (size_t i = 0; i < map->n_rows && map->n_round_workers == 0; i++) {
+        const struct mst_msg_client_row *from = &map->rows[i];
+        const struct mst_client_row row = {
+            .number = from->number, .step = from->step, .lease = from->lease, .offset = from->offset};
+        if (from->worker < MST_WORKERS_MAX)
+            mst_client_table_restore(&bucket->clients, from->worker, &row);
+    }
+}
+
 // Whom this server refused before it was started again.
 static void refuse_fenced(struct mst_bucket *bucket, const struct mst_msg_map *map)
 {
@@ -166,8 +178,11 @@ mst_status mst_ps_build_holding(const struct ps_group *group, uint32_t home_thre
     else
         MST_TRY(mst_store_build(&request, &buckets, &n, err));
     for (size_t i = 0; i < n; i++) {
-        if (!buckets[i]->is_frozen)
+        if (!buckets[i]->is_frozen) {
+            if (role != MST_REPLICA_JOINER) // its rows come with the sweep
+                restore_rows(buckets[i], &ps->map);
             refuse_fenced(buckets[i], &ps->map);
+        }
         if (ps->config.expects_cuts)
             mst_bucket_reserve(buckets[i]);
     }
@@ -333,7 +348,8 @@ static void fence_holding(struct fence *fence, struct mst_holding *holding)
                                                                    .number = row.number,
                                                                    .step = row.step,
                                                                    .lease = row.lease,
-                                                                   .offset = row.offset};
+                                                                   .offset = row.offset,
+                                                                   .is_restored = row.is_restored};
     }
     mst_holding_look_at_marks(holding);
 }

@@ -45,10 +45,29 @@ enum mst_push_verdict mst_client_table_admit(struct mst_client_table *table, uin
     return step == row->step ? MST_PUSH_REPEAT : MST_PUSH_REFUSED_STEP;
 }
 
+struct mst_client_row *mst_client_table_pulled(struct mst_client_table *table, uint32_t worker, uint64_t number)
+{
+    grow(table, worker);
+    struct mst_client_row *row = &table->rows[worker];
+    if (row->number < number)
+        *row = (struct mst_client_row){.number = number};
+    return row->number == number ? row : NULL;
+}
+
 void mst_client_table_record(struct mst_client_table *table, uint32_t worker, const struct mst_client_row *row)
 {
     grow(table, worker);
     table->rows[worker] = *row;
+}
+
+void mst_client_table_restore(struct mst_client_table *table, uint32_t worker, const struct mst_client_row *row)
+{
+    grow(table, worker);
+    struct mst_client_row *held = &table->rows[worker];
+    if (held->number > row->number || (held->number == row->number && held->step >= row->step))
+        return;
+    *held = *row;
+    held->is_restored = true;
 }
 
 struct mst_client_row mst_client_table_fence(struct mst_client_table *table, uint32_t worker, uint64_t number)

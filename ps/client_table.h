@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,7 @@ struct mst_client_row {
     uint64_t lease;   // where that step stood in the data: lease id …
     uint64_t offset;  // … and batches of it done, this one included
     uint64_t version; // version counter of the bucket that was sent last
+    bool is_restored; // of a checkpoint: it may have done more, which its server lost
 };
 
 enum mst_push_verdict {
@@ -49,6 +51,12 @@ void mst_client_table_fini(struct mst_client_table *table);
 /** What to do with a push of this worker, incarnation number and step; changes nothing that can be seen. */
 enum mst_push_verdict mst_client_table_admit(struct mst_client_table *table, uint32_t worker, uint64_t number,
                                              uint64_t step);
+/** Notes that this incarnation pulls: a row of its own from now on, unless a newer one has it. Every worker pulls
+ *  before it pushes, so a bucket without a row of a number has never met it, or has forgotten it. Returns its row, or
+ *  NULL. */
+struct mst_client_row *mst_client_table_pulled(struct mst_client_table *table, uint32_t worker, uint64_t number);
+/** What a checkpoint holds of a worker: a row as if it had been applied here, unless there is a newer one. */
+void mst_client_table_restore(struct mst_client_table *table, uint32_t worker, const struct mst_client_row *row);
 /** Notes an applied push. */
 void mst_client_table_record(struct mst_client_table *table, uint32_t worker, const struct mst_client_row *row);
 /** Refuses incarnation numbers up to `number` of the worker from now on; returns its row (zeros if it never pushed). */

@@ -62,6 +62,11 @@ bool mst_cut_gate_has(const struct mst_cut_row *row, const struct mst_client_tab
            (has->number == row->number && has->step >= row->step);
 }
 
+bool mst_cut_gate_is_short(const struct mst_cut_row *row, const struct mst_client_row *marked)
+{
+    return marked->number == row->number && marked->step < row->step && !marked->is_restored;
+}
+
 bool mst_cut_gate_is_reached(const struct mst_cut_gate *gate, const struct mst_client_table *clients)
 {
     if (gate->phase != MST_CUT_GATE_ADMITTING)

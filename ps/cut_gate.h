@@ -50,6 +50,9 @@ void mst_cut_gate_open(struct mst_cut_gate *gate);
 bool mst_cut_gate_admits(const struct mst_cut_gate *gate, uint32_t worker, uint64_t number, uint64_t step);
 /** True if a bucket with this table has what one row of a cut names, or need not have it. */
 bool mst_cut_gate_has(const struct mst_cut_row *row, const struct mst_client_table *clients);
+/** True if a bucket that is marked has less of a worker than the cut names, and knows that (its row is of that number,
+ *  and it has not lost what came after it): the worker was fenced meanwhile, and the chief has to be told. */
+bool mst_cut_gate_is_short(const struct mst_cut_row *row, const struct mst_client_row *marked);
 /** True if a bucket with this table has all that the cut names. A fenced worker is not waited for: of it, the cut is
  *  what each bucket has. */
 bool mst_cut_gate_is_reached(const struct mst_cut_gate *gate, const struct mst_client_table *clients);

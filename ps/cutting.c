@@ -304,10 +304,8 @@ static void on_marked(void *arg)
 static void add_marked_row(struct visit *visit, const struct mst_bucket *bucket, const struct mst_cut_row *admitted)
 {
     struct mst_client_row row = mst_snapshot_row(&bucket->snapshots, visit->cut->id, admitted->worker);
-    if (row.number == admitted->number && row.step == admitted->step)
+    if (!mst_cut_gate_is_short(admitted, &row))
         return;
-    if (row.number != admitted->number)
-        row = (struct mst_client_row){.number = admitted->number};
     visit->rows = mst_realloc_array(visit->rows, visit->n_rows + 1, sizeof *visit->rows);
     visit->rows[visit->n_rows++] = (struct mst_msg_client_row){.bucket = bucket->id,
                                                                .worker = admitted->worker,

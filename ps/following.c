@@ -320,7 +320,8 @@ static bool replace(struct mst_bucket *bucket, const struct mst_msg_sweep *sweep
             mst_client_table_fence(&bucket->clients, (uint32_t)w, sweep->fenced[w]);
     for (size_t i = 0; i < sweep->n_rows; i++) {
         const struct mst_msg_client_row *from = &sweep->rows[i];
-        struct mst_client_row row = {from->number, from->step, from->lease, from->offset, sweep->n_updates};
+        struct mst_client_row row = {from->number, from->step,       from->lease,
+                                     from->offset, sweep->n_updates, from->is_restored};
         mst_client_table_record(&bucket->clients, from->worker, &row);
     }
     return true;

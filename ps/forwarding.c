@@ -291,7 +291,8 @@ static mst_status encode_sweep(const struct replication *replication, const stru
                                                                .number = clients->rows[w].number,
                                                                .step = clients->rows[w].step,
                                                                .lease = clients->rows[w].lease,
-                                                               .offset = clients->rows[w].offset};
+                                                               .offset = clients->rows[w].offset,
+                                                               .is_restored = clients->rows[w].is_restored};
     mst_status status = mst_msg_sweep_encode(&sweep, buf);
     free(rows);
     return status;

@@ -151,6 +151,10 @@ static void on_failure_told(void *arg, const struct mst_reply *reply)
 static void on_failed(void *arg, mst_status status, const char *text)
 {
     struct mst_worker *worker = arg;
+    if (status == MST_ABORTED) { // another map is served: the job that it joined was begun anew
+        end(worker, status, text);
+        return;
+    }
     struct failure *failure = mst_alloc(sizeof *failure);
     failure->worker = worker;
     failure->status = status;

@@ -83,7 +83,8 @@
     F(VALUE, iterations, )                                                                                             \
     F(BOOL, sets_learning_rate, )                                                                                      \
     F(VALUE, learning_rate, )                                                                                          \
-    F(VALUE, n_round_workers, ) F(NUMBERS, fenced, ) F(NUMBERS, ps_threads, ) F(ONE, roles, roles)
+    F(VALUE, n_round_workers, )                                                                                        \
+    F(NUMBERS, fenced, ) F(NUMBERS, ps_threads, ) F(ONE, roles, roles) F(LIST, rows, client_row)
 #define MAP_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, epoch, ) F(VALUE, bytes, )
 #define PUSH_FIELDS(F)                                                                                                 \
     F(VALUE, bucket, )                                                                                                 \
@@ -124,7 +125,8 @@
     F(TURN, turn, )
 #define FENCE_FIELDS(F) F(VALUE, term, ) F(VALUE, worker, ) F(VALUE, number, ) F(VALUE, group, )
 #define CLIENT_ROW_FIELDS(F)                                                                                           \
-    F(VALUE, bucket, ) F(VALUE, worker, ) F(VALUE, number, ) F(VALUE, step, ) F(VALUE, lease, ) F(VALUE, offset, )
+    F(VALUE, bucket, )                                                                                                 \
+    F(VALUE, worker, ) F(VALUE, number, ) F(VALUE, step, ) F(VALUE, lease, ) F(VALUE, offset, ) F(BOOL, is_restored, )
 #define FENCE_REPLY_FIELDS(F) F(VALUE, ps, ) F(LIST, rows, client_row)
 #define SAVE_FIELDS(F)                                                                                                 \
     F(VALUE, term, )                                                                                                   \
@@ -259,7 +261,8 @@
     F(LIST, epoch_sums, epoch_sums)                                                                                    \
     F(LIST, paces, pace)                                                                                               \
     F(VALUE, lowest_clock, )                                                                                           \
-    F(SUMS, counted, )
+    F(SUMS, counted, )                                                                                                 \
+    F(LIST, checkpoint_rows, client_row)
 #define RECALL_FIELDS(F) F(VALUE, term, )
 #define RECALL_REPLY_FIELDS(F)                                                                                         \
     F(VALUE, term, )                                                                                                   \

@@ -164,6 +164,17 @@ struct mst_msg_shard {
     uint32_t bucket;
 };
 
+/** What a bucket remembers of one worker. */
+struct mst_msg_client_row {
+    uint32_t bucket;
+    uint32_t worker;
+    uint64_t number;
+    uint64_t step;
+    uint64_t lease;
+    uint64_t offset;
+    bool is_restored; // of a checkpoint: what came after it is lost in this bucket
+};
+
 struct mst_msg_map {
     uint64_t term;
     uint64_t epoch;
@@ -183,6 +194,8 @@ struct mst_msg_map {
     size_t n_ps_threads;
     const uint64_t *ps_threads; // data threads, by PS
     struct mst_msg_roles roles; // no groups: each has its home as primary, for good
+    size_t n_rows;
+    const struct mst_msg_client_row *rows; // steps of workers that may still push and that are in restore_prefix
 };
 
 struct mst_msg_map_reply {
@@ -249,16 +262,6 @@ struct mst_msg_fence {
     uint32_t worker;
     uint64_t number;
     uint32_t group;
-};
-
-/** What a bucket remembers of one worker. */
-struct mst_msg_client_row {
-    uint32_t bucket;
-    uint32_t worker;
-    uint64_t number;
-    uint64_t step;
-    uint64_t lease;
-    uint64_t offset;
 };
 
 struct mst_msg_fence_reply {
@@ -540,6 +543,8 @@ struct mst_msg_chief_state {
     const struct mst_msg_pace *paces; // by worker index
     uint64_t lowest_clock;            // where staleness is bounded
     struct mst_training_sums counted; // rounds: what of a close's total_sums is in total, or from an earlier run
+    size_t n_checkpoint_rows;
+    const struct mst_msg_client_row *checkpoint_rows;
 };
 
 /** A chief that starts claims its term and reads what is stored. */

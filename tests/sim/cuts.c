@@ -38,9 +38,13 @@ void cuts_chief_tick(struct world *w)
 {
     uint64_t limit_ms = CUT_LEASES * LEASE_MS;
     if (mst_cuts_is_busy(&w->cuts)) {
-        if (w->now_ms - w->cut_began_ms > limit_ms)
+        bool is_late = w->now_ms - w->cut_began_ms > limit_ms;
+        if (is_late)
             mst_cuts_give_up(&w->cuts, "late");
-    } else if (w->n_cuts_left && world_draw(w, 4) == 0) {
+        for (size_t ps = 0; ps < w->n_ps && is_late; ps++)
+            if (!servers_is_linked(w, ps))
+                mst_cuts_ps_lost(&w->cuts, ps);
+    } else if (w->n_cuts_left && !w->saving && world_draw(w, 4) == 0) {
         w->n_cuts_left--;
         w->cut_began_ms = w->now_ms;
         mst_cuts_begin(&w->cuts, w->chief_term, true);
@@ -78,6 +82,7 @@ void cuts_chief_answered(struct world *w, const struct message *m)
         if (w->plant == PLANT_CUT_LEASES_COMMIT)
             keep(w);
         check_cut(w);
+        servers_save(w);
     }
     send_all(w);
 }
@@ -149,10 +154,8 @@ static void add_marked_rows(const struct world *w, const struct sim_bucket *buck
     for (size_t i = 0; i < ps->n_admitted; i++) {
         const struct mst_cut_row *admitted = &ps->admitted[i];
         struct mst_client_row row = bucket->marked_rows[admitted->worker];
-        if (row.number == admitted->number && row.step == admitted->step)
+        if (!mst_cut_gate_is_short(admitted, &row))
             continue;
-        if (row.number != admitted->number)
-            row = (struct mst_client_row){.number = admitted->number};
         if (w->plant == PLANT_CUT_FENCE_UNSAID)
             continue;
         m->rows[m->n_rows++] = (struct mst_msg_client_row){.worker = admitted->worker,
@@ -175,7 +178,7 @@ static void answer_marked(struct world *w, uint32_t ps)
 static void mark(struct world *w, struct sim_bucket *bucket)
 {
     bucket->is_gated = false;
-    memcpy(bucket->marked, bucket->applied, w->n_batches * w->n_epochs);
+    history_copy(w, &bucket->marked, &bucket->now);
     memset(bucket->marked_rows, 0, sizeof bucket->marked_rows);
     for (size_t i = 0; i < bucket->clients.n_rows; i++)
         bucket->marked_rows[i] = bucket->clients.rows[i];
@@ -309,42 +312,60 @@ static void drain(struct world *w, struct mst_coordinator *resumed, bool *left)
 
 static void check_batches(struct world *w, const bool *left, uint64_t n_torn)
 {
-    uint64_t n_partly = 0;
+    uint64_t n_known;
+    uint64_t n_partly = oracle_count_torn(w, history_marked, left, &n_known);
     for (uint64_t at = 0; at < w->chief.leases.n_total; at++) {
         size_t n = 0;
-        for (size_t b = 0; b < w->n_pushed; b++)
-            n += w->buckets[b].marked[at];
+        size_t n_ever = 0;
+        for (size_t b = 0; b < w->n_pushed; b++) {
+            n += w->buckets[b].marked.applied[at];
+            n_ever += w->buckets[b].marked.ever[at];
+        }
         if (left[at] && n > 0)
             world_fail(w, "batch %llu is part of cut %llu on %zu buckets and would be trained again",
                        (unsigned long long)at, (unsigned long long)w->cuts.id, n);
-        if (!left[at] && n == 0)
+        if (!left[at] && n_ever == 0)
             world_fail(w, "batch %llu is not part of cut %llu and would never be trained", (unsigned long long)at,
                        (unsigned long long)w->cuts.id);
-        n_partly += n > 0 && n < w->n_pushed;
     }
-    if (n_partly != n_torn)
+    if (n_torn > n_partly || n_torn < n_known)
         world_fail(w, "cut %llu has %llu batches on some buckets only, and %llu were counted as torn",
                    (unsigned long long)w->cuts.id, (unsigned long long)n_partly, (unsigned long long)n_torn);
 }
 
-// Of a worker that nobody fenced, every bucket was marked at the same step.
+// The newest row of a worker that a bucket was marked with.
+static struct mst_client_row newest_marked(const struct world *w, uint32_t worker)
+{
+    struct mst_client_row most = {0};
+    for (size_t b = 0; b < w->n_pushed; b++) {
+        const struct mst_client_row *row = &w->buckets[b].marked_rows[worker];
+        if (row->step && (row->number > most.number || (row->number == most.number && row->step > most.step)))
+            most = *row;
+    }
+    return most;
+}
+
+static bool is_fenced(const struct world *w, uint32_t worker, uint64_t number)
+{
+    for (size_t b = 0; b < w->n_pushed; b++) {
+        const struct mst_client_table *clients = &w->buckets[b].clients;
+        if (worker < clients->n_rows && clients->fenced[worker] >= number)
+            return true;
+    }
+    return false;
+}
+
+// Of a worker that nobody fenced, every bucket was marked at the same step; its next number may have pulled by then.
 static void check_even(struct world *w)
 {
     for (uint32_t worker = 0; worker < w->n_workers; worker++) {
-        struct mst_client_row most = {0};
+        struct mst_client_row most = newest_marked(w, worker);
         bool is_even = true;
         for (size_t b = 0; b < w->n_pushed; b++) {
             const struct mst_client_row *row = &w->buckets[b].marked_rows[worker];
-            is_even = is_even && (b == 0 || (row->number == most.number && row->step == most.step));
-            if (row->number > most.number || (row->number == most.number && row->step > most.step))
-                most = *row;
+            is_even = is_even && row->number >= most.number && (row->number > most.number || row->step == most.step);
         }
-        bool is_fenced = false;
-        for (size_t b = 0; b < w->n_pushed; b++) {
-            const struct mst_client_table *clients = &w->buckets[b].clients;
-            is_fenced = is_fenced || (worker < clients->n_rows && clients->fenced[worker] >= most.number);
-        }
-        if (!is_even && !is_fenced)
+        if (!is_even && !is_fenced(w, worker, most.number))
             world_fail(w, "cut %llu is uneven for worker %u, which nobody fenced", (unsigned long long)w->cuts.id,
                        worker);
     }

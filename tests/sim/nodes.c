@@ -10,7 +10,8 @@ static void chief_fences(struct world *w)
         struct message m = {
             .kind = M_FENCE, .to = 1 + (uint32_t)fence.ps, .worker = fence.worker, .number = fence.number};
         m.term = w->chief_term;
-        world_send(w, &m);
+        if (w->links[fence.ps].is_placed)
+            world_send(w, &m);
     }
 }
 
@@ -18,7 +19,15 @@ static void chief_answer_fence(struct world *w, const struct message *m)
 {
     struct mst_fence fence = {m->ps, m->worker, m->number};
     struct mst_leases_revoked revoked;
-    if (!mst_coordinator_fence_answered(&w->chief, &fence, m->marks, m->n_marks, &revoked))
+    struct mst_lease_mark marks[MAX_BUCKETS];
+    struct mst_msg_client_row rows[MAX_BUCKETS];
+    for (size_t i = 0; i < m->n_rows; i++) {
+        rows[i] = m->rows[i];
+        if (w->plant == PLANT_PS_ZERO_MARKS)
+            rows[i].number = m->number;
+    }
+    size_t n_marks = mst_coordinator_marks(rows, m->n_rows, marks);
+    if (!mst_coordinator_fence_answered(&w->chief, &fence, marks, n_marks, &revoked))
         return;
     chief_touch(w);
     if (revoked.n_torn > 2)
@@ -49,16 +58,22 @@ void chief_receive(struct world *w, const struct message *m)
     struct message reply = {.to = world_worker_node(w, m->worker), .worker = m->worker, .incarnation = m->incarnation};
     if (succession_receive(w, m))
         return;
+    if (servers_chief_receive(w, m)) {
+        chief_store(w);
+        return;
+    }
     switch (m->kind) {
     case M_TICK:
         if (w->plant != PLANT_NEVER_FENCED && mst_coordinator_tick(&w->chief, w->now_ms))
             chief_touch_fence(w);
         chief_fences(w);
         cuts_chief_tick(w);
+        servers_chief_tick(w);
         world_schedule(w, m, HEARTBEAT_MS / 2);
         break;
     case M_GREET:
         reply.kind = M_GREETED;
+        reply.map = w->map;
         if (m->number && mst_membership_is_acting(members, m->worker, m->number)) { // it says that this one is out
             mst_membership_leave(members, m->worker, m->number, w->now_ms);
             mst_coordinator_tick(&w->chief, w->now_ms);
@@ -148,12 +163,17 @@ static void ps_fence(struct world *w, const struct message *m)
         }
         if (w->plant == PLANT_FORGET_MARKS)
             row = (struct mst_client_row){0};
-        reply.marks[reply.n_marks++] = (struct mst_lease_mark){row.lease, row.offset};
+        reply.rows[reply.n_rows++] = (struct mst_msg_client_row){.worker = m->worker,
+                                                                 .number = row.number,
+                                                                 .step = row.step,
+                                                                 .lease = row.lease,
+                                                                 .offset = row.offset,
+                                                                 .is_restored = row.is_restored};
     }
     if (w->plant == PLANT_LOWEST_MARK)
-        for (size_t i = 0; i < reply.n_marks; i++)
-            if (reply.marks[i].offset)
-                reply.marks[i].offset--;
+        for (size_t i = 0; i < reply.n_rows; i++)
+            if (reply.rows[i].offset)
+                reply.rows[i].offset--;
     cuts_ps_look(w, reply.ps);
     world_send(w, &reply);
 }
@@ -161,6 +181,8 @@ static void ps_fence(struct world *w, const struct message *m)
 void ps_receive(struct world *w, const struct message *m)
 {
     struct message reply = {.kind = M_PULLED, .to = world_worker_node(w, m->worker), .worker = m->worker};
+    if (servers_ps_receive(w, m))
+        return;
     switch (m->kind) {
     case M_PUSH:
         ps_push(w, m);
@@ -180,6 +202,7 @@ void ps_receive(struct world *w, const struct message *m)
         cuts_ps_receive(w, m);
         break;
     case M_PULL:
+        mst_client_table_pulled(&w->buckets[m->bucket].clients, m->worker, m->number);
         reply.incarnation = m->incarnation;
         reply.number = m->number;
         reply.bucket = m->bucket;
@@ -215,6 +238,7 @@ static void send_outstanding(struct world *w, size_t index)
         m.bucket = b;
         m.push = session->push;
         m.batch = worker->batch;
+        m.map = worker->map;
         world_send(w, &m);
     }
 }
@@ -323,6 +347,14 @@ static void on_answer(struct world *w, size_t index, const struct message *m)
     try_compute(w, index);
 }
 
+// A process that finds another job in the place of its own ends, and is started again.
+static void start_again(struct world *w, size_t index)
+{
+    struct message restart = {.kind = M_RESTART, .to = world_worker_node(w, index)};
+    w->workers[index].is_alive = false;
+    world_schedule(w, &restart, 1 + world_draw(w, LEASE_MS));
+}
+
 void worker_receive(struct world *w, const struct message *m)
 {
     size_t index = m->to - 1 - w->n_ps;
@@ -343,12 +375,18 @@ void worker_receive(struct world *w, const struct message *m)
             worker->sums = (struct mst_training_sums){0};
             worker->open_steps = worker->done_seq = 0;
         }
+        worker->map = worker->map ? worker->map : m->map;
+        if (w->highest_number[index] < m->number)
+            w->highest_number[index] = m->number;
         mst_session_admitted(&worker->session, m->number);
         send_outstanding(w, index);
         break;
     case M_FENCED:
         if (m->number == worker->session.number)
             fenced(worker);
+        break;
+    case M_ABORTED:
+        start_again(w, index);
         break;
     case M_ANSWER:
         on_answer(w, index, m);

@@ -3,13 +3,169 @@
 // acknowledged was applied; and what workers reported of it was counted once, wholly if none of them was ever fenced.
 #include "world_private.h"
 
+#include "base/alloc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// Another one trains it: what its first worker had done was lost with a server.
+static void forget_attempt(struct world *w, uint64_t at)
+{
+    for (size_t b = 0; b < w->n_pushed; b++)
+        if (!w->buckets[b].now.applied[at])
+            w->buckets[b].now.ever[at] = w->buckets[b].now.lost[at] = 0;
+}
+
 void oracle_applied(struct world *w, size_t bucket, const struct message *push)
 {
     uint64_t at = push->batch.epoch * w->n_batches + push->batch.batch;
-    if (++w->buckets[bucket].applied[at] > 1)
+    struct sim_history *now = &w->buckets[bucket].now;
+    if (w->pushers[at][0] != push->worker || w->pushers[at][1] != push->push.number)
+        forget_attempt(w, at);
+    if (++now->applied[at] > 1)
         world_fail(w, "batch %llu of epoch %llu applied twice on bucket %zu, the second time by worker %u number %llu",
                    (unsigned long long)push->batch.batch, (unsigned long long)push->batch.epoch, bucket, push->worker,
                    (unsigned long long)push->push.number);
+    now->ever[at] = 1;
+    now->lost[at] = 0;
+    w->pushers[at][0] = push->worker;
+    w->pushers[at][1] = push->push.number;
+}
+
+// ---- servers that die ----
+
+static size_t n_batches(const struct world *w)
+{
+    return w->n_batches * w->n_epochs;
+}
+
+void history_init(const struct world *w, struct sim_history *history)
+{
+    *history = (struct sim_history){mst_alloc(n_batches(w)), mst_alloc(n_batches(w)), mst_alloc(n_batches(w))};
+}
+
+void history_copy(const struct world *w, struct sim_history *to, const struct sim_history *from)
+{
+    memcpy(to->applied, from->applied, n_batches(w));
+    memcpy(to->ever, from->ever, n_batches(w));
+    memcpy(to->lost, from->lost, n_batches(w));
+}
+
+void history_fini(struct sim_history *history)
+{
+    free(history->applied);
+    free(history->ever);
+    free(history->lost);
+}
+
+const struct sim_history *history_now(const struct sim_bucket *bucket)
+{
+    return &bucket->now;
+}
+
+const struct sim_history *history_marked(const struct sim_bucket *bucket)
+{
+    return &bucket->marked;
+}
+
+// What its server forgot of this batch's worker, it cannot tell.
+static bool may_have_forgotten(const struct world *w, const struct sim_bucket *bucket, uint64_t at)
+{
+    return w->servers[bucket->ps].forgot[w->pushers[at][0]] >= w->pushers[at][1];
+}
+
+uint64_t oracle_count_torn(const struct world *w, const struct sim_history *(*of)(const struct sim_bucket *bucket),
+                           const bool *left, uint64_t *known)
+{
+    uint64_t n_torn = 0;
+    *known = 0;
+    for (size_t at = 0; at < n_batches(w); at++) {
+        size_t n_ever = 0;
+        bool is_known = false;
+        for (size_t b = 0; b < w->n_pushed && !(left && left[at]); b++) {
+            bool is_ever = of(&w->buckets[b])->ever[at] != 0;
+            n_ever += is_ever;
+            is_known = is_known || (!is_ever && !may_have_forgotten(w, &w->buckets[b], at));
+        }
+        n_torn += n_ever > 0 && n_ever < w->n_pushed;
+        *known += n_ever > 0 && n_ever < w->n_pushed && is_known;
+    }
+    return n_torn;
+}
+
+// Batches that workers hold, of which the chief does not know yet how many are done, and those that are to be trained
+// again, for nobody is left who knows of them.
+static uint64_t n_open(const struct world *w)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < w->chief.leases.n_ranges; i++)
+        n += w->chief.leases.returned[i].n_batches;
+    for (size_t i = 0; i < w->chief.leases.n_holders; i++)
+        for (size_t k = 0; k < w->chief.leases.holders[i].n_held; k++)
+            n += w->chief.leases.holders[i].held[k].n_batches;
+    return n;
+}
+
+void oracle_restored(struct world *w, size_t ps, const struct sim_checkpoint *from)
+{
+    struct sim_server *server = &w->servers[ps];
+    uint64_t most = 0;
+    uint64_t least = UINT64_MAX;
+    for (size_t b = 0; b < w->n_pushed; b++) {
+        struct sim_bucket *bucket = &w->buckets[b];
+        uint64_t n_lost = 0;
+        for (size_t at = 0; at < n_batches(w) && bucket->ps == ps; at++) {
+            unsigned char has = from ? from->buckets[b].applied[at] : 0;
+            bool is_lost = bucket->died[at] && !has;
+            n_lost += is_lost;
+            bucket->now.lost[at] = !has && (is_lost || bucket->now.lost[at]);
+            bucket->now.applied[at] = has;
+        }
+        memset(bucket->died, 0, bucket->ps == ps ? n_batches(w) : 0);
+        if (bucket->ps == ps && most < n_lost)
+            most = n_lost;
+        if (bucket->ps == ps && least > n_lost)
+            least = n_lost;
+    }
+    server->n_lost_max += most; // it may have died again before the chief counted
+    server->n_lost_min += least == UINT64_MAX ? 0 : least;
+    server->has_pushed = least != UINT64_MAX;
+    for (size_t i = 0; i < w->n_workers; i++)
+        server->forgot[i] = w->highest_number[i];
+}
+
+void oracle_counted(struct world *w, size_t ps, uint64_t n_lost)
+{
+    struct sim_server *server = &w->servers[ps];
+    // What the chief does not know of: batches of leases that are not reported, now and when it counted last, and such
+    // as were torn. A chief that starts does not know what its predecessor counted.
+    uint64_t slack = n_open(w) + server->n_open + w->chief.leases.n_torn + w->n_deaths;
+    bool is_first = w->chief_boot == 1;
+    server->n_open = n_open(w);
+    w->n_lost += n_lost;
+    if (server->has_pushed &&
+        (server->n_lost_max > n_lost + slack || (is_first && n_lost > server->n_lost_min + slack)))
+        world_fail(w, "ps %zu lost %llu to %llu updates, and the chief says %llu", ps,
+                   (unsigned long long)server->n_lost_min, (unsigned long long)server->n_lost_max,
+                   (unsigned long long)n_lost);
+    server->n_lost_max = server->n_lost_min = 0;
+}
+
+void oracle_begun_anew(struct world *w, const struct sim_checkpoint *from)
+{
+    for (size_t b = 0; b < w->n_buckets; b++) {
+        struct sim_bucket *bucket = &w->buckets[b];
+        memset(bucket->died, 0, n_batches(w));
+        w->servers[bucket->ps].n_lost_max = w->servers[bucket->ps].n_lost_min = 0;
+        if (from) {
+            history_copy(w, &bucket->now, &from->buckets[b]);
+            continue;
+        }
+        memset(bucket->now.applied, 0, n_batches(w));
+        memset(bucket->now.ever, 0, n_batches(w));
+        memset(bucket->now.lost, 0, n_batches(w));
+    }
+    w->n_acknowledged = 0;
 }
 
 // ---- bounded staleness ----
@@ -97,9 +253,30 @@ static bool was_any_fenced(const struct world *w)
 static void check_sums(struct world *w)
 {
     uint64_t n_reported = w->chief.total.steps;
-    if (n_reported > w->n_acknowledged || (!was_any_fenced(w) && n_reported != w->chief.leases.n_total))
+    if (n_reported > w->n_acknowledged || (!was_any_fenced(w) && w->run == 1 && n_reported != w->chief.leases.n_total))
         world_fail(w, "%llu steps were reported of %llu acknowledged, of %llu in all", (unsigned long long)n_reported,
                    (unsigned long long)w->n_acknowledged, (unsigned long long)w->chief.leases.n_total);
+}
+
+// Every batch is on every bucket, but where it is torn, or was lost with a server.
+static uint64_t check_presence(struct world *w)
+{
+    uint64_t n_ever_whole = 0;
+    for (uint64_t at = 0; at < n_batches(w); at++) {
+        size_t n_ever = 0;
+        for (size_t b = 0; b < w->n_pushed; b++) {
+            const struct sim_history *now = &w->buckets[b].now;
+            n_ever += now->ever[at];
+            if (now->ever[at] && !now->applied[at] && !now->lost[at])
+                world_fail(w, "batch %llu was applied on bucket %zu and is not there, and no server has lost it",
+                           (unsigned long long)at, b);
+        }
+        n_ever_whole += n_ever == w->n_pushed;
+        if ((n_ever > 0) != (at < w->chief.leases.n_total))
+            world_fail(w, "batch %llu was trained on %zu buckets, and the job has %llu", (unsigned long long)at, n_ever,
+                       (unsigned long long)w->chief.leases.n_total);
+    }
+    return n_ever_whole;
 }
 
 void oracle_check_end(struct world *w)
@@ -107,23 +284,16 @@ void oracle_check_end(struct world *w)
     const struct mst_leases *leases = &w->chief.leases;
     if (w->fault[0])
         return;
-    uint64_t n_torn = 0;
-    uint64_t n_whole = 0;
-    for (uint64_t at = 0; at < w->n_batches * w->n_epochs; at++) {
-        size_t n_buckets = 0;
-        for (size_t b = 0; b < w->n_pushed; b++)
-            n_buckets += w->buckets[b].applied[at];
-        n_whole += n_buckets == w->n_pushed;
-        n_torn += n_buckets > 0 && n_buckets < w->n_pushed;
-        if (n_buckets > 0 && at >= leases->n_total)
-            world_fail(w, "batch %llu lies beyond the job's steps and was applied", (unsigned long long)at);
-    }
+    uint64_t n_whole = check_presence(w);
+    uint64_t n_known;
+    uint64_t n_torn = oracle_count_torn(w, history_now, NULL, &n_known);
     // A fence may find a batch that its worker had pushed everywhere but one bucket; never one that was pushed nowhere.
-    if (n_whole + n_torn != leases->n_total || n_torn != leases->n_torn)
+    if (leases->n_torn > n_torn || leases->n_torn < n_known)
         world_fail(w, "%llu batches: %llu applied, %llu torn, and the chief counted %llu done, %llu torn",
                    (unsigned long long)leases->n_total, (unsigned long long)n_whole, (unsigned long long)n_torn,
                    (unsigned long long)leases->n_done, (unsigned long long)leases->n_torn);
-    if (w->n_acknowledged > n_whole)
+    // What a server lost before its worker reported it may be trained again.
+    if (w->n_ps_deaths == 0 && w->n_acknowledged > n_whole)
         world_fail(w, "%llu batches acknowledged, %llu applied", (unsigned long long)w->n_acknowledged,
                    (unsigned long long)n_whole);
     check_sums(w);

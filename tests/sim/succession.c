@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "chief/chief_state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +44,11 @@ void chief_touch_fence(struct world *w)
     w->fence_mark = w->chief_n + w->is_touched;
 }
 
+bool chief_is_stored(const struct world *w)
+{
+    return w->chief_n > 0 && stored_n(w) >= w->chief_n;
+}
+
 bool chief_may_fence(const struct world *w)
 {
     return stored_n(w) >= w->fence_mark;
@@ -59,7 +65,9 @@ static void send_states(struct world *w)
 
 static void encode(struct world *w)
 {
-    struct mst_chief_state beside = {.n_steps_resumed = 0};
+    char checkpoint[24];
+    snprintf(checkpoint, sizeof checkpoint, "%zu", w->checkpoint);
+    struct mst_chief_state beside = {.checkpoint = checkpoint, .map_epoch = w->map};
     w->states = mst_realloc_array(w->states, w->n_states + 1, sizeof *w->states);
     struct sim_state *state = &w->states[w->n_states++];
     *state = (struct sim_state){.term = w->chief_term, .n = ++w->chief_n};
@@ -106,6 +114,7 @@ static void on_stored(struct world *w, const struct message *m)
     if (state->term == w->chief_term && w->stored_n[m->ps] < state->n)
         w->stored_n[m->ps] = state->n;
     chief_store(w);
+    servers_place(w);
 }
 
 // ---- succession ----
@@ -114,6 +123,7 @@ void chief_kill(struct world *w)
 {
     mst_coordinator_fini(&w->chief);
     cuts_chief_dies(w);
+    servers_chief_dies(w);
     w->is_chief_up = false;
     w->chief_paused_until_ms = 0;
     w->n_held = 0;
@@ -124,6 +134,8 @@ void chief_kill(struct world *w)
 static void ask_recall(struct world *w)
 {
     for (uint32_t p = 0; p < w->n_ps; p++) {
+        if (!servers_is_linked(w, p))
+            w->recalled &= ~(1u << p); // its link broke
         struct message m = {.kind = M_RECALL, .to = 1 + p, .term = w->chief_term};
         if (!(w->recalled >> p & 1))
             world_send(w, &m);
@@ -132,16 +144,18 @@ static void ask_recall(struct world *w)
 
 static void start(struct world *w)
 {
+    w->chief_boot++;
     mst_coordinator_init(&w->chief, &w->config);
     w->is_chief_up = w->is_recalling = true;
     w->is_touched = false;
     w->chief_n = w->fence_mark = w->best_state = 0;
     w->recalled = 0;
     memset(w->stored_n, 0, sizeof w->stored_n);
+    w->chief_term = 0;
     for (size_t p = 0; p < w->n_ps; p++)
         w->chief_term = w->servers[p].term > w->chief_term ? w->servers[p].term : w->chief_term;
     w->chief_term++;
-    struct message tick = {.kind = M_TICK, .term = w->chief_term};
+    struct message tick = {.kind = M_TICK};
     world_schedule(w, &tick, HEARTBEAT_MS / 2);
     ask_recall(w);
 }
@@ -149,6 +163,28 @@ static void start(struct world *w)
 static bool is_higher(const struct sim_state *a, const struct sim_state *b)
 {
     return a->term > b->term || (a->term == b->term && a->n > b->n);
+}
+
+static bool are_all_up(const struct world *w)
+{
+    for (size_t p = 0; p < w->n_ps; p++)
+        if (!w->servers[p].is_up)
+            return false;
+    return true;
+}
+
+// Which PSs serve what the state says; one that does not was started again.
+static void take_servers(struct world *w, const struct mst_chief_state *beside)
+{
+    w->checkpoint = w->best_state ? strtoull(beside->checkpoint, NULL, 10) : 0;
+    if (!w->best_state)
+        servers_begin_anew(w);
+    else
+        w->map = beside->map_epoch;
+    for (size_t p = 0; p < w->n_ps; p++) {
+        w->links[p].is_placed = w->best_state && w->recalled_maps[p] == w->map;
+        w->links[p].is_back = w->best_state && !w->links[p].is_placed && w->chief.leases.n_granted > 0;
+    }
 }
 
 static void take_best(struct world *w)
@@ -160,6 +196,8 @@ static void take_best(struct world *w)
     if (w->best_state && mst_chief_state_decode(mst_buf_view(&state_of(w, w->best_state)->bytes), &arena, &w->chief,
                                                 w->now_ms, &beside, &err) != MST_OK)
         world_fail(w, "%s", err.text);
+    else
+        take_servers(w, &beside);
     mst_arena_fini(&arena);
     w->is_recalling = false;
     chief_touch(w);
@@ -170,7 +208,9 @@ static void on_recalled(struct world *w, const struct message *m)
 {
     if (m->term != w->chief_term || !w->is_recalling)
         return;
+    servers_met(w, m->ps, m->life);
     w->recalled |= 1u << m->ps;
+    w->recalled_maps[m->ps] = m->is_serving ? m->map : 0;
     if (m->state && (!w->best_state || is_higher(state_of(w, m->state), state_of(w, w->best_state))))
         w->best_state = m->state;
     if (w->recalled == (1u << w->n_ps) - 1)
@@ -179,11 +219,15 @@ static void on_recalled(struct world *w, const struct message *m)
 
 bool succession_receive(struct world *w, const struct message *m)
 {
-    if (m->kind == M_CHIEF_START) {
+    if (m->kind == M_CHIEF_START && are_all_up(w)) {
         start(w);
         return true;
     }
-    if (!w->is_chief_up || (m->kind == M_TICK && m->term != w->chief_term))
+    if (m->kind == M_CHIEF_START) { // it waits until all have greeted
+        world_schedule(w, m, HEARTBEAT_MS / 2);
+        return true;
+    }
+    if (!w->is_chief_up || (m->from == 0 && m->boot != w->chief_boot))
         return true; // nobody hears it, or the timer is a dead one's
     if (m->kind == M_STORED)
         on_stored(w, m);
@@ -228,6 +272,8 @@ void ps_recall(struct world *w, const struct message *m)
         cuts_ps_new_term(w, m->to - 1);
     server->term = m->term;
     struct message reply = {.kind = M_RECALLED, .ps = m->to - 1, .term = m->term, .state = server->state};
+    reply.is_serving = server->is_serving;
+    reply.map = server->map;
     world_send(w, &reply);
 }
 

@@ -26,6 +26,14 @@ static const char *const plant_names[N_PLANTS] = {
     [PLANT_ADMIT_EARLY] = "admit-early",
     [PLANT_SKIP_TERM] = "skip-term",
     [PLANT_FORGET_FENCED] = "forget-fenced",
+    [PLANT_PS_EARLY] = "ps-early",
+    [PLANT_PS_UNCOMMITTED] = "ps-uncommitted",
+    [PLANT_PS_UNREFUSED] = "ps-unrefused",
+    [PLANT_PS_ZERO_MARKS] = "ps-zero-marks",
+    [PLANT_PS_ROWS_LOST] = "ps-rows-lost",
+    [PLANT_PS_STORED] = "ps-stored",
+    [PLANT_PS_LOST_AGAIN] = "ps-lost-again",
+    [PLANT_OLD_MAP] = "old-map",
 };
 
 const char *plant_name(enum plant plant)
@@ -53,18 +61,59 @@ uint32_t world_worker_node(const struct world *w, size_t worker)
     return (uint32_t)(1 + w->n_ps + worker);
 }
 
+static bool is_ps(const struct world *w, uint32_t node)
+{
+    return node > 0 && node <= w->n_ps;
+}
+
 void world_schedule(struct world *w, const struct message *message, uint64_t delay_ms)
 {
-    engine_schedule(&w->engine, message, delay_ms);
+    struct message own = *message;
+    own.from = own.to;
+    own.boot = w->chief_boot;
+    if (is_ps(w, own.to))
+        own.life = w->servers[own.to - 1].life;
+    engine_schedule(&w->engine, &own, delay_ms);
 }
 
 void world_send(struct world *w, const struct message *message)
 {
-    engine_send(&w->engine, message);
+    struct message sent = *message;
+    sent.from = w->self;
+    sent.run = w->run;
+    if (is_ps(w, sent.to)) {
+        const struct sim_server *server = &w->servers[sent.to - 1];
+        bool is_greeting = sent.kind == M_LINK || sent.kind == M_RECALL;
+        if (!server->is_up)
+            return;
+        sent.life = sent.from == 0 && !is_greeting ? w->links[sent.to - 1].met : server->life;
+        if (sent.from > w->n_ps)
+            w->workers[sent.from - 1 - w->n_ps].ps_life[sent.to - 1] = sent.life;
+    } else if (is_ps(w, sent.from)) {
+        sent.life = w->servers[sent.from - 1].life;
+    }
+    engine_send(&w->engine, &sent);
+}
+
+// Its connection, or the process at one end of it, is gone by now.
+static bool is_void(const struct world *w, const struct message *m)
+{
+    if (m->from == m->to)
+        return is_ps(w, m->to) && m->kind != M_PS_START &&
+               (!w->servers[m->to - 1].is_up || m->life != w->servers[m->to - 1].life);
+    if (is_ps(w, m->to))
+        return !w->servers[m->to - 1].is_up || m->life != w->servers[m->to - 1].life;
+    if (!is_ps(w, m->from))
+        return m->run != w->run;
+    if (m->to > w->n_ps)
+        return m->life < w->workers[m->to - 1 - w->n_ps].ps_life[m->from - 1];
+    uint64_t met = w->links[m->from - 1].met;
+    return m->kind == M_LINKED || m->kind == M_RECALLED ? m->life < met : m->life != met;
 }
 
 static void kill_worker(struct world *w, size_t worker)
 {
+    w->self = world_worker_node(w, worker);
     struct sim_worker *victim = &w->workers[worker];
     victim->is_alive = false;
     w->n_deaths++;
@@ -75,11 +124,37 @@ static void kill_worker(struct world *w, size_t worker)
     world_schedule(w, &restart, 1 + world_draw(w, 2 * LEASE_MS));
 }
 
+static void kill_all(struct world *w)
+{
+    for (size_t i = 0; i < w->n_workers; i++)
+        if (w->workers[i].is_alive)
+            kill_worker(w, i);
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        if (w->servers[ps].is_up)
+            servers_kill(w, ps);
+    if (w->is_chief_up)
+        chief_kill(w);
+}
+
+// A server may die; all of them, with the chief or all processes.
+static void draw_server_faults(struct world *w)
+{
+    size_t ps = w->n_ps_kills_left ? (size_t)world_draw(w, w->n_ps) : 0;
+    if (w->n_ps_kills_left && w->servers[ps].is_up && world_draw(w, 60) == 0) {
+        w->n_ps_kills_left--;
+        servers_kill(w, ps);
+    } else if (w->n_all_kills_left && world_draw(w, 200) == 0) {
+        w->n_all_kills_left--;
+        kill_all(w);
+    }
+}
+
 // Between two deliveries a worker may be killed or paused, or the chief paused.
 static void draw_faults(struct world *w)
 {
     if (w->now_ms >= FAULTS_END_MS)
         return;
+    draw_server_faults(w);
     size_t worker = (size_t)world_draw(w, w->n_workers);
     if (!w->workers[worker].is_alive)
         return;
@@ -100,9 +175,12 @@ static void draw_faults(struct world *w)
 
 static void deliver(struct world *w, const struct message *m)
 {
+    w->self = m->to;
+    if (is_void(w, m))
+        return;
     if (m->to == 0) {
         if (w->now_ms < w->chief_paused_until_ms)
-            world_schedule(w, m, w->chief_paused_until_ms - w->now_ms);
+            engine_schedule(&w->engine, m, w->chief_paused_until_ms - w->now_ms);
         else
             chief_receive(w, m);
     } else if (m->to <= w->n_ps) {
@@ -110,7 +188,8 @@ static void deliver(struct world *w, const struct message *m)
     } else {
         struct sim_worker *worker = &w->workers[m->to - 1 - w->n_ps];
         if (w->now_ms < worker->paused_until_ms && m->kind != M_RESTART)
-            world_schedule(w, m, worker->paused_until_ms - w->now_ms); // a stopped process finds it in its socket later
+            engine_schedule(&w->engine, m,
+                            worker->paused_until_ms - w->now_ms); // a stopped process finds it in its socket later
         else
             worker_receive(w, m);
     }
@@ -137,6 +216,9 @@ struct world *world_new(uint64_t seed, enum plant plant)
     w->n_pauses_left = (unsigned)world_draw(w, 4);
     w->n_chief_pauses_left = (unsigned)world_draw(w, 3);
     w->n_chief_kills_left = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 4);
+    w->n_ps_kills_left = world_draw(w, 2) ? (unsigned)world_draw(w, 4) : 0;
+    w->n_all_kills_left = world_draw(w, 4) == 0 ? 1 + (unsigned)world_draw(w, 2) : 0;
+    w->n_chief_kills_left += w->n_all_kills_left > 0;
     // The oracle of leads looks into one chief.
     w->max_lead = w->n_chief_kills_left ? 0 : world_draw(w, 2) * (1 + world_draw(w, 4));
     w->n_cuts_left = world_draw(w, 2) ? (unsigned)world_draw(w, 6) : 0;
@@ -154,17 +236,17 @@ struct world *world_new(uint64_t seed, enum plant plant)
     mst_coordinator_init(&w->chief, &config);
     w->is_chief_up = true;
     w->chief_term = 1;
-    for (size_t p = 0; p < MAX_PS; p++)
-        w->servers[p].term = 1;
     mst_cuts_init(&w->cuts, w->n_ps);
     for (size_t i = 0; i < MAX_PS; i++)
         mst_cut_gate_init(&w->gates[i].gate);
     for (size_t b = 0; b < w->n_buckets; b++) {
         w->buckets[b].ps = (uint32_t)(b % config.n_ps);
         mst_client_table_init(&w->buckets[b].clients);
-        w->buckets[b].applied = mst_alloc(w->n_batches * w->n_epochs);
-        w->buckets[b].marked = mst_alloc(w->n_batches * w->n_epochs);
+        history_init(w, &w->buckets[b].now);
+        history_init(w, &w->buckets[b].marked);
+        w->buckets[b].died = mst_alloc(w->n_batches * w->n_epochs);
     }
+    servers_init(w);
     for (size_t i = 0; i < w->n_workers; i++) {
         mst_session_init(&w->workers[i].session, w->n_buckets, w->n_pushed);
         worker_start(w, i);
@@ -209,12 +291,14 @@ void world_free(struct world *w)
         mst_cut_gate_fini(&w->gates[i].gate);
     for (size_t b = 0; b < w->n_buckets; b++) {
         mst_client_table_fini(&w->buckets[b].clients);
-        free(w->buckets[b].applied);
-        free(w->buckets[b].marked);
+        history_fini(&w->buckets[b].now);
+        history_fini(&w->buckets[b].marked);
+        free(w->buckets[b].died);
     }
     for (size_t i = 0; i < w->n_workers; i++)
         mst_session_fini(&w->workers[i].session);
     succession_free(w);
+    servers_free(w);
     engine_fini(&w->engine);
     free(w);
 }

@@ -34,6 +34,14 @@ enum plant {
     PLANT_ADMIT_EARLY,       // a number is given before the fence of the one before it is complete and stored
     PLANT_SKIP_TERM,         // a PS does not refuse a lower term
     PLANT_FORGET_FENCED,     // a worker does not say which number of its own is out
+    PLANT_PS_EARLY,          // a PS that comes back takes pushes before it has what it begins with
+    PLANT_PS_UNCOMMITTED,    // … begins with a checkpoint that is not committed yet
+    PLANT_PS_UNREFUSED,      // … is not told whom it has to refuse
+    PLANT_PS_ZERO_MARKS,     // … and what it forgot of a dead worker counts as no progress
+    PLANT_PS_ROWS_LOST,      // … does not know which steps the checkpoint holds
+    PLANT_PS_STORED,         // the chief takes what it had stored on a PS for stored when that comes back
+    PLANT_PS_LOST_AGAIN,     // what a PS lost is counted again when it dies again
+    PLANT_OLD_MAP,           // a job that nobody knows any more begins anew under the name of its old map
     N_PLANTS,
 };
 

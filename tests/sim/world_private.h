@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "chief/coordinator.h"
 #include "chief/cuts.h"
+#include "chief/setback.h"
 #include "engine.h"
 #include "ps/client_table.h"
 #include "ps/cut_gate.h"
@@ -42,11 +43,29 @@ enum message_kind {
     M_CUT,
     M_CUT_ANSWER,
     M_CUT_SILENCE, // a PS's own timer
+    M_LINK,        // the chief greets a PS that came back
+    M_LINKED,
+    M_MAP, // what a PS has to serve, and what it begins with
+    M_MAPPED,
+    M_SAVE,
+    M_SAVED,
+    M_COMMITTED, // the chief's own disk has done it
+    M_PS_START,  // a killed PS comes back
+    M_BUILT,     // a PS's own disk has read what it begins with
+    M_ABORTED,   // to a worker: it has the map of a job that is lost
 };
 
 struct message {
     enum message_kind kind;
     uint32_t to; // node: 0 chief, 1 … n_ps PSs, then workers
+    uint32_t from;
+    uint64_t life; // of the PS at one end: what is of an earlier one is lost with its connection
+    uint64_t boot; // of the chief, in its own timers
+    uint64_t run;  // of the job, between chief and workers
+    uint64_t map;
+    size_t checkpoint; // which of world.checkpoints, from 1; 0: initial values
+    uint64_t refused[MAX_WORKERS];
+    bool is_serving;
     uint32_t worker;
     uint64_t incarnation;
     uint64_t number;
@@ -58,8 +77,6 @@ struct message {
     struct mst_session_batch batch;
     struct mst_lease_ask ask;
     struct mst_lease_answer answer;
-    struct mst_lease_mark marks[MAX_BUCKETS];
-    size_t n_marks;
     uint64_t cut;
     enum mst_cut_phase cut_phase;
     struct mst_msg_client_row rows[MAX_BUCKETS * MAX_WORKERS];
@@ -72,7 +89,9 @@ struct sim_worker {
     bool is_alive;
     uint64_t paused_until_ms;
     uint64_t incarnation;
-    uint64_t fenced; // a number that is out, to be said when it greets
+    uint64_t fenced;          // a number that is out, to be said when it greets
+    uint64_t map;             // taken once, when it is first admitted
+    uint64_t ps_life[MAX_PS]; // to which it has a connection
     struct mst_session session;
     bool is_computing;
     struct mst_session_batch batch; // being computed or pushed
@@ -90,12 +109,20 @@ struct sim_lead {
     uint64_t done_seq;
 };
 
+// What a bucket went through, by epoch * n_batches + batch.
+struct sim_history {
+    unsigned char *applied; // how often, in what it holds
+    unsigned char *ever;    // also in what its server lost since
+    unsigned char *lost;    // it was there and its server died
+};
+
 struct sim_bucket {
     uint32_t ps;
     struct mst_client_table clients;
-    unsigned char *applied; // by epoch * n_batches + batch: how often
-    bool is_gated;          // by a cut that it is not part of yet
-    unsigned char *marked;  // `applied` at the last cut
+    struct sim_history now;
+    struct sim_history marked; // at the last cut
+    unsigned char *died;       // now.applied when its server died while it served
+    bool is_gated;             // by a cut that it is not part of yet
     struct mst_client_row marked_rows[MAX_WORKERS];
 };
 
@@ -112,6 +139,37 @@ struct sim_gate {
 struct sim_server {
     uint64_t term;
     size_t state; // that it keeps
+    bool is_up;
+    uint64_t life; // of its process, from 1
+    bool is_serving;
+    bool is_building;
+    uint64_t map;
+    uint64_t forgot[MAX_WORKERS]; // numbers of which it may have forgotten pushes
+    uint64_t n_lost_max;          // the oracle's: updates that it lost when it last died, of the bucket that lost most
+    uint64_t n_lost_min;
+    bool has_pushed; // it holds buckets that are pushed
+    uint64_t n_open; // … and what the chief did not know of
+};
+
+// The chief's end of a link to a PS.
+struct sim_link {
+    uint64_t met; // its life
+    bool is_placed;
+    bool is_back; // it served before, and comes back empty
+    struct mst_setback setback;
+};
+
+// A checkpoint: what each bucket had, and what the chief remembers.
+struct sim_checkpoint {
+    uint64_t cut;
+    uint64_t step;
+    uint64_t run;
+    bool is_committed;
+    unsigned saved; // a bit a PS
+    struct mst_buf state;
+    struct sim_history buckets[MAX_BUCKETS];
+    struct mst_msg_client_row rows[MAX_WORKERS];
+    size_t n_rows;
 };
 
 struct sim_held {
@@ -146,14 +204,30 @@ struct world {
     uint64_t chief_term;
     uint64_t chief_n; // states of this term
     uint64_t stored_n[MAX_PS];
-    uint64_t fence_mark; // of the state that says of the newest fence
-    unsigned recalled;   // a bit a PS
+    uint64_t fence_mark;            // of the state that says of the newest fence
+    unsigned recalled;              // a bit a PS
+    uint64_t recalled_maps[MAX_PS]; // that they serve; 0: none
     size_t best_state;
     struct sim_held held[MAX_HELD];
     size_t n_held;
     struct sim_state *states;
     size_t n_states;
     struct sim_server servers[MAX_PS];
+    struct sim_link links[MAX_PS];
+    uint32_t self; // the node that acts
+    uint64_t run;  // grows when the job begins anew from a checkpoint
+    uint64_t map;
+    uint64_t chief_boot;
+    struct sim_checkpoint *checkpoints;
+    size_t n_checkpoints;
+    size_t checkpoint;      // that the chief knows as the last; 0: none
+    size_t saving;          // that is being written; 0: none
+    uint64_t n_lost;        // that the chief counted
+    uint64_t (*pushers)[2]; // worker and number that applied a batch last
+    uint64_t highest_number[MAX_WORKERS];
+    unsigned n_ps_kills_left;
+    unsigned n_all_kills_left;
+    uint64_t n_ps_deaths;
     struct mst_cuts cuts;
     uint64_t cut_began_ms;
     unsigned n_cuts_left;
@@ -185,6 +259,8 @@ void worker_start(struct world *w, size_t index);
 void chief_touch(struct world *w);
 // A fence has begun: no PS hears of it before all have stored that.
 void chief_touch_fence(struct world *w);
+// All that is decided is stored on every PS.
+bool chief_is_stored(const struct world *w);
 bool chief_may_fence(const struct world *w);
 // Sends an answer when all that is decided by now is stored.
 void chief_answer(struct world *w, const struct message *answer);
@@ -196,6 +272,26 @@ bool ps_refuses_term(struct world *w, const struct message *m);
 void ps_keep(struct world *w, const struct message *m);
 void ps_recall(struct world *w, const struct message *m);
 void succession_free(struct world *w);
+// The chief meets a PS; true if it is another process than before.
+bool servers_met(struct world *w, size_t ps, uint64_t life);
+// servers.c: parameter servers that die, what they begin with when they come back, and checkpoints.
+void servers_init(struct world *w);
+void servers_free(struct world *w);
+void servers_kill(struct world *w, size_t ps);
+// The chief and a PS have a connection to the PS's present process.
+bool servers_is_linked(const struct world *w, size_t ps);
+void servers_chief_tick(struct world *w);
+// What was decided is stored everywhere: servers that serve nothing are told what to.
+void servers_place(struct world *w);
+// The cut is marked and settled: it is written.
+void servers_save(struct world *w);
+void servers_chief_dies(struct world *w);
+// No PS knows of the job: it begins anew, from the last checkpoint.
+void servers_begin_anew(struct world *w);
+// False: it is none of servers.c's messages.
+bool servers_chief_receive(struct world *w, const struct message *m);
+bool servers_ps_receive(struct world *w, const struct message *m);
+
 // cuts.c
 void cuts_chief_tick(struct world *w);
 void cuts_chief_dies(struct world *w);
@@ -215,3 +311,18 @@ void oracle_asked(struct world *w, const struct mst_lease_ask *ask, const struct
 // A worker begins to compute its next step.
 void oracle_begins(struct world *w, size_t index);
 void oracle_check_end(struct world *w);
+void history_init(const struct world *w, struct sim_history *history);
+void history_copy(const struct world *w, struct sim_history *to, const struct sim_history *from);
+void history_fini(struct sim_history *history);
+// Batches that some bucket has had and another one never, without those that are left to be trained (NULL: none); in
+// *known those of which the rows of buckets have to tell.
+uint64_t oracle_count_torn(const struct world *w, const struct sim_history *(*of)(const struct sim_bucket *bucket),
+                           const bool *left, uint64_t *known);
+const struct sim_history *history_now(const struct sim_bucket *bucket);
+const struct sim_history *history_marked(const struct sim_bucket *bucket);
+// A PS has taken what a checkpoint holds (NULL: initial values) in the place of what its last process had.
+void oracle_restored(struct world *w, size_t ps, const struct sim_checkpoint *from);
+// The chief has counted what it lost.
+void oracle_counted(struct world *w, size_t ps, uint64_t n_lost);
+// The whole job is back at a checkpoint.
+void oracle_begun_anew(struct world *w, const struct sim_checkpoint *from);

@@ -59,6 +59,8 @@ static int tear_down(void **state)
 
 static const uint64_t threads[N_PS] = {2, 1};
 static const int64_t numbers[] = {-1, INT64_MIN, 7};
+static const struct mst_msg_client_row checkpoint_rows[] = {
+    {.worker = 1, .number = 2, .step = 3, .lease = 4, .offset = 5}};
 
 // What stands beside the coordinator.
 static struct mst_chief_state beside(void)
@@ -79,7 +81,9 @@ static struct mst_chief_state beside(void)
                                     .first_step_ms = 13,
                                     .n_lost_updates = 14,
                                     .evaluated = "[{}]",
-                                    .evaluated_step = 15};
+                                    .evaluated_step = 15,
+                                    .n_checkpoint_rows = 1,
+                                    .checkpoint_rows = checkpoint_rows};
 }
 
 static void encode(struct fixture *f)
@@ -143,7 +147,7 @@ static void answer_fences(struct mst_coordinator *c, uint64_t offset, struct mst
 {
     struct mst_fence fence;
     for (size_t cursor = 0; mst_membership_next_fence(&c->membership, &cursor, &fence);) {
-        struct mst_lease_mark mark = {3, fence.ps == 0 ? offset : offset - 1};
+        struct mst_lease_mark mark = {.lease = 3, .offset = fence.ps == 0 ? offset : offset - 1};
         mst_coordinator_fence_answered(c, &fence, &mark, 1, revoked);
     }
 }
@@ -175,6 +179,8 @@ static void test_all_that_stands_beside(void **state)
     assert_int_equal(got.trained_ms, want.trained_ms);
     assert_int_equal(got.first_step_ms, want.first_step_ms);
     assert_int_equal(got.n_lost_updates, want.n_lost_updates);
+    assert_int_equal(got.n_checkpoint_rows, 1);
+    assert_int_equal(got.checkpoint_rows[0].step, 3);
     assert_string_equal(got.evaluated, want.evaluated);
     assert_int_equal(got.evaluated_step, want.evaluated_step);
 }

@@ -50,8 +50,9 @@ static void test_a_cut_is_the_highest_of_each_worker(void **state)
     mst_cuts_begin(&cuts, 4, true);
     assert_int_equal(cuts.id, (uint64_t)4 << 32 | 1);
     assert_int_equal(n_to_tell(MST_CUT_HOLD, &message), 2);
-    const struct mst_msg_client_row first[] = {{0, 0, 1, 5, 3, 2}, {0, 1, 2, 1, 4, 1}};
-    const struct mst_msg_client_row second[] = {{0, 0, 1, 6, 3, 3}, {0, 1, 1, 90, 2, 9}, {0, 2, 1, 1, 5, 1}};
+    const struct mst_msg_client_row first[] = {{0, 0, 1, 5, 3, 2, false}, {0, 1, 2, 1, 4, 1, false}};
+    const struct mst_msg_client_row second[] = {
+        {0, 0, 1, 6, 3, 3, false}, {0, 1, 1, 90, 2, 9, false}, {0, 2, 1, 1, 5, 1, false}};
     assert_int_equal(answer(0, first, 2, false), MST_CUTS_NOTHING);
     assert_int_equal(n_to_tell(MST_CUT_HOLD, &message), 1);
     assert_int_equal(answer(0, second, 3, false), MST_CUTS_NOTHING); // once more: the first answer counts
@@ -131,12 +132,12 @@ static void test_what_the_marks_leave_of_leases(void **state)
         held[w] = grant(&chief.leases, w, number, 1);
     }
     mst_cuts_begin(&cuts, 1, true);
-    const struct mst_msg_client_row rows[] = {{0, 0, 1, 2, held[0].id, 2}, {0, 1, 1, 3, held[1].id, 3}};
+    const struct mst_msg_client_row rows[] = {{0, 0, 1, 2, held[0].id, 2, false}, {0, 1, 1, 3, held[1].id, 3, false}};
     (void)answer(0, rows, 2, false);
     assert_int_equal(answer(1, rows, 2, false), MST_CUTS_HELD);
     assert_int_equal(mst_cuts_keep(&cuts, &chief), MST_OK);
     assert_true(mst_leases_complete(&chief.leases, 0, 1, 1, &held[0])); // later, so not part of it
-    const struct mst_msg_client_row less[] = {{7, 1, 1, 1, held[1].id, 1}};
+    const struct mst_msg_client_row less[] = {{7, 1, 1, 1, held[1].id, 1, false}};
     (void)answer(0, NULL, 0, true);
     assert_int_equal(answer(1, less, 1, true), MST_CUTS_MARKED);
     mst_cuts_settle(&cuts, &config, 2);

@@ -109,7 +109,7 @@ static void test_what_a_dead_worker_left_goes_to_others(void **state)
     granted(0, 1, 4, 0, 0, 4);
     uint64_t id = lease.id;
     granted(0, 2, 4, 0, 4, 4);
-    struct mst_lease_mark marks[] = {{id, 3}, {id, 2}};
+    struct mst_lease_mark marks[] = {{.lease = id, .offset = 3}, {.lease = id, .offset = 2}};
     struct mst_leases_revoked revoked = mst_leases_revoke(&leases, 0, 1, marks, 2);
     assert_int_equal(revoked.n_done, 3);
     assert_int_equal(revoked.n_torn, 1);
@@ -124,12 +124,30 @@ static void test_what_a_dead_worker_left_goes_to_others(void **state)
     assert_int_equal(leases.n_torn, 1);
 }
 
+static void test_what_a_server_lost_is_not_torn(void **state)
+{
+    (void)state;
+    start(8, 1, 0);
+    granted(0, 1, 8, 0, 0, 8);
+    struct mst_lease_mark marks[] = {{.lease = lease.id, .offset = 2, .is_restored = true},
+                                     {.lease = lease.id, .offset = 6},
+                                     {.lease = lease.id, .offset = 5}};
+    struct mst_leases_revoked revoked = mst_leases_revoke(&leases, 0, 1, marks, 3);
+    assert_int_equal(revoked.n_done, 6);
+    assert_int_equal(revoked.n_torn, 1);
+    granted(1, 1, 9, 0, 6, 2);
+    struct mst_lease_mark only = {.lease = lease.id, .offset = 1, .is_restored = true};
+    revoked = mst_leases_revoke(&leases, 1, 1, &only, 1);
+    assert_int_equal(revoked.n_done, 1); // the checkpoint has it
+    assert_int_equal(revoked.n_torn, 0);
+}
+
 static void test_a_bucket_that_saw_nothing_makes_the_first_batch_torn(void **state)
 {
     (void)state;
     start(3, 1, 0);
     granted(0, 1, 3, 0, 0, 3);
-    struct mst_lease_mark marks[] = {{0, 0}, {lease.id, 1}};
+    struct mst_lease_mark marks[] = {{.lease = 0, .offset = 0}, {.lease = lease.id, .offset = 1}};
     struct mst_leases_revoked revoked = mst_leases_revoke(&leases, 0, 1, marks, 2);
     assert_int_equal(revoked.n_done, 1);
     assert_int_equal(revoked.n_torn, 1);
@@ -142,7 +160,7 @@ static void test_marks_of_a_later_lease_finish_the_earlier(void **state)
     start(9, 1, 0);
     granted(0, 1, 4, 0, 0, 4);
     granted(0, 2, 4, 0, 4, 4);
-    struct mst_lease_mark marks[] = {{lease.id, 1}};
+    struct mst_lease_mark marks[] = {{.lease = lease.id, .offset = 1}};
     struct mst_leases_revoked revoked = mst_leases_revoke(&leases, 0, 1, marks, 1);
     assert_int_equal(revoked.n_done, 5);
     assert_int_equal(revoked.n_torn, 0);
@@ -192,6 +210,7 @@ int main(void)
         cmocka_unit_test_teardown(test_completing_again_counts_nothing, teardown),
         cmocka_unit_test_teardown(test_steps_end_the_job_inside_an_epoch, teardown),
         cmocka_unit_test_teardown(test_what_a_dead_worker_left_goes_to_others, teardown),
+        cmocka_unit_test_teardown(test_what_a_server_lost_is_not_torn, teardown),
         cmocka_unit_test_teardown(test_a_bucket_that_saw_nothing_makes_the_first_batch_torn, teardown),
         cmocka_unit_test_teardown(test_stopping_lets_what_is_held_be_done, teardown),
         cmocka_unit_test_teardown(test_stopping_with_nothing_held_ends_at_once, teardown),

@@ -45,15 +45,18 @@ static void test_a_second_process_waits_for_the_first_to_die(void **state)
 {
     (void)state;
     uint64_t number;
-    struct mst_lease_mark mark = {5, 2};
+    struct mst_lease_mark mark = {.lease = 5, .offset = 2};
     const struct mst_lease_mark *marks;
     size_t n_marks;
     admitted(77, 0, 1);
     assert_int_equal(mst_membership_greet(&members, 0, 88, 10, &number), MST_GREET_BUSY);
     assert_true(mst_membership_heard(&members, 0, 1, 100));
     assert_int_equal(mst_membership_tick(&members, 100 + LEASE_MS - 1), 0);
+    assert_int_equal(mst_membership_refused(&members, 0), 0); // number 1 acts
     assert_int_equal(mst_membership_tick(&members, 100 + LEASE_MS), 1);
     assert_int_equal(mst_membership_greet(&members, 0, 88, 3200, &number), MST_GREET_BUSY); // being fenced
+    assert_int_equal(mst_membership_refused(&members, 0), 1);
+    assert_int_equal(mst_membership_refused(&members, 9), 0);
     assert_false(mst_membership_heard(&members, 0, 1, 3200));
     assert_false(mst_membership_fence_answered(&members, 0, 0, 1, &mark, 1));
     assert_false(mst_membership_fence_answered(&members, 0, 0, 1, &mark, 1)); // the same PS again

@@ -89,6 +89,30 @@ static void test_a_fence_of_an_unknown_worker_tells_zeros(void **state)
     assert_int_equal(mst_client_table_admit(&table, 12, 2, 1), MST_PUSH_REFUSED_FENCED);
 }
 
+static void test_who_pulls_has_a_row(void **state)
+{
+    (void)state;
+    struct mst_client_row *row = mst_client_table_pulled(&table, 1, 3);
+    assert_non_null(row);
+    assert_int_equal(row->number, 3);
+    assert_null(mst_client_table_pulled(&table, 1, 2)); // a late one of an older number
+    applied(1, 3, 1);
+    assert_int_equal(mst_client_table_pulled(&table, 1, 3)->step, 1);
+}
+
+static void test_a_step_that_the_checkpoint_holds_is_no_new_one(void **state)
+{
+    (void)state;
+    const struct mst_client_row row = {.number = 2, .step = 9, .lease = 7, .offset = 1};
+    mst_client_table_restore(&table, 0, &row);
+    assert_true(mst_client_table_row(&table, 0)->is_restored);
+    assert_int_equal(mst_client_table_admit(&table, 0, 2, 9), MST_PUSH_REPEAT);
+    applied(0, 2, 11);
+    assert_false(mst_client_table_row(&table, 0)->is_restored);
+    mst_client_table_restore(&table, 0, &row);
+    assert_int_equal(mst_client_table_row(&table, 0)->step, 11);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +122,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_workers_do_not_disturb_each_other, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_fence_refuses_for_good_and_tells_the_row, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_fence_of_an_unknown_worker_tells_zeros, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_who_pulls_has_a_row, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_step_that_the_checkpoint_holds_is_no_new_one, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,14 +103,32 @@ static void test_a_cut_of_nobody_is_reached_at_once(void **state)
     assert_true(mst_cut_gate_is_reached(&gate, &clients));
 }
 
+static void test_less_than_the_cut_is_told_where_it_is_known(void **state)
+{
+    (void)state;
+    const struct mst_cut_row row = {0, 2, 5};
+    const struct mst_client_row fenced = {.number = 2, .step = 4};
+    const struct mst_client_row whole = {.number = 2, .step = 5};
+    const struct mst_client_row other = {.number = 1, .step = 9};
+    const struct mst_client_row restored = {.number = 2, .step = 4, .is_restored = true};
+    assert_true(mst_cut_gate_is_short(&row, &fenced));
+    assert_false(mst_cut_gate_is_short(&row, &whole));
+    assert_false(mst_cut_gate_is_short(&row, &other));
+    assert_false(mst_cut_gate_is_short(&row, &restored));
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_an_open_gate_lets_all_pass),  CASE(test_a_held_gate_lets_nothing_pass),
-        CASE(test_steps_up_to_the_cut_pass),    CASE(test_a_cut_is_reached_when_nothing_is_missing),
-        CASE(test_nobody_waits_for_the_fenced), CASE(test_a_cut_of_nobody_is_reached_at_once),
+        CASE(test_an_open_gate_lets_all_pass),
+        CASE(test_a_held_gate_lets_nothing_pass),
+        CASE(test_steps_up_to_the_cut_pass),
+        CASE(test_a_cut_is_reached_when_nothing_is_missing),
+        CASE(test_nobody_waits_for_the_fenced),
+        CASE(test_a_cut_of_nobody_is_reached_at_once),
+        CASE(test_less_than_the_cut_is_told_where_it_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

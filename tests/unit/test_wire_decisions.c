@@ -126,7 +126,7 @@ static void test_what_a_chief_leaves(void **state)
 static void test_cuts(void **state)
 {
     (void)state;
-    const struct mst_msg_client_row rows[] = {{1, 2, 3, 4, 5, 6}};
+    const struct mst_msg_client_row rows[] = {{1, 2, 3, 4, 5, 6, false}};
     {
         const struct mst_msg_cut sent = {1, 2, MST_CUT_ADMIT, 1, rows, 3};
         SEND(cut);

@@ -105,15 +105,21 @@ static void test_maps(void **state)
         const struct mst_msg_shard shards[] = {{1, 2, 3, 4, 5, 6, 7, 8}, {0}, {9, 10, 11, 12, 13, 14, 15, 16}};
         const uint64_t fenced[] = {0, UINT64_MAX}, threads[] = {1, 4};
         const struct mst_msg_group_roles groups[] = {{.has_primary = true, .primary = 6}};
+        const struct mst_msg_client_row row = {1, 2, 3, 4, 5, 6, true};
         const struct mst_msg_map sent = {
             1, 2,    3,     3, shards, "ckpt/model-5", 7, "ckpt/nonce", "n",
-            4, true, 0.125, 3, 2,      fenced,         2, threads,      {.term = 5, .n_groups = 1, .groups = groups}};
+            4, true, 0.125, 3, 2,      fenced,         2, threads,      {.term = 5, .n_groups = 1, .groups = groups},
+            1, &row};
         SEND(map);
         SAME(n_ps_threads);
         SAME(ps_threads[1]);
         SAME(roles.term);
         SAME(roles.n_groups);
         SAME(roles.groups[0].primary);
+        SAME(n_rows);
+        SAME(rows[0].worker);
+        SAME(rows[0].offset);
+        SAME(rows[0].is_restored);
         SAME(n_fenced);
         assert_memory_equal(got.fenced, fenced, sizeof fenced);
         SAME(n_round_workers);
@@ -217,7 +223,7 @@ static void test_fences(void **state)
         SAME(worker);
         SAME(number);
     }
-    const struct mst_msg_client_row rows[] = {{1, 2, 3, 4, 5, 6}, {7, 8, 9, 10, 11, 12}};
+    const struct mst_msg_client_row rows[] = {{1, 2, 3, 4, 5, 6, false}, {7, 8, 9, 10, 11, 12, false}};
     const struct mst_msg_fence_reply sent = {3, 2, rows};
     SEND(fence_reply);
     SAME(ps);
