@@ -14,8 +14,8 @@ enum { PLANT_SCHEDULES = 20000 }; // a planted bug that this many schedules do n
 
 static const char help[] =
     "usage: sim [--schedules N] [--seed S] [--jobs N] [--plant NAME] [--check-plants]\n"
-    "Runs seeded schedules of the greeting, push and lease protocols, and of synchronous rounds, with restarts of the\n"
-    "chief, each against a counting oracle.\n"
+    "Runs seeded schedules of the greeting, push and lease protocols, and of synchronous rounds, with deaths of\n"
+    "workers, chiefs and (leases) parameter servers, each against a counting oracle.\n"
     "  --schedules N   how many of each (10000)\n"
     "  --seed S        the first seed (1); schedule i has seed S + i, and a failure prints its seed\n"
     "  --jobs N        processes side by side (1)\n"

@@ -1,7 +1,7 @@
 /** @file
  *  One simulated job: a chief, parameter servers and workers that run the product's own state machines, over a network
- *  that drops, duplicates, delays and reorders, while workers are killed, restarted and paused. Everything follows from
- *  the seed. A counting oracle watches every applied push.
+ *  that drops, duplicates, delays and reorders, while workers, chiefs and parameter servers are killed, restarted and
+ *  paused. Everything follows from the seed. A counting oracle watches every applied push.
  *
  *      struct world *world = world_new(seed, plant);
  *      const char *fault = world_run(world);        // NULL, or what went wrong
