@@ -1,5 +1,6 @@
 // Roles under random histories: servers die, come back, are drained and cannot reach each other. Whoever becomes
-// primary has to have all that was acknowledged, and in the end everything is full and at home. Failures print the seed.
+// primary has to have all that was acknowledged, and in the end everything is full and at home. Failures print the
+// seed.
 #include "failover_servers.h"
 
 static uint64_t seed;
