@@ -63,6 +63,7 @@ struct ps_link {
     bool is_told_committed;      // … to act on those
     uint64_t roles_known;        // status of its newest reply
     uint64_t draining;           // the incarnation that was told to stop
+    bool is_let_go;              // … and that it may
     struct mst_role_figures figures;
 };
 

@@ -149,6 +149,21 @@ static void talk(struct ps_link *link)
         ask(link, is_committed);
 }
 
+// Nothing is left of what a server had that was told to stop, and it knows: it may.
+static void let_go(struct ps_link *link)
+{
+    struct mst_chief *chief = link->chief;
+    bool is_committed;
+    if (link->is_let_go || link->draining != link->incarnation || !mst_peer_is_up(link->peer) ||
+        !mst_failover_is_drained(&chief->failover, link->index) ||
+        mst_failover_to_send(&chief->failover, link->index, &is_committed))
+        return;
+    MST_LOG(INFO, "chief", "parameter server let go", "ps=%u", link->index);
+    link->is_let_go = true;
+    struct mst_msg_finish finish = {chief->term, MST_UNAVAILABLE, "it was told to stop, and others have what it had"};
+    MST_CHIEF_CALL(link, FINISH, finish, &finish, chief->config.job->lease_ms, NULL, NULL);
+}
+
 // Also called by what it calls; then the outer call goes on.
 void mst_chief_failover_go_on(struct mst_chief *chief)
 {
@@ -166,8 +181,10 @@ void mst_chief_failover_go_on(struct mst_chief *chief)
         }
     }
     chief->is_failing_over = false;
-    for (size_t i = 0; chief->phase < CHIEF_TELLING && i < chief->config.n_ps; i++)
+    for (size_t i = 0; chief->phase < CHIEF_TELLING && i < chief->config.n_ps; i++) {
         talk(&chief->links[i]);
+        let_go(&chief->links[i]);
+    }
     show(chief);
 }
 
@@ -182,7 +199,7 @@ void mst_chief_failover_up(struct ps_link *link)
 {
     struct mst_chief *chief = link->chief;
     mst_chief_heard(link);
-    link->is_dead = false;
+    link->is_dead = link->is_let_go = false;
     link->n_roles_calls = 0;
     link->roles_told = (struct mst_epoch){0};
     link->roles_known = 0;

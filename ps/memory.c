@@ -81,7 +81,7 @@ static void answer_recall(const struct mst_ps *ps, struct mst_conn *conn, const 
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     mst_status status = MST_OK;
     if (mst_ps_has_roles(ps)) {
-        reply.is_acting = mst_ps_is_acting(ps);
+        reply.is_acting = mst_ps_is_counting(ps);
         status = mst_roles_view(mst_ps_roles_stored(ps), &arena, &reply.roles);
     }
     if (status == MST_OK)

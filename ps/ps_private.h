@@ -130,6 +130,8 @@ bool mst_ps_has_roles(const struct mst_ps *ps);
 const struct mst_roles *mst_ps_roles_stored(const struct mst_ps *ps);
 // … and acted on.
 bool mst_ps_is_acting(const struct mst_ps *ps);
+// It has acted on roles that name it: what it has stored counts for a chief that starts.
+bool mst_ps_is_counting(const struct mst_ps *ps);
 // What this process is in a group by these roles. Thread: any
 enum mst_replica_role mst_ps_role(const struct mst_ps *ps, const struct mst_roles *roles, size_t group);
 // Takes the roles of the map that was accepted, unless newer ones are stored.

@@ -17,8 +17,9 @@ struct ps_roles {
     struct mst_roles stored; // n_ps is 0 before the first
     struct mst_epoch told;   // that every data thread has stored
     struct mst_epoch acting;
-    size_t n_visits; // on their way
-    uint64_t status; // of what is said below; grows
+    bool is_counting; // has acted on roles that name this process
+    size_t n_visits;  // on their way
+    uint64_t status;  // of what is said below; grows
     struct mst_msg_group_status *groups;
     size_t n_groups;
     bool is_held; // a question waits for news
@@ -47,6 +48,15 @@ static enum mst_replica_role role_by(const struct mst_ps *ps, const struct mst_r
     if (self >= roles->n_ps || group >= roles->n_ps || roles->incarnations[self] != ps->config.identity->incarnation)
         return MST_REPLICA_NONE; // a process of this server that is no more is meant
     return mst_roles_of(roles, (uint32_t)group, self);
+}
+
+// Once it was named it counts, whatever it stores later: it knows what was committed before.
+static void act(struct ps_roles *roles, const struct mst_roles *by)
+{
+    const struct mst_ps *ps = roles->ps;
+    uint32_t self = ps->map.n_shards ? ps->map.ps : ps->config.identity->index;
+    roles->acting = by->epoch;
+    roles->is_counting |= self < by->n_ps && by->incarnations[self] == ps->config.identity->incarnation;
 }
 
 enum mst_replica_role mst_ps_role(const struct mst_ps *ps, const struct mst_roles *roles, size_t group)
@@ -201,7 +211,7 @@ static void on_visited(void *arg)
     if (mst_epoch_is_newer(&visit->roles.epoch, &roles->told))
         roles->told = visit->roles.epoch;
     if (visit->acts && mst_epoch_is_newer(&visit->roles.epoch, &roles->acting))
-        roles->acting = visit->roles.epoch;
+        act(roles, &visit->roles);
     roles->status++;
     char *text = mst_roles_text(&visit->roles);
     MST_LOG(INFO, "ps", "roles", "are=\"%s\" acts=%d", text, visit->acts);
@@ -264,7 +274,7 @@ static mst_status take(struct ps_roles *roles, const struct mst_msg_roles *messa
     }
     roles->told = epoch;
     if (acts)
-        roles->acting = epoch;
+        act(roles, &roles->stored);
     roles->status++;
     look(roles);
     return MST_OK;
@@ -311,6 +321,11 @@ const struct mst_roles *mst_ps_roles_stored(const struct mst_ps *ps)
     return &ps->roles->stored;
 }
 
+bool mst_ps_is_counting(const struct mst_ps *ps)
+{
+    return ps->roles->is_counting;
+}
+
 bool mst_ps_is_acting(const struct mst_ps *ps)
 {
     return mst_epoch_is_same(&ps->roles->acting, &ps->roles->stored.epoch);
@@ -339,7 +354,7 @@ mst_status mst_ps_roles_from_map(struct mst_ps *ps, struct mst_error *err)
     }
     // What the map says is committed.
     if (mst_epoch_is_same(&epoch, &roles->stored.epoch))
-        roles->acting = epoch;
+        act(roles, &roles->stored);
     return MST_OK;
 }
 
