@@ -308,6 +308,14 @@ void mst_joining_state(const struct mst_joining *joining, char *out, size_t out_
     add_waiting(joining->chief, out, out_bytes);
     for (size_t i = 0; joining->rendezvous && i < joining->config.n_ps; i++)
         add_waiting(joining->rendezvous[i], out, out_bytes);
+    // The first time that anybody answers says who coordinates; until then the job may be over as well as not begun.
+    bool has_answer = joining->chief && mst_peer_is_up(joining->chief);
+    for (size_t i = 0; joining->rendezvous && i < joining->config.n_ps; i++)
+        has_answer |= joining->rendezvous[i] && mst_peer_is_up(joining->rendezvous[i]);
+    if (out[0] && !joining->has_map && !has_answer) {
+        size_t used = strlen(out);
+        snprintf(out + used, out_bytes - used, ": start them, or, if the job is over, end this process");
+    }
     if (!out[0] && !joining->has_map)
         snprintf(out, out_bytes, "the chief to place the variables: it waits for parameter servers");
 }
