@@ -173,6 +173,8 @@ void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease
 
 uint64_t mst_coordinator_steps_of(const struct mst_coordinator *c, uint32_t worker)
 {
+    if (c->is_synchronous)
+        return worker < c->rounds.config.n_workers ? c->rounds.worker_steps[worker] : 0;
     return worker < c->n_paces ? c->paces[worker].n_steps : 0;
 }
 
@@ -262,8 +264,6 @@ static enum mst_round_worker round_state_of(const struct mst_coordinator *c, siz
 static void take_round(struct mst_coordinator *c)
 {
     struct mst_rounds *rounds = &c->rounds;
-    for (size_t i = 0; i < rounds->n_ins; i++)
-        pace_of(c, (uint32_t)rounds->ins[i], 0)->n_steps++;
     mst_training_sums_add_growth(&c->total, &rounds->total_sums, &c->counted);
     mst_training_sums_copy(&c->counted, &rounds->total_sums);
     struct mst_rounds_epoch epoch;

@@ -125,7 +125,7 @@ void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease
                                struct mst_lease_answer *answer);
 /** Counts the first n_steps steps as done, by the run that is resumed. Before anybody asks. */
 void mst_coordinator_skip(struct mst_coordinator *c, uint64_t n_steps);
-/** Steps that were reported for a worker's index, by any incarnation. */
+/** Steps that were reported for a worker's index, by any incarnation; rounds that it was in. */
 uint64_t mst_coordinator_steps_of(const struct mst_coordinator *c, uint32_t worker);
 /** Declares dead who was silent too long; returns how many fences began. Time in which this process did not run (a tick
  *  more than sleep_ms after the one before) is no silence; it is added to slept_ms. */

@@ -55,6 +55,7 @@ void mst_rounds_init(struct mst_rounds *rounds, const struct mst_rounds_config *
     *rounds = (struct mst_rounds){.config = *config, .n_told = 1};
     struct mst_deal_shape shape = shape_of(config);
     rounds->ins = mst_alloc_array(config->n_workers, sizeof *rounds->ins);
+    rounds->worker_steps = mst_alloc_array(config->n_workers, sizeof *rounds->worker_steps);
     rounds->scales = mst_alloc_array(n_groups(rounds) + 1, sizeof *rounds->scales);
     rounds->ps = mst_alloc_array(config->n_ps, sizeof *rounds->ps);
     rounds->seats = mst_alloc_array(config->n_workers, sizeof *rounds->seats);
@@ -82,6 +83,7 @@ void mst_rounds_fini(struct mst_rounds *rounds)
     mst_deal_fini(&rounds->was);
     mst_deal_fini(&rounds->next);
     free(rounds->ins);
+    free(rounds->worker_steps);
     free(rounds->scales);
     free(rounds->ps);
     free(rounds->seats);
@@ -178,6 +180,8 @@ mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_cl
     mst_training_sums_copy(&rounds->epoch_sums, &close->epoch_sums);
     if (start == MST_ROUNDS_REPEAT)
         mst_training_sums_copy(&rounds->total_sums, &close->total_sums);
+    for (size_t w = 0; w < rounds->config.n_workers; w++)
+        rounds->worker_steps[w] = start == MST_ROUNDS_REPEAT && w < close->n_worker_steps ? close->worker_steps[w] : 0;
     bool is_applied = start == MST_ROUNDS_APPLIED || close->round == 0;
     rounds->act_round = rounds->over_round = is_applied ? close->round : close->round - 1;
     rounds->n_told++;
@@ -406,8 +410,10 @@ static void close_round(struct mst_rounds *rounds)
     struct mst_deal_shape shape = shape_of(&rounds->config);
     bool *is_in = mst_alloc_array(rounds->config.n_workers, sizeof *is_in);
     bool *is_living = mst_alloc_array(rounds->config.n_workers, sizeof *is_living);
-    for (size_t i = 0; i < rounds->n_ins; i++)
+    for (size_t i = 0; i < rounds->n_ins; i++) {
         is_in[rounds->ins[i]] = true;
+        rounds->worker_steps[rounds->ins[i]]++;
+    }
     for (size_t w = 0; w < rounds->config.n_workers; w++)
         is_living[w] = rounds->seats[w].state == MST_ROUND_WORKER_LIVE;
     rounds->close_term = rounds->term;
@@ -501,7 +507,9 @@ void mst_rounds_close(const struct mst_rounds *rounds, struct mst_msg_close *out
                                   .epoch_sums = rounds->epoch_sums,
                                   .total_sums = rounds->total_sums,
                                   .n_workers = (uint32_t)rounds->config.n_workers,
-                                  .n_units = rounds->config.n_units};
+                                  .n_units = rounds->config.n_units,
+                                  .n_worker_steps = rounds->config.n_workers,
+                                  .worker_steps = rounds->worker_steps};
 }
 
 void mst_rounds_tell(const struct mst_rounds *rounds, size_t ps, struct mst_msg_round *out)

@@ -80,6 +80,7 @@ struct mst_rounds {
     uint64_t close_steps;                // rounds so far that were not empty
     struct mst_training_sums epoch_sums; // of was.epoch, so far
     struct mst_training_sums total_sums;
+    uint64_t *worker_steps; // by worker: rounds that it is in
     // What became of it.
     uint64_t act_round;            // rounds up to this are applied, or are to be
     uint64_t over_round;           // rounds up to this are applied on every PS

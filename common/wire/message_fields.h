@@ -191,7 +191,8 @@
     F(SUMS, epoch_sums, )                                                                                              \
     F(SUMS, total_sums, )                                                                                              \
     F(VALUE, n_workers, )                                                                                              \
-    F(VALUE, n_units, )
+    F(VALUE, n_units, )                                                                                                \
+    F(NUMBERS, worker_steps, )
 #define ROUND_FIELDS(F)                                                                                                \
     F(VALUE, term, )                                                                                                   \
     F(VALUE, known, )                                                                                                  \

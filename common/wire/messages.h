@@ -399,6 +399,8 @@ struct mst_msg_close {
     struct mst_training_sums total_sums; // of the job, since it began or was resumed
     uint32_t n_workers;                  // that rounds are of
     uint64_t n_units;                    // an epoch
+    size_t n_worker_steps;
+    const uint64_t *worker_steps; // by worker: rounds that it is in, since the job began or was resumed
 };
 
 /** All that the chief has decided about rounds, to a PS. */

@@ -218,6 +218,10 @@ def test_the_chief_is_killed_between_rounds(cluster, round_job, write_job, tmp_p
     running.expect_all(0)
     result = read_result(round_job)
     assert result["examples"] == round_job["epochs"] * tiny_job.TRAIN_EXAMPLES and result["torn"] == 0, result
+    # A batch of each worker in a round; the last round of an epoch has one for the first alone.
+    n_batches = tiny_job.TRAIN_EXAMPLES // round_job["batch_size"]
+    steps = [role["steps"] for role in result["roles"] if role["role"] == "worker"]
+    assert steps == [round_job["epochs"] * ((n_batches + 1 - i) // 2) for i in range(2)], (steps, n_batches)
     assert result["seconds"] > 0 and result["examples_per_second"] > 0, result
     lines = (tmp_path / "epochs.csv").read_text().splitlines()
     assert [int(line.split(",")[0]) for line in lines[1:]] == list(range(round_job["epochs"])), lines

@@ -394,6 +394,8 @@ static void test_a_new_chief_repeats_the_last_close(void **state)
     talk();
     assert_over(2, 3);
     assert_int_equal(rounds.total_sums.examples, 60);
+    for (size_t w = 0; w < 3; w++)
+        assert_int_equal(rounds.worker_steps[w], 2);
 }
 
 static void test_a_checkpoint_is_gone_on_from(void **state)
@@ -418,7 +420,8 @@ static void test_a_checkpoint_is_gone_on_from(void **state)
     all_live();
     talk();
     assert_int_equal(servers[0].applied, 1);
-    assert_over(1, 0); // who was in is of no interest any more
+    assert_int_equal(rounds.worker_steps[0], 0); // of this run
+    assert_over(1, 0);                           // who was in is of no interest any more
     assert_int_equal(mst_rounds_n_steps(&rounds), 1);
     struct mst_rounds_epoch epoch;
     assert_false(mst_rounds_take_epoch(&rounds, &epoch));

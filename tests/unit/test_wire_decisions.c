@@ -14,6 +14,8 @@ static const struct mst_msg_close a_close = {.term = 1,
                                              .n_workers = 3,
                                              .n_units = 1000,
                                              .n_steps = 8,
+                                             .n_worker_steps = 3,
+                                             .worker_steps = some,
                                              .epoch_sums = {.steps = 1,
                                                             .examples = 2,
                                                             .staleness_sum = 7,
@@ -39,6 +41,8 @@ static void expect_close(const struct mst_msg_close *got)
     assert_memory_equal(got->next.tail, some, sizeof some);
     assert_true(got->is_over);
     assert_int_equal(got->n_steps, 8);
+    assert_int_equal(got->n_worker_steps, 3);
+    assert_memory_equal(got->worker_steps, some, sizeof some);
     assert_int_equal(got->n_workers, 3);
     assert_int_equal(got->n_units, 1000);
     expect_sums(&got->epoch_sums);
