@@ -161,27 +161,27 @@ static mst_status serve_holding(struct ps_group *group, struct mst_data_thread *
     return status;
 }
 
-mst_status mst_ps_build_holding(const struct ps_group *group, uint32_t home_thread, enum mst_replica_role role,
+mst_status mst_ps_build_holding(const struct ps_group *group, uint32_t home_thread, const struct mst_msg_map *values,
                                 struct mst_holding **out, struct mst_error *err)
 {
     const struct mst_ps *ps = group->ps;
     struct mst_store_request request = {.model = ps->config.model,
                                         .optimizer = ps->config.optimizer,
-                                        .map = &ps->map,
+                                        .map = values ? values : &ps->map,
                                         .ps = group->index,
                                         .thread = home_thread};
     struct mst_bucket **buckets;
     size_t n;
     *out = NULL;
-    if (role == MST_REPLICA_JOINER)
-        MST_TRY(mst_store_build_empty(&request, &buckets, &n, err));
-    else
+    if (values)
         MST_TRY(mst_store_build(&request, &buckets, &n, err));
+    else
+        MST_TRY(mst_store_build_empty(&request, &buckets, &n, err));
     for (size_t i = 0; i < n; i++) {
         if (!buckets[i]->is_frozen) {
-            if (role != MST_REPLICA_JOINER) // its rows come with the sweep
-                restore_rows(buckets[i], &ps->map);
-            refuse_fenced(buckets[i], &ps->map);
+            if (values) // a joiner's rows come with the sweep
+                restore_rows(buckets[i], values);
+            refuse_fenced(buckets[i], request.map);
         }
         if (ps->config.expects_cuts)
             mst_bucket_reserve(buckets[i]);
@@ -205,7 +205,8 @@ static mst_status build(const struct build *build, struct ps_group *group, struc
         role = mst_ps_role(ps, &build->roles, group->index);
     if (role == MST_REPLICA_NONE)
         return MST_OK;
-    MST_TRY(mst_ps_build_holding(group, home_thread, role, &holding, err));
+    const struct mst_msg_map *values = role == MST_REPLICA_JOINER ? NULL : &ps->map;
+    MST_TRY(mst_ps_build_holding(group, home_thread, values, &holding, err));
     for (size_t i = 0; i < holding->n_buckets; i++)
         ps->n_bytes += mst_bucket_bytes(holding->buckets[i]) + mst_bucket_slot_bytes(holding->buckets[i]);
     return serve_holding(group, thread, holding, err);
@@ -302,7 +303,9 @@ void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *m
         // there.
         struct mst_msg_map_reply reply = {ps->map.term, ps->map.epoch, ps->n_bytes};
         struct late_call late = mst_ps_late_call(control, message);
-        if (ps->phase == PS_SERVING)
+        if (ps->phase == PS_SERVING && mst_ps_has_roles(ps))
+            mst_ps_restore(control, message);
+        else if (ps->phase == PS_SERVING)
             MST_PS_ANSWER(&late, map_reply, &reply);
         else
             mst_conn_reply_error(conn, message, MST_UNAVAILABLE, "the shards are being made; ask again");

@@ -93,9 +93,12 @@ void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message 
 void mst_ps_fence_replicas(struct control_conn *control, const struct mst_message *message,
                            const struct mst_msg_fence *asked);
 void mst_ps_fences_free(struct mst_ps *ps);
-// A holding of the group's buckets of this home thread, not served yet; of a joiner they are empty. Thread: any
-mst_status mst_ps_build_holding(const struct ps_group *group, uint32_t home_thread, enum mst_replica_role role,
+// A holding of the group's buckets of this home thread, not served yet, with the values that the map names; NULL:
+// zeros. Thread: any
+mst_status mst_ps_build_holding(const struct ps_group *group, uint32_t home_thread, const struct mst_msg_map *values,
                                 struct mst_holding **out, struct mst_error *err);
+// restoring.c: MAP once more: buckets of groups that were lost get its values; then it is answered.
+void mst_ps_restore(struct control_conn *control, const struct mst_message *message);
 // saving.c
 void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message);
 

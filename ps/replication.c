@@ -23,14 +23,16 @@ enum forwarding_verdict mst_forwarding_admits(const struct replication *replicat
 {
     if (mst_replica_role(&replication->replica) != MST_REPLICA_PRIMARY)
         return MST_FORWARD_REFUSED;
-    return mst_replica_admits(&replication->replica, now_ms()) ? MST_FORWARD_OK : MST_FORWARD_LATER;
+    bool admits = !replication->awaits_values && mst_replica_admits(&replication->replica, now_ms());
+    return admits ? MST_FORWARD_OK : MST_FORWARD_LATER;
 }
 
 enum forwarding_verdict mst_forwarding_serves(const struct replication *replication)
 {
     if (mst_replica_role(&replication->replica) != MST_REPLICA_PRIMARY)
         return MST_FORWARD_REFUSED;
-    return mst_replica_serves(&replication->replica, now_ms()) ? MST_FORWARD_OK : MST_FORWARD_LATER;
+    bool serves = !replication->awaits_values && mst_replica_serves(&replication->replica, now_ms());
+    return serves ? MST_FORWARD_OK : MST_FORWARD_LATER;
 }
 
 mst_status mst_forwarding_refuse(const struct replication *replication, uint32_t bucket, struct mst_error *err)
@@ -142,7 +144,7 @@ static void answer_due(struct replication *replication)
             replication->answering_end = &replication->answering;
         mst_data_thread_answer_push(push);
     }
-    if (replication->pulls && mst_replica_serves(replica, now_ms()))
+    if (replication->pulls && mst_forwarding_serves(replication) == MST_FORWARD_OK)
         for (struct pending_push *pull = take_all_pulls(replication), *next; pull; pull = next) {
             next = pull->next;
             mst_data_thread_answer_pull(pull);
@@ -280,8 +282,10 @@ struct mst_holding_status mst_holding_status(const struct mst_holding *holding)
 
 void mst_replication_progress(struct replication *replication)
 {
-    apply_fences(replication);
-    mst_forwarding_pump(replication);
+    if (!replication->awaits_values) {
+        apply_fences(replication);
+        mst_forwarding_pump(replication);
+    }
     mst_forwarding_prune(replication, mst_replica_floor(&replication->replica));
     answer_due(replication);
     see_to_fences(replication);
@@ -348,7 +352,13 @@ void mst_holding_store_roles(struct mst_holding *holding, const struct mst_roles
     struct replication *replication = holding->replication;
     if (!replication)
         return;
+    const struct mst_replica_view *stored = &replication->replica.stored;
+    bool was_lost = (stored->epoch.term > 0 || stored->epoch.n > 0) && stored->primary.ps == MST_NO_PS;
     mst_replica_store(&replication->replica, roles, now_ms());
+    if (mst_replica_role(&replication->replica) != MST_REPLICA_PRIMARY)
+        replication->awaits_values = false;
+    else if (was_lost)
+        replication->awaits_values = true;
     on_changed(replication);
 }
 
@@ -363,8 +373,22 @@ void mst_holding_act(struct mst_holding *holding, const struct mst_epoch *epoch)
 
 void mst_holding_restored(struct mst_holding *holding)
 {
+    if (!mst_holding_awaits_values(holding))
+        return;
+    holding->replication->awaits_values = false;
+    mst_replicating_wake(holding->replication->replicating);
+    mst_replication_look_again(holding->replication);
+}
+
+void mst_holding_await_values(struct mst_holding *holding)
+{
     if (holding->replication)
-        mst_replica_restored(&holding->replication->replica);
+        holding->replication->awaits_values = true;
+}
+
+bool mst_holding_awaits_values(const struct mst_holding *holding)
+{
+    return holding->replication && holding->replication->awaits_values;
 }
 
 // ---- life ----

@@ -69,7 +69,12 @@ void mst_data_thread_adopt_ps(struct mst_data_thread *thread, struct mst_conn *c
 void mst_holding_store_roles(struct mst_holding *holding, const struct mst_roles *roles);
 /** The stored roles are acted on, if they are of this epoch. Fine without a replica. */
 void mst_holding_act(struct mst_holding *holding, const struct mst_epoch *epoch);
-/** Its buckets were read from a checkpoint, for a group that was lost. Fine without a replica. */
+/** It is primary of a group that was lost: nothing is done before mst_holding_restored. So are those that were told by
+ *  their roles. Fine without a replica. */
+void mst_holding_await_values(struct mst_holding *holding);
+/** True until then. */
+bool mst_holding_awaits_values(const struct mst_holding *holding);
+/** Its buckets hold what a checkpoint has. Fine without a replica. */
 void mst_holding_restored(struct mst_holding *holding);
 /** How it stands. Thread: any */
 struct mst_holding_status mst_holding_status(const struct mst_holding *holding);

@@ -83,6 +83,7 @@ struct replication {
     struct pending_push **answering_end;
     struct pending_push *pulls; // until it serves
     struct mst_holding_fencing *fencings;
+    bool awaits_values;  // of a checkpoint: the group was lost
     uint32_t mismatched; // a follower whose content differs, under this epoch
     struct mst_epoch mismatch_epoch;
     _Atomic uint64_t status; // for other threads

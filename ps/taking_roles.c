@@ -178,11 +178,11 @@ static void make_missing(struct roles_visit *visit, struct mst_data_thread *thre
             struct mst_holding *holding;
             if (role_by(ps, &visit->roles, g) == MST_REPLICA_NONE || find_holding(thread, g, t))
                 continue;
-            visit->status =
-                mst_ps_build_holding(&ps->groups[g], (uint32_t)t, MST_REPLICA_JOINER, &holding, &visit->err);
+            visit->status = mst_ps_build_holding(&ps->groups[g], (uint32_t)t, NULL, &holding, &visit->err);
             if (visit->status != MST_OK)
                 return;
             mst_data_thread_serve(thread, holding, ps->map.term, ps->map.epoch);
+            mst_holding_await_values(holding); // if it is to be primary: the group was lost, and the map comes again
             visit->made = mst_realloc_array(visit->made, visit->n_made + 1, sizeof(struct mst_holding *));
             visit->made[visit->n_made++] = holding;
         }
