@@ -612,6 +612,37 @@ static void test_a_pull_waits_for_the_lease(void **state)
     hang_up(dial);
 }
 
+static void test_a_lost_group_waits_for_its_values(void **state)
+{
+    struct fixture *f = *state;
+    give_roles(f, MST_NO_PS, MST_NO_PS, MST_NO_PS);
+    give_roles(f, 0, MST_NO_PS, MST_NO_PS);
+    struct dial *dial = dial_server(f, 0);
+    send_pull(dial, 0);
+    struct dial *other = dial_server(f, 0); // what came before is in
+    assert_true(!dial->is_done && mst_holding_awaits_values(f->servers[0].holding));
+    mst_holding_restored(f->servers[0].holding);
+    await(dial);
+    step(dial);
+    hang_up(other);
+    hang_up(dial);
+}
+
+static void test_a_backup_that_was_out_of_reach_is_promoted(void **state)
+{
+    struct fixture *f = *state;
+    give_roles(f, 0, 1, MST_NO_PS);
+    struct dial *dial = dial_server(f, 0);
+    step(dial);
+    hang_up(dial);
+    kill_server(&f->servers[0]);
+    give_roles(f, MST_NO_PS, 1, MST_NO_PS);
+    give_roles(f, 1, MST_NO_PS, MST_NO_PS);
+    dial = dial_server(f, 1);
+    step(dial); // with what it has: nothing was lost
+    hang_up(dial);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -624,6 +655,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_other_values_at_the_same_version_are_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_broken_links_lose_and_repeat_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_pull_waits_for_the_lease, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_lost_group_waits_for_its_values, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_backup_that_was_out_of_reach_is_promoted, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
