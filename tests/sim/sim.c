@@ -1,5 +1,6 @@
 // muster's protocols under a faulty network: --help says how to run it.
 #include "base/clock.h"
+#include "replicas.h"
 #include "rounds.h"
 #include "world.h"
 
@@ -13,9 +14,10 @@
 enum { PLANT_SCHEDULES = 20000 }; // a planted bug that this many schedules do not find is not found
 
 static const char help[] =
-    "usage: sim [--schedules N] [--seed S] [--jobs N] [--plant NAME] [--check-plants]\n"
-    "Runs seeded schedules of the greeting, push and lease protocols, and of synchronous rounds, with deaths of\n"
-    "workers, chiefs and (leases) parameter servers, each against a counting oracle.\n"
+    "usage: sim [--world NAME] [--schedules N] [--seed S] [--jobs N] [--plant NAME] [--check-plants]\n"
+    "Runs seeded schedules of the greeting, push and lease protocols, of synchronous rounds, and of replicas, with\n"
+    "deaths of workers, chiefs and (leases, replicas) parameter servers, each against a counting oracle.\n"
+    "  --world NAME    only one of leases, rounds, replicas\n"
     "  --schedules N   how many of each (10000)\n"
     "  --seed S        the first seed (1); schedule i has seed S + i, and a failure prints its seed\n"
     "  --jobs N        processes side by side (1)\n"
@@ -59,6 +61,7 @@ static const char *async_plant_name(int plant)
 static const struct kind kinds[] = {
     {"leases", N_PLANTS, async_plant_name, run_async},
     {"rounds", N_ROUNDS_PLANTS, rounds_plant_name, rounds_run},
+    {"replicas", N_REPLICAS_PLANTS, replicas_plant_name, replicas_run},
 };
 enum { N_KINDS = sizeof kinds / sizeof kinds[0] };
 
@@ -78,7 +81,8 @@ static bool run_schedules(const struct kind *kind, struct schedules schedules, i
     return true;
 }
 
-static bool run_jobs(uint64_t first, uint64_t n, uint64_t n_jobs)
+// kind NULL: all.
+static bool run_jobs(const struct kind *kind, uint64_t first, uint64_t n, uint64_t n_jobs)
 {
     for (uint64_t job = 0; job < n_jobs; job++) {
         fflush(stdout);
@@ -86,7 +90,8 @@ static bool run_jobs(uint64_t first, uint64_t n, uint64_t n_jobs)
         if (child == 0) {
             bool ok = true;
             for (int k = 0; k < N_KINDS; k++)
-                ok = run_schedules(&kinds[k], (struct schedules){first + job, n - job, n_jobs}, 0) && ok;
+                if (!kind || kind == &kinds[k])
+                    ok = run_schedules(&kinds[k], (struct schedules){first + job, n - job, n_jobs}, 0) && ok;
             fflush(stdout);
             _exit(ok ? 0 : 1);
         }
@@ -101,11 +106,11 @@ static bool run_jobs(uint64_t first, uint64_t n, uint64_t n_jobs)
     return all_ok;
 }
 
-static bool check_plants(uint64_t first)
+static bool check_plants(const struct kind *kind, uint64_t first)
 {
     bool all_found = true;
     for (int k = 0; k < N_KINDS; k++)
-        for (int plant = 1; plant < kinds[k].n_plants; plant++) {
+        for (int plant = 1; plant < kinds[k].n_plants && (!kind || kind == &kinds[k]); plant++) {
             printf("planted %s: ", kinds[k].plant_name(plant));
             bool found = !run_schedules(&kinds[k], (struct schedules){first, PLANT_SCHEDULES, 1}, plant);
             if (!found)
@@ -122,6 +127,15 @@ static bool run_planted(uint64_t first, uint64_t n, const char *name)
             if (strcmp(kinds[k].plant_name(plant), name) == 0)
                 return run_schedules(&kinds[k], (struct schedules){first, n, 1}, plant);
     fprintf(stderr, "sim: no planted bug is called '%s'; --list names them\n", name);
+    exit(2);
+}
+
+static const struct kind *kind_of(const char *name)
+{
+    for (int k = 0; k < N_KINDS; k++)
+        if (strcmp(kinds[k].name, name) == 0)
+            return &kinds[k];
+    fprintf(stderr, "sim: no world is called '%s'; --help names them\n", name);
     exit(2);
 }
 
@@ -145,16 +159,20 @@ static uint64_t number_of(const char *text)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"schedules", 1, 0, 'n'},    {"seed", 1, 0, 's'}, {"jobs", 1, 0, 'j'}, {"plant", 1, 0, 'p'},
-        {"check-plants", 0, 0, 'c'}, {"list", 0, 0, 'l'}, {"help", 0, 0, 'h'}, {0, 0, 0, 0}};
+    static const struct option options[] = {{"world", 1, 0, 'w'}, {"schedules", 1, 0, 'n'}, {"seed", 1, 0, 's'},
+                                            {"jobs", 1, 0, 'j'},  {"plant", 1, 0, 'p'},     {"check-plants", 0, 0, 'c'},
+                                            {"list", 0, 0, 'l'},  {"help", 0, 0, 'h'},      {0, 0, 0, 0}};
     uint64_t n = 10000;
     uint64_t first = 1;
     uint64_t n_jobs = 1;
     const char *plant = NULL;
+    const struct kind *kind = NULL;
     bool plants_only = false;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
+        case 'w':
+            kind = kind_of(optarg);
+            break;
         case 'n':
             n = number_of(optarg);
             break;
@@ -182,9 +200,9 @@ int main(int argc, char **argv)
         }
     }
     uint64_t began_ms = mst_clock_monotonic_ms();
-    bool ok = plants_only ? check_plants(first)
+    bool ok = plants_only ? check_plants(kind, first)
               : plant     ? run_planted(first, n, plant)
-                          : run_jobs(first, n, n_jobs ? n_jobs : 1);
+                          : run_jobs(kind, first, n, n_jobs ? n_jobs : 1);
     printf("%s in %llu ms\n", ok ? "ok" : "FAILED", (unsigned long long)(mst_clock_monotonic_ms() - began_ms));
     return ok ? 0 : 1;
 }

@@ -1,0 +1,228 @@
+// The chiefs of a job with replicas: they carry chief/failover.h, and fence workers that are dead. What they know of
+// workers survives them here, as if it were stored; how it is stored is another world's matter (world.h).
+#include "replicas_private.h"
+
+#include <string.h>
+
+enum { PROBE_MS = CHIEF_TICK_MS, MAX_CHANGES = 20 };
+
+void replicas_chief_start(struct world *w, size_t c)
+{
+    struct sim_chief *chief = &w->chiefs[c];
+    replicas_chief_end(w, c);
+    *chief = (struct sim_chief){.is_up = true, .incarnation = ++w->incarnations};
+    if (w->plant != REPLICAS_PLANT_REUSE_TERM || w->terms == 0)
+        w->terms++;
+    chief->ticked_ms = w->engine.now_ms;
+    chief->term = w->terms;
+    struct mst_failover_config config = {
+        .n_ps = w->n_ps, .n_replicas = w->n_replicas, .patience_ms = 2 * (uint64_t)LEASE_MS};
+    mst_failover_init(&chief->failover, &config);
+    mst_failover_begin(&chief->failover, chief->term);
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        chief->heard_ms[ps] = w->engine.now_ms;
+    struct message tick = {.kind = M_TICK, .to = (uint32_t)c, .to_incarnation = chief->incarnation};
+    engine_schedule(&w->engine, &tick, 1);
+}
+
+void replicas_chief_end(struct world *w, size_t c)
+{
+    if (w->chiefs[c].is_up)
+        mst_failover_fini(&w->chiefs[c].failover);
+    w->chiefs[c].is_up = false;
+}
+
+struct sim_chief *replicas_leader(struct world *w)
+{
+    for (size_t c = 0; c < MAX_CHIEFS; c++)
+        if (w->chiefs[c].is_up && w->chiefs[c].term == w->terms && w->chiefs[c].failover.phase == MST_FAILOVER_LEADING)
+            return &w->chiefs[c];
+    return NULL;
+}
+
+// ---- parameter servers ----
+
+static void ask(struct world *w, size_t c, size_t ps)
+{
+    struct sim_chief *chief = &w->chiefs[c];
+    struct message m = {.kind = M_RECALL, .to = replicas_ps_node(ps), .term = chief->term};
+    m.from = (uint32_t)c;
+    if (chief->failover.phase == MST_FAILOVER_LEADING) {
+        m.kind = M_ROLES;
+        m.to_incarnation = w->plant == REPLICAS_PLANT_ANY_INCARNATION ? 0 : chief->known[ps];
+        const struct mst_roles *roles = mst_failover_to_send(&chief->failover, ps, &m.is_committed);
+        m.roles = roles ? replicas_keep(w, roles) : NULL;
+        if (!roles)
+            m.to_incarnation = 0; // a new process is found by its greeting
+    }
+    replicas_send(w, (uint32_t)c, &m);
+}
+
+// A chief that did not run heard nobody: that is no silence of theirs.
+static void note_silence(struct world *w, struct sim_chief *chief)
+{
+    uint64_t slept_ms = w->engine.now_ms - chief->ticked_ms;
+    for (size_t ps = 0; slept_ms > 2 * PROBE_MS && ps < w->n_ps; ps++)
+        chief->heard_ms[ps] += slept_ms;
+    chief->ticked_ms = w->engine.now_ms;
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        if (w->engine.now_ms > chief->heard_ms[ps] + LEASE_MS)
+            mst_failover_dead(&chief->failover, ps, MST_FAILOVER_SILENT, w->engine.now_ms);
+}
+
+static void advance(struct world *w, size_t c)
+{
+    struct sim_chief *chief = &w->chiefs[c];
+    size_t n = 0;
+    for (; n < MAX_CHANGES && mst_failover_advance(&chief->failover, w->engine.now_ms); n++) {
+        for (size_t ps = 0; ps < w->n_ps; ps++)
+            ask(w, c, ps);
+    }
+    if (n == MAX_CHANGES)
+        replicas_fail(w, "the chief changed roles %zu times for one piece of news", n);
+    if (replicas_leader(w) != chief || chief->has_led)
+        return;
+    chief->has_led = true;
+    for (size_t i = 0; i < w->n_workers; i++)
+        w->members[i].heard_ms = w->engine.now_ms;
+}
+
+static void on_reply(struct world *w, size_t c, const struct message *m)
+{
+    struct sim_chief *chief = &w->chiefs[c];
+    struct mst_failover *f = &chief->failover;
+    uint64_t now_ms = w->engine.now_ms;
+    uint32_t ps = m->id.ps;
+    if (m->term != chief->term || m->id.incarnation < chief->known[ps])
+        return;
+    chief->heard_ms[ps] = now_ms;
+    chief->known[ps] = m->id.incarnation;
+    mst_failover_up(f, ps, m->id.incarnation, now_ms);
+    if (m->kind == M_RECALLED) {
+        struct mst_failover_memory memory = {m->roles, m->is_counting};
+        mst_failover_read(f, ps, m->id.incarnation, &memory);
+    } else {
+        struct mst_msg_roles_reply reply = m->reply;
+        reply.groups = m->groups;
+        if (f->phase == MST_FAILOVER_LEADING)
+            mst_failover_heard(f, ps, m->id.incarnation, &reply, now_ms);
+        if (mst_failover_is_drained(f, ps)) {
+            struct message go = {
+                .kind = M_GO, .to = replicas_ps_node(ps), .to_incarnation = m->id.incarnation, .term = chief->term};
+            replicas_send(w, (uint32_t)c, &go);
+        }
+    }
+    advance(w, c);
+}
+
+// ---- workers ----
+
+static void send_fences(struct world *w, size_t c, uint32_t worker)
+{
+    const struct sim_chief *chief = &w->chiefs[c];
+    const struct sim_member *member = &w->members[worker];
+    for (size_t g = 0; g < w->n_ps; g++)
+        for (size_t ps = 0; ps < w->n_ps; ps++) {
+            bool is_asked = ps == mst_failover_primary(&chief->failover, g) || w->plant == REPLICAS_PLANT_FENCE_ANY;
+            if (member->has_answered[g] || !is_asked)
+                continue;
+            struct message m = {.kind = M_FENCE, .to = replicas_ps_node(ps), .term = chief->term, .group = g};
+            m.from = (uint32_t)c;
+            m.op = (struct sim_op){.is_fence = true, .worker = worker, .number = member->number};
+            replicas_send(w, (uint32_t)c, &m);
+        }
+}
+
+static void tick_workers(struct world *w, size_t c)
+{
+    for (uint32_t i = 0; i < w->n_workers; i++) {
+        struct sim_member *member = &w->members[i];
+        if (member->incarnation && !member->is_fencing && w->engine.now_ms > member->heard_ms + 2 * LEASE_MS) {
+            member->is_fencing = true;
+            memset(member->has_answered, 0, sizeof member->has_answered);
+        }
+        if (member->is_fencing)
+            send_fences(w, c, i);
+    }
+}
+
+static void on_fence_reply(struct world *w, const struct message *m)
+{
+    struct sim_member *member = &w->members[m->op.worker];
+    if (!member->is_fencing || member->number != m->op.number || member->has_answered[m->group])
+        return;
+    member->has_answered[m->group] = true;
+    replicas_oracle_counted(w, m->group, m);
+    for (size_t g = 0; g < w->n_ps; g++)
+        if (!member->has_answered[g])
+            return;
+    member->is_fencing = false;
+    member->incarnation = 0;
+}
+
+static void on_worker(struct world *w, size_t c, const struct message *m)
+{
+    struct sim_member *member = &w->members[m->op.worker];
+    if (m->kind == M_HEARTBEAT) {
+        if (member->incarnation == m->id.incarnation && member->number == m->op.number)
+            member->heard_ms = w->engine.now_ms;
+        return;
+    }
+    if (member->is_fencing || (member->incarnation && member->incarnation != m->id.incarnation))
+        return; // it asks again
+    if (!member->incarnation) {
+        member->number++;
+        if (member->number > MAX_NUMBERS) {
+            replicas_fail(w, "worker %u got number %llu", m->op.worker, (unsigned long long)member->number);
+            return;
+        }
+    }
+    member->incarnation = m->id.incarnation;
+    member->heard_ms = w->engine.now_ms;
+    struct message reply = {.kind = M_GREETED, .to = m->from, .to_incarnation = m->id.incarnation};
+    reply.op.number = member->number;
+    replicas_send(w, (uint32_t)c, &reply);
+}
+
+static void on_tick(struct world *w, size_t c, const struct message *m)
+{
+    struct sim_chief *chief = &w->chiefs[c];
+    note_silence(w, chief);
+    advance(w, c);
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        ask(w, c, ps);
+    if (replicas_leader(w) == chief)
+        tick_workers(w, c);
+    engine_schedule(&w->engine, m, PROBE_MS);
+}
+
+void replicas_chief_receive(struct world *w, size_t c, const struct message *m)
+{
+    struct sim_chief *chief = &w->chiefs[c];
+    bool is_leader = replicas_leader(w) == chief;
+    switch (m->kind) {
+    case M_TICK:
+        on_tick(w, c, m);
+        break;
+    case M_RECALLED:
+    case M_ROLES_REPLY:
+        on_reply(w, c, m);
+        break;
+    case M_GONE:
+        if (m->id.incarnation >= chief->known[m->id.ps])
+            mst_failover_dead(&chief->failover, m->id.ps, MST_FAILOVER_GONE, w->engine.now_ms);
+        advance(w, c);
+        break;
+    case M_OUT:
+        if (m->term > chief->term)
+            replicas_chief_end(w, c);
+        break;
+    case M_FENCE_REPLY:
+        if (is_leader)
+            on_fence_reply(w, m);
+        break;
+    default:
+        if (is_leader)
+            on_worker(w, c, m);
+    }
+}

@@ -1,0 +1,114 @@
+// What must hold at any moment of a job with replicas, counted from outside.
+#include "replicas_private.h"
+
+static size_t bit_of(const struct sim_op *op)
+{
+    return ((size_t)op->worker * MAX_NUMBERS + (size_t)op->number - 1) * MAX_STEPS + (size_t)op->step - 1;
+}
+
+static bool has_bit(const uint64_t *bits, size_t bit)
+{
+    return bits[bit / 64] >> bit % 64 & 1;
+}
+
+void replicas_oracle_applies(struct world *w, size_t ps, size_t group, struct sim_bucket *bucket,
+                             const struct sim_op *op)
+{
+    size_t bit = bit_of(op);
+    if (has_bit(bucket->state.bits, bit))
+        replicas_fail(w, "ps %zu applied step %llu of worker %u.%llu twice in group %zu", ps,
+                      (unsigned long long)op->step, op->worker, (unsigned long long)op->number, group);
+    bucket->state.bits[bit / 64] |= (uint64_t)1 << bit % 64;
+    bucket->state.hash = (bucket->state.hash ^ (bit + 1)) * 0x100000001b3u + 1;
+}
+
+void replicas_oracle_acked(struct world *w, size_t group, const struct sim_op *op)
+{
+    size_t bit = bit_of(op);
+    w->acked[group][op->bucket][bit / 64] |= (uint64_t)1 << bit % 64;
+}
+
+void replicas_oracle_counted(struct world *w, size_t group, const struct message *reply)
+{
+    for (size_t b = 0; b < w->n_buckets; b++)
+        w->counted[group][b][reply->op.worker][reply->op.number] = (struct sim_counted){true, reply->steps[b]};
+}
+
+static uint64_t last_step(const struct sim_state *state, size_t worker, size_t number)
+{
+    uint64_t last = 0;
+    for (uint64_t step = 1; step <= MAX_STEPS; step++) {
+        struct sim_op op = {.worker = (uint32_t)worker, .number = number, .step = step};
+        if (has_bit(state->bits, bit_of(&op)))
+            last = step;
+    }
+    return last;
+}
+
+static void check_fences(struct world *w, size_t ps, size_t group, size_t b)
+{
+    const struct sim_state *state = &w->ps[ps].copies[group].buckets[b].state;
+    for (size_t worker = 0; worker < w->n_workers; worker++)
+        for (size_t number = 1; number < w->members[worker].number + 1; number++) {
+            const struct sim_counted *counted = &w->counted[group][b][worker][number];
+            uint64_t last = counted->is_counted ? last_step(state, worker, number) : 0;
+            if (counted->is_counted && last != counted->step)
+                replicas_fail(w, "ps %zu serves group %zu with step %llu of worker %zu.%zu, its fence counted %llu", ps,
+                              group, (unsigned long long)last, worker, number, (unsigned long long)counted->step);
+        }
+}
+
+static void check_serving(struct world *w, size_t ps, size_t group)
+{
+    const struct sim_copy *copy = &w->ps[ps].copies[group];
+    for (size_t b = 0; b < w->n_buckets; b++) {
+        for (size_t i = 0; i < N_WORDS; i++)
+            if (w->acked[group][b][i] & ~copy->buckets[b].state.bits[i])
+                replicas_fail(w, "ps %zu serves group %zu without a push that was acknowledged", ps, group);
+        check_fences(w, ps, group, b);
+    }
+}
+
+// A peer that follows has the start of what its primary has; with as many operations it has all of it.
+static void check_peer(struct world *w, size_t ps, size_t group, const struct mst_replica_peer *peer)
+{
+    const struct sim_copy *primary = &w->ps[ps].copies[group];
+    const struct sim_ps *other = &w->ps[peer->id.ps];
+    const struct sim_copy *copy = &other->copies[group];
+    if (peer->phase != MST_PEER_FOLLOWS || !other->is_up || other->incarnation != peer->id.incarnation ||
+        !mst_epoch_is_same(&copy->replica.stored.epoch, &primary->replica.acting.epoch) ||
+        mst_replica_has_all(&copy->replica) == MST_REPLICA_NOTHING)
+        return;
+    for (size_t b = 0; b < w->n_buckets; b++) {
+        const struct sim_state *mine = &primary->buckets[b].state;
+        const struct sim_state *its = &copy->buckets[b].state;
+        bool is_part = true;
+        for (size_t i = 0; i < N_WORDS; i++)
+            is_part = is_part && (its->bits[i] & ~mine->bits[i]) == 0;
+        bool is_equal = copy->replica.seq != primary->replica.seq || mine->hash == its->hash;
+        if (!is_part || !is_equal)
+            replicas_fail(w, "ps %u has another bucket %zu of group %zu than its primary, ps %zu", peer->id.ps, b,
+                          group, ps);
+    }
+}
+
+void replicas_oracle_check(struct world *w)
+{
+    uint64_t now_ms = w->engine.now_ms;
+    for (size_t group = 0; group < w->n_ps; group++) {
+        size_t n_serving = 0;
+        for (size_t ps = 0; ps < w->n_ps; ps++) {
+            const struct sim_copy *copy = &w->ps[ps].copies[group];
+            if (!replicas_is_awake(w, ps) || !mst_replica_is_primary(&copy->replica, now_ms))
+                continue;
+            for (size_t i = 0; i < copy->replica.n_peers; i++)
+                check_peer(w, ps, group, &copy->replica.peers[i]);
+            if (!replicas_may_answer(w, ps, copy, 0))
+                continue;
+            n_serving++;
+            check_serving(w, ps, group);
+        }
+        if (n_serving > 1)
+            replicas_fail(w, "%zu parameter servers serve group %zu", n_serving, group);
+    }
+}

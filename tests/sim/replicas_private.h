@@ -1,0 +1,244 @@
+// What the files of the simulated job with replicas share: its state and its messages.
+#pragma once
+
+#include "base/error.h"
+#include "chief/failover.h"
+#include "engine.h"
+#include "ps/client_table.h"
+#include "ps/replica.h"
+#include "replicas.h"
+#include "worker/session.h"
+
+enum {
+    MAX_CHIEFS = 2,
+    MAX_PS = 4,
+    MAX_WORKERS = 3,
+    MAX_BUCKETS = 3, // of a group
+    MAX_STEPS = 12,
+    MAX_NUMBERS = 8, // of a worker
+    MAX_WAITING = 64,
+    MAX_OPS = MAX_WORKERS * MAX_NUMBERS * (MAX_STEPS * MAX_BUCKETS + 1) + 1,
+    N_WORDS = (MAX_WORKERS * MAX_NUMBERS * MAX_STEPS + 63) / 64,
+    LEASE_MS = 160,
+    CHIEF_TICK_MS = 20,
+    PS_TICK_MS = 40,
+    WORKER_TICK_MS = 50,
+};
+
+// A job may take this long in simulated time; one that does not end is a hang. Faults stop long before.
+enum { FAULTS_END_MS = 3000, JOB_END_MS = 30000 };
+
+enum message_kind {
+    M_TICK,     // a node's own timer
+    M_START,    // a process begins: a chief, a PS, a worker
+    M_HEAL,     // cuts end
+    M_COMPUTED, // a worker's own gradient is ready
+    // chief and PS
+    M_RECALL,
+    M_RECALLED,
+    M_ROLES,
+    M_ROLES_REPLY,
+    M_OUT,  // to a chief: a higher term is known
+    M_GONE, // to a chief or a PS: who is meant has no process any more
+    M_GO,   // to a PS that is drained
+    M_FENCE,
+    M_FENCE_REPLY,
+    // PS and PS
+    M_OP,
+    M_OP_REPLY,
+    M_SWEEP,
+    M_SWEEP_REPLY,
+    M_GRANT,
+    M_GRANT_REPLY,
+    M_RELEASE,
+    M_RELEASE_REPLY,
+    M_REFUSED,
+    // workers
+    M_GREET,
+    M_GREETED,
+    M_HEARTBEAT,
+    M_PUSH,
+    M_PUSHED,
+    M_FENCED,
+};
+
+// What one bucket holds: every push that was applied, and a number that depends on their order.
+struct sim_state {
+    uint64_t bits[N_WORDS];
+    uint64_t hash;
+};
+
+struct sim_op {
+    bool is_fence;
+    size_t bucket;
+    uint32_t worker;
+    uint64_t number;
+    uint64_t step;
+};
+
+struct message {
+    enum message_kind kind;
+    uint32_t to; // node: chiefs, then PSs, then workers
+    uint32_t from;
+    uint64_t to_incarnation; // 0: whoever is there
+    uint64_t term;
+    const struct mst_roles *roles; // the world's, for good; NULL: none
+    bool is_committed;
+    bool is_counting;
+    struct mst_replica_id id; // of the PS that sends; GONE: that is meant
+    struct mst_msg_roles_reply reply;
+    struct mst_msg_group_status groups[MAX_PS];
+    // PS and PS
+    size_t group;
+    struct mst_replica_call call;
+    struct mst_replica_answer answer;
+    struct sim_op op; // also a push, and a fence
+    struct sim_state state;
+    struct mst_client_row rows[MAX_WORKERS];
+    uint64_t fenced[MAX_WORKERS];
+    uint64_t steps[MAX_BUCKETS]; // FENCE_REPLY: the last of that number, by bucket
+};
+
+struct sim_bucket {
+    struct mst_client_table clients;
+    struct sim_state state;
+};
+
+// An answer that waits until the operations up to seq are where they have to be.
+struct sim_waiting {
+    uint64_t seq;
+    struct message answer;
+};
+
+struct sim_copy {
+    struct mst_replica replica;
+    struct sim_bucket buckets[MAX_BUCKETS];
+    struct sim_op ops[MAX_OPS]; // by seq
+    uint64_t floor;             // operations that it said it needs no more
+    struct sim_waiting waiting[MAX_WAITING];
+    size_t n_waiting;
+    uint64_t unanswered_ms[MAX_PS]; // when something was sent there that is not answered; 0: nothing
+};
+
+struct sim_ps {
+    bool is_up;
+    bool is_cut; // from all chiefs
+    bool wants_drain;
+    uint64_t paused_until_ms;
+    uint64_t incarnation;
+    uint64_t term;
+    uint32_t term_holder; // node of a chief
+    struct mst_roles stored;
+    struct mst_epoch acting;
+    bool is_counting;
+    uint64_t wake_ms; // a tick is due then
+    struct sim_copy copies[MAX_PS];
+};
+
+struct sim_chief {
+    bool is_up;
+    uint64_t paused_until_ms;
+    uint64_t incarnation;
+    uint64_t term;
+    bool has_led;
+    struct mst_failover failover;
+    uint64_t ticked_ms;
+    uint64_t heard_ms[MAX_PS];
+    uint64_t known[MAX_PS]; // incarnations
+};
+
+// What the chiefs have of a worker. It survives them: tests/sim/world.h is about how.
+struct sim_member {
+    uint64_t incarnation; // 0: absent
+    uint64_t number;
+    uint64_t heard_ms;
+    bool is_fencing;
+    bool has_answered[MAX_PS];
+};
+
+struct sim_worker {
+    bool is_up;
+    uint64_t paused_until_ms;
+    uint64_t incarnation;
+    struct mst_session session;
+    bool is_computing;
+    bool is_pushing;
+    uint64_t out; // a number of its own that is fenced
+    uint64_t n_done;
+    uint32_t believed[MAX_PS]; // who is primary, by group
+};
+
+struct sim_counted {
+    bool is_counted;
+    uint64_t step;
+};
+
+struct world {
+    struct engine engine;
+    enum replicas_plant plant;
+    size_t n_ps;
+    size_t n_replicas;
+    size_t n_buckets; // of each group
+    size_t n_workers;
+    uint64_t n_steps;
+    bool is_free;      // pauses and cuts come at any time
+    bool is_link_lost; // a link that is cut stays so
+    unsigned crash_odds;
+    unsigned n_crashes_left;
+    unsigned n_pauses_left;
+    unsigned n_cuts_left;
+    unsigned n_link_cuts_left;
+    unsigned n_drains_left;
+    unsigned n_chief_kills_left;
+    unsigned n_chief_pauses_left;
+    unsigned n_second_chiefs_left;
+    unsigned n_worker_kills_left;
+    unsigned n_worker_pauses_left;
+    uint64_t end_ms; // not before: so that there are faults
+    uint64_t terms;
+    uint64_t incarnations;
+    bool is_link_cut[MAX_PS][MAX_PS];
+    struct sim_chief chiefs[MAX_CHIEFS];
+    struct sim_ps ps[MAX_PS];
+    struct sim_worker workers[MAX_WORKERS];
+    struct sim_member members[MAX_WORKERS];
+    struct mst_roles **roles; // all that were ever sent
+    size_t n_roles;
+    // The oracle's.
+    uint64_t acked[MAX_PS][MAX_BUCKETS][N_WORDS];
+    struct sim_counted counted[MAX_PS][MAX_BUCKETS][MAX_WORKERS][MAX_NUMBERS + 1];
+    char *fault; // 256 bytes
+};
+
+// Notes the first broken rule.
+void replicas_fail(struct world *w, const char *format, ...) MST_PRINTF(2, 3);
+uint32_t replicas_ps_node(size_t ps);
+uint32_t replicas_worker_node(const struct world *w, size_t worker);
+// Over the network, unless what is between the two is cut.
+void replicas_send(struct world *w, uint32_t from, const struct message *m);
+// A copy that lives as long as the world.
+const struct mst_roles *replicas_keep(struct world *w, const struct mst_roles *roles);
+bool replicas_is_awake(const struct world *w, size_t ps);
+
+void replicas_chief_start(struct world *w, size_t c);
+void replicas_chief_end(struct world *w, size_t c);
+void replicas_chief_receive(struct world *w, size_t c, const struct message *m);
+// The chief that the others obey, or NULL.
+struct sim_chief *replicas_leader(struct world *w);
+void replicas_ps_start(struct world *w, size_t ps);
+void replicas_ps_end(struct world *w, size_t ps);
+void replicas_ps_receive(struct world *w, size_t ps, const struct message *m);
+// A copy may answer what was applied as operation seq.
+bool replicas_may_answer(const struct world *w, size_t ps, const struct sim_copy *copy, uint64_t seq);
+void replicas_worker_start(struct world *w, size_t i);
+void replicas_worker_receive(struct world *w, size_t i, const struct message *m);
+void replicas_worker_end(struct world *w, size_t i);
+
+// The oracle.
+// A push is applied to a copy of a bucket, or an operation.
+void replicas_oracle_applies(struct world *w, size_t ps, size_t group, struct sim_bucket *bucket,
+                             const struct sim_op *op);
+void replicas_oracle_acked(struct world *w, size_t group, const struct sim_op *op);
+void replicas_oracle_counted(struct world *w, size_t group, const struct message *reply);
+// All rules that hold at any moment.
+void replicas_oracle_check(struct world *w);

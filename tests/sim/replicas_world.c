@@ -1,0 +1,401 @@
+// The simulated job with replicas: its size, its faults, and the loop that runs it.
+#include "replicas_private.h"
+
+#include "base/alloc.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const plant_names[N_REPLICAS_PLANTS] = {
+    [REPLICAS_PLANT_NONE] = "none",
+    [REPLICAS_PLANT_RELEASE_EARLY] = "release-early",
+    [REPLICAS_PLANT_FENCE_EARLY] = "fence-early",
+    [REPLICAS_PLANT_FENCE_ANY] = "fence-any",
+    [REPLICAS_PLANT_FULL_COMMITTED] = "full-committed",
+    [REPLICAS_PLANT_LINK_UNSAID] = "link-unsaid",
+    [REPLICAS_PLANT_GRANT_OLD] = "grant-old",
+    [REPLICAS_PLANT_TAKE_GAPS] = "take-gaps",
+    [REPLICAS_PLANT_KEEP_ROWS] = "keep-rows",
+    [REPLICAS_PLANT_COMPLETE_EARLY] = "complete-early",
+    [REPLICAS_PLANT_NO_REFUSAL] = "no-refusal-ps",
+    [REPLICAS_PLANT_ACK_EARLY] = "ack-early",
+    [REPLICAS_PLANT_APPLY_LAST] = "apply-last",
+    [REPLICAS_PLANT_FORGET_ROWS] = "forget-rows",
+    [REPLICAS_PLANT_PROMOTE_EARLY] = "promote-early",
+    [REPLICAS_PLANT_REUSE_TERM] = "reuse-term",
+    [REPLICAS_PLANT_OLD_OPS] = "old-ops",
+    [REPLICAS_PLANT_ANY_INCARNATION] = "any-incarnation",
+    [REPLICAS_PLANT_ALONE] = "alone",
+    [REPLICAS_PLANT_LATE_BUCKET] = "late-bucket",
+};
+
+const char *replicas_plant_name(int plant)
+{
+    return plant_names[plant];
+}
+
+void replicas_fail(struct world *w, const char *format, ...)
+{
+    if (w->fault[0])
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(w->fault, 256, format, args);
+    va_end(args);
+}
+
+uint32_t replicas_ps_node(size_t ps)
+{
+    return (uint32_t)(MAX_CHIEFS + ps);
+}
+
+uint32_t replicas_worker_node(const struct world *w, size_t worker)
+{
+    return (uint32_t)(MAX_CHIEFS + w->n_ps + worker);
+}
+
+static bool is_ps(const struct world *w, uint32_t node)
+{
+    return node >= MAX_CHIEFS && node < MAX_CHIEFS + w->n_ps;
+}
+
+bool replicas_is_awake(const struct world *w, size_t ps)
+{
+    return w->ps[ps].is_up && w->ps[ps].paused_until_ms <= w->engine.now_ms;
+}
+
+const struct mst_roles *replicas_keep(struct world *w, const struct mst_roles *roles)
+{
+    w->roles = mst_realloc_array(w->roles, w->n_roles + 1, sizeof *w->roles);
+    struct mst_roles *copy = mst_alloc(sizeof *copy);
+    mst_roles_copy(copy, roles);
+    w->roles[w->n_roles++] = copy;
+    return copy;
+}
+
+// ---- the network ----
+
+static bool is_cut(const struct world *w, uint32_t a, uint32_t b)
+{
+    if (is_ps(w, a) && is_ps(w, b))
+        return w->is_link_cut[a - MAX_CHIEFS][b - MAX_CHIEFS];
+    if (a < MAX_CHIEFS && is_ps(w, b))
+        return w->ps[b - MAX_CHIEFS].is_cut;
+    return b < MAX_CHIEFS && is_ps(w, a) && w->ps[a - MAX_CHIEFS].is_cut;
+}
+
+void replicas_send(struct world *w, uint32_t from, const struct message *m)
+{
+    struct message message = *m;
+    message.from = from;
+    if (is_cut(w, from, m->to))
+        return;
+    if (from < MAX_CHIEFS && is_ps(w, m->to) && !w->ps[m->to - MAX_CHIEFS].is_up) {
+        size_t ps = m->to - MAX_CHIEFS;
+        struct message gone = {.kind = M_GONE, .to = from, .id = {(uint32_t)ps, w->ps[ps].incarnation}};
+        if (engine_draw(&w->engine, 2)) // it is refused, or the host is gone
+            engine_send(&w->engine, &gone);
+        return;
+    }
+    engine_send(&w->engine, &message);
+}
+
+static uint64_t *paused_until(struct world *w, uint32_t node)
+{
+    if (node < MAX_CHIEFS)
+        return &w->chiefs[node].paused_until_ms;
+    return is_ps(w, node) ? &w->ps[node - MAX_CHIEFS].paused_until_ms
+                          : &w->workers[node - MAX_CHIEFS - w->n_ps].paused_until_ms;
+}
+
+static bool is_there(const struct world *w, const struct message *m)
+{
+    bool is_up;
+    uint64_t incarnation;
+    if (m->to < MAX_CHIEFS) {
+        is_up = w->chiefs[m->to].is_up;
+        incarnation = w->chiefs[m->to].incarnation;
+    } else if (is_ps(w, m->to)) {
+        is_up = w->ps[m->to - MAX_CHIEFS].is_up;
+        incarnation = w->ps[m->to - MAX_CHIEFS].incarnation;
+    } else {
+        is_up = w->workers[m->to - MAX_CHIEFS - w->n_ps].is_up;
+        incarnation = w->workers[m->to - MAX_CHIEFS - w->n_ps].incarnation;
+    }
+    return is_up && (m->to_incarnation == 0 || m->to_incarnation == incarnation) &&
+           (m->kind == M_TICK || m->kind == M_COMPUTED || !is_cut(w, m->from, m->to));
+}
+
+// ---- faults ----
+
+static bool is_calm(const struct world *w)
+{
+    for (size_t ps = 0; ps < w->n_ps; ps++) {
+        if (!replicas_is_awake(w, ps) || w->ps[ps].is_cut || w->ps[ps].wants_drain)
+            return false;
+        for (size_t other = 0; other < w->n_ps; other++)
+            if (w->is_link_cut[ps][other])
+                return false;
+    }
+    return true;
+}
+
+static bool looks_full(const struct world *w, const struct mst_failover *f)
+{
+    for (size_t i = 0; i < f->committed.n_ps; i++)
+        if (f->committed.groups[i].primary == MST_NO_PS || f->committed.groups[i].n_backups < w->n_replicas ||
+            f->committed.incarnations[i] != w->ps[i].incarnation)
+            return false; // also a death that the chief has not seen yet
+    return f->committed.n_ps && (mst_failover_is_full(f) || w->plant == REPLICAS_PLANT_FULL_COMMITTED);
+}
+
+// The next parameter server may be lost.
+static bool is_full(struct world *w)
+{
+    const struct sim_chief *leader = replicas_leader(w);
+    return leader && !(w->chiefs[0].is_up && w->chiefs[1].is_up) && is_calm(w) && looks_full(w, &leader->failover);
+}
+
+static void restart_later(struct world *w, uint32_t node, uint64_t most_ms)
+{
+    struct message restart = {.kind = M_START, .to = node};
+    engine_schedule(&w->engine, &restart, 1 + engine_draw(&w->engine, most_ms));
+}
+
+static void crash(struct world *w, size_t ps)
+{
+    struct message gone = {.kind = M_GONE, .id = {(uint32_t)ps, w->ps[ps].incarnation}};
+    replicas_ps_end(w, ps);
+    for (size_t other = 0; other < w->n_ps; other++) {
+        gone.to = replicas_ps_node(other);
+        gone.from = gone.to;
+        if (other != ps && engine_draw(&w->engine, 2))
+            engine_send(&w->engine, &gone);
+    }
+    restart_later(w, replicas_ps_node(ps), 4 * LEASE_MS);
+}
+
+static void cut_link(struct world *w, size_t ps)
+{
+    size_t other = (ps + 1 + (size_t)engine_draw(&w->engine, w->n_ps - 1)) % w->n_ps;
+    w->is_link_cut[ps][other] = w->is_link_cut[other][ps] = true;
+}
+
+static void heal_later(struct world *w, size_t ps)
+{
+    struct message heal = {.kind = M_HEAL, .to = replicas_ps_node(ps)};
+    engine_schedule(&w->engine, &heal, 1 + engine_draw(&w->engine, 6 * LEASE_MS));
+}
+
+static void heal(struct world *w, size_t ps)
+{
+    w->ps[ps].is_cut = false;
+    for (size_t other = 0; other < w->n_ps && !w->is_link_lost; other++)
+        w->is_link_cut[ps][other] = w->is_link_cut[other][ps] = false;
+}
+
+static bool strikes(struct world *w, unsigned *n_left, unsigned one_in)
+{
+    if (*n_left == 0 || engine_draw(&w->engine, one_in) != 0)
+        return false;
+    (*n_left)--;
+    return true;
+}
+
+static void draw_ps_faults(struct world *w)
+{
+    size_t ps = (size_t)engine_draw(&w->engine, w->n_ps);
+    bool is_any_left = w->n_crashes_left + w->n_pauses_left + w->n_cuts_left + w->n_link_cuts_left + w->n_drains_left;
+    bool may_be_lost = is_any_left && is_full(w);
+    bool may_be_late = may_be_lost || (w->is_free && w->ps[ps].is_up && replicas_is_awake(w, ps));
+    if (may_be_lost && strikes(w, &w->n_crashes_left, w->crash_odds))
+        crash(w, ps);
+    else if (may_be_lost && strikes(w, &w->n_drains_left, 60))
+        w->ps[ps].wants_drain = true;
+    else if (may_be_late && strikes(w, &w->n_pauses_left, 60))
+        w->ps[ps].paused_until_ms = w->engine.now_ms + engine_draw(&w->engine, 4 * LEASE_MS);
+    else if (may_be_late && strikes(w, &w->n_cuts_left, 60)) {
+        w->ps[ps].is_cut = true;
+        heal_later(w, ps);
+    } else if (may_be_late && strikes(w, &w->n_link_cuts_left, 60)) {
+        cut_link(w, ps);
+        heal_later(w, ps);
+    }
+}
+
+static void draw_chief_faults(struct world *w)
+{
+    size_t c = (size_t)engine_draw(&w->engine, MAX_CHIEFS);
+    if (!w->chiefs[c].is_up) {
+        if (w->chiefs[1 - c].is_up && strikes(w, &w->n_second_chiefs_left, 300))
+            replicas_chief_start(w, c);
+    } else if (strikes(w, &w->n_chief_kills_left, 300)) {
+        replicas_chief_end(w, c);
+        restart_later(w, (uint32_t)c, 3 * LEASE_MS);
+    } else if (strikes(w, &w->n_chief_pauses_left, 300)) {
+        w->chiefs[c].paused_until_ms = w->engine.now_ms + engine_draw(&w->engine, 4 * LEASE_MS);
+    }
+}
+
+static void draw_worker_faults(struct world *w)
+{
+    size_t i = (size_t)engine_draw(&w->engine, w->n_workers);
+    if (!w->workers[i].is_up)
+        return;
+    if (strikes(w, &w->n_worker_kills_left, 300)) {
+        replicas_worker_end(w, i);
+        restart_later(w, replicas_worker_node(w, i), 2 * LEASE_MS);
+    } else if (strikes(w, &w->n_worker_pauses_left, 300)) {
+        w->workers[i].paused_until_ms = w->engine.now_ms + engine_draw(&w->engine, 6 * LEASE_MS);
+    }
+}
+
+static void draw_faults(struct world *w)
+{
+    if (w->engine.now_ms >= FAULTS_END_MS)
+        return;
+    draw_ps_faults(w);
+    draw_chief_faults(w);
+    draw_worker_faults(w);
+}
+
+// ---- the job ----
+
+static void start_process(struct world *w, uint32_t node)
+{
+    if (node < MAX_CHIEFS) {
+        // Of two servers a chief reads one only; then there must not be another chief beside it.
+        if (w->n_ps > 2 || !w->chiefs[1 - node].is_up)
+            replicas_chief_start(w, node);
+    } else if (is_ps(w, node)) {
+        replicas_ps_start(w, node - MAX_CHIEFS);
+    } else {
+        replicas_worker_start(w, node - MAX_CHIEFS - w->n_ps);
+    }
+}
+
+static void deliver(struct world *w, const struct message *m)
+{
+    uint64_t until_ms = *paused_until(w, m->to);
+    if (m->kind == M_START)
+        start_process(w, m->to);
+    else if (m->kind == M_HEAL)
+        heal(w, m->to - MAX_CHIEFS);
+    else if (!is_there(w, m))
+        return;
+    else if (w->engine.now_ms < until_ms)
+        engine_schedule(&w->engine, m, until_ms - w->engine.now_ms); // it finds it in its socket later
+    else if (m->to < MAX_CHIEFS)
+        replicas_chief_receive(w, m->to, m);
+    else if (is_ps(w, m->to))
+        replicas_ps_receive(w, m->to - MAX_CHIEFS, m);
+    else
+        replicas_worker_receive(w, m->to - MAX_CHIEFS - w->n_ps, m);
+}
+
+static void draw_job(struct world *w)
+{
+    struct engine *e = &w->engine;
+    w->n_ps = 2 + (size_t)engine_draw(e, MAX_PS - 1);
+    w->n_replicas = w->n_ps > 2 ? 1 + (size_t)engine_draw(e, 2) : 1;
+    w->n_buckets = 1 + (size_t)engine_draw(e, MAX_BUCKETS);
+    w->n_workers = 1 + (size_t)engine_draw(e, MAX_WORKERS);
+    w->n_steps = 3 + engine_draw(e, MAX_STEPS - 2);
+    // Of two servers one is enough for new roles, so there each has to be back before the other one is gone.
+    w->is_free = engine_draw(e, 2) && w->n_ps > 2;
+    e->drop_percent = (unsigned)(engine_draw(e, 2) * engine_draw(e, 20));
+    e->duplicate_percent = (unsigned)(engine_draw(e, 2) * engine_draw(e, 20));
+    e->slow_percent = (unsigned)(engine_draw(e, 2) * engine_draw(e, 10));
+    e->slow_ms = 3 * LEASE_MS;
+    e->faults_end_ms = FAULTS_END_MS;
+    w->n_crashes_left = (unsigned)engine_draw(e, 4);
+    w->crash_odds = engine_draw(e, 2) ? 30 : 3;
+    w->n_pauses_left = (unsigned)engine_draw(e, 4);
+    w->n_cuts_left = (unsigned)engine_draw(e, 3);
+    w->n_link_cuts_left = (unsigned)engine_draw(e, 3);
+    w->is_link_lost = engine_draw(e, 6) == 0 && w->n_ps > 2;
+    w->n_drains_left = (unsigned)engine_draw(e, 2);
+    w->n_chief_kills_left = (unsigned)engine_draw(e, 4);
+    w->n_chief_pauses_left = (unsigned)engine_draw(e, 3);
+    w->n_second_chiefs_left = w->n_ps > 2 ? (unsigned)engine_draw(e, 3) : 0;
+    w->n_worker_kills_left = (unsigned)engine_draw(e, 3);
+    w->n_worker_pauses_left = (unsigned)engine_draw(e, 3);
+    w->end_ms = engine_draw(e, FAULTS_END_MS);
+}
+
+static bool has_cut_link(const struct world *w)
+{
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        for (size_t other = 0; other < w->n_ps; other++)
+            if (w->is_link_cut[ps][other])
+                return true;
+    return false;
+}
+
+// Everything is trained, and every copy is back, unless a link is lost for good.
+static bool is_done(struct world *w)
+{
+    bool is_whole = is_full(w) || (w->is_link_lost && has_cut_link(w));
+    if (w->engine.now_ms < w->end_ms || !is_whole)
+        return false;
+    for (size_t i = 0; i < w->n_workers; i++)
+        if (!w->workers[i].is_up || w->workers[i].n_done < w->n_steps)
+            return false;
+    return true;
+}
+
+static void describe_hang(struct world *w)
+{
+    const struct sim_chief *leader = replicas_leader(w);
+    char why[160] = "no chief leads";
+    if (leader)
+        mst_failover_describe(&leader->failover, why, sizeof why);
+    size_t n_done = 0;
+    for (size_t i = 0; i < w->n_workers; i++)
+        n_done += w->workers[i].n_done == w->n_steps;
+    replicas_fail(w, "hang: %zu of %zu workers are done, full: %d, %s", n_done, w->n_workers, is_full(w), why);
+}
+
+static void end(struct world *w)
+{
+    for (size_t c = 0; c < MAX_CHIEFS; c++)
+        replicas_chief_end(w, c);
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        replicas_ps_end(w, ps);
+    for (size_t i = 0; i < w->n_workers; i++)
+        replicas_worker_end(w, i);
+    for (size_t i = 0; i < w->n_roles; i++) {
+        mst_roles_fini(w->roles[i]);
+        free(w->roles[i]);
+    }
+    free(w->roles);
+    engine_fini(&w->engine);
+}
+
+const char *replicas_run(uint64_t seed, int plant, size_t *n_delivered, char *text)
+{
+    struct world *w = mst_alloc(sizeof *w);
+    w->plant = (enum replicas_plant)plant;
+    w->fault = text;
+    text[0] = '\0';
+    engine_init(&w->engine, seed, sizeof(struct message));
+    draw_job(w);
+    for (uint32_t node = 0; node < MAX_CHIEFS + w->n_ps + w->n_workers; node++)
+        if (node != 1) // the second chief may come later
+            start_process(w, node);
+    struct message m;
+    while (!w->fault[0] && !is_done(w) && engine_next(&w->engine, &m)) {
+        if (w->engine.now_ms > JOB_END_MS) {
+            describe_hang(w);
+            break;
+        }
+        deliver(w, &m);
+        replicas_oracle_check(w);
+        draw_faults(w);
+    }
+    *n_delivered += w->engine.n_delivered;
+    end(w);
+    free(w);
+    return text[0] ? text : NULL;
+}
