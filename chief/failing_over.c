@@ -118,10 +118,9 @@ static void on_reply(void *arg, const struct mst_reply *reply)
     mst_chief_failover_go_on(chief);
 }
 
-static void ask(struct ps_link *link, bool is_committed)
+static void ask(struct ps_link *link, const struct mst_roles *roles, bool is_committed)
 {
     struct mst_chief *chief = link->chief;
-    const struct mst_roles *roles = &chief->failover.current;
     struct mst_arena arena;
     struct mst_msg_roles message;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
@@ -143,10 +142,11 @@ static void talk(struct ps_link *link)
     if (f->phase != MST_FAILOVER_LEADING || !mst_peer_is_up(link->peer) || link->is_dead)
         return;
     bool is_committed;
-    bool is_news = mst_failover_to_send(f, link->index, &is_committed) != NULL;
-    bool is_told = mst_epoch_is_same(&link->roles_told, &f->current.epoch) && link->is_told_committed == is_committed;
-    if (link->n_roles_calls == 0 || (is_news && !is_told))
-        ask(link, is_committed);
+    const struct mst_roles *news = mst_failover_to_send(f, link->index, &is_committed);
+    const struct mst_roles *roles = news ? news : is_committed ? &f->committed : &f->current;
+    bool is_told = mst_epoch_is_same(&link->roles_told, &roles->epoch) && link->is_told_committed == is_committed;
+    if (link->n_roles_calls == 0 || (news && !is_told))
+        ask(link, roles, is_committed);
 }
 
 // Nothing is left of what a server had that was told to stop, and it knows: it may.

@@ -192,6 +192,15 @@ static bool have_primaries_stored(const struct mst_failover *f)
     return true;
 }
 
+// Before the others, for what another one has stored the next chief may take for what was decided.
+static bool must_store_first(const struct mst_failover *f, size_t ps)
+{
+    for (size_t g = 0; g < f->config.n_ps; g++)
+        if (f->groups[g].has_changed && f->current.groups[g].primary == ps)
+            return true;
+    return false;
+}
+
 static bool is_overtaken(const struct mst_failover *f)
 {
     for (size_t g = 0; g < f->config.n_ps; g++)
@@ -369,6 +378,10 @@ const struct mst_roles *mst_failover_to_send(const struct mst_failover *f, size_
     *is_committed_out = is_committed(f);
     if (!has_replicas(f) || f->phase != MST_FAILOVER_LEADING || !server->is_live || server->incarnation == 0)
         return NULL;
+    if (!*is_committed_out && !have_primaries_stored(f) && !must_store_first(f, ps)) {
+        *is_committed_out = true;
+        return mst_epoch_is_newer(&f->committed.epoch, &server->acting) ? &f->committed : NULL;
+    }
     const struct mst_epoch *has = *is_committed_out ? &server->acting : &server->stored;
     return mst_epoch_is_newer(&f->current.epoch, has) ? &f->current : NULL;
 }

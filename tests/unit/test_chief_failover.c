@@ -70,7 +70,12 @@ static void test_a_change_is_full_again_only_when_all_act_on_it(void **state)
     assert_false(mst_failover_is_full(&failover)); // from now on
     assert_true(mst_failover_advance(&failover, now_ms));
     bool is_committed;
-    assert_non_null(mst_failover_to_send(&failover, 0, &is_committed));
+    assert_non_null(mst_failover_to_send(&failover, 2, &is_committed)); // the primary of what changes
+    assert_false(is_committed);
+    assert_null(mst_failover_to_send(&failover, 0, &is_committed)); // not before that one has stored it
+    assert_true(is_committed);
+    deliver(2);
+    assert_non_null(mst_failover_to_send(&failover, 1, &is_committed));
     assert_false(is_committed);
     assert_false(mst_failover_is_full(&failover));
     end();
