@@ -354,8 +354,8 @@ void mst_holding_store_roles(struct mst_holding *holding, const struct mst_roles
         return;
     const struct mst_replica_view *stored = &replication->replica.stored;
     // A backup that nobody reached may still be promoted: then nothing was lost.
-    bool was_lost = (stored->epoch.term > 0 || stored->epoch.n > 0) && stored->primary.ps == MST_NO_PS &&
-                    stored->n_backups == 0;
+    bool was_lost =
+        (stored->epoch.term > 0 || stored->epoch.n > 0) && stored->primary.ps == MST_NO_PS && stored->n_backups == 0;
     mst_replica_store(&replication->replica, roles, now_ms());
     if (mst_replica_role(&replication->replica) != MST_REPLICA_PRIMARY)
         replication->awaits_values = false;
