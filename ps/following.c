@@ -14,6 +14,7 @@
 
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { PROBE_AGAIN_MS = 20 };
 
@@ -439,10 +440,9 @@ static bool is_connected(const struct death_watch *watch)
     return false;
 }
 
-static void on_gone(struct death_watch *watch)
+static void on_gone(struct death_watch *watch, const char *proof)
 {
-    MST_LOG(INFO, "ps", "parameter server gone", "ps=%u note=\"its connection ended and its address refuses new ones\"",
-            watch->who.ps);
+    MST_LOG(INFO, "ps", "parameter server gone", "ps=%u note=\"its connection ended and %s\"", watch->who.ps, proof);
     for (struct mst_holding *holding = watch->thread->holdings; holding; holding = holding->next)
         if (holding->replication) {
             mst_replica_gone(&holding->replication->replica, &watch->who);
@@ -458,10 +458,50 @@ static void on_probed(void *arg, enum mst_probe_result result)
     if (is_connected(watch) || now_ms() >= watch->until_ms) {
         end_watch(watch);
     } else if (result == MST_PROBE_REFUSED) {
-        on_gone(watch);
+        on_gone(watch, "its address refuses new ones");
         end_watch(watch);
     } else {
         mst_timer_start_once(&watch->again, PROBE_AGAIN_MS);
+    }
+}
+
+// IPv4 has two forms.
+static void plain_address(const struct mst_socket_address *address, unsigned char host[16], uint16_t *port_out)
+{
+    static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (address->storage.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)&address->storage;
+        memcpy(host, mapped, sizeof mapped);
+        memcpy(host + sizeof mapped, &in->sin_addr, sizeof in->sin_addr);
+        *port_out = in->sin_port;
+    } else {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->storage;
+        memcpy(host, &in6->sin6_addr, sizeof in6->sin6_addr);
+        *port_out = in6->sin6_port;
+    }
+}
+
+static bool is_same_address(const struct mst_socket_address *a, const struct mst_socket_address *b)
+{
+    unsigned char hosts[2][16];
+    uint16_t ports[2];
+    plain_address(a, hosts[0], &ports[0]);
+    plain_address(b, hosts[1], &ports[1]);
+    return ports[0] == ports[1] && memcmp(hosts[0], hosts[1], sizeof hosts[0]) == 0;
+}
+
+// A port that a parent keeps (muster local) refuses nobody; but where another process answers, the one before is gone.
+void mst_following_met(struct replicating *replicating, uint32_t ps, uint64_t incarnation, const struct mst_conn *conn)
+{
+    struct mst_socket_address address;
+    if (!conn || !mst_conn_peer_address(conn, &address.storage, &address.len))
+        return;
+    for (struct death_watch *watch = replicating->watches, *next; watch; watch = next) {
+        next = watch->next;
+        if (watch->who.ps != ps || watch->who.incarnation == incarnation || !is_same_address(&watch->address, &address))
+            continue;
+        on_gone(watch, "another process answers at its address");
+        end_watch(watch);
     }
 }
 

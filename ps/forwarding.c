@@ -401,8 +401,8 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
 static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
 {
     struct link *link = arg;
-    (void)peer;
     link->incarnation = reply->incarnation;
+    mst_following_met(link->thread->replicating, link->ps, link->incarnation, mst_peer_conn(peer));
     MST_LOG(DEBUG, "ps", "linked", "ps=%u thread=%u", link->ps, link->remote_thread);
     for (struct mst_holding *holding = link->thread->holdings; holding; holding = holding->next)
         if (holding->replication) {

@@ -132,3 +132,5 @@ void mst_replication_progress(struct replication *replication);
 void mst_replication_look_again(struct replication *replication);
 void mst_replication_fence_buckets(struct mst_holding *holding, const struct mst_holding_fencing *fencing);
 void mst_following_free(struct replicating *replicating);
+// This process listens where a link goes to: what was there before is gone.
+void mst_following_met(struct replicating *replicating, uint32_t ps, uint64_t incarnation, const struct mst_conn *conn);
