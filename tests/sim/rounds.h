@@ -1,7 +1,8 @@
 /** @file
  *  One simulated synchronous job: the product's rounds of chief, parameter servers and workers over a faulty network,
- *  while workers are killed (some for good), restarted and paused, and the chief is paused and killed: the next one has
- *  a higher term and knows what the parameter servers have stored. Everything follows from the seed.
+ *  while workers are killed (some for good), restarted and paused, parameter servers die and come back empty, and the
+ *  chief is paused and killed: the next one has a higher term and knows what the parameter servers have stored.
+ *  Everything follows from the seed.
  *
  *      const char *fault = rounds_run(seed, plant, &n_delivered, text);    // NULL, or text says what went wrong
  */
@@ -27,6 +28,9 @@ enum rounds_plant {
     ROUNDS_PLANT_CUT_EARLY,      // a cut does not wait until the last round is applied
     ROUNDS_PLANT_ANY_NUMBER,     // the number of a worker is told before it is stored
     ROUNDS_PLANT_FENCE_UNSTORED, // a fence is sent before it is stored that there is one
+    ROUNDS_PLANT_PS_UNNOTICED,   // the chief takes what a PS had before it died for what it has
+    ROUNDS_PLANT_PS_OWN_CLOSE,   // … takes only round 0 as applied, as at the start
+    ROUNDS_PLANT_PS_NO_TAKEN,    // … and the round that it takes over is not counted as lost
     N_ROUNDS_PLANTS,
 };
 

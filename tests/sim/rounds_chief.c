@@ -11,8 +11,10 @@ static void recall(struct world *w)
     for (size_t ps = 0; ps < w->n_ps; ps++) {
         struct message m = {.kind = M_RECALL, .to = 1 + (uint32_t)ps, .term = chief->term};
         m.incarnation = chief->incarnation;
+        if (chief->links[ps].met != w->ps[ps].life)
+            chief->has_recalled[ps] = false; // its link broke
         if (!chief->has_recalled[ps])
-            engine_send(&w->engine, &m);
+            rounds_send(w, &m);
     }
 }
 
@@ -20,7 +22,8 @@ void rounds_chief_start(struct world *w)
 {
     struct sim_chief *chief = &w->chief;
     mst_coordinator_fini(&chief->coordinator);
-    *chief = (struct sim_chief){.is_alive = true, .is_recalling = true, .term = 1};
+    bool is_successor = chief->incarnation != 0;
+    *chief = (struct sim_chief){.is_alive = true, .is_recalling = true, .term = 1, .is_successor = is_successor};
     chief->incarnation = 1 + engine_draw(&w->engine, UINT64_MAX - 1);
     mst_coordinator_init(&chief->coordinator, &w->config);
     struct message tick = {.kind = M_TICK, .incarnation = chief->incarnation};
@@ -36,14 +39,14 @@ static void send_state(struct world *w, bool to_everybody)
         struct message m = {.kind = M_STATE, .to = 1 + (uint32_t)ps, .term = chief->term, .n = chief->state_n};
         m.bytes = chief->state;
         if (to_everybody || !chief->has_stored[ps])
-            engine_send(&w->engine, &m);
+            rounds_send(w, &m);
     }
 }
 
 static void write_state(struct world *w)
 {
     struct sim_chief *chief = &w->chief;
-    struct mst_chief_state state = {.n_ps = 0};
+    struct mst_chief_state state = {.checkpoint_step = chief->checkpoint_steps};
     struct mst_buf buf;
     mst_buf_init(&buf, 1 << 16);
     mst_status status = mst_chief_state_encode(&state, &chief->coordinator, &buf);
@@ -55,7 +58,12 @@ static void write_state(struct world *w)
     send_state(w, true);
 }
 
-static bool is_stored(const struct world *w)
+void rounds_chief_touch(struct world *w)
+{
+    write_state(w);
+}
+
+bool rounds_chief_is_stored(const struct world *w)
 {
     for (size_t ps = 0; ps < w->n_ps; ps++)
         if (!w->chief.has_stored[ps])
@@ -78,7 +86,7 @@ static void send_round(struct world *w, size_t ps)
     m.bytes = rounds_keep(w, &buf);
     mst_buf_fini(&buf);
     chief->told[ps] = chief->coordinator.rounds.n_told;
-    engine_send(&w->engine, &m);
+    rounds_send(w, &m);
 }
 
 static bool is_here(const struct world *w, size_t worker)
@@ -116,6 +124,13 @@ static void finish_cut(struct world *w)
         return;
     chief->is_cutting = false;
     rounds_oracle_check_even(w, "a cut is made");
+    bool are_all_there = true;
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        are_all_there = are_all_there && w->ps[ps].is_serving && chief->links[ps].met == w->ps[ps].life;
+    if (are_all_there) { // a checkpoint, which a PS that dies begins with
+        chief->checkpoint_steps = w->checkpoint_steps = rounds->close_steps;
+        write_state(w);
+    }
     mst_rounds_resume(rounds);
 }
 
@@ -220,6 +235,8 @@ static void take_up(struct world *w)
     }
     if (status != MST_OK)
         rounds_fail(w, "a new chief cannot go on: %s", err.text);
+    else if (chief->highest_state.bytes.len)
+        chief->checkpoint_steps = state.checkpoint_step;
     mst_arena_fini(&arena);
     chief->is_recalling = false;
     write_state(w);
@@ -238,7 +255,10 @@ static void on_recalled(struct world *w, const struct message *m)
     }
     if (m->is_refused || m->term != chief->term || chief->has_recalled[m->ps])
         return;
+    rounds_servers_met(w, m->ps, m->life);
     chief->has_recalled[m->ps] = true;
+    chief->links[m->ps].is_placed = m->is_serving;
+    chief->links[m->ps].is_back = !m->is_serving;
     if (m->state_term > chief->highest_state.state_term ||
         (m->state_term == chief->highest_state.state_term && m->n > chief->highest_state.n))
         chief->highest_state = *m;
@@ -264,15 +284,18 @@ static void on_tick(struct world *w, const struct message *m)
     if (mst_coordinator_tick(c, w->engine.now_ms) > 0 && w->plant != ROUNDS_PLANT_FENCE_UNSTORED)
         write_state(w);
     // A chief that comes after has to know of a fence that a PS may have heard of, or that refuses the worker for ever.
-    bool may_fence = is_stored(w) || w->plant == ROUNDS_PLANT_FENCE_UNSTORED;
+    bool may_fence = rounds_chief_is_stored(w) || w->plant == ROUNDS_PLANT_FENCE_UNSTORED;
     struct mst_fence fence;
     for (size_t cursor = 0; may_fence && mst_membership_next_fence(&c->membership, &cursor, &fence);) {
+        if (!chief->links[fence.ps].is_placed)
+            continue;
         struct message f = {.kind = M_FENCE, .to = 1 + (uint32_t)fence.ps, .worker = fence.worker};
         f.number = fence.number;
         f.term = chief->term;
-        engine_send(&w->engine, &f);
+        rounds_send(w, &f);
     }
     send_state(w, false);
+    rounds_servers_tick(w);
     if (w->stop_ms && w->engine.now_ms >= w->stop_ms && !chief->is_stopped) {
         chief->is_stopped = true;
         mst_coordinator_stop(c);
@@ -296,8 +319,8 @@ static void on_greet(struct world *w, const struct message *m)
         return;
     if (reply.number != before)
         write_state(w);
-    if (is_stored(w) || w->plant == ROUNDS_PLANT_ANY_NUMBER)
-        engine_send(&w->engine, &reply); // else it asks again
+    if (rounds_chief_is_stored(w) || w->plant == ROUNDS_PLANT_ANY_NUMBER)
+        rounds_send(w, &reply); // else it asks again
 }
 
 static void on_fence_answer(struct world *w, const struct message *m)
@@ -323,7 +346,7 @@ static void receive(struct world *w, const struct message *m)
         fenced.incarnation = m->incarnation;
         fenced.number = m->number;
         if (!mst_membership_heard(members, m->worker, m->number, w->engine.now_ms))
-            engine_send(&w->engine, &fenced);
+            rounds_send(w, &fenced);
         break;
     case M_LOST:
         mst_membership_lost(members, m->worker, m->number, w->engine.now_ms);
@@ -356,7 +379,7 @@ void rounds_chief_receive(struct world *w, const struct message *m)
             on_tick(w, m);
     } else if (m->kind == M_RECALL_REPLY)
         on_recalled(w, m);
-    else if (!chief->is_recalling)
+    else if (!chief->is_recalling && !rounds_servers_chief_receive(w, m))
         receive(w, m);
 }
 

@@ -24,7 +24,7 @@ static void answer_chief(struct world *w, size_t index)
     struct message m = {.kind = M_ROUND_REPLY, .ps = (uint32_t)index, .term = ps->term};
     m.bytes = rounds_keep(w, &buf);
     mst_buf_fini(&buf);
-    engine_send(&w->engine, &m);
+    rounds_send(w, &m);
 }
 
 static void answer_worker(struct world *w, size_t index, const struct message *question)
@@ -37,7 +37,7 @@ static void answer_worker(struct world *w, size_t index, const struct message *q
     m.held_round = ps->table.applied;
     if (w->plant == ROUNDS_PLANT_ACK_ARRIVAL && m.kind == M_PUSHED && m.turn.round < question->round)
         m.turn.round = question->round;
-    engine_send(&w->engine, &m);
+    rounds_send(w, &m);
 }
 
 static void answer_waiting(struct world *w, size_t index)
@@ -94,7 +94,7 @@ static void ps_push(struct world *w, size_t index, const struct message *m)
     case MST_ROUND_REFUSED_NUMBER:
         fenced.incarnation = m->incarnation;
         fenced.number = m->number;
-        engine_send(&w->engine, &fenced);
+        rounds_send(w, &fenced);
         break;
     default:
         rounds_fail(w, "worker %u pushed unit %llu for round %llu, which ps %zu has not dealt it", m->worker,
@@ -116,12 +116,14 @@ static void ps_fence(struct world *w, size_t index, const struct message *m)
     }
     struct message reply = {
         .kind = M_FENCE_ANSWER, .ps = (uint32_t)index, .worker = m->worker, .number = m->number, .term = m->term};
-    engine_send(&w->engine, &reply);
+    rounds_send(w, &reply);
 }
 
 static void take_close(struct world *w, size_t index, const struct message *m, const struct mst_msg_close *close)
 {
     struct sim_ps *ps = &w->ps[index];
+    if (w->plant == ROUNDS_PLANT_PS_OWN_CLOSE && ps->life > 1 && !ps->table.has_begun && close->round > 0)
+        return;
     switch (mst_round_table_check(&ps->table, close)) {
     case MST_ROUND_CLOSE_REFUSED:
         rounds_fail(w, "ps %zu lacks a contribution that the close of round %llu names, or is not at that round", index,
@@ -152,8 +154,12 @@ static void ps_round(struct world *w, size_t index, const struct message *m)
     MST_ASSERT(status == MST_OK);
     take_close(w, index, m, &round.close);
     if (!w->fault[0] && mst_round_table_must_act(&ps->table, round.act_round)) {
+        if (round.close.round == ps->table.stored)
+            rounds_oracle_acts(w, &round.close);
         if (ps->table.has_begun)
             rounds_oracle_applies(w, index, round.n_scales ? round.scales[0] : 0);
+        else
+            rounds_oracle_takes_over(w, index, &round.close);
         mst_round_table_act(&ps->table);
         answer_waiting(w, index);
     }
@@ -176,7 +182,7 @@ static void ps_state(struct world *w, size_t index, const struct message *m)
         ps->state = m->bytes;
     }
     struct message reply = {.kind = M_STATE_REPLY, .ps = (uint32_t)index, .term = m->term, .n = m->n};
-    engine_send(&w->engine, &reply);
+    rounds_send(w, &reply);
 }
 
 static void ps_recall(struct world *w, size_t index, const struct message *m)
@@ -193,14 +199,17 @@ static void ps_recall(struct world *w, size_t index, const struct message *m)
     reply.state_term = ps->state_term;
     reply.n = ps->state_n;
     reply.bytes = ps->state;
+    reply.is_serving = ps->is_serving;
     reply.close = ps->close;
     reply.round = ps->close_round;
-    engine_send(&w->engine, &reply);
+    rounds_send(w, &reply);
 }
 
 void rounds_ps_receive(struct world *w, const struct message *m)
 {
     size_t index = m->to - 1;
+    if (rounds_servers_ps_receive(w, m))
+        return;
     switch (m->kind) {
     case M_PULL:
         ps_pull(w, index, m);
@@ -254,7 +263,7 @@ static void send_call(struct world *w, size_t index, size_t bucket, enum message
     m.bucket = bucket;
     m.round = kind == M_PUSH ? session->push.step : session->buckets[bucket].wanted;
     m.unit = session->push.offset - 1;
-    engine_send(&w->engine, &m);
+    rounds_send(w, &m);
 }
 
 static void send_again(struct world *w, size_t index)
@@ -285,7 +294,7 @@ static void on_tick(struct world *w, size_t index, const struct message *tick)
 {
     struct sim_worker *worker = &w->workers[index];
     struct message m = from_worker(w, index, worker->session.number ? M_HEARTBEAT : M_GREET);
-    engine_send(&w->engine, &m);
+    rounds_send(w, &m);
     send_again(w, index); // what is not answered
     engine_schedule(&w->engine, tick, HEARTBEAT_MS);
 }

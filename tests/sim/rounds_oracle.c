@@ -60,7 +60,7 @@ void rounds_oracle_applies(struct world *w, size_t ps, double scale)
         now.ins[i] = table->ins[i];
         now.units[i] = table->contributions[table->ins[i]].unit;
     }
-    if (now.has_units)
+    if (now.has_units && !(w->unscaled_rounds >> table->stored % 64 & 1))
         check_scale(w, table, scale);
     struct seen_round *seen = round_at(w, table->stored);
     if (seen->is_seen && (seen->n_ins != now.n_ins || seen->epoch != now.epoch ||
@@ -74,6 +74,45 @@ void rounds_oracle_applies(struct world *w, size_t ps, double scale)
         count_units(w, &now);
     if (!seen->is_seen || now.has_units)
         *seen = now;
+}
+
+void rounds_oracle_acts(struct world *w, const struct mst_msg_close *close)
+{
+    struct seen_round *seen = round_at(w, close->round);
+    if (seen->has_units || close->n_ins == 0)
+        return;
+    struct seen_round now = {.is_seen = true, .has_units = true, .epoch = close->was.epoch, .n_ins = close->n_ins};
+    for (size_t i = 0; i < close->n_ins; i++) {
+        now.ins[i] = close->ins[i];
+        for (size_t k = 0; k < close->was.n_plan; k++)
+            if (close->was.plan[k].worker == close->ins[i])
+                now.units[i] = close->was.plan[k].unit;
+    }
+    count_units(w, &now);
+    *seen = now;
+}
+
+void rounds_oracle_takes_over(struct world *w, size_t index, const struct mst_msg_close *close)
+{
+    struct sim_ps *ps = &w->ps[index];
+    uint64_t from = ps->has_steps > ps->counted_steps ? ps->has_steps : ps->counted_steps;
+    if (close->n_steps > from)
+        ps->n_lost += close->n_steps - from;
+    if (close->n_steps > ps->counted_steps)
+        ps->counted_steps = close->n_steps;
+}
+
+// A chief that started again may count too much, and one that died too little. One that sent the map twice counts from
+// the checkpoint that it named first.
+static void check_lost(struct world *w)
+{
+    for (size_t i = 0; i < w->n_ps && !w->chief.is_successor; i++) {
+        const struct sim_ps *ps = &w->ps[i];
+        bool is_settled = ps->table.has_begun && w->chief.links[i].is_placed && w->chief.links[i].met == ps->life;
+        if (is_settled && ps->n_said < ps->n_lost)
+            rounds_fail(w, "ps %zu lost %llu updates, and the chief says %llu", i, (unsigned long long)ps->n_lost,
+                        (unsigned long long)ps->n_said);
+    }
 }
 
 void rounds_oracle_check_epoch(struct world *w, const struct mst_epoch_record *record)
@@ -91,11 +130,20 @@ void rounds_oracle_check_epoch(struct world *w, const struct mst_epoch_record *r
                     (unsigned long long)record->sums.steps);
 }
 
+// One that died takes the last round over when it is back.
+static bool is_behind(const struct world *w, size_t index, uint64_t round)
+{
+    const struct sim_ps *ps = &w->ps[index];
+    if (!ps->table.has_begun && (ps->life > 1 || !ps->is_up))
+        return false;
+    return !ps->table.has_begun || ps->table.applied != round;
+}
+
 void rounds_oracle_check_even(struct world *w, const char *what)
 {
     uint64_t round = w->chief.coordinator.rounds.close_round;
     for (size_t ps = 0; ps < w->n_ps; ps++)
-        if (!w->ps[ps].table.has_begun || w->ps[ps].table.applied != round)
+        if (is_behind(w, ps, round))
             rounds_fail(w, "%s at round %llu, which ps %zu has not applied", what, (unsigned long long)round, ps);
 }
 
@@ -105,6 +153,7 @@ void rounds_oracle_check_end(struct world *w)
     if (w->fault[0])
         return;
     rounds_oracle_check_even(w, "the job ends");
+    check_lost(w);
     uint64_t n_steps = 0;
     uint64_t n_in = 0;
     double measured = 0;

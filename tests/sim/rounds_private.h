@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "chief/coordinator.h"
+#include "chief/setback.h"
 #include "engine.h"
 #include "optim/square_norm.h"
 #include "ps/round_table.h"
@@ -36,11 +37,20 @@ enum message_kind {
     M_TICK,     // a node's own timer
     M_COMPUTED, // a worker's own gradient is ready
     M_RESTART,  // a killed process comes back
+    M_LINK,     // the chief greets a PS that came back
+    M_LINKED,
+    M_MAP, // what a PS has to serve, and what it begins with
+    M_MAPPED,
 };
 
 struct message {
     enum message_kind kind;
     uint32_t to; // node: 0 chief, 1 … n_ps PSs, then workers
+    uint32_t from;
+    uint64_t life; // of the PS at one end: what is of an earlier one is lost with its connection
+    uint64_t refused[MAX_WORKERS];
+    uint64_t n_steps; // of the checkpoint
+    bool is_serving;
     uint32_t ps;
     uint32_t worker;
     uint64_t incarnation;
@@ -65,6 +75,13 @@ struct sim_wait {
 };
 
 struct sim_ps {
+    bool is_up;
+    uint64_t life; // of its process, from 1
+    bool is_serving;
+    uint64_t has_steps;     // that its values have
+    uint64_t counted_steps; // the oracle's: lost or in its values when it last took a round over
+    uint64_t n_lost;        // steps, all in all
+    uint64_t n_said;        // … by the chief
     uint64_t term;
     uint64_t term_holder; // the incarnation of the chief that claimed it
     struct mst_round_table table;
@@ -85,12 +102,24 @@ struct sim_worker {
     uint64_t paused_until_ms;
     uint64_t incarnation;
     struct mst_round_session session;
+    uint64_t ps_life[MAX_PS];   // to which it has a connection
     uint64_t held[MAX_BUCKETS]; // of which round its parameters are, in truth
     bool is_computing;
     struct mst_round_session_unit unit;
 };
 
+// The chief's end of a link to a PS.
+struct sim_link {
+    uint64_t met; // its life
+    bool is_placed;
+    bool is_back; // it served before, and comes back empty
+    struct mst_setback setback;
+};
+
 struct sim_chief {
+    struct sim_link links[MAX_PS];
+    uint64_t checkpoint_steps;
+    bool is_successor;
     bool is_alive;
     bool is_recalling;
     uint64_t incarnation;
@@ -132,6 +161,10 @@ struct world {
     unsigned n_kills_left;
     unsigned n_pauses_left;
     unsigned n_chief_kills_left;
+    unsigned n_ps_kills_left;
+    uint32_t self;             // the node that acts
+    uint64_t unscaled_rounds;  // a bit a round, by the remainder of 64: of which a PS lost its part of the norm
+    uint64_t checkpoint_steps; // of the last one that is committed
     unsigned n_chief_pauses_left;
     struct sim_chief chief;
     struct sim_ps ps[MAX_PS];
@@ -142,6 +175,8 @@ struct world {
     char *fault;         // 256 bytes
 };
 
+// Sends over the faulty network, over the connection to the process that the sender knows.
+void rounds_send(struct world *w, const struct message *message);
 // Notes the first broken rule.
 void rounds_fail(struct world *w, const char *format, ...) MST_PRINTF(2, 3);
 // Bytes that live as long as the world.
@@ -153,6 +188,20 @@ size_t rounds_n_parts(const struct world *w, size_t ps);
 size_t rounds_part(const struct world *w, size_t bucket);
 
 void rounds_chief_start(struct world *w);
+// rounds_servers.c: parameter servers that die and come back.
+void rounds_servers_init(struct world *w);
+void rounds_servers_kill(struct world *w, size_t index);
+// All PSs hold the chief's state and a close: one of them may die, or the chief.
+bool rounds_servers_may_die(const struct world *w);
+// False: its connection, or the process at one end of it, is gone by now.
+bool rounds_servers_hears(const struct world *w, const struct message *m);
+void rounds_servers_tick(struct world *w);
+void rounds_servers_met(struct world *w, size_t ps, uint64_t life);
+// True: it is one of its messages, or of one for a PS that does not serve yet.
+bool rounds_servers_chief_receive(struct world *w, const struct message *m);
+bool rounds_servers_ps_receive(struct world *w, const struct message *m);
+bool rounds_chief_is_stored(const struct world *w);
+void rounds_chief_touch(struct world *w);
 void rounds_chief_receive(struct world *w, const struct message *m);
 bool rounds_chief_is_done(const struct world *w);
 void rounds_ps_receive(struct world *w, const struct message *m);
@@ -164,6 +213,10 @@ void rounds_worker_receive(struct world *w, const struct message *m);
 void rounds_oracle_applies(struct world *w, size_t ps, double scale);
 // The share of a PS in the norm of a round with these contributions.
 struct mst_square_norm rounds_oracle_norm(const struct world *w, size_t ps, const struct mst_round_table *table);
+// Somebody acts on a close: which units are in is known, though who had the contributions may have died.
+void rounds_oracle_acts(struct world *w, const struct mst_msg_close *close);
+// A PS that came back takes a close as applied.
+void rounds_oracle_takes_over(struct world *w, size_t index, const struct mst_msg_close *close);
 void rounds_oracle_check_epoch(struct world *w, const struct mst_epoch_record *record);
 // All PSs are said to have applied the same rounds.
 void rounds_oracle_check_even(struct world *w, const char *what);

@@ -24,6 +24,9 @@ static const char *const plant_names[N_ROUNDS_PLANTS] = {
     [ROUNDS_PLANT_CUT_EARLY] = "cut-early",
     [ROUNDS_PLANT_ANY_NUMBER] = "any-number",
     [ROUNDS_PLANT_FENCE_UNSTORED] = "fence-unstored",
+    [ROUNDS_PLANT_PS_UNNOTICED] = "ps-unnoticed",
+    [ROUNDS_PLANT_PS_OWN_CLOSE] = "ps-own-close",
+    [ROUNDS_PLANT_PS_NO_TAKEN] = "ps-no-taken",
 };
 
 const char *rounds_plant_name(int plant)
@@ -84,9 +87,10 @@ static void kill_worker(struct world *w, size_t worker)
 {
     struct sim_worker *victim = &w->workers[worker];
     victim->is_alive = false;
+    w->self = rounds_worker_node(w, worker);
     struct message lost = {.kind = M_LOST, .worker = (uint32_t)worker, .number = victim->session.number};
     if (engine_draw(&w->engine, 2)) // sometimes the connection closes, sometimes the host is just gone
-        engine_send(&w->engine, &lost);
+        rounds_send(w, &lost);
     bool may_go = victim->session.number > 0 && !is_last_one(w, worker);
     victim->is_gone = engine_draw(&w->engine, 3) == 0 && may_go;
     if (victim->is_gone)
@@ -122,8 +126,10 @@ static void draw_faults(struct world *w)
         kill_worker(w, worker);
     else if (is_alive && strikes(w, &w->n_pauses_left))
         w->workers[worker].paused_until_ms = now_ms + engine_draw(&w->engine, 4 * LEASE_MS);
-    else if (w->chief.is_alive && strikes(w, &w->n_chief_kills_left))
+    else if (w->chief.is_alive && rounds_servers_may_die(w) && strikes(w, &w->n_chief_kills_left))
         kill_chief(w);
+    else if (rounds_servers_may_die(w) && strikes(w, &w->n_ps_kills_left))
+        rounds_servers_kill(w, (size_t)engine_draw(&w->engine, w->n_ps));
     else if (w->chief.is_alive && strikes(w, &w->n_chief_pauses_left))
         w->chief.paused_until_ms = now_ms + engine_draw(&w->engine, 4 * LEASE_MS);
 }
@@ -131,6 +137,9 @@ static void draw_faults(struct world *w)
 static void deliver(struct world *w, const struct message *m)
 {
     uint64_t paused_until_ms = 0;
+    w->self = m->to;
+    if (!rounds_servers_hears(w, m))
+        return;
     if (m->to == 0)
         paused_until_ms = w->chief.paused_until_ms;
     else if (m->to > w->n_ps)
@@ -163,6 +172,7 @@ static void draw_job(struct world *w)
     w->n_pauses_left = (unsigned)engine_draw(e, 4);
     w->n_chief_kills_left = (unsigned)engine_draw(e, 4);
     w->n_chief_pauses_left = (unsigned)engine_draw(e, 3);
+    w->n_ps_kills_left = engine_draw(e, 2) ? (unsigned)engine_draw(e, 4) : 0;
     w->stop_ms = engine_draw(e, 8) ? 0 : 1 + engine_draw(e, 2000);
     w->config = (struct mst_coordinator_config){.n_ps = w->n_ps,
                                                 .n_batches = 1 + engine_draw(e, 12),
@@ -187,6 +197,7 @@ static void start(struct world *w, uint64_t seed)
         mst_status status = mst_round_table_init(&w->ps[ps].table, w->n_workers, rounds_n_parts(w, ps));
         MST_ASSERT(status == MST_OK);
     }
+    rounds_servers_init(w);
     rounds_chief_start(w);
     for (size_t i = 0; i < w->n_workers; i++) {
         mst_round_session_init(&w->workers[i].session, w->n_buckets, w->n_pushed);

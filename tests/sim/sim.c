@@ -16,7 +16,7 @@ enum { PLANT_SCHEDULES = 20000 }; // a planted bug that this many schedules do n
 static const char help[] =
     "usage: sim [--world NAME] [--schedules N] [--seed S] [--jobs N] [--plant NAME] [--check-plants]\n"
     "Runs seeded schedules of the greeting, push and lease protocols, of synchronous rounds, and of replicas, with\n"
-    "deaths of workers, chiefs and (leases, replicas) parameter servers, each against a counting oracle.\n"
+    "deaths of workers, chiefs and parameter servers, each against a counting oracle.\n"
     "  --world NAME    only one of leases, rounds, replicas\n"
     "  --schedules N   how many of each (10000)\n"
     "  --seed S        the first seed (1); schedule i has seed S + i, and a failure prints its seed\n"
