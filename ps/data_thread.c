@@ -518,6 +518,8 @@ static void answer_pull(const struct client *client, const struct mst_message *m
 void mst_data_thread_answer_pull(struct pending_push *pull)
 {
     struct mst_message call = {.method = pull->method, .call = pull->call};
+    if (pull->client->worker != MST_NO_WORKER)
+        mst_forwarding_pulled(pull);
     answer_pull(pull->client, &call, pull->bucket, pull->push.number);
     mst_data_thread_give_push(pull->client->thread, pull);
 }
@@ -531,6 +533,7 @@ static void pull_replica(struct client *client, const struct mst_message *messag
     struct mst_error err;
     *pull = (struct pending_push){.client = client, .method = message->method, .call = message->call};
     pull->bucket = bucket;
+    pull->holding = replication->holding;
     pull->push.number = number;
     switch (mst_forwarding_serves(replication)) {
     case MST_FORWARD_OK:

@@ -88,7 +88,8 @@ static void on_row(void *arg, const struct mst_bucket *bucket, const struct mst_
                                                              .number = row->number,
                                                              .step = row->step,
                                                              .lease = row->lease,
-                                                             .offset = row->offset};
+                                                             .offset = row->offset,
+                                                             .is_restored = row->is_restored};
 }
 
 static void on_done(void *arg, mst_status status, const char *text)

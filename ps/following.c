@@ -169,6 +169,9 @@ static void apply(struct mst_holding *holding, struct mst_bucket *bucket, const 
     case MST_OP_FENCE:
         mst_replication_fence_buckets(holding, &fencing);
         break;
+    case MST_OP_PULLED:
+        mst_client_table_pulled(&bucket->clients, op->worker, op->number);
+        break;
     default:
         break;
     }

@@ -105,6 +105,25 @@ void mst_forwarding_keep_pull(struct replication *replication, struct pending_pu
     replication->pulls = pull;
 }
 
+void mst_forwarding_pulled(const struct pending_push *pull)
+{
+    struct replication *replication = pull->holding->replication;
+    struct mst_client_table *clients = &pull->bucket->clients;
+    uint32_t worker = pull->client->worker;
+    const struct mst_client_row *row = mst_client_table_row(clients, worker);
+    if (pull->bucket->is_frozen || (row && row->number >= pull->push.number))
+        return;
+    mst_client_table_pulled(clients, worker, pull->push.number);
+    struct op *op = mst_forwarding_add_op(replication);
+    if (!op)
+        return;
+    op->meta.kind = MST_OP_PULLED;
+    op->meta.bucket = pull->bucket->id;
+    op->meta.worker = worker;
+    op->meta.number = pull->push.number;
+    mst_forwarding_pump(replication);
+}
+
 static void drop_of(struct replication *replication, struct pending_push **at, const struct client *client)
 {
     while (*at) {

@@ -108,6 +108,8 @@ mst_status mst_forwarding_refuse(const struct replication *replication, uint32_t
 void mst_forwarding_pushed(struct pending_push *push, const struct mst_push_result *result);
 // A pull that waits until this serves. Owner: steals pull
 void mst_forwarding_keep_pull(struct replication *replication, struct pending_push *pull);
+// Is about to be answered: the row that the worker gets by that is the followers', too.
+void mst_forwarding_pulled(const struct pending_push *pull);
 // The client's connection is gone.
 void mst_forwarding_closed(struct replication *replication, const struct client *client);
 

@@ -596,6 +596,28 @@ static void test_broken_links_lose_and_repeat_nothing(void **state)
         hang_up(dials[d]);
 }
 
+static bool is_known_at_the_backup(void *arg)
+{
+    const struct fixture *f = arg;
+    const struct mst_client_table *clients = &bucket_of(f, 1, 1)->clients;
+    return clients->n_rows > WORKER && clients->rows[WORKER].number == 1 && clients->rows[WORKER].step == 0;
+}
+
+// Else a worker that dies in its first step would be one that the new primary never met.
+static void test_a_backup_knows_who_pulled(void **state)
+{
+    struct fixture *f = *state;
+    give_roles(f, 0, 1, MST_NO_PS);
+    struct dial *dial = dial_server(f, 0);
+    send_pull(dial, 1);
+    await(dial);
+    run_until(f->loop, is_known_at_the_backup, f);
+    assert_int_equal(bucket_of(f, 1, 0)->clients.n_rows, 0);
+    step(dial);
+    expect_same(f, 0, 1);
+    hang_up(dial);
+}
+
 static void test_a_pull_waits_for_the_lease(void **state)
 {
     struct fixture *f = *state;
@@ -654,6 +676,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_fence_is_at_the_backup_when_it_is_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_values_at_the_same_version_are_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_broken_links_lose_and_repeat_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_backup_knows_who_pulled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_pull_waits_for_the_lease, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_lost_group_waits_for_its_values, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_backup_that_was_out_of_reach_is_promoted, set_up, tear_down),
