@@ -22,7 +22,7 @@ enum replicas_plant {
     REPLICAS_PLANT_GRANT_OLD,       // a backup grants leases to the primary of older roles
     REPLICAS_PLANT_TAKE_GAPS,       // a backup takes operations in any order
     REPLICAS_PLANT_KEEP_ROWS,       // a joiner keeps its own client rows through the sweep
-    REPLICAS_PLANT_COMPLETE_EARLY,  // a joiner counts as complete at once
+    REPLICAS_PLANT_SWEPT_EARLY,     // a joiner is named backup when its sweep has begun
     REPLICAS_PLANT_NO_REFUSAL,      // a fenced worker is not refused
     REPLICAS_PLANT_ACK_EARLY,       // a push is answered before the backups have it
     REPLICAS_PLANT_APPLY_LAST,      // the last step is applied again when it comes again

@@ -475,9 +475,11 @@ static void report(struct world *w, size_t ps, struct message *reply)
                                                          .is_quiet = mst_replica_is_quiet(r, now_ms),
                                                          .is_swept = mst_replica_is_swept(r),
                                                          .is_complete = mst_replica_is_complete(r) ||
-                                                                        w->plant == REPLICAS_PLANT_COMPLETE_EARLY,
+                                                                        w->plant == REPLICAS_PLANT_SWEPT_EARLY,
                                                          .has_lost = lost != MST_NO_PS,
                                                          .lost = lost};
+        if (w->plant == REPLICAS_PLANT_SWEPT_EARLY && reply->groups[g].role == MST_REPLICA_JOINER)
+            reply->groups[g].is_swept = true;
         if (w->plant == REPLICAS_PLANT_LINK_UNSAID)
             reply->groups[g].has_lost = false;
     }

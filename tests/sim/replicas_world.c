@@ -17,7 +17,7 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_GRANT_OLD] = "grant-old",
     [REPLICAS_PLANT_TAKE_GAPS] = "take-gaps",
     [REPLICAS_PLANT_KEEP_ROWS] = "keep-rows",
-    [REPLICAS_PLANT_COMPLETE_EARLY] = "complete-early",
+    [REPLICAS_PLANT_SWEPT_EARLY] = "swept-early",
     [REPLICAS_PLANT_NO_REFUSAL] = "no-refusal-ps",
     [REPLICAS_PLANT_ACK_EARLY] = "ack-early",
     [REPLICAS_PLANT_APPLY_LAST] = "apply-last",
@@ -310,7 +310,7 @@ static void draw_job(struct world *w)
     e->slow_ms = 3 * LEASE_MS;
     e->faults_end_ms = FAULTS_END_MS;
     w->n_crashes_left = (unsigned)engine_draw(e, 4);
-    w->crash_odds = engine_draw(e, 2) ? 30 : 3;
+    w->crash_odds = engine_draw(e, 2) ? 30 : 1 + (unsigned)engine_draw(e, 3);
     w->n_pauses_left = (unsigned)engine_draw(e, 4);
     w->n_cuts_left = (unsigned)engine_draw(e, 3);
     w->n_link_cuts_left = (unsigned)engine_draw(e, 3);
