@@ -195,6 +195,21 @@ struct build {
     struct mst_roles roles; // as they were stored when the map came; of none: there are no roles
 };
 
+// A bucket goes to a server that joins in one frame.
+static mst_status check_sizes(const struct mst_holding *holding, struct mst_error *err)
+{
+    for (size_t i = 0; i < holding->n_buckets; i++) {
+        const struct mst_bucket *bucket = holding->buckets[i];
+        size_t n_bytes = mst_bucket_bytes(bucket) + mst_bucket_slot_bytes(bucket);
+        if (n_bytes > MST_FRAME_BODY_MAX)
+            return mst_fail(err, MST_INVALID_ARGUMENT,
+                            "bucket %u has %zu bytes with its optimizer's slots, and with replicas it may have %llu: a "
+                            "partitioner cuts large variables",
+                            bucket->id, n_bytes, (unsigned long long)MST_FRAME_BODY_MAX);
+    }
+    return MST_OK;
+}
+
 static mst_status build(const struct build *build, struct ps_group *group, struct mst_data_thread *thread,
                         uint32_t home_thread, struct mst_error *err)
 {
@@ -207,6 +222,11 @@ static mst_status build(const struct build *build, struct ps_group *group, struc
         return MST_OK;
     const struct mst_msg_map *values = role == MST_REPLICA_JOINER ? NULL : &ps->map;
     MST_TRY(mst_ps_build_holding(group, home_thread, values, &holding, err));
+    mst_status status = build->roles.n_ps ? check_sizes(holding, err) : MST_OK;
+    if (status != MST_OK) {
+        mst_holding_free(holding);
+        return status;
+    }
     for (size_t i = 0; i < holding->n_buckets; i++)
         ps->n_bytes += mst_bucket_bytes(holding->buckets[i]) + mst_bucket_slot_bytes(holding->buckets[i]);
     return serve_holding(group, thread, holding, err);

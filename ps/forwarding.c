@@ -13,7 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BACKOFF_MAX_MS = 200 };
+enum {
+    BACKOFF_MAX_MS = 200,
+    SLOWEST_BYTES_PER_MS = 4096, // a large bucket may take longer than a lease
+};
 
 static uint64_t now_ms(void)
 {
@@ -226,6 +229,8 @@ static void call(struct link *link, struct mst_call *call, struct mst_buf *meta,
     sent->asked_ms = now_ms();
     call->meta = mst_buf_view(meta);
     call->deadline_ms = replication->replicating->config.lease_ms;
+    for (size_t i = 0; i < call->body.n_parts; i++)
+        call->deadline_ms += call->body.parts[i].iov_len / SLOWEST_BYTES_PER_MS;
     call->on_reply = on_reply;
     call->arg = sent;
     mst_peer_call(link->peer, call);
