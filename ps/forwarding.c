@@ -381,10 +381,14 @@ void mst_forwarding_pump(struct replication *replication)
     struct mst_replica *replica = &replication->replica;
     for (struct link *link = replication->replicating->links; link; link = link->next) {
         struct mst_replica_message message;
-        if (!mst_peer_is_up(link->peer) || link->remote_thread != remote_thread(replication, link->ps))
+        if (link->remote_thread != remote_thread(replication, link->ps))
             continue;
         while (mst_replica_next(replica, link->ps, now_ms(), &message)) {
-            if (message.to.incarnation != link->incarnation || !send_message(link, replication, &message))
+            if (!mst_peer_is_up(link->peer) || message.to.incarnation != link->incarnation) {
+                mst_replica_refused(replica, link->ps, now_ms()); // so that it is known how long it is out of reach
+                break;
+            }
+            if (!send_message(link, replication, &message))
                 break;
             mst_replica_sent(replica, &message, now_ms());
         }

@@ -31,7 +31,9 @@ enum forwarding_verdict mst_forwarding_serves(const struct replication *replicat
 {
     if (mst_replica_role(&replication->replica) != MST_REPLICA_PRIMARY)
         return MST_FORWARD_REFUSED;
-    bool serves = !replication->awaits_values && mst_replica_serves(&replication->replica, now_ms());
+    // Not while it is handed over: a pull may be noted as an operation, and there are to be no more of them.
+    bool serves =
+        mst_forwarding_admits(replication) == MST_FORWARD_OK && mst_replica_serves(&replication->replica, now_ms());
     return serves ? MST_FORWARD_OK : MST_FORWARD_LATER;
 }
 
@@ -254,7 +256,7 @@ void mst_holding_fence(struct mst_holding *holding, struct mst_holding_fencing *
 static void apply_fences(struct replication *replication)
 {
     for (struct mst_holding_fencing *fencing = replication->fencings; fencing; fencing = fencing->next)
-        if (!fencing->is_applied && mst_replica_is_primary(&replication->replica, now_ms()))
+        if (!fencing->is_applied && mst_forwarding_admits(replication) == MST_FORWARD_OK) // no handover is under way
             apply_fence(replication, fencing);
 }
 
