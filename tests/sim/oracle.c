@@ -134,12 +134,18 @@ void oracle_restored(struct world *w, size_t ps, const struct sim_checkpoint *fr
         server->forgot[i] = w->highest_number[i];
 }
 
+void oracle_tells(struct world *w, size_t ps)
+{
+    if (!w->links[ps].setback.is_restoring)
+        w->servers[ps].n_open_told = n_open(w);
+}
+
 void oracle_counted(struct world *w, size_t ps, uint64_t n_lost)
 {
     struct sim_server *server = &w->servers[ps];
     // What the chief does not know of: batches of leases that are not reported, now and when it counted last, and such
     // as were torn. A chief that starts does not know what its predecessor counted.
-    uint64_t slack = n_open(w) + server->n_open + w->chief.leases.n_torn + w->n_deaths;
+    uint64_t slack = n_open(w) + server->n_open_told + server->n_open + w->chief.leases.n_torn + w->n_deaths;
     bool is_first = w->chief_boot == 1;
     server->n_open = n_open(w);
     w->n_lost += n_lost;

@@ -126,7 +126,8 @@ static void finish_cut(struct world *w)
     rounds_oracle_check_even(w, "a cut is made");
     bool are_all_there = true;
     for (size_t ps = 0; ps < w->n_ps; ps++)
-        are_all_there = are_all_there && w->ps[ps].is_serving && chief->links[ps].met == w->ps[ps].life;
+        are_all_there = are_all_there && w->ps[ps].table.has_begun && chief->links[ps].is_placed &&
+                        chief->links[ps].met == w->ps[ps].life;
     if (are_all_there) { // a checkpoint, which a PS that dies begins with
         chief->checkpoint_steps = w->checkpoint_steps = rounds->close_steps;
         write_state(w);

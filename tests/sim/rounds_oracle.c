@@ -134,7 +134,8 @@ void rounds_oracle_check_epoch(struct world *w, const struct mst_epoch_record *r
 static bool is_behind(const struct world *w, size_t index, uint64_t round)
 {
     const struct sim_ps *ps = &w->ps[index];
-    if (!ps->table.has_begun && (ps->life > 1 || !ps->is_up))
+    bool is_away = ps->life > 1 && !w->chief.links[index].is_placed;
+    if (is_away || (!ps->table.has_begun && (ps->life > 1 || !ps->is_up)))
         return false;
     return !ps->table.has_begun || ps->table.applied != round;
 }

@@ -197,6 +197,7 @@ void servers_place(struct world *w)
         for (uint32_t i = 0; i < w->n_workers; i++)
             m.refused[i] = mst_membership_refused(&w->chief.membership, i);
         m.is_marked = from && from->run == w->run; // its rows are of workers that may still push
+        oracle_tells(w, ps);
         mst_setback_restoring(&w->links[ps].setback, from ? from->step : 0, w->chief.leases.n_done);
         world_send(w, &m);
     }

@@ -110,6 +110,11 @@ void chief_answer(struct world *w, const struct message *answer)
 
 static void on_stored(struct world *w, const struct message *m)
 {
+    if (m->is_refused) { // another one has come since: this one ends, and is started again
+        if (m->term == w->chief_term)
+            chief_kill(w);
+        return;
+    }
     const struct sim_state *state = state_of(w, m->state);
     if (state->term == w->chief_term && w->stored_n[m->ps] < state->n)
         w->stored_n[m->ps] = state->n;
@@ -251,12 +256,20 @@ bool ps_refuses_term(struct world *w, const struct message *m)
     return m->term < w->servers[m->to - 1].term && w->plant != PLANT_SKIP_TERM;
 }
 
+static void refuse_chief(struct world *w, const struct message *m)
+{
+    struct message refused = {.kind = M_STORED, .ps = m->to - 1, .term = m->term, .is_refused = true};
+    world_send(w, &refused);
+}
+
 void ps_keep(struct world *w, const struct message *m)
 {
     struct sim_server *server = &w->servers[m->to - 1];
     bool is_old = m->term < server->term;
-    if (ps_refuses_term(w, m))
+    if (ps_refuses_term(w, m)) {
+        refuse_chief(w, m);
         return;
+    }
     if (!server->state || is_old || is_higher(state_of(w, m->state), state_of(w, server->state)))
         server->state = m->state;
     struct message reply = {.kind = M_STORED, .ps = m->to - 1, .state = server->state};
@@ -266,8 +279,10 @@ void ps_keep(struct world *w, const struct message *m)
 void ps_recall(struct world *w, const struct message *m)
 {
     struct sim_server *server = &w->servers[m->to - 1];
-    if (m->term < server->term)
+    if (m->term < server->term) {
+        refuse_chief(w, m);
         return;
+    }
     if (m->term > server->term)
         cuts_ps_new_term(w, m->to - 1);
     server->term = m->term;

@@ -147,8 +147,9 @@ struct sim_server {
     uint64_t forgot[MAX_WORKERS]; // numbers of which it may have forgotten pushes
     uint64_t n_lost_max;          // the oracle's: updates that it lost when it last died, of the bucket that lost most
     uint64_t n_lost_min;
-    bool has_pushed; // it holds buckets that are pushed
-    uint64_t n_open; // … and what the chief did not know of
+    bool has_pushed;      // it holds buckets that are pushed
+    uint64_t n_open;      // … and what the chief did not know of
+    uint64_t n_open_told; // … when it told the PS what to begin with
 };
 
 // The chief's end of a link to a PS.
@@ -322,6 +323,8 @@ const struct sim_history *history_now(const struct sim_bucket *bucket);
 const struct sim_history *history_marked(const struct sim_bucket *bucket);
 // A PS has taken what a checkpoint holds (NULL: initial values) in the place of what its last process had.
 void oracle_restored(struct world *w, size_t ps, const struct sim_checkpoint *from);
+// The chief tells it what to begin with: what it does not know of by then, it cannot count.
+void oracle_tells(struct world *w, size_t ps);
 // The chief has counted what it lost.
 void oracle_counted(struct world *w, size_t ps, uint64_t n_lost);
 // The whole job is back at a checkpoint.
