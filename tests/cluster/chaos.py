@@ -148,6 +148,7 @@ class Ground:
         self.n_restarts = collections.Counter()
         self.started_at = {}
         self.looked_at, self.part, self.full, self.is_ending = 0.0, 0.0, False, False
+        self.struck_at = 0.0  # the last fault that may cost a server
 
     # ---- processes ----
 
@@ -250,9 +251,11 @@ class Ground:
         return self.part > 0.001
 
     def is_full(self):
-        """Every group has all its copies: the next server may fail."""
+        """Every group has all its copies: the next server may fail. What the chief has not noticed yet is no copy either."""
         self.look()
-        return self.full or not self.schedule.replicas
+        is_stopped = any(role.startswith(("ps", "chief")) for role in self.stopped)
+        is_noticed = not is_stopped and time.monotonic() - self.struck_at > 1.5 * LEASE_MS / 1000
+        return not self.schedule.replicas or (self.full and is_noticed)
 
     def n_checkpoints(self):
         return len(list(self.folder.glob("ckpt/*")))
@@ -287,6 +290,8 @@ class Ground:
         self.until(lambda: time.monotonic() >= end, fault.wait_s + 1)
         if not self.can_befall(fault):
             return False
+        if fault.kind in SERVER_KINDS and fault.kind != "kill in a push":
+            self.note_strike(fault.target)
         if ">" in fault.target:
             self.disturb(self.proxies.links[tuple(fault.target.split(">"))], fault.kind)
         elif fault.kind == "kill in a push":
@@ -294,6 +299,12 @@ class Ground:
         else:
             self.strike(fault)
         return True
+
+    def note_strike(self, target):
+        if target.startswith(("ps", "chief")):
+            self.struck_at = time.monotonic()
+        if target.startswith("chief"):
+            self.full = False  # until the next chief says so
 
     def strike(self, fault):
         role = fault.target
@@ -315,8 +326,9 @@ class Ground:
                  if link.reader.startswith("worker") and link.role.startswith("ps") and role in (link.reader, link.role)]
         link = self.chance.choice(links)
         event = link.stall_in_push()
-        came = self.until(event.is_set, PHASE_S / 4)
+        came = self.until(event.is_set, PHASE_S / 4) and (not role.startswith("ps") or self.is_full())
         if came and self.cluster[role].is_running():
+            self.note_strike(role)
             self.begun.append((time.monotonic(), fault))
             self.kill(role, fault.back_s)
             if self.chance.random() < 0.7:
