@@ -36,7 +36,7 @@ END_S = 120  # after the last fault a job may take so long; else it hangs
 PACE_S = 0.004
 LAST_PACE_S = 0.05  # when the job is nearly over and faults are left
 BATCHES = 64
-EPOCHS = {"async": 500, "bounded": 400, "synchronous": 250, "backup": 250}
+EPOCHS = {"async": 300, "bounded": 300, "synchronous": 250, "backup": 250}
 CONSISTENCY = {"async": {"staleness": "async"}, "bounded": {"staleness": 4}, "synchronous": {"staleness": 0},
                "backup": {"staleness": 0, "backup_workers": 1}}
 # These may cost a server its place, so they need a replica, and one at a time.
@@ -142,6 +142,8 @@ class Ground:
         self.absent = {}  # role: when it is started again
         self.done, self.missed = [], []
         self.begun = []  # (when, fault), for the pauses
+        self.ended_at = 0.0  # when the chief said so
+        self.full_from = 0.0  # before that the chief may not have noticed what happened
         self.n_starts = 0
         self.stopped = set()
         self.leaving = set()  # told to stop, and started again when they have
@@ -191,6 +193,8 @@ class Ground:
     def supervise(self):
         """Starts again what died of a signal, or says that it may pass; anything else is wrong."""
         now = time.monotonic()
+        if self.is_finished():
+            return
         for role in self.cluster.roles:
             if role in self.absent:
                 if now >= self.absent[role]:
@@ -242,7 +246,7 @@ class Ground:
         found = dict(re.findall(r"^(muster_chief_step|muster_chief_steps|muster_redundancy_full) (\S+)$", text, re.M))
         if float(found.get("muster_chief_steps", 0)) > 0:
             self.part = float(found["muster_chief_step"]) / float(found["muster_chief_steps"])
-            self.full = float(found.get("muster_redundancy_full", 0)) > 0
+            self.full = float(found.get("muster_redundancy_full", 0)) > 0 and self.looked_at > self.full_from
             if not self.is_ending:
                 self.proxies.pace_s = PACE_S if self.part < 0.7 else LAST_PACE_S
 
@@ -293,6 +297,7 @@ class Ground:
         if fault.kind in SERVER_KINDS and fault.kind != "kill in a push":
             self.note_strike(fault.target)
         if ">" in fault.target:
+            self.note_struck(fault)
             self.disturb(self.proxies.links[tuple(fault.target.split(">"))], fault.kind)
         elif fault.kind == "kill in a push":
             return self.kill_in_push(fault)
@@ -311,6 +316,7 @@ class Ground:
         if self.cluster[role].popen.poll() is not None:
             return
         self.begun.append((time.monotonic(), fault))
+        self.note_struck(fault)
         if fault.kind == "kill":
             self.kill(role, fault.back_s)
         elif fault.kind == "terminate":
@@ -318,6 +324,12 @@ class Ground:
             self.cluster[role].send(signal.SIGTERM)
         else:
             self.stop(role, SHORT if fault.kind == "stop short" else LONG)
+
+    def note_struck(self, fault):
+        """What the chief said of redundancy is old."""
+        if not fault.target.startswith("worker"):
+            self.full = False
+            self.full_from = time.monotonic() + (0.3 if fault.kind.startswith("kill") else 2 * LEASE_MS / 1000)
 
     def kill_in_push(self, fault):
         """The process dies when a push is half sent from it, or to it."""
@@ -330,6 +342,7 @@ class Ground:
         if came and self.cluster[role].is_running():
             self.note_strike(role)
             self.begun.append((time.monotonic(), fault))
+            self.note_struck(fault)
             self.kill(role, fault.back_s)
             if self.chance.random() < 0.7:
                 link.reset()  # else the other half arrives from where it was on its way
@@ -358,8 +371,17 @@ class Ground:
         if not self.until(self.is_over, END_S):
             raise Failed(f"it hangs: {self.waits()}")
 
+    def is_finished(self):
+        return "chief-0" not in self.absent and self.cluster["chief-0"].popen.poll() == 0
+
     def is_over(self):
-        return not self.absent and all(self.cluster[role].popen.poll() == 0 for role in self.cluster.roles)
+        """All ended with 0, but for who came, or was to come, when the job was finished: nobody waits for that one, or tells it."""
+        if not self.is_finished():
+            return False
+        self.ended_at = self.ended_at or time.monotonic()
+        late_s = self.ended_at - 3 * LEASE_MS / 1000
+        return all(self.cluster[role].popen.poll() == 0 or role in self.absent or self.started_at[role] > late_s
+                   or not self.cluster[role].is_running() and self.cluster[role].popen.returncode < 0 for role in self.cluster.roles)
 
     def waits(self):
         said = []
