@@ -533,8 +533,10 @@ static mst_status make_failover(struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_job *job = chief->config.job;
     MST_TRY(mst_job_check_ps(job, chief->config.n_ps, err));
-    struct mst_failover_config config = {
-        .n_ps = chief->config.n_ps, .n_replicas = (size_t)job->replicas, .patience_ms = job->absence_ms};
+    struct mst_failover_config config = {.n_ps = chief->config.n_ps,
+                                         .n_replicas = (size_t)job->replicas,
+                                         .patience_ms = job->absence_ms,
+                                         .avoid_ms = job->lease_ms};
     mst_failover_init(&chief->failover, &config);
     return MST_OK;
 }

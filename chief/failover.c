@@ -60,6 +60,8 @@ void mst_failover_up(struct mst_failover *f, size_t ps, uint64_t incarnation, ui
 {
     struct mst_failover_ps *server = &f->servers[ps];
     (void)now_ms;
+    for (size_t g = 0; g < f->config.n_ps && !server->is_live; g++)
+        f->groups[g].barred[ps] = 0; // that it was dead was the reason
     server->is_live = true;
     server->is_gone = false;
     if (server->incarnation == incarnation)

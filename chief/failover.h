@@ -53,9 +53,9 @@ enum mst_failover_death {
 
 struct mst_failover_config {
     size_t n_ps;
-    size_t n_replicas; // backups of a group: 0, 1 or 2, fewer than n_ps
-    uint64_t
-        patience_ms; // how long a dead server's place is kept for it, and one that its primary cannot reach is let be
+    size_t n_replicas;    // backups of a group: 0, 1 or 2, fewer than n_ps
+    uint64_t patience_ms; // how long a dead server's place is kept for it
+    uint64_t avoid_ms;    // how long one that its primary could not reach is not tried again
 };
 
 /** What a PS had stored when a chief that starts read it. */

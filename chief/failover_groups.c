@@ -115,7 +115,7 @@ static void drop(struct mst_failover *f, struct mst_roles *roles, size_t g, uint
     if (of->joiner != MST_NO_PS && must_go(f, roles, g, of->joiner))
         of->joiner = MST_NO_PS;
     if (lost < f->config.n_ps)
-        f->groups[g].barred[lost] = now_ms + f->config.patience_ms;
+        f->groups[g].barred[lost] = now_ms + f->config.avoid_ms;
 }
 
 // Of more backups than are wanted: one that is to leave, else the one that is farthest from the home.

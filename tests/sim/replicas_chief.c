@@ -16,7 +16,7 @@ void replicas_chief_start(struct world *w, size_t c)
     chief->ticked_ms = w->engine.now_ms;
     chief->term = w->terms;
     struct mst_failover_config config = {
-        .n_ps = w->n_ps, .n_replicas = w->n_replicas, .patience_ms = 2 * (uint64_t)LEASE_MS};
+        .n_ps = w->n_ps, .n_replicas = w->n_replicas, .patience_ms = 2 * (uint64_t)LEASE_MS, .avoid_ms = LEASE_MS};
     mst_failover_init(&chief->failover, &config);
     mst_failover_begin(&chief->failover, chief->term);
     for (size_t ps = 0; ps < w->n_ps; ps++)

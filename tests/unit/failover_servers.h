@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum { N_MAX = 4, PATIENCE_MS = 3000 };
+enum { N_MAX = 4, PATIENCE_MS = 3000, AVOID_MS = 1000 };
 
 // A server as far as the chief's rules see it.
 struct server {
@@ -35,7 +35,8 @@ static uint64_t now_ms;
 
 static inline void start(size_t n_ps, size_t n_replicas)
 {
-    struct mst_failover_config config = {.n_ps = n_ps, .n_replicas = n_replicas, .patience_ms = PATIENCE_MS};
+    struct mst_failover_config config = {
+        .n_ps = n_ps, .n_replicas = n_replicas, .patience_ms = PATIENCE_MS, .avoid_ms = AVOID_MS};
     mst_failover_init(&failover, &config);
     memset(servers, 0, sizeof servers);
     n_servers = n_ps;

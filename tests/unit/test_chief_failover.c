@@ -203,13 +203,30 @@ static void test_a_backup_that_its_primary_cannot_reach_is_dropped_for_a_while(v
     servers[0].has_lost[1] = false;
     settle();
     assert_roles("ps-0, ps-1 > ps-0");
-    assert_int_equal(mst_failover_next_wake(&failover, now_ms), now_ms + PATIENCE_MS);
-    now_ms += PATIENCE_MS;
+    assert_int_equal(mst_failover_next_wake(&failover, now_ms), now_ms + AVOID_MS);
+    now_ms += AVOID_MS;
     settle();
     assert_roles("ps-0 + ps-1, ps-1 > ps-0");
     fill(1);
     assert_true(mst_failover_is_full(&failover));
     assert_int_equal(mst_failover_next_wake(&failover, now_ms), UINT64_MAX);
+    end();
+}
+
+// It was stopped, so one primary could not reach it, and its process was thought dead: when it is back it is tried.
+static void test_a_server_that_was_silent_is_filled_again_at_once(void **state)
+{
+    (void)state;
+    start_job(3, 1);
+    servers[1].has_lost[2] = true;
+    settle();
+    assert_roles("ps-0 > ps-1, ps-1, ps-2 > ps-0");
+    die(2, MST_FAILOVER_SILENT);
+    servers[1].has_lost[2] = false;
+    settle();
+    come_up(2);
+    settle();
+    assert_roles("ps-0 > ps-1, ps-1 + ps-2, ps-0 + ps-2");
     end();
 }
 
@@ -478,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_a_silent_holder_is_waited_for),
         cmocka_unit_test(test_all_servers_may_be_started_again_under_one_chief),
         cmocka_unit_test(test_a_backup_that_its_primary_cannot_reach_is_dropped_for_a_while),
+        cmocka_unit_test(test_a_server_that_was_silent_is_filled_again_at_once),
         cmocka_unit_test(test_a_server_that_wants_to_go_hands_over_and_is_drained),
         cmocka_unit_test(test_a_handover_waits_until_its_primary_is_quiet),
         cmocka_unit_test(test_the_only_copy_is_not_drained),
