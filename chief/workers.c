@@ -438,11 +438,22 @@ static void take_leave(const struct worker_conn *from)
     let_go(chief, from->worker, from->number);
 }
 
-// A worker leaves (OK), or cannot go on, and no other could in its place: bad data, a loss that is not a number.
+// A worker cannot go on, and no other could in its place: bad data, a loss that is not a number. One that is not in the
+// job (it is fenced, or was never admitted) says nothing about it.
+static void take_failure(const struct worker_conn *from, const struct mst_msg_finish *finish)
+{
+    struct mst_chief *chief = from->chief;
+    if (mst_membership_is_acting(&chief->coordinator.membership, from->worker, from->number))
+        mst_chief_tell(chief, finish->status, finish->text);
+    else
+        MST_LOG(WARN, "chief", "failure ignored", "worker=%u number=%llu status=%s reason=\"%s\"", from->worker,
+                (unsigned long long)from->number, mst_status_name(finish->status), finish->text);
+}
+
+// A worker leaves (OK), or fails.
 static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct worker_conn *from = arg;
-    struct mst_chief *chief = from->chief;
     struct mst_arena arena;
     struct mst_msg_finish finish;
     struct mst_error err;
@@ -454,7 +465,7 @@ static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message
         struct mst_msg_finish_reply reply = {0};
         REPLY(conn, message, finish_reply, &reply);
         if (finish.status != MST_OK)
-            mst_chief_tell(chief, (mst_status)finish.status, finish.text);
+            take_failure(from, &finish);
         else
             take_leave(from);
     }

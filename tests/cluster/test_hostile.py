@@ -11,7 +11,7 @@ from processes import http_get, metric, until
 
 MAGIC = 0x5254534D  # "MSTR"
 VERSION = 1
-GREETING, PUSH = 1, 5
+GREETING, PUSH, FINISH = 1, 5, 10
 
 
 def crc32c(data):
@@ -119,6 +119,52 @@ def test_many_silent_connections(cluster, job, write_job):
     running.expect_all(0)
     for stranger in silent:
         stranger.close()
+
+
+def read_exactly(source, n_bytes):
+    data = b""
+    while len(data) < n_bytes:
+        chunk = source.recv(n_bytes - len(data))
+        assert chunk, "closed within a frame"
+        data += chunk
+    return data
+
+
+def greeting_of(running, role, ps):
+    """The greeting that this role says to a server, as bytes: the process is ended after it."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", running.ports[ps].number))
+        listener.listen()
+        listener.settimeout(60)
+        running.start(role)
+        said, _ = listener.accept()
+        with said:
+            said.settimeout(60)
+            head = read_exactly(said, 32)
+            greeting = head + read_exactly(said, struct.unpack_from("<I", head, 16)[0])
+        running[role].kill()
+    return greeting
+
+
+def test_a_worker_that_is_not_admitted_cannot_fail_the_job(cluster, job, write_job):
+    """Without a server nobody is admitted: a greeting waits, and a failure that comes after it is none of this job."""
+    running = cluster(write_job(job), n_workers=1, n_ps=1)
+    greeting = greeting_of(running, "worker-0", "ps-0")
+    chief = running.start("chief-0")
+    port = running.ports["chief-0"].number
+    until(lambda: attack_is_possible(port), "chief-0 to listen")
+    text = b"of an earlier run"
+    failed = frame(method=FINISH, call=2, meta=b"\x10\x0d\x1a" + bytes([len(text)]) + text)
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as survivor:
+        survivor.sendall(greeting + failed)
+        answer = struct.unpack_from("<IBBHQ", read_exactly(survivor, 32))
+    assert answer[2:] == (1, FINISH, 2), answer  # a reply, and no error
+    chief.wait_log(f"failure ignored worker=0 number=0 status=INTERNAL reason=\"{text.decode()}\"")
+    for role in ("ps-0", "worker-0"):
+        running.start(role)
+    for role in ("chief-0", "ps-0", "worker-0"):
+        running[role].expect(0)
 
 
 def test_http_ports_refuse_what_is_not_a_get(cluster, job, write_job):
