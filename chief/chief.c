@@ -21,7 +21,8 @@ enum {
     TICKS_PER_BEAT = 4, // how much finer than heartbeats deaths are looked for
     PROGRESS_MS = 250,
     REMINDER_MS = 10000,
-    GRACE_MS = 500, // after a worker's connection closed, for it to be made again
+    PLACE_LEASES = 10, // that a lost server's place is kept for it: as long as a restart takes, 30 s by default
+    GRACE_MS = 500,    // after a worker's connection closed, for it to be made again
 };
 
 uint64_t mst_chief_steps_done(const struct mst_chief *chief)
@@ -533,9 +534,10 @@ static mst_status make_failover(struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_job *job = chief->config.job;
     MST_TRY(mst_job_check_ps(job, chief->config.n_ps, err));
+    uint64_t patience_ms = PLACE_LEASES * job->lease_ms;
     struct mst_failover_config config = {.n_ps = chief->config.n_ps,
                                          .n_replicas = (size_t)job->replicas,
-                                         .patience_ms = job->absence_ms,
+                                         .patience_ms = patience_ms < job->absence_ms ? patience_ms : job->absence_ms,
                                          .avoid_ms = job->lease_ms};
     mst_failover_init(&chief->failover, &config);
     return MST_OK;

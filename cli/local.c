@@ -380,6 +380,7 @@ static mst_status check_job(struct local *local, struct mst_error *err)
     struct mst_job_request request = {.path = options->job, .sets = options->sets, .n_sets = options->n_sets};
     MST_TRY(mst_job_context_new(&request, &local->context, err));
     const struct mst_job *job = local->context->job;
+    MST_TRY(mst_job_check_ps(job, options->n_ps, err));
     MST_TRY(check_data(local->context, "data.train", local->context->train, err));
     MST_TRY(check_data(local->context, "data.eval", local->context->eval, err));
     MST_TRY(make_folder(job, "checkpoint.dir", job->checkpoint_dir, err));

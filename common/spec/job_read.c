@@ -148,6 +148,25 @@ static mst_status check_local(json_t *json, struct sets *sets, struct mst_error 
     return MST_OK;
 }
 
+// What copies on other servers do not go with.
+static mst_status check_replicas(json_t *json, struct sets *sets, struct mst_error *err)
+{
+    const json_t *staleness = mst_json_at(json, "consistency.staleness");
+    if (json_integer_value(json_object_get(json, "replicas")) == 0)
+        return MST_OK;
+    if (json_is_true(mst_json_at(json, "checkpoint.local")))
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s: checkpoint.local keeps each server's part on its own disk, and with replicas shards move "
+                        "to other servers: use a checkpoint.dir that all share",
+                        source_of("checkpoint.local", sets));
+    if (json_is_number(staleness) && json_number_value(staleness) == 0)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "%s: replicas of synchronous rounds are not built yet: set replicas to 0, or "
+                        "consistency.staleness to \"async\" or 1 and more",
+                        source_of("replicas", sets));
+    return MST_OK;
+}
+
 // What one table cannot say: a partitioner's arguments by its class, the parts of compile, and how two keys go
 // together.
 static mst_status check_rest(json_t *json, struct sets *sets, struct mst_error *err)
@@ -165,6 +184,7 @@ static mst_status check_rest(json_t *json, struct sets *sets, struct mst_error *
     MST_TRY(check_data(json, "data.eval", sets, err));
     MST_TRY(mst_job_callbacks_check(json_object_get(json, "callbacks"), source_of("callbacks", sets), err));
     MST_TRY(check_local(json, sets, err));
+    MST_TRY(check_replicas(json, sets, err));
     json_t *partitioner = json_object_get(json, "partitioner");
     if (json_is_object(partitioner)) {
         const char *class_name = json_string_value(json_object_get(partitioner, "class_name"));

@@ -6,5 +6,6 @@ muster_test(test_spec_json_source SOURCES test_spec_json_source.c LINKS muster_s
 muster_test(test_spec_job SOURCES test_spec_job.c LINKS muster_spec)
 muster_test(test_spec_job_callbacks SOURCES test_spec_job_callbacks.c LINKS muster_spec)
 muster_test(test_spec_job_data SOURCES test_spec_job_data.c LINKS muster_spec)
+muster_test(test_spec_job_replicas SOURCES test_spec_job_replicas.c LINKS muster_spec)
 muster_test(test_spec_job_schema SOURCES test_spec_job_schema.c LINKS muster_spec
             ARGS ${CMAKE_SOURCE_DIR}/cluster-specs/job.schema.json ${CMAKE_CURRENT_BINARY_DIR}/job.schema.json)

@@ -355,8 +355,7 @@ static void test_wrong_sets(void **state)
         {"compile.optimizer.name.x=5", "--set: compile.optimizer is a text, so there is no name.x in it"},
         {"data={}", "--set: data.train is missing: The examples to train on."},
         {"data.eval.features=e", "a/job.json: data.eval.labels is missing: say which file holds the labels"},
-        {"replicas=1",
-         "--set: replicas is 1, but replicas of parameter servers are not built yet: leave it out or set it to 0"},
+        {"security={}", "--set: security is not built yet: leave it out"},
         {"cluster.heartbeat_ms=2000",
          "a/job.json: cluster.lease_ms is 3000, must be at least two heartbeats (cluster.heartbeat_ms is 2000)"},
         {"cluster.lease_ms=1999",
@@ -499,8 +498,7 @@ static void test_not_built_yet(void **state)
          "consistency.workers is for synchronous rounds: leave it out, or set consistency.staleness to 0"},
         {"consistency", "{\"staleness\": 0, \"workers\": 2, \"backup_workers\": 2}",
          "consistency.backup_workers is 2, must be less than consistency.workers, which is 2"},
-        {"replicas", "1",
-         "replicas is 1, but replicas of parameter servers are not built yet: leave it out or set it to 0"},
+        {"replicas", "3", "replicas is 3, must be from 0 to 2"},
         {"checkpoint.max_bytes_per_second", "0",
          "checkpoint.max_bytes_per_second is 0, must be from 1 to 1000000000000000"},
         {"init_from", "1", "init_from is an integer (1), must be a path or null"},
@@ -659,38 +657,15 @@ static void test_hash(void **state)
     mst_job_free(job);
 }
 
-static void test_more_copies_than_servers(void **state)
-{
-    (void)state;
-    char file[] = "a/job.json";
-    struct mst_job job = {.file = file};
-    struct mst_error err;
-    assert_int_equal(mst_job_check_ps(&job, 1, &err), MST_OK);
-    job.replicas = 2;
-    assert_int_equal(mst_job_check_ps(&job, 3, &err), MST_OK);
-    assert_int_equal(mst_job_check_ps(&job, 2, &err), MST_INVALID_ARGUMENT);
-    assert_string_equal(err.text,
-                        "a/job.json: replicas is 2, must be less than the number of parameter servers, which is 2");
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults),
-                                       cmocka_unit_test(test_everything_given),
-                                       cmocka_unit_test(test_sets),
-                                       cmocka_unit_test(test_csv),
-                                       cmocka_unit_test(test_words_of_data),
-                                       cmocka_unit_test(test_several_parts),
-                                       cmocka_unit_test(test_wrong_parts),
-                                       cmocka_unit_test(test_wrong_csv),
-                                       cmocka_unit_test(test_wrong_sets),
-                                       cmocka_unit_test(test_epochs_or_steps),
-                                       cmocka_unit_test(test_wrong_values),
-                                       cmocka_unit_test(test_not_built_yet),
-                                       cmocka_unit_test(test_partitioners),
-                                       cmocka_unit_test(test_broken_files),
-                                       cmocka_unit_test(test_long_texts),
-                                       cmocka_unit_test(test_hash),
-                                       cmocka_unit_test(test_more_copies_than_servers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults),      cmocka_unit_test(test_everything_given),
+                                       cmocka_unit_test(test_sets),          cmocka_unit_test(test_csv),
+                                       cmocka_unit_test(test_words_of_data), cmocka_unit_test(test_several_parts),
+                                       cmocka_unit_test(test_wrong_parts),   cmocka_unit_test(test_wrong_csv),
+                                       cmocka_unit_test(test_wrong_sets),    cmocka_unit_test(test_epochs_or_steps),
+                                       cmocka_unit_test(test_wrong_values),  cmocka_unit_test(test_not_built_yet),
+                                       cmocka_unit_test(test_partitioners),  cmocka_unit_test(test_broken_files),
+                                       cmocka_unit_test(test_long_texts),    cmocka_unit_test(test_hash)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

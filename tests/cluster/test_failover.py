@@ -1,0 +1,212 @@
+"""Replicas: a parameter server dies, stands still or comes back, and the training goes on without it; every example still
+counts once, by the weights themselves (counting_job.py). Without replicas the others would wait for it and go back to a
+checkpoint (test_coming_back.py).
+"""
+import json
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+import counting_job
+from counting_job import Shape
+from processes import metric
+
+
+@pytest.fixture
+def run(binary, tmp_path):
+    def to_end(*arguments):
+        done = subprocess.run([str(binary), *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+    return to_end
+
+
+class Replicated:
+    """A counting job whose servers have copies of each other's shards."""
+
+    def __init__(self, cluster, run, job, folder, n_ps, replicas, **more):
+        # Long enough that all a test does to it comes before its end.
+        self.shape = Shape(shards=n_ps, epochs=more.pop("epochs", 600), **more)
+        self.run, self.job, self.folder = run, job, folder
+        job["replicas"] = replicas
+        job["checkpoint"] = {**job.get("checkpoint", {}), "every_steps": 2000}
+        self.running = cluster(counting_job.write(job, self.shape, folder), 2, n_ps)
+
+    def __getitem__(self, role):
+        return self.running[role]
+
+    @property
+    def chief(self):
+        return self.running["chief-0"]
+
+    def start(self, n_updates=400):
+        self.running.start_all()
+        self.running.wait_running(lambda: self.running.updates() > n_updates, "training")
+
+    def step(self):
+        return metric(self.running.http_ports["chief-0"].number, "muster_chief_step")
+
+    def wait_full(self):
+        """Every group has all its copies: the next server may be lost."""
+        self.wait(lambda: metric(self.running.http_ports["chief-0"].number, "muster_redundancy_full") == 1,
+                  "full redundancy")
+
+    def wait(self, condition, what):
+        """Waits, while some servers may be gone."""
+        def look():
+            assert self.chief.is_running(), f"the job ended before that:\n{self.chief.tail()}"
+            return condition()
+        from processes import until
+        return until(look, what)
+
+    def wait_steps(self, n_more):
+        """It trains on, without whom was lost."""
+        begun = self.step()
+        self.wait(lambda: self.step() > begun + n_more, "more steps")
+
+    def expect(self, *roles):
+        """The job ends well, and so do these roles."""
+        for role in ("chief-0", "worker-0", "worker-1", *roles):
+            self[role].expect(0)
+
+    def check(self):
+        """Every example once an epoch, but for torn batches; nothing was lost. Returns result.json."""
+        counting_job.check(self.run, self.job, self.shape, self.folder, self.chief.log())
+        result = json.loads((pathlib.Path(self.job["output"]["dir"]) / "result.json").read_text())
+        assert result["lost_updates"] == 0, result
+        return result
+
+
+@pytest.fixture
+def replicated(cluster, run, job, tmp_path):
+    return lambda n_ps=2, replicas=1, **more: Replicated(cluster, run, job, tmp_path, n_ps, replicas, **more)
+
+
+def test_undisturbed(replicated):
+    training = replicated(n_ps=3, epochs=30)
+    training.running.start_all()
+    training.running.expect_all(0)
+    assert training.check()["torn"] == 0
+
+
+@pytest.mark.parametrize("n_ps, replicas", [(2, 1), (3, 1), (3, 2)])
+def test_a_server_dies_for_good(replicated, n_ps, replicas):
+    """Its copy goes on in its place, and nobody waits for the dead one."""
+    training = replicated(n_ps, replicas)
+    training.start()
+    training.wait_full()
+    training["ps-1"].kill()
+    training.wait_steps(300)
+    training.expect(*(f"ps-{i}" for i in range(n_ps) if i != 1))
+    assert training.check()["torn"] == 0
+    assert "parameter server restored" not in training.chief.log()
+    for worker in ("worker-0", "worker-1"):
+        assert training[worker].log().count("joined") == 1
+
+
+def test_one_server_after_the_other(replicated):
+    """Each is started again, and the next one dies when redundancy is full: every copy was handed on while training."""
+    training = replicated(3, epochs=1500)
+    training.start()
+    for i in range(3):
+        training.wait_full()
+        training[f"ps-{i}"].kill()
+        training.wait_steps(200)
+        training.running.start(f"ps-{i}")
+    training.wait_full()
+    training.running.expect_all(0)
+    assert training.check()["torn"] == 0
+
+
+def test_a_server_stands_still(replicated):
+    """One that is silent is replaced after a lease; when it goes on it has nothing to say, and becomes a copy again."""
+    training = replicated(2, epochs=1000)
+    training.start()
+    training.wait_full()
+    training["ps-0"].pause()
+    training.wait_steps(300)
+    training["ps-0"].resume()
+    training.wait_full()
+    training.running.expect_all(0)
+    assert training.check()["torn"] == 0
+
+
+def test_a_worker_dies_with_a_server(replicated):
+    """The fence of the worker goes to who is primary now."""
+    training = replicated(3)
+    training.start()
+    training.wait_full()
+    training["ps-2"].kill()
+    training["worker-1"].kill()
+    training.running.start("worker-1").wait_log("joined number=2")
+    training.expect("ps-0", "ps-1")
+    assert training.check()["torn"] <= 2
+
+
+def test_the_chief_is_killed_after_a_server(replicated):
+    """The next chief reads from the living who is primary of what, and which groups lack a copy."""
+    training = replicated(3)
+    training.start()
+    training.wait_full()
+    training["ps-1"].kill()
+    training.wait_steps(100)
+    training.chief.kill()
+    training.running.start("chief-0").wait_log("recalled term=2")
+    training.wait_steps(100)
+    training.expect("ps-0", "ps-2")
+    assert training.check()["torn"] == 0
+
+
+def test_the_chief_and_a_server_are_killed_together(replicated):
+    training = replicated(3)
+    training.start()
+    training.wait_full()
+    training["ps-1"].kill()
+    training.chief.kill()
+    training.running.start("chief-0")
+    training.wait_steps(100)
+    training.expect("ps-0", "ps-2")
+    assert training.check()["torn"] == 0
+
+
+def test_checkpoints_of_promoted_servers(replicated, run, tmp_path):
+    """Each group's file is written by who is its primary; a job that is resumed reads them as any other's."""
+    training = replicated(2, epochs=600)
+    training.start()
+    training.wait_full()
+    training["ps-0"].kill()
+    training.wait_steps(10)
+    n_before = training.chief.log().count("checkpoint written")
+    training.wait(lambda: training.chief.log().count("checkpoint written") >= n_before + 2, "two checkpoints")
+    prefix = re.findall(r"checkpoint written prefix=(\S+)", training.chief.log())[-1]
+    assert len(list(pathlib.Path(prefix).parent.glob(pathlib.Path(prefix).name + ".data-*-of-00003"))) in (0, 3)  # 0: replaced
+    training.expect("ps-1")
+    assert training.check()["checkpoints_failed"] == 0
+
+
+def test_both_copies_are_lost(replicated):
+    """The home takes the last checkpoint; what that lost is a number, and the groups that have a copy lose nothing."""
+    training = replicated(3, epochs=600)
+    training.start()
+    training.chief.wait_log("checkpoint written")
+    training.wait_full()
+    for role in ("ps-0", "ps-1"):  # where group 0 is
+        training[role].kill()
+    for role in ("ps-0", "ps-1"):
+        training.running.start(role)
+    lost = training.chief.wait_log(r"parameter server restored ps=0 lost_updates=(\d+)")
+    training.wait_full()
+    training.running.expect_all(0)
+    result = json.loads((pathlib.Path(training.job["output"]["dir"]) / "result.json").read_text())
+    assert result["status"] == "finished" and result["lost_updates"] == int(lost[1])
+
+
+@pytest.mark.parametrize("n_ps, replicas", [(1, 1), (2, 2)])
+def test_more_copies_than_servers(replicated, n_ps, replicas):
+    training = replicated(n_ps, replicas)
+    training.running.start_all()
+    training.running.expect_all(2)
+    said = f"replicas is {replicas}, must be less than the number of parameter servers, which is {n_ps}"
+    assert said in training.chief.log()
