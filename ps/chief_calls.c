@@ -99,9 +99,17 @@ uint32_t mst_ps_asked_group(const struct mst_ps *ps, uint32_t asked)
     return ps->map.roles.n_groups == 0 ? ps->map.ps : asked;
 }
 
+size_t mst_ps_thread_of(const struct mst_ps *ps, size_t home_thread)
+{
+    size_t n = ps->config.n_data_loops;
+    if (ps->map.roles.n_groups > 0 && ps->map.ps_threads[ps->map.ps] < n)
+        n = (size_t)ps->map.ps_threads[ps->map.ps];
+    return home_thread % n;
+}
+
 struct mst_loop *mst_ps_group_loop(const struct ps_group *group, size_t home_thread)
 {
-    return group->ps->config.data_loops[home_thread % group->ps->config.n_data_loops];
+    return group->ps->config.data_loops[mst_ps_thread_of(group->ps, home_thread)];
 }
 
 mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t asked, struct ps_group **out, struct mst_error *err)
@@ -239,8 +247,9 @@ static void visit_map(struct gather *gather, struct mst_data_thread *thread, uin
     if (building->roles.n_ps)
         mst_ps_replicate(ps, thread);
     for (size_t g = 0; g < ps->n_groups; g++)
-        for (size_t t = index; t < ps->groups[g].n_holdings && gather->status == MST_OK; t += ps->config.n_data_loops)
-            gather->status = build(building, &ps->groups[g], thread, (uint32_t)t, &gather->err);
+        for (size_t t = 0; t < ps->groups[g].n_holdings && gather->status == MST_OK; t++)
+            if (mst_ps_thread_of(ps, t) == index)
+                gather->status = build(building, &ps->groups[g], thread, (uint32_t)t, &gather->err);
 }
 
 static void release_map(struct gather *gather)

@@ -174,9 +174,10 @@ static void make_missing(struct roles_visit *visit, struct mst_data_thread *thre
 {
     struct mst_ps *ps = visit->owner->ps;
     for (size_t g = 0; g < ps->n_groups; g++)
-        for (size_t t = index; t < ps->groups[g].n_holdings; t += ps->config.n_data_loops) {
+        for (size_t t = 0; t < ps->groups[g].n_holdings; t++) {
             struct mst_holding *holding;
-            if (role_by(ps, &visit->roles, g) == MST_REPLICA_NONE || find_holding(thread, g, t))
+            if (mst_ps_thread_of(ps, t) != index || role_by(ps, &visit->roles, g) == MST_REPLICA_NONE ||
+                find_holding(thread, g, t))
                 continue;
             visit->status = mst_ps_build_holding(&ps->groups[g], (uint32_t)t, NULL, &holding, &visit->err);
             if (visit->status != MST_OK)
