@@ -180,8 +180,11 @@ static void mark(struct world *w, struct sim_bucket *bucket)
     bucket->is_gated = false;
     history_copy(w, &bucket->marked, &bucket->now);
     memset(bucket->marked_rows, 0, sizeof bucket->marked_rows);
-    for (size_t i = 0; i < bucket->clients.n_rows; i++)
+    memset(bucket->marked_fenced, 0, sizeof bucket->marked_fenced);
+    for (size_t i = 0; i < bucket->clients.n_rows; i++) {
         bucket->marked_rows[i] = bucket->clients.rows[i];
+        bucket->marked_fenced[i] = bucket->clients.fenced[i];
+    }
 }
 
 void cuts_ps_look(struct world *w, uint32_t ps)
@@ -345,13 +348,12 @@ static struct mst_client_row newest_marked(const struct world *w, uint32_t worke
     return most;
 }
 
-static bool is_fenced(const struct world *w, uint32_t worker, uint64_t number)
+// When it was marked: its server may have died since, with what it refused.
+static bool was_fenced(const struct world *w, uint32_t worker, uint64_t number)
 {
-    for (size_t b = 0; b < w->n_pushed; b++) {
-        const struct mst_client_table *clients = &w->buckets[b].clients;
-        if (worker < clients->n_rows && clients->fenced[worker] >= number)
+    for (size_t b = 0; b < w->n_pushed; b++)
+        if (w->buckets[b].marked_fenced[worker] >= number)
             return true;
-    }
     return false;
 }
 
@@ -365,7 +367,7 @@ static void check_even(struct world *w)
             const struct mst_client_row *row = &w->buckets[b].marked_rows[worker];
             is_even = is_even && row->number >= most.number && (row->number > most.number || row->step == most.step);
         }
-        if (!is_even && !is_fenced(w, worker, most.number))
+        if (!is_even && !was_fenced(w, worker, most.number))
             world_fail(w, "cut %llu is uneven for worker %u, which nobody fenced", (unsigned long long)w->cuts.id,
                        worker);
     }
