@@ -1,28 +1,16 @@
 """Parameter servers die, stand still and are told to stop in jobs with replicas: nothing is lost and nothing counts twice, said by
 the weights (counting_job.py); nobody needs to do anything."""
 import os
-import subprocess
 
 import pytest
 
 import chaos
-import tiny_job
 from chaos import Fault
 
 SEEDS = [1] + [int(seed) for seed in os.environ.get("MUSTER_SEED", "").split()]
 
 
-def refuses_replicas(binary, folder):
-    """Whether the job file may not ask for replicas yet; then the binary says so by name."""
-    job = tiny_job.job(folder, folder) | {"replicas": 1}
-    said = subprocess.run([str(binary), "config", str(tiny_job.write(job, folder))], stdin=subprocess.DEVNULL, text=True, timeout=60,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
-    return "replicas of parameter servers are not built yet" in said
-
-
 def passed(binary, folder, schedule):
-    if refuses_replicas(binary, folder):
-        pytest.skip("this binary refuses replicas by name")
     record = chaos.run_schedule(binary, schedule, folder)
     print(record)
     assert record["failed"] is None, record  # on a machine that stands still now and then, processes may end and come back
