@@ -3,7 +3,10 @@
 // its server, SGD applied there in place, the new parameters read back. Blocking sockets in the workers, one event loop
 // in each server, no overlap, no data, no versions (a reader may see half an update).
 //
-// usage: exchange_probe W P BATCH [SECONDS]     prints {"steps_per_second": …, "examples_per_second": …}
+// With COPIES 1 each server also sends every gradient on to the next server, which reads it and answers a byte, before
+// the worker has its parameters: the bytes of replicas 1, and nothing else of it.
+//
+// usage: exchange_probe W P BATCH [SECONDS [COPIES]]     prints {"steps_per_second": …, "examples_per_second": …}
 //
 // It is the yardstick of bench/: changed only together with a page in docs/decisions.
 #include <cblas.h>
@@ -69,6 +72,7 @@ struct shard {
     struct event_base *base;
     float *parameters;
     size_t n;
+    const struct sockaddr_in *next; // where gradients go once more, or NULL
 };
 
 struct client {
@@ -79,6 +83,12 @@ struct client {
     float *gradient;
     struct event *readable;
     struct event *writable;
+    bool is_copy; // of another server: answered with a byte
+    // To the next server, if there are copies:
+    int next_fd;
+    size_t passed; // bytes of the gradient
+    struct event *next_writable;
+    struct event *next_readable;
 };
 
 static void send_parameters(int fd, short what, void *arg)
@@ -98,15 +108,56 @@ static void send_parameters(int fd, short what, void *arg)
     }
 }
 
+static void pass_on(int fd, short what, void *arg)
+{
+    struct client *client = arg;
+    size_t bytes = client->shard->n * sizeof(float);
+    (void)what;
+    while (client->passed < bytes) {
+        ssize_t n = write(fd, (char *)client->gradient + client->passed, bytes - client->passed);
+        if (n < 0) {
+            if (errno != EAGAIN)
+                die("server write");
+            event_add(client->next_writable, NULL);
+            return;
+        }
+        client->passed += (size_t)n;
+    }
+}
+
+static void on_passed(int fd, short what, void *arg)
+{
+    struct client *client = arg;
+    char answer;
+    (void)what;
+    if (read(fd, &answer, 1) == 1)
+        send_parameters(client->fd, 0, client);
+}
+
+static void take_copy(struct client *client)
+{
+    client->received = 0;
+    if (write(client->fd, "", 1) != 1)
+        die("server write");
+}
+
 static void on_gradient(struct client *client)
 {
+    if (client->is_copy) {
+        take_copy(client);
+        return;
+    }
     float *parameters = client->shard->parameters;
     const float *gradient = client->gradient;
     for (size_t i = 0; i < client->shard->n; i++)
         parameters[i] -= learning_rate * gradient[i];
     client->received = 0;
     client->sent = 0;
-    send_parameters(client->fd, 0, client);
+    client->passed = 0;
+    if (client->shard->next)
+        pass_on(client->next_fd, 0, client);
+    else
+        send_parameters(client->fd, 0, client);
 }
 
 static void on_readable(int fd, short what, void *arg)
@@ -128,6 +179,28 @@ static void on_readable(int fd, short what, void *arg)
     }
 }
 
+static int connect_to(struct sockaddr_in address)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+        die("connect");
+    set_nodelay(fd);
+    return fd;
+}
+
+// Whoever connects says with a byte what it is.
+static void open_next(struct client *client)
+{
+    struct shard *shard = client->shard;
+    client->next_fd = connect_to(*shard->next);
+    if (write(client->next_fd, "c", 1) != 1)
+        die("server write");
+    evutil_make_socket_nonblocking(client->next_fd);
+    client->next_writable = event_new(shard->base, client->next_fd, EV_WRITE, pass_on, client);
+    client->next_readable = event_new(shard->base, client->next_fd, EV_READ | EV_PERSIST, on_passed, client);
+    event_add(client->next_readable, NULL);
+}
+
 static void on_accept(int listener, short what, void *arg)
 {
     struct shard *shard = arg;
@@ -135,6 +208,9 @@ static void on_accept(int listener, short what, void *arg)
     int fd = accept(listener, NULL, NULL);
     if (fd < 0)
         return;
+    char kind;
+    if (read(fd, &kind, 1) != 1)
+        die("server read");
     set_nodelay(fd);
     evutil_make_socket_nonblocking(fd);
     struct client *client = calloc(1, sizeof *client);
@@ -142,15 +218,18 @@ static void on_accept(int listener, short what, void *arg)
         die("calloc");
     client->shard = shard;
     client->fd = fd;
+    client->is_copy = kind == 'c';
     client->gradient = new_floats(shard->n);
     client->readable = event_new(shard->base, fd, EV_READ | EV_PERSIST, on_readable, client);
     client->writable = event_new(shard->base, fd, EV_WRITE, send_parameters, client);
     event_add(client->readable, NULL);
+    if (shard->next && !client->is_copy)
+        open_next(client);
 }
 
-static _Noreturn void run_server(int listener, size_t n)
+static _Noreturn void run_server(int listener, size_t n, const struct sockaddr_in *next)
 {
-    struct shard shard = {event_base_new(), new_floats(n), n};
+    struct shard shard = {event_base_new(), new_floats(n), n, next};
     for (size_t i = 0; i < n; i++)
         shard.parameters[i] = 0.01f;
     event_add(event_new(shard.base, listener, EV_READ | EV_PERSIST, on_accept, &shard), NULL);
@@ -264,20 +343,14 @@ static void read_all(int fd, float *floats, size_t bytes)
     }
 }
 
-static int connect_to(struct sockaddr_in address)
-{
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
-        die("connect");
-    set_nodelay(fd);
-    return fd;
-}
-
 static long run_worker(const struct sockaddr_in *servers, int n_servers, size_t shard_floats, int batch, double seconds)
 {
     int fds[MAX_PROCESSES];
     for (int s = 0; s < n_servers; s++)
         fds[s] = connect_to(servers[s]);
+    for (int s = 0; s < n_servers; s++)
+        if (write(fds[s], "w", 1) != 1)
+            die("worker write");
     size_t n = shard_floats * (size_t)n_servers;
     float *parameters = new_floats(n);
     float *gradients = new_floats(n);
@@ -321,8 +394,13 @@ int main(int argc, char **argv)
     int n_servers = argc > 3 ? (int)strtol(argv[2], NULL, 10) : 0;
     int batch = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 0;
     double seconds = argc > 4 ? strtod(argv[4], NULL) : 4;
-    if (n_workers < 1 || n_workers > MAX_PROCESSES || n_servers < 1 || n_servers > MAX_PROCESSES || batch < 1) {
-        fprintf(stderr, "usage: exchange_probe W P BATCH [SECONDS]   (W and P from 1 to %d)\n", MAX_PROCESSES);
+    int n_copies = argc > 5 ? (int)strtol(argv[5], NULL, 10) : 0;
+    if (n_workers < 1 || n_workers > MAX_PROCESSES || n_servers < 1 || n_servers > MAX_PROCESSES || batch < 1 ||
+        n_copies < 0 || n_copies > (n_servers > 1)) {
+        fprintf(
+            stderr,
+            "usage: exchange_probe W P BATCH [SECONDS [COPIES]]   (W and P from 1 to %d; COPIES 0, or 1 if P > 1)\n",
+            MAX_PROCESSES);
         return 2;
     }
     openblas_set_num_threads(1);
@@ -330,13 +408,16 @@ int main(int argc, char **argv)
     struct sockaddr_in addresses[MAX_PROCESSES];
     pid_t servers[MAX_PROCESSES];
     long *steps = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int listeners[MAX_PROCESSES];
+    for (int s = 0; s < n_servers; s++)
+        listeners[s] = listen_on_loopback(&addresses[s]);
     for (int s = 0; s < n_servers; s++) {
-        int listener = listen_on_loopback(&addresses[s]);
         servers[s] = fork();
         if (servers[s] == 0)
-            run_server(listener, shard_floats);
-        close(listener);
+            run_server(listeners[s], shard_floats, n_copies ? &addresses[(s + 1) % n_servers] : NULL);
     }
+    for (int s = 0; s < n_servers; s++)
+        close(listeners[s]);
     pid_t workers[MAX_PROCESSES];
     for (int w = 0; w < n_workers; w++) {
         workers[w] = fork();
