@@ -546,11 +546,17 @@ void mst_chief_refuse(struct mst_conn *conn, const struct mst_message *message, 
     mst_conn_close_flushed(conn);
 }
 
+// The clock at the last tick, without the time in which this process did not run and could declare nobody dead.
+static uint64_t awake_ms(const struct mst_coordinator *c)
+{
+    return (c->ticked_ms ? c->ticked_ms : mst_clock_monotonic_ms()) - c->slept_ms;
+}
+
 // Another process holds the index and lives: asked again for a while, then refused for good.
 static void refuse_rival(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
                          const struct mst_msg_greeting *greeting)
 {
-    uint64_t now_ms = mst_clock_monotonic_ms();
+    uint64_t now_ms = awake_ms(&chief->coordinator);
     if (greeting->index >= chief->n_rivals) {
         size_t n = (size_t)greeting->index + 1;
         chief->rivals = mst_realloc_array(chief->rivals, n, sizeof *chief->rivals);

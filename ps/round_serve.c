@@ -509,7 +509,7 @@ static void copy_gradient(const struct mst_bucket *bucket, const struct mst_grad
     }
 }
 
-// Where rounds of this bucket are served.
+// Where rounds of this bucket are served; *out is NULL if that fails.
 static mst_status find_place(const struct mst_data_thread *thread, uint32_t bucket, struct round_serving **serving_out,
                              struct mst_round_place **out, struct mst_error *err)
 {
@@ -533,7 +533,9 @@ mst_status mst_data_thread_contribute(struct mst_data_thread *thread, const stru
     struct round_serving *serving;
     struct mst_round_place *place;
     struct mst_round_push own;
-    MST_TRY(find_place(thread, push->bucket, &serving, &place, err));
+    mst_status status = find_place(thread, push->bucket, &serving, &place, err);
+    if (!place)
+        return status;
     if (place->bucket->is_frozen)
         return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u is frozen, and worker-%u pushed to it", push->bucket,
                         push->worker);
@@ -560,7 +562,9 @@ mst_status mst_data_thread_await(struct mst_data_thread *thread, const struct ms
 {
     struct round_serving *serving;
     struct mst_round_place *place;
-    MST_TRY(find_place(thread, pull->bucket, &serving, &place, err));
+    mst_status status = find_place(thread, pull->bucket, &serving, &place, err);
+    if (!place)
+        return status;
     if (mst_round_table_is_due(&serving->rounds->table, pull->round)) {
         answer_directly(serving, place, pull->worker, fn, arg);
         return MST_OK;

@@ -222,7 +222,7 @@ static void take_up(struct world *w)
             mst_rounds_ps_idle(&chief->coordinator.rounds, ps);
     mst_status status = MST_OK;
     struct mst_error err = {0};
-    struct mst_chief_state state;
+    struct mst_chief_state state = {0};
     struct mst_msg_round round;
     if (chief->highest_state.bytes.len)
         status = mst_chief_state_decode(chief->highest_state.bytes, &arena, &chief->coordinator, w->engine.now_ms,
