@@ -288,6 +288,7 @@ void mst_chief_set_running(struct mst_chief *chief)
     tell_effective_rate(chief);
     mst_chief_callbacks_begin(chief);
     mst_chief_rounds_begin(chief);
+    mst_chief_take_up_epoch(chief);
     mst_chief_advance(chief);
 }
 

@@ -78,6 +78,7 @@ static struct mst_msg_chief_state plain_of(const struct mst_chief_state *state, 
                                         .evaluated_step = state->evaluated_step,
                                         .n_checkpoint_rows = state->n_checkpoint_rows,
                                         .checkpoint_rows = state->checkpoint_rows,
+                                        .is_last_untold = state->is_last_untold,
                                         .n_batches = leases->n_batches,
                                         .n_epochs = leases->n_epochs,
                                         .is_stopped = leases->is_stopped,
@@ -404,7 +405,8 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
                                     .evaluated = m.evaluated,
                                     .evaluated_step = m.evaluated_step,
                                     .n_checkpoint_rows = m.n_checkpoint_rows,
-                                    .checkpoint_rows = m.checkpoint_rows};
+                                    .checkpoint_rows = m.checkpoint_rows,
+                                    .is_last_untold = m.is_last_untold};
     return MST_OK;
 }
 

@@ -39,6 +39,7 @@ struct mst_chief_state {
     uint64_t evaluated_step;
     size_t n_checkpoint_rows;
     const struct mst_msg_client_row *checkpoint_rows; // steps of this run's workers that `checkpoint` has
+    bool is_last_untold; // `last` waits for its validation: what callbacks remember is from before it
 };
 
 /** The progress of one worker at a cut, as one PS has it (all PSs have the same of a worker that nobody fenced). */

@@ -26,6 +26,7 @@ static void on_epoch_known(struct mst_chief *chief, const struct mst_epoch_score
         MST_LOG(INFO, "chief", "epoch evaluated", "epoch=%llu loss=%.6g val_loss=%.6g",
                 (unsigned long long)known->epoch + 1, known->train.values[0], known->validation.values[0]);
     mst_chief_act_on_epoch(chief, known);
+    mst_chief_touch(chief); // a later chief is not to tell them again
 }
 
 static void tell_known(struct mst_chief *chief)
@@ -64,6 +65,16 @@ void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_
         want(chief, (struct mst_evaluation_task){
                         .epoch = record->epoch, .step = mst_chief_steps_done(chief), .is_epoch_end = true});
     tell_known(chief);
+}
+
+void mst_chief_take_up_epoch(struct mst_chief *chief)
+{
+    if (!chief->is_last_untold)
+        return;
+    chief->is_last_untold = false;
+    struct mst_scores scores = mst_scores_of(chief->config.compile, &chief->last_epoch.sums);
+    MST_LOG(INFO, "chief", "epoch taken up", "epoch=%llu", (unsigned long long)chief->last_epoch.epoch + 1);
+    mst_chief_on_epoch_trained(chief, &chief->last_epoch, &scores);
 }
 
 static void want_by_steps(struct mst_chief *chief)

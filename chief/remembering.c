@@ -90,7 +90,8 @@ static mst_status encode(struct mst_chief *chief)
                                     .evaluated = evaluated,
                                     .evaluated_step = chief->evaluated_step,
                                     .n_checkpoint_rows = chief->n_checkpoint_rows,
-                                    .checkpoint_rows = chief->checkpoint_rows};
+                                    .checkpoint_rows = chief->checkpoint_rows,
+                                    .is_last_untold = chief->is_last_untold || chief->ledger.n > 0};
     mst_buf_reset(&chief->state);
     mst_status status = mst_chief_state_encode(&state, &chief->coordinator, &chief->state);
     free(evaluated);
@@ -195,6 +196,7 @@ static void take_rest(struct mst_chief *chief, const struct mst_chief_state *sta
         chief->last_epoch = (struct mst_epoch_record){.epoch = state->last.epoch, .n_steps = state->last.n_steps};
         mst_training_sums_init(&chief->last_epoch.sums, chief->coordinator.n_sums);
         mst_training_sums_copy(&chief->last_epoch.sums, &state->last.sums);
+        chief->is_last_untold = state->is_last_untold && state->last.sums.n_values > 0;
     }
     if (state->n_numbers)
         mst_chief_callbacks_resume(chief, state->numbers, state->n_numbers);

@@ -263,7 +263,8 @@
     F(LIST, paces, pace)                                                                                               \
     F(VALUE, lowest_clock, )                                                                                           \
     F(SUMS, counted, )                                                                                                 \
-    F(LIST, checkpoint_rows, client_row)
+    F(LIST, checkpoint_rows, client_row)                                                                               \
+    F(BOOL, is_last_untold, )
 #define RECALL_FIELDS(F) F(VALUE, term, )
 #define RECALL_REPLY_FIELDS(F)                                                                                         \
     F(VALUE, term, )                                                                                                   \

@@ -547,6 +547,7 @@ struct mst_msg_chief_state {
     struct mst_training_sums counted; // rounds: what of a close's total_sums is in total, or from an earlier run
     size_t n_checkpoint_rows;
     const struct mst_msg_client_row *checkpoint_rows;
+    bool is_last_untold; // callbacks have not heard of last_epoch
 };
 
 /** A chief that starts claims its term and reads what is stored. */

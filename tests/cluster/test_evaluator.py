@@ -124,6 +124,34 @@ def test_killed_in_the_middle_and_started_again(with_evaluator, job, write_job):
     assert "evaluator admitted evaluator=0 number=2" in running["chief-0"].log()
 
 
+@pytest.mark.parametrize("staleness", ["async", 0])
+def test_an_epoch_waits_for_its_validation_while_the_chief_dies(with_evaluator, job, write_job, tmp_path, staleness):
+    """The chief that comes after has it evaluated, and callbacks hear of it once."""
+    job["epochs"] = 1
+    job["consistency"] = {"staleness": staleness}
+    job["eval"] = {"every": "epoch"}
+    job["callbacks"] = [{"class_name": "CSVLogger", "config": {"filename": str(tmp_path / "epochs.csv")}},
+                        {"class_name": "EarlyStopping", "config": {"monitor": "val_loss", "restore_best_weights": True}}]
+    running = with_evaluator(write_job(job))
+    running.start("chief-0")
+    running.start("evaluator-0")
+    running["chief-0"].wait_log("evaluator admitted")
+    running["evaluator-0"].pause()
+    for role in ROLES[1:]:
+        running.start(role)
+    running["chief-0"].wait_log("checkpoint written")  # all is trained and saved: nothing but the evaluation is left
+    running["chief-0"].kill()
+    again = running.start("chief-0")
+    again.wait_log("epoch taken up epoch=1")
+    running["evaluator-0"].resume()
+    running.expect_all(0)
+    assert again.log().count("chief: epoch evaluated epoch=1 ") == 1, again.tail()
+    lines = [line.split(",") for line in (tmp_path / "epochs.csv").read_text().splitlines()]
+    assert [line[0] for line in lines] == ["epoch", "0"] and "NA" not in lines[1], lines
+    best = read_result(job)["best"]
+    assert [one["epoch"] for one in best] == [1], best
+
+
 @pytest.mark.parametrize("what", ["paused", "killed", "absent"])
 def test_the_end_does_not_wait_for_ever(with_evaluator, job, write_job, tmp_path, what):
     """eval is null, the reason is said, the job is finished all the same, and no epoch is missing from a CSVLogger's file."""

@@ -83,7 +83,8 @@ static struct mst_chief_state beside(void)
                                     .evaluated = "[{}]",
                                     .evaluated_step = 15,
                                     .n_checkpoint_rows = 1,
-                                    .checkpoint_rows = checkpoint_rows};
+                                    .checkpoint_rows = checkpoint_rows,
+                                    .is_last_untold = true};
 }
 
 static void encode(struct fixture *f)
@@ -181,6 +182,7 @@ static void test_all_that_stands_beside(void **state)
     assert_int_equal(got.n_lost_updates, want.n_lost_updates);
     assert_int_equal(got.n_checkpoint_rows, 1);
     assert_int_equal(got.checkpoint_rows[0].step, 3);
+    assert_true(got.is_last_untold);
     assert_string_equal(got.evaluated, want.evaluated);
     assert_int_equal(got.evaluated_step, want.evaluated_step);
 }
