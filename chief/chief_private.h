@@ -43,6 +43,7 @@ struct ps_link {
     char *placed_prefix; // the checkpoint that it names; NULL: initial values
     bool is_storing;     // a state is under way
     uint64_t stored_n;   // the last one that it has, of this term
+    uint64_t place_mark; // no map is sent before this state is stored
     // What it answered to RECALL:
     bool is_recalled;
     struct mst_buf memory; // the answer
@@ -401,9 +402,6 @@ void mst_chief_recall(struct ps_link *link);
 // Enough was read: goes on from there.
 void mst_chief_recall_done(struct mst_chief *chief);
 
-// placing.c
-// Goes on from what the checkpoint that is resumed says of the training.
-mst_status mst_chief_resume_progress(struct mst_chief *chief, struct mst_error *err);
 // The plan and the map of an earlier chief, whose restore_prefix and n_steps_resumed are known.
 mst_status mst_chief_plan_again(struct mst_chief *chief, uint64_t map_term, uint64_t map_epoch, struct mst_error *err);
 // Plans, resumes (checkpoints are read through on the work thread) or begins anew, fills chief->map and sends it.

@@ -79,6 +79,8 @@ static struct mst_msg_chief_state plain_of(const struct mst_chief_state *state, 
                                         .n_checkpoint_rows = state->n_checkpoint_rows,
                                         .checkpoint_rows = state->checkpoint_rows,
                                         .is_last_untold = state->is_last_untold,
+                                        .has_close = state->has_close,
+                                        .close = state->close,
                                         .n_batches = leases->n_batches,
                                         .n_epochs = leases->n_epochs,
                                         .is_stopped = leases->is_stopped,
@@ -406,7 +408,9 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
                                     .evaluated_step = m.evaluated_step,
                                     .n_checkpoint_rows = m.n_checkpoint_rows,
                                     .checkpoint_rows = m.checkpoint_rows,
-                                    .is_last_untold = m.is_last_untold};
+                                    .is_last_untold = m.is_last_untold,
+                                    .has_close = m.has_close,
+                                    .close = m.close};
     return MST_OK;
 }
 

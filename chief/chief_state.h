@@ -40,6 +40,8 @@ struct mst_chief_state {
     size_t n_checkpoint_rows;
     const struct mst_msg_client_row *checkpoint_rows; // steps of this run's workers that `checkpoint` has
     bool is_last_untold; // `last` waits for its validation: what callbacks remember is from before it
+    bool has_close;
+    struct mst_msg_close close; // rounds: the last one, for where no PS has heard of any
 };
 
 /** The progress of one worker at a cut, as one PS has it (all PSs have the same of a worker that nobody fenced). */

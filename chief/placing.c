@@ -164,7 +164,7 @@ static mst_status read_bytes(const struct mst_chief *chief, const char *name, si
 
 // Where the job goes on from: the close that the checkpoint was made at, or who had done what of an epoch. What is of a
 // job with other batches is not taken; then the number of steps is all that counts.
-mst_status mst_chief_resume_progress(struct mst_chief *chief, struct mst_error *err)
+static mst_status resume_progress(struct mst_chief *chief, struct mst_error *err)
 {
     bool is_synchronous = chief->coordinator.is_synchronous;
     struct mst_bytes bytes;
@@ -227,7 +227,7 @@ static mst_status resume(struct mst_chief *chief, struct mst_error *err)
     chief->restore_prefix = search->prefix;
     search->prefix = NULL;
     chief->n_steps_resumed = search->n_updates;
-    MST_TRY(mst_chief_resume_progress(chief, err));
+    MST_TRY(resume_progress(chief, err));
     MST_TRY(resume_members(chief, err));
     chief->checkpoint = mst_strdup(chief->restore_prefix);
     chief->n_steps_resumed = mst_chief_steps_done(chief);

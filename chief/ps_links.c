@@ -105,7 +105,7 @@ void mst_chief_links_place(struct mst_chief *chief)
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
         are_all_placed &= link->is_placed || !mst_failover_is_live(&chief->failover, i);
-        if (!link->is_placed && !link->is_placing && mst_peer_is_up(link->peer))
+        if (!link->is_placed && !link->is_placing && chief->state_n >= link->place_mark && mst_peer_is_up(link->peer))
             place(link);
     }
     if (are_all_placed && chief->phase == CHIEF_PLACING)
@@ -139,6 +139,10 @@ static void meet_again(struct ps_link *link, const struct mst_msg_greeting_reply
         mst_chief_groups_emptied(link);
         link->is_placed = false;
         link->stored_n = 0;
+        if (chief->coordinator.is_synchronous) {
+            mst_chief_touch(chief); // the last close is known to nobody else, where all come back
+            link->place_mark = mst_chief_mark(chief);
+        }
     }
     mst_chief_failover_up(link);
     mst_chief_store(chief);

@@ -91,7 +91,10 @@ static mst_status encode(struct mst_chief *chief)
                                     .evaluated_step = chief->evaluated_step,
                                     .n_checkpoint_rows = chief->n_checkpoint_rows,
                                     .checkpoint_rows = chief->checkpoint_rows,
-                                    .is_last_untold = chief->is_last_untold || chief->ledger.n > 0};
+                                    .is_last_untold = chief->is_last_untold || chief->ledger.n > 0,
+                                    .has_close = chief->coordinator.is_synchronous};
+    if (state.has_close)
+        mst_rounds_close(&chief->coordinator.rounds, &state.close);
     mst_buf_reset(&chief->state);
     mst_status status = mst_chief_state_encode(&state, &chief->coordinator, &chief->state);
     free(evaluated);
@@ -244,11 +247,12 @@ static bool is_newer(const struct mst_msg_close *a, const struct mst_msg_close *
     return a->round > b->round || (a->round == b->round && a->attempt > b->attempt);
 }
 
-// The last close that a PS has stored, word for word: some may have acted on it.
-static mst_status restore_rounds(struct mst_chief *chief, struct mst_error *err)
+// The last close that a PS has stored, word for word: some may have acted on it. Where all came back empty and were
+// told of none yet, no round was closed since the state was stored that they were placed with.
+static mst_status restore_rounds(struct mst_chief *chief, const struct mst_chief_state *state, struct mst_error *err)
 {
     struct mst_arena arena;
-    struct mst_msg_close best;
+    struct mst_msg_close best = state->close;
     bool has_close = false;
     mst_status status = MST_OK;
     mst_arena_init(&arena, SIZE_MAX / 4); // of answers that were decoded before
@@ -260,10 +264,8 @@ static mst_status restore_rounds(struct mst_chief *chief, struct mst_error *err)
         best = answer.close;
         has_close = true;
     }
-    if (status == MST_OK && has_close)
+    if (status == MST_OK && (has_close || state->has_close))
         status = mst_coordinator_restore(&chief->coordinator, &best, MST_ROUNDS_REPEAT, err);
-    else if (status == MST_OK && chief->n_steps_resumed > 0 && chief->restore_prefix)
-        status = mst_chief_resume_progress(chief, err); // no PS has heard of a round: as at the start
     mst_arena_fini(&arena);
     return status;
 }
@@ -284,7 +286,7 @@ static mst_status restore(struct mst_chief *chief, const struct ps_link *best, s
         status = take_plan(chief, &state, err);
     }
     if (status == MST_OK && chief->coordinator.is_synchronous)
-        status = restore_rounds(chief, err);
+        status = restore_rounds(chief, &state, err);
     if (status == MST_OK && (state.trained_ms || mst_chief_steps_done(chief) > state.n_steps_resumed))
         chief->first_lease_ns = mst_clock_monotonic_ns() - state.trained_ms * 1000000;
     chief->is_finished = status == MST_OK && state.is_finished;

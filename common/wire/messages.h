@@ -548,6 +548,8 @@ struct mst_msg_chief_state {
     size_t n_checkpoint_rows;
     const struct mst_msg_client_row *checkpoint_rows;
     bool is_last_untold; // callbacks have not heard of last_epoch
+    bool has_close;
+    struct mst_msg_close close; // rounds: the last one, for where no PS has heard of any
 };
 
 /** A chief that starts claims its term and reads what is stored. */

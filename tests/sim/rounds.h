@@ -14,23 +14,24 @@
 /** A rule left out on purpose, to show that the simulator would find its absence. */
 enum rounds_plant {
     ROUNDS_PLANT_NONE,
-    ROUNDS_PLANT_ONE_SHARD,      // the chief closes by what has arrived on the first PS
-    ROUNDS_PLANT_ACK_ARRIVAL,    // a push is answered when it arrives
-    ROUNDS_PLANT_RECLOSE,        // a new chief closes a round anew that not every PS has applied
-    ROUNDS_PLANT_FORGET_CLOSE,   // a PS does not keep the close
-    ROUNDS_PLANT_WAIT_N,         // a round waits for the fenced, too
-    ROUNDS_PLANT_ACT_UNSTORED,   // a close is acted on before every PS has stored it
-    ROUNDS_PLANT_FENCE_DROPS,    // a fence takes back contributions that are complete
-    ROUNDS_PLANT_TERM_SKIP,      // a PS does not refuse a lower term
-    ROUNDS_PLANT_NO_EMPTY,       // a round whose workers are all fenced is not closed
-    ROUNDS_PLANT_NO_APPEND,      // what is left out is not dealt again
-    ROUNDS_PLANT_PULL_ANY,       // a worker takes what each bucket has, without naming the round
-    ROUNDS_PLANT_CUT_EARLY,      // a cut does not wait until the last round is applied
-    ROUNDS_PLANT_ANY_NUMBER,     // the number of a worker is told before it is stored
-    ROUNDS_PLANT_FENCE_UNSTORED, // a fence is sent before it is stored that there is one
-    ROUNDS_PLANT_PS_UNNOTICED,   // the chief takes what a PS had before it died for what it has
-    ROUNDS_PLANT_PS_OWN_CLOSE,   // … takes only round 0 as applied, as at the start
-    ROUNDS_PLANT_PS_NO_TAKEN,    // … and the round that it takes over is not counted as lost
+    ROUNDS_PLANT_ONE_SHARD,         // the chief closes by what has arrived on the first PS
+    ROUNDS_PLANT_ACK_ARRIVAL,       // a push is answered when it arrives
+    ROUNDS_PLANT_RECLOSE,           // a new chief closes a round anew that not every PS has applied
+    ROUNDS_PLANT_FORGET_CLOSE,      // a PS does not keep the close
+    ROUNDS_PLANT_WAIT_N,            // a round waits for the fenced, too
+    ROUNDS_PLANT_ACT_UNSTORED,      // a close is acted on before every PS has stored it
+    ROUNDS_PLANT_FENCE_DROPS,       // a fence takes back contributions that are complete
+    ROUNDS_PLANT_TERM_SKIP,         // a PS does not refuse a lower term
+    ROUNDS_PLANT_NO_EMPTY,          // a round whose workers are all fenced is not closed
+    ROUNDS_PLANT_NO_APPEND,         // what is left out is not dealt again
+    ROUNDS_PLANT_PULL_ANY,          // a worker takes what each bucket has, without naming the round
+    ROUNDS_PLANT_CUT_EARLY,         // a cut does not wait until the last round is applied
+    ROUNDS_PLANT_ANY_NUMBER,        // the number of a worker is told before it is stored
+    ROUNDS_PLANT_FENCE_UNSTORED,    // a fence is sent before it is stored that there is one
+    ROUNDS_PLANT_PS_UNNOTICED,      // the chief takes what a PS had before it died for what it has
+    ROUNDS_PLANT_PS_OWN_CLOSE,      // … takes only round 0 as applied, as at the start
+    ROUNDS_PLANT_PS_NO_TAKEN,       // … and the round that it takes over is not counted as lost
+    ROUNDS_PLANT_PS_NO_STATE_CLOSE, // where no PS has heard of a round, the next chief begins with the first
     N_ROUNDS_PLANTS,
 };
 

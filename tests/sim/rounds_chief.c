@@ -46,7 +46,9 @@ static void send_state(struct world *w, bool to_everybody)
 static void write_state(struct world *w)
 {
     struct sim_chief *chief = &w->chief;
-    struct mst_chief_state state = {.checkpoint_step = chief->checkpoint_steps};
+    struct mst_chief_state state = {.checkpoint_step = chief->checkpoint_steps,
+                                    .has_close = w->plant != ROUNDS_PLANT_PS_NO_STATE_CLOSE};
+    mst_rounds_close(&chief->coordinator.rounds, &state.close);
     struct mst_buf buf;
     mst_buf_init(&buf, 1 << 16);
     mst_status status = mst_chief_state_encode(&state, &chief->coordinator, &buf);
@@ -233,12 +235,18 @@ static void take_up(struct world *w)
         if (w->plant == ROUNDS_PLANT_RECLOSE)
             forget_close(w, &round.close);
         status = mst_coordinator_restore(&chief->coordinator, &round.close, MST_ROUNDS_REPEAT, &err);
+    } else if (status == MST_OK && chief->highest_state.bytes.len && state.has_close) {
+        status = mst_coordinator_restore(&chief->coordinator, &state.close, MST_ROUNDS_REPEAT, &err);
     }
     if (status != MST_OK)
         rounds_fail(w, "a new chief cannot go on: %s", err.text);
     else if (chief->highest_state.bytes.len)
         chief->checkpoint_steps = state.checkpoint_step;
     mst_arena_fini(&arena);
+    // chief/remembering.c begins with rounds when all are placed.
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        if (chief->links[ps].is_back && w->plant != ROUNDS_PLANT_PS_UNNOTICED)
+            mst_rounds_ps_lost(&chief->coordinator.rounds, ps);
     chief->is_recalling = false;
     write_state(w);
     decide(w);

@@ -166,6 +166,7 @@ struct world {
     uint64_t unscaled_rounds;  // a bit a round, by the remainder of 64: of which a PS lost its part of the norm
     uint64_t checkpoint_steps; // of the last one that is committed
     unsigned n_chief_pauses_left;
+    uint64_t seen_close; // round, when faults were drawn last
     struct sim_chief chief;
     struct sim_ps ps[MAX_PS];
     struct sim_worker workers[MAX_WORKERS];
@@ -191,8 +192,10 @@ void rounds_chief_start(struct world *w);
 // rounds_servers.c: parameter servers that die and come back.
 void rounds_servers_init(struct world *w);
 void rounds_servers_kill(struct world *w, size_t index);
-// All PSs hold the chief's state and a close: one of them may die, or the chief.
+// All PSs hold the chief's state: one of them may die, or the chief.
 bool rounds_servers_may_die(const struct world *w);
+// … or none of them came back without having been told of a round: whatever the chief has not stored yet.
+bool rounds_chief_may_die(const struct world *w);
 // False: its connection, or the process at one end of it, is gone by now.
 bool rounds_servers_hears(const struct world *w, const struct message *m);
 void rounds_servers_tick(struct world *w);

@@ -54,9 +54,17 @@ void rounds_servers_init(struct world *w)
 bool rounds_servers_may_die(const struct world *w)
 {
     for (size_t ps = 0; ps < w->n_ps; ps++)
-        if (!w->ps[ps].is_up || !w->ps[ps].table.has_begun || !w->ps[ps].state.len)
+        if (!w->ps[ps].is_up || !w->ps[ps].state.len)
             return false;
     return w->chief.is_alive && !w->chief.is_recalling && rounds_chief_is_stored(w);
+}
+
+bool rounds_chief_may_die(const struct world *w)
+{
+    bool is_all_known = w->chief.is_alive;
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        is_all_known = is_all_known && w->ps[ps].is_up && (w->ps[ps].life == 1 || w->ps[ps].table.has_begun);
+    return is_all_known || rounds_servers_may_die(w);
 }
 
 static void make_table(struct world *w, size_t ps)
@@ -145,6 +153,8 @@ void rounds_servers_met(struct world *w, size_t ps, uint64_t life)
     note_unscaled(w);
     if (link->is_back && !chief->is_recalling && w->plant != ROUNDS_PLANT_PS_UNNOTICED)
         mst_rounds_ps_lost(&chief->coordinator.rounds, ps);
+    if (!chief->is_recalling)
+        rounds_chief_touch(w); // the last close is known to nobody else, where all come back
 }
 
 static void place(struct world *w, size_t ps)

@@ -27,6 +27,7 @@ static const char *const plant_names[N_ROUNDS_PLANTS] = {
     [ROUNDS_PLANT_PS_UNNOTICED] = "ps-unnoticed",
     [ROUNDS_PLANT_PS_OWN_CLOSE] = "ps-own-close",
     [ROUNDS_PLANT_PS_NO_TAKEN] = "ps-no-taken",
+    [ROUNDS_PLANT_PS_NO_STATE_CLOSE] = "ps-no-state-close",
 };
 
 const char *rounds_plant_name(int plant)
@@ -103,7 +104,8 @@ static void kill_chief(struct world *w)
 {
     w->chief.is_alive = false;
     struct message restart = {.kind = M_RESTART};
-    engine_schedule(&w->engine, &restart, 1 + engine_draw(&w->engine, 2 * LEASE_MS));
+    uint64_t most_ms = engine_draw(&w->engine, 2) ? 20 : 2 * LEASE_MS;
+    engine_schedule(&w->engine, &restart, 1 + engine_draw(&w->engine, most_ms));
 }
 
 static bool strikes(struct world *w, unsigned *n_left)
@@ -111,6 +113,17 @@ static bool strikes(struct world *w, unsigned *n_left)
     if (*n_left == 0 || engine_draw(&w->engine, 80) != 0)
         return false;
     (*n_left)--;
+    return true;
+}
+
+// More often when it has just closed a round, of which nobody has heard yet.
+static bool strikes_chief(struct world *w)
+{
+    bool has_closed = w->chief.coordinator.rounds.close_round != w->seen_close;
+    w->seen_close = w->chief.coordinator.rounds.close_round;
+    if (!has_closed || w->n_chief_kills_left == 0 || engine_draw(&w->engine, 4) != 0)
+        return strikes(w, &w->n_chief_kills_left);
+    w->n_chief_kills_left--;
     return true;
 }
 
@@ -126,7 +139,7 @@ static void draw_faults(struct world *w)
         kill_worker(w, worker);
     else if (is_alive && strikes(w, &w->n_pauses_left))
         w->workers[worker].paused_until_ms = now_ms + engine_draw(&w->engine, 4 * LEASE_MS);
-    else if (w->chief.is_alive && rounds_servers_may_die(w) && strikes(w, &w->n_chief_kills_left))
+    else if (rounds_chief_may_die(w) && strikes_chief(w))
         kill_chief(w);
     else if (rounds_servers_may_die(w) && strikes(w, &w->n_ps_kills_left))
         rounds_servers_kill(w, (size_t)engine_draw(&w->engine, w->n_ps));
@@ -170,7 +183,7 @@ static void draw_job(struct world *w)
     e->faults_end_ms = FAULTS_END_MS;
     w->n_kills_left = (unsigned)engine_draw(e, 4);
     w->n_pauses_left = (unsigned)engine_draw(e, 4);
-    w->n_chief_kills_left = (unsigned)engine_draw(e, 4);
+    w->n_chief_kills_left = (unsigned)engine_draw(e, 5);
     w->n_chief_pauses_left = (unsigned)engine_draw(e, 3);
     w->n_ps_kills_left = engine_draw(e, 2) ? (unsigned)engine_draw(e, 4) : 0;
     w->stop_ms = engine_draw(e, 8) ? 0 : 1 + engine_draw(e, 2000);

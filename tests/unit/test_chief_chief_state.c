@@ -187,6 +187,24 @@ static void test_all_that_stands_beside(void **state)
     assert_int_equal(got.evaluated_step, want.evaluated_step);
 }
 
+static void test_the_last_close(void **state)
+{
+    struct fixture *f = *state;
+    struct mst_chief_state got, want = beside();
+    uint64_t ins[] = {0, 2};
+    want.has_close = true;
+    want.close = (struct mst_msg_close){
+        .round = 7, .attempt = 2, .n_ins = 2, .ins = ins, .n_steps = 6, .n_workers = 3, .n_units = 5};
+    assert_int_equal(mst_chief_state_encode(&want, &f->old, &f->bytes), MST_OK);
+    assert_int_equal(decode(f, mst_buf_view(&f->bytes), &got, NULL), MST_OK);
+    assert_true(got.has_close);
+    assert_int_equal(got.close.round, 7);
+    assert_int_equal(got.close.attempt, 2);
+    assert_int_equal(got.close.n_ins, 2);
+    assert_memory_equal(got.close.ins, ins, sizeof ins);
+    assert_int_equal(got.close.n_steps, 6);
+}
+
 static void test_it_goes_on_as_before(void **state)
 {
     struct fixture *f = *state;
@@ -386,6 +404,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {CASE(test_an_empty_one),
                                        CASE(test_all_that_stands_beside),
+                                       CASE(test_the_last_close),
                                        CASE(test_it_goes_on_as_before),
                                        CASE(test_who_was_live_has_two_leases),
                                        CASE(test_who_leads_leads_still),
