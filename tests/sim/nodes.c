@@ -281,8 +281,10 @@ static void on_tick(struct world *w, size_t index, const struct message *tick)
     struct sim_worker *worker = &w->workers[index];
     struct message m = {.worker = (uint32_t)index, .incarnation = worker->incarnation};
     m.number = worker->session.number;
+    if (worker->run != w->run)
+        m.number = 0; // a new connection begins with a greeting
     m.kind = m.number ? M_HEARTBEAT : M_GREET;
-    if (!m.number && w->plant != PLANT_FORGET_FENCED)
+    if (!worker->session.number && w->plant != PLANT_FORGET_FENCED)
         m.number = worker->fenced;
     bool is_admitted = worker->session.number != 0;
     world_send(w, &m);
@@ -376,6 +378,7 @@ void worker_receive(struct world *w, const struct message *m)
             worker->open_steps = worker->done_seq = 0;
         }
         worker->map = worker->map ? worker->map : m->map;
+        worker->run = w->run;
         if (w->highest_number[index] < m->number)
             w->highest_number[index] = m->number;
         mst_session_admitted(&worker->session, m->number);

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PLANT_SCHEDULES = 20000 }; // a planted bug that this many schedules do not find is not found
+enum { PLANT_SCHEDULES = 60000 }; // a planted bug that this many schedules do not find is not found
 
 static const char help[] =
     "usage: sim [--world NAME] [--schedules N] [--seed S] [--jobs N] [--plant NAME] [--check-plants]\n"

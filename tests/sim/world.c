@@ -91,6 +91,8 @@ void world_send(struct world *w, const struct message *message)
             w->workers[sent.from - 1 - w->n_ps].ps_life[sent.to - 1] = sent.life;
     } else if (is_ps(w, sent.from)) {
         sent.life = w->servers[sent.from - 1].life;
+    } else if (sent.from > 0 && sent.kind != M_GREET && sent.kind != M_LOST) {
+        sent.run = w->workers[sent.from - 1 - w->n_ps].run;
     }
     engine_send(&w->engine, &sent);
 }

@@ -86,6 +86,7 @@ struct message {
 };
 
 struct sim_worker {
+    uint64_t run; // in which it greeted the chief: its connection is of that
     bool is_alive;
     uint64_t paused_until_ms;
     uint64_t incarnation;
