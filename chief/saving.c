@@ -48,6 +48,7 @@ struct mst_chief_save {
     size_t n_rows;
     bool is_after_failure; // another one failed before it
     bool is_interrupted;   // a primary changed
+    size_t n_keep;         // checkpoints that stay
     uint64_t part_id;      // checkpoint.local; else 0
     bool wants_values;
     int64_t numbers[MST_CHIEF_PART_NUMBERS];
@@ -186,7 +187,7 @@ static void commit(void *arg)
     if (save->status == MST_OK)
         save->status = mst_checkpoint_write(save->writer, values, n, &save->err);
     if (save->status == MST_OK)
-        save->status = mst_checkpoint_commit(save->writer, save->chief->config.job->checkpoint_keep, &save->err);
+        save->status = mst_checkpoint_commit(save->writer, save->n_keep, &save->err);
     else
         mst_checkpoint_abort(save->writer);
     save->writer = NULL;
@@ -346,6 +347,9 @@ static void write_parts(struct mst_chief_save *save)
     struct mst_chief *chief = save->chief;
     save->step = chief->cut.n_done;
     save->cut = chief->cut.machine.id;
+    // The one before stays: a chief that comes after knows of that one, until the state that names this one is stored.
+    size_t least = chief->phase == CHIEF_CLOSING ? 1 : 2;
+    save->n_keep = chief->config.job->checkpoint_keep > least ? chief->config.job->checkpoint_keep : least;
     mst_chief_best_saving(chief, save->step);
     remember(save);
     if (!chief->stop_text)

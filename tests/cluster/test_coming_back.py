@@ -54,6 +54,20 @@ def test_the_chief_is_killed_and_started_again(cluster, long_job, write_job, tmp
     assert sorted(set(epochs)) == list(range(long_job["epochs"])) and len(epochs) <= long_job["epochs"] + 1, epochs
 
 
+def test_the_checkpoint_before_stays_while_the_job_trains(cluster, long_job, write_job):
+    """A chief that was killed right after a commit has told nobody of it: the next one names the checkpoint before."""
+    folder = pathlib.Path(long_job["checkpoint"]["dir"])
+    long_job["checkpoint"].update(every_steps=50, keep=1)
+    running = start_training(cluster, long_job, write_job)
+    running.wait_running(lambda: running["chief-0"].log().count("checkpoint written") > 2, "three checkpoints")
+    running["chief-0"].kill()
+    assert len(list(folder.glob("model-*.index"))) >= 2
+    running.start("chief-0")
+    running.expect_all(0)
+    assert len(list(folder.glob("model-*.index"))) == 1
+    check_whole(long_job)
+
+
 def test_the_chief_is_killed_often(cluster, long_job, write_job):
     running = start_training(cluster, long_job, write_job)
     for term in range(2, 7):
