@@ -53,6 +53,14 @@ static void expect_within_lease(const struct mst_membership *m, struct mst_membe
     member->is_spared = false;
 }
 
+void mst_membership_had(struct mst_membership *m, uint32_t worker, uint64_t number)
+{
+    struct mst_member *member = member_of(m, worker);
+    bool is_free = member->state != MST_MEMBER_LIVE && member->state != MST_MEMBER_FENCING;
+    if (is_free && member->number < number && number <= UINT64_MAX / 2) // no chief gave more
+        member->number = number;
+}
+
 enum mst_greet_verdict mst_membership_greet(struct mst_membership *m, uint32_t worker, uint64_t incarnation,
                                             uint64_t now_ms, uint64_t *number_out)
 {

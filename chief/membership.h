@@ -66,6 +66,9 @@ void mst_membership_fini(struct mst_membership *m);
 /** A process asks to be this worker. ADMITTED: *number_out is its number (the same if it was in already). */
 enum mst_greet_verdict mst_membership_greet(struct mst_membership *m, uint32_t worker, uint64_t incarnation,
                                             uint64_t now_ms, uint64_t *number_out);
+/** A process says that it had this number, perhaps from a chief of a life that nobody remembers: the next one of its
+ *  index is higher, so that what is on its way under that number is nobody's. Nothing while a member lives. */
+void mst_membership_had(struct mst_membership *m, uint32_t worker, uint64_t number);
 /** True if another incarnation of this index lives or is being fenced; changes nothing. */
 bool mst_membership_is_busy(const struct mst_membership *m, uint32_t worker, uint64_t incarnation);
 /** A message of this incarnation came. False if it is not the acting one. */

@@ -647,6 +647,7 @@ void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_me
         return;
     }
     note_fenced(chief, greeting);
+    mst_membership_had(&chief->coordinator.membership, greeting->index, greeting->held);
     if (chief->has_map &&
         mst_membership_is_busy(&chief->coordinator.membership, greeting->index, greeting->incarnation))
         refuse_rival(chief, conn, message, greeting);

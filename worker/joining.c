@@ -134,6 +134,7 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
     (void)peer;
     mst_identity_greet(joining->config.identity, greeting);
     greeting->number = joining->fenced;
+    greeting->held = joining->number;
 }
 
 static void on_chief_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)

@@ -88,6 +88,7 @@ struct mst_msg_greeting {
     uint64_t incarnation; // random, of the process
     uint64_t number;      // given by the chief, 0 before
     uint64_t term;        // of the chief, if this is one
+    uint64_t held;        // to the chief: the number that this worker goes by, 0 before it has one
 };
 
 struct mst_msg_greeting_reply {

@@ -79,6 +79,7 @@ void chief_receive(struct world *w, const struct message *m)
             mst_coordinator_tick(&w->chief, w->now_ms);
             chief_touch_fence(w);
         }
+        mst_membership_had(members, m->worker, m->number);
         if (w->plant == PLANT_ADMIT_EARLY)
             end_fence(members, m->worker);
         if (mst_membership_greet(members, m->worker, m->incarnation, w->now_ms, &reply.number) == MST_GREET_ADMITTED) {

@@ -139,6 +139,18 @@ static void test_a_job_that_is_gone_on_with(void **state)
     assert_int_equal(members.members[1].number, 999);
 }
 
+static void test_a_number_of_a_forgotten_life_is_not_given_again(void **state)
+{
+    (void)state;
+    mst_membership_had(&members, 0, 4);
+    mst_membership_had(&members, 0, 2);
+    mst_membership_had(&members, 0, UINT64_MAX); // nobody's
+    admitted(77, 0, 5);
+    mst_membership_had(&members, 0, 9); // it lives, under the number that it has
+    admitted(77, 10, 5);
+    assert_true(mst_membership_is_acting(&members, 0, 5));
+}
+
 static void test_our_own_sleep_is_no_silence(void **state)
 {
     (void)state;
@@ -205,6 +217,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_that_leaves_is_fenced_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_messages_of_unknown_workers_are_not_heard, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_job_that_is_gone_on_with, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_number_of_a_forgotten_life_is_not_given_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_our_own_sleep_is_no_silence, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_sleep_gives_no_more_than_a_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_chief_that_is_always_late_sees_the_dead, setup, teardown),
