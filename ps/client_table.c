@@ -14,6 +14,7 @@ void mst_client_table_init(struct mst_client_table *table)
 void mst_client_table_fini(struct mst_client_table *table)
 {
     free(table->rows);
+    free(table->last_rows);
     free(table->fenced);
     *table = (struct mst_client_table){0};
 }
@@ -25,10 +26,20 @@ static void grow(struct mst_client_table *table, uint32_t worker)
         return;
     size_t n = (size_t)worker + 1;
     table->rows = mst_realloc_array(table->rows, n, sizeof *table->rows);
+    table->last_rows = mst_realloc_array(table->last_rows, n, sizeof *table->last_rows);
     table->fenced = mst_realloc_array(table->fenced, n, sizeof *table->fenced);
     memset(table->rows + table->n_rows, 0, (n - table->n_rows) * sizeof *table->rows);
+    memset(table->last_rows + table->n_rows, 0, (n - table->n_rows) * sizeof *table->last_rows);
     memset(table->fenced + table->n_rows, 0, (n - table->n_rows) * sizeof *table->fenced);
     table->n_rows = n;
+}
+
+// The row of another number takes the place of what is there.
+static void replace(struct mst_client_table *table, uint32_t worker, const struct mst_client_row *row)
+{
+    if (table->rows[worker].number && table->rows[worker].number != row->number)
+        table->last_rows[worker] = table->rows[worker];
+    table->rows[worker] = *row;
 }
 
 enum mst_push_verdict mst_client_table_admit(struct mst_client_table *table, uint32_t worker, uint64_t number,
@@ -50,14 +61,14 @@ struct mst_client_row *mst_client_table_pulled(struct mst_client_table *table, u
     grow(table, worker);
     struct mst_client_row *row = &table->rows[worker];
     if (row->number < number)
-        *row = (struct mst_client_row){.number = number};
+        replace(table, worker, &(struct mst_client_row){.number = number});
     return row->number == number ? row : NULL;
 }
 
 void mst_client_table_record(struct mst_client_table *table, uint32_t worker, const struct mst_client_row *row)
 {
     grow(table, worker);
-    table->rows[worker] = *row;
+    replace(table, worker, row);
 }
 
 void mst_client_table_restore(struct mst_client_table *table, uint32_t worker, const struct mst_client_row *row)
@@ -66,7 +77,7 @@ void mst_client_table_restore(struct mst_client_table *table, uint32_t worker, c
     struct mst_client_row *held = &table->rows[worker];
     if (held->number > row->number || (held->number == row->number && held->step >= row->step))
         return;
-    *held = *row;
+    replace(table, worker, row);
     held->is_restored = true;
 }
 
@@ -83,6 +94,12 @@ struct mst_client_row mst_client_table_fence(struct mst_client_table *table, uin
 struct mst_client_row *mst_client_table_row(struct mst_client_table *table, uint32_t worker)
 {
     return worker < table->n_rows ? &table->rows[worker] : NULL;
+}
+
+const struct mst_client_row *mst_client_row_of(const struct mst_client_row *row, const struct mst_client_row *before,
+                                               uint64_t number)
+{
+    return row->number != number && before->number == number ? before : row;
 }
 
 const char *mst_push_verdict_text(enum mst_push_verdict verdict)

@@ -39,8 +39,9 @@ enum mst_push_verdict {
 };
 
 struct mst_client_table {
-    struct mst_client_row *rows; // by worker index
-    uint64_t *fenced;            // by worker index: numbers up to this are refused
+    struct mst_client_row *rows;      // by worker index
+    struct mst_client_row *last_rows; // by worker index: of the last number before that of its row
+    uint64_t *fenced;                 // by worker index: numbers up to this are refused
     size_t n_rows;
 };
 
@@ -63,5 +64,8 @@ void mst_client_table_record(struct mst_client_table *table, uint32_t worker, co
 struct mst_client_row mst_client_table_fence(struct mst_client_table *table, uint32_t worker, uint64_t number);
 /** The row of a worker, or NULL before it was ever seen. Owner: borrowed until the next change */
 struct mst_client_row *mst_client_table_row(struct mst_client_table *table, uint32_t worker);
+/** Of a worker's row and the one before, that of this number; the row, if neither is. */
+const struct mst_client_row *mst_client_row_of(const struct mst_client_row *row, const struct mst_client_row *before,
+                                               uint64_t number);
 /** A text for logs and refusals. */
 const char *mst_push_verdict_text(enum mst_push_verdict verdict);

@@ -303,7 +303,8 @@ static void on_marked(void *arg)
 
 static void add_marked_row(struct visit *visit, const struct mst_bucket *bucket, const struct mst_cut_row *admitted)
 {
-    struct mst_client_row row = mst_snapshot_row(&bucket->snapshots, visit->cut->id, admitted->worker);
+    struct mst_client_row row =
+        mst_snapshot_row(&bucket->snapshots, visit->cut->id, admitted->worker, admitted->number);
     if (!mst_cut_gate_is_short(admitted, &row))
         return;
     visit->rows = mst_realloc_array(visit->rows, visit->n_rows + 1, sizeof *visit->rows);

@@ -68,9 +68,11 @@ void mst_snapshot_mark(struct mst_snapshots *snapshots, uint64_t cut, struct mst
     place->slots = bucket->slots;
     mst_version_keep(place->version, place->slots);
     place->n_rows = bucket->clients.n_rows;
-    place->rows = mst_alloc_array(place->n_rows, sizeof *place->rows);
-    if (place->n_rows)
+    place->rows = mst_alloc_array(2 * place->n_rows, sizeof *place->rows);
+    if (place->n_rows) {
         memcpy(place->rows, bucket->clients.rows, place->n_rows * sizeof *place->rows);
+        memcpy(place->rows + place->n_rows, bucket->clients.last_rows, place->n_rows * sizeof *place->rows);
+    }
 }
 
 const struct mst_snapshot *mst_snapshot_of(const struct mst_snapshots *snapshots, uint64_t cut)
@@ -79,10 +81,14 @@ const struct mst_snapshot *mst_snapshot_of(const struct mst_snapshots *snapshots
     return snapshot && snapshot->version ? snapshot : NULL;
 }
 
-struct mst_client_row mst_snapshot_row(const struct mst_snapshots *snapshots, uint64_t cut, uint32_t worker)
+struct mst_client_row mst_snapshot_row(const struct mst_snapshots *snapshots, uint64_t cut, uint32_t worker,
+                                       uint64_t number)
 {
     const struct mst_snapshot *snapshot = find(snapshots, cut);
-    return snapshot && worker < snapshot->n_rows ? snapshot->rows[worker] : (struct mst_client_row){0};
+    if (!snapshot || worker >= snapshot->n_rows)
+        return (struct mst_client_row){0};
+    const struct mst_client_row *row = &snapshot->rows[worker];
+    return *mst_client_row_of(row, row + snapshot->n_rows, number);
 }
 
 bool mst_snapshot_take(struct mst_snapshots *snapshots, uint64_t cut, struct mst_snapshot *out)

@@ -30,7 +30,7 @@ struct mst_snapshot {
     bool is_lost;                // there was no memory to keep it
     struct mst_version *version; // kept; NULL: lost
     struct mst_slot_set *slots;  // kept
-    struct mst_client_row *rows; // of the workers at the cut, by index; not of one that was taken
+    struct mst_client_row *rows; // of the workers at the cut, by index, then those before; not of one that was taken
     size_t n_rows;
 };
 
@@ -43,7 +43,8 @@ void mst_snapshot_mark(struct mst_snapshots *snapshots, uint64_t cut, struct mst
 /** The bucket at that cut; NULL if it is not kept (any more) or was lost. Owner: borrowed */
 const struct mst_snapshot *mst_snapshot_of(const struct mst_snapshots *snapshots, uint64_t cut);
 /** Where a worker was in this bucket at that cut; zeros if it had not pushed. */
-struct mst_client_row mst_snapshot_row(const struct mst_snapshots *snapshots, uint64_t cut, uint32_t worker);
+struct mst_client_row mst_snapshot_row(const struct mst_snapshots *snapshots, uint64_t cut, uint32_t worker,
+                                       uint64_t number);
 /** As mst_snapshot_of, given away: it is in its place no longer.
  *  Owner: *out is the caller's, for mst_snapshot_fini. False if it is not there */
 bool mst_snapshot_take(struct mst_snapshots *snapshots, uint64_t cut, struct mst_snapshot *out);

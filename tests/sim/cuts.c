@@ -153,7 +153,8 @@ static void add_marked_rows(const struct world *w, const struct sim_bucket *buck
 {
     for (size_t i = 0; i < ps->n_admitted; i++) {
         const struct mst_cut_row *admitted = &ps->admitted[i];
-        struct mst_client_row row = bucket->marked_rows[admitted->worker];
+        struct mst_client_row row = *mst_client_row_of(&bucket->marked_rows[admitted->worker],
+                                                       &bucket->marked_last[admitted->worker], admitted->number);
         if (!mst_cut_gate_is_short(admitted, &row))
             continue;
         if (w->plant == PLANT_CUT_FENCE_UNSAID)
@@ -180,9 +181,11 @@ static void mark(struct world *w, struct sim_bucket *bucket)
     bucket->is_gated = false;
     history_copy(w, &bucket->marked, &bucket->now);
     memset(bucket->marked_rows, 0, sizeof bucket->marked_rows);
+    memset(bucket->marked_last, 0, sizeof bucket->marked_last);
     memset(bucket->marked_fenced, 0, sizeof bucket->marked_fenced);
     for (size_t i = 0; i < bucket->clients.n_rows; i++) {
         bucket->marked_rows[i] = bucket->clients.rows[i];
+        bucket->marked_last[i] = bucket->clients.last_rows[i];
         bucket->marked_fenced[i] = bucket->clients.fenced[i];
     }
 }

@@ -110,7 +110,8 @@ static bool is_void(const struct world *w, const struct message *m)
     if (m->to > w->n_ps)
         return m->life < w->workers[m->to - 1 - w->n_ps].ps_life[m->from - 1];
     uint64_t met = w->links[m->from - 1].met;
-    return m->kind == M_LINKED || m->kind == M_RECALLED ? m->life < met : m->life != met;
+    bool is_first = m->kind == M_LINKED || m->kind == M_RECALLED || (m->kind == M_STORED && m->is_refused);
+    return is_first ? m->life < met : m->life != met; // the first answers tell a chief whom it meets
 }
 
 static void kill_worker(struct world *w, size_t worker)

@@ -125,6 +125,7 @@ struct sim_bucket {
     unsigned char *died;       // now.applied when its server died while it served
     bool is_gated;             // by a cut that it is not part of yet
     struct mst_client_row marked_rows[MAX_WORKERS];
+    struct mst_client_row marked_last[MAX_WORKERS];
     uint64_t marked_fenced[MAX_WORKERS]; // numbers that it refused by then
 };
 

@@ -113,9 +113,23 @@ static void test_a_step_that_the_checkpoint_holds_is_no_new_one(void **state)
     assert_int_equal(mst_client_table_row(&table, 0)->step, 11);
 }
 
+static void test_the_row_before_is_kept(void **state)
+{
+    (void)state;
+    applied(0, 2, 7);
+    assert_non_null(mst_client_table_pulled(&table, 0, 3));
+    assert_int_equal(mst_client_row_of(&table.rows[0], &table.last_rows[0], 2)->step, 7);
+    assert_int_equal(mst_client_row_of(&table.rows[0], &table.last_rows[0], 3)->step, 0);
+    applied(0, 3, 1);
+    applied(0, 3, 2);
+    assert_int_equal(mst_client_row_of(&table.rows[0], &table.last_rows[0], 2)->step, 7);
+    assert_int_equal(mst_client_row_of(&table.rows[0], &table.last_rows[0], 1)->number, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_the_row_before_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_step_is_applied_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_steps_may_leave_gaps, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_newer_incarnation_starts_a_new_row, setup, teardown),

@@ -74,8 +74,8 @@ static void test_it_stays_as_it_was(void **state)
     assert_true(snapshot->version->floats[0] == weight && snapshot->version->floats[N - 1] == weight);
     assert_true(snapshot->slots->slots[0][0] == velocity);
     assert_int_equal(snapshot->n_updates, 1);
-    assert_int_equal(mst_snapshot_row(&bucket->snapshots, 9, 0).step, 1);
-    assert_int_equal(mst_snapshot_row(&bucket->snapshots, 9, 4).step, 0);
+    assert_int_equal(mst_snapshot_row(&bucket->snapshots, 9, 0, 1).step, 1);
+    assert_int_equal(mst_snapshot_row(&bucket->snapshots, 9, 4, 1).step, 0);
     assert_true(bucket->current->floats[0] != weight);
     mst_snapshot_drop(&bucket->snapshots, 9);
     assert_null(mst_snapshot_of(&bucket->snapshots, 9));
