@@ -79,7 +79,7 @@ void chief_receive(struct world *w, const struct message *m)
             mst_coordinator_tick(&w->chief, w->now_ms);
             chief_touch_fence(w);
         }
-        mst_membership_had(members, m->worker, m->number);
+        mst_membership_had(members, m->worker, m->held);
         if (w->plant == PLANT_ADMIT_EARLY)
             end_fence(members, m->worker);
         if (mst_membership_greet(members, m->worker, m->incarnation, w->now_ms, &reply.number) == MST_GREET_ADMITTED) {
@@ -282,6 +282,7 @@ static void on_tick(struct world *w, size_t index, const struct message *tick)
     struct sim_worker *worker = &w->workers[index];
     struct message m = {.worker = (uint32_t)index, .incarnation = worker->incarnation};
     m.number = worker->session.number;
+    m.held = m.number ? m.number : worker->fenced;
     if (worker->run != w->run)
         m.number = 0; // a new connection begins with a greeting
     m.kind = m.number ? M_HEARTBEAT : M_GREET;

@@ -149,12 +149,13 @@ void oracle_counted(struct world *w, size_t ps, uint64_t n_lost)
     bool is_first = w->chief_boot == 1;
     server->n_open = n_open(w);
     w->n_lost += n_lost;
-    if (server->has_pushed &&
-        (server->n_lost_max > n_lost + slack || (is_first && n_lost > server->n_lost_min + slack)))
+    if (server->has_pushed && ((server->n_lost_max > n_lost + slack && !server->is_uncounted) ||
+                               (is_first && n_lost > server->n_lost_min + slack)))
         world_fail(w, "ps %zu lost %llu to %llu updates, and the chief says %llu", ps,
                    (unsigned long long)server->n_lost_min, (unsigned long long)server->n_lost_max,
                    (unsigned long long)n_lost);
     server->n_lost_max = server->n_lost_min = 0;
+    server->is_uncounted = false;
 }
 
 void oracle_begun_anew(struct world *w, const struct sim_checkpoint *from)

@@ -304,6 +304,8 @@ void servers_chief_dies(struct world *w)
 {
     w->saving = 0;
     w->checkpoint = 0;
+    for (size_t ps = 0; ps < w->n_ps; ps++) // nobody else knows that it was told to begin
+        w->servers[ps].is_uncounted = w->servers[ps].is_uncounted || w->links[ps].setback.is_restoring;
     memset(w->links, 0, sizeof w->links);
 }
 

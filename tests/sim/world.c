@@ -109,6 +109,8 @@ static bool is_void(const struct world *w, const struct message *m)
         return m->run != w->run;
     if (m->to > w->n_ps)
         return m->life < w->workers[m->to - 1 - w->n_ps].ps_life[m->from - 1];
+    if (m->run != w->run)
+        return true; // terms of an earlier life begin with the same numbers
     uint64_t met = w->links[m->from - 1].met;
     bool is_first = m->kind == M_LINKED || m->kind == M_RECALLED || (m->kind == M_STORED && m->is_refused);
     return is_first ? m->life < met : m->life != met; // the first answers tell a chief whom it meets

@@ -69,6 +69,7 @@ struct message {
     uint32_t worker;
     uint64_t incarnation;
     uint64_t number;
+    uint64_t held; // the last number that a worker had
     uint32_t ps;
     uint64_t term; // of the chief
     size_t state;  // which of world.states, from 1; 0: none
@@ -149,6 +150,7 @@ struct sim_server {
     uint64_t map;
     uint64_t forgot[MAX_WORKERS]; // numbers of which it may have forgotten pushes
     uint64_t n_lost_max;          // the oracle's: updates that it lost when it last died, of the bucket that lost most
+    bool is_uncounted;            // a chief died between telling it to begin and counting what is lost
     uint64_t n_lost_min;
     bool has_pushed;      // it holds buckets that are pushed
     uint64_t n_open;      // … and what the chief did not know of
