@@ -127,7 +127,7 @@ void mst_chief_rounds_go_on(struct mst_chief *chief)
     chief->is_deciding = false;
     for (size_t i = 0; is_round_time(chief) && i < chief->config.n_ps; i++) {
         struct ps_group *group = &chief->groups[i];
-        if (mst_chief_primary(group) &&
+        if (mst_chief_primary(group) && !mst_rounds_is_away(&chief->coordinator.rounds, i) &&
             (group->n_round_calls == 0 || group->round_told != chief->coordinator.rounds.n_told))
             ask(group);
     }

@@ -280,6 +280,11 @@ void mst_rounds_ps_lost(struct mst_rounds *rounds, size_t ps)
     rounds->ps[ps].is_away = true;
 }
 
+bool mst_rounds_is_away(const struct mst_rounds *rounds, size_t ps)
+{
+    return rounds->ps[ps].is_away;
+}
+
 void mst_rounds_ps_back(struct mst_rounds *rounds, size_t ps)
 {
     struct arrival *arrivals = rounds->ps[ps].arrivals;

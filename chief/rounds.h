@@ -126,6 +126,8 @@ void mst_rounds_report(struct mst_rounds *rounds, size_t ps, const struct mst_ms
 /** A PS is gone: what is closed is applied without it; the next round is closed when it is back, and has what it lost
  *  of that one's contributions again. */
 void mst_rounds_ps_lost(struct mst_rounds *rounds, size_t ps);
+/** True from then until it is back: it is told nothing, for rounds may go on meanwhile that it takes no part in. */
+bool mst_rounds_is_away(const struct mst_rounds *rounds, size_t ps);
 /** It is back, with initial values or a checkpoint's: it takes the last closed round as applied. */
 void mst_rounds_ps_back(struct mst_rounds *rounds, size_t ps);
 /** No round is closed until as many calls of mst_rounds_resume; one that is closed already is still applied. */

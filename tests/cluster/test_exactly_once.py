@@ -318,7 +318,7 @@ def test_everything_at_once(disturbed, check, ps, shards, consistency, seed):
 def test_all_killed_and_started_again(disturbed, job, run, tmp_path, ps, shards, consistency, seed):
     """What was trained after the newest checkpoint is gone from the weights, and is trained again."""
     is_round = consistency["staleness"] == 0
-    shape = Shape(shards=shards, shuffle=is_round, consistency=consistency, workers=2, epochs=150 if is_round else 600)
+    shape = Shape(shards=shards, shuffle=is_round, consistency=consistency, workers=2, epochs=150 if is_round else 1200)
     job["checkpoint"].update(every_steps=5, keep=3, resume=True)
     one = disturbed(shape, 2, ps, seed)
 

@@ -80,6 +80,8 @@ static void send_round(struct world *w, size_t ps)
     struct sim_chief *chief = &w->chief;
     struct mst_msg_round round;
     struct mst_buf buf;
+    if (mst_rounds_is_away(&chief->coordinator.rounds, ps))
+        return;
     mst_rounds_tell(&chief->coordinator.rounds, ps, &round);
     mst_buf_init(&buf, 1 << 16);
     mst_status status = mst_msg_round_encode(&round, &buf);

@@ -536,6 +536,7 @@ static void test_a_ps_comes_back_alone(void **state)
     report(1);
     assert_true(mst_rounds_advance(&rounds));
     mst_rounds_ps_lost(&rounds, 1);
+    assert_true(mst_rounds_is_away(&rounds, 1));
     for (int i = 0; i < 3; i++) {
         tell(0);
         report(0);
@@ -546,6 +547,7 @@ static void test_a_ps_comes_back_alone(void **state)
     assert_over(1, 3);
     servers[1] = (struct fake_ps){0};
     mst_rounds_ps_back(&rounds, 1);
+    assert_false(mst_rounds_is_away(&rounds, 1));
     assert_false(mst_rounds_is_quiet(&rounds));
     talk();
     assert_int_equal(servers[1].applied, 1);
