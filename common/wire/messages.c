@@ -129,8 +129,9 @@ static mst_status take_sums(const MstPb__Sums *pb, struct mst_training_sums *out
     return MST_OK;
 }
 
-// fill_<name> and take_<name> of one message; arena and err are not used by all of them.
-#define CONVERSIONS(name, Pb, FIELDS)                                                                                  \
+// fill_<name> and take_<name> of one message; arena and err are not used by all of them. rule: what is true of its
+// fields together, a status.
+#define RULED_CONVERSIONS(name, Pb, FIELDS, rule)                                                                      \
     static mst_status fill_##name(const struct mst_msg_##name *m, struct mst_arena *arena, MstPb__##Pb *pb)            \
     {                                                                                                                  \
         (void)arena;                                                                                                   \
@@ -144,8 +145,9 @@ static mst_status take_sums(const MstPb__Sums *pb, struct mst_training_sums *out
         (void)arena;                                                                                                   \
         (void)err;                                                                                                     \
         FIELDS(TAKE_FIELD)                                                                                             \
-        return check_##name(m, err);                                                                                   \
+        return rule;                                                                                                   \
     }
+#define CONVERSIONS(name, Pb, FIELDS) RULED_CONVERSIONS(name, Pb, FIELDS, MST_OK)
 
 // A repeated message: protobuf-c has an array of pointers, we have an array.
 #define LIST_CONVERSIONS(name, Pb)                                                                                     \
@@ -199,14 +201,7 @@ static mst_status fail_size(const struct mst_arena *arena, struct mst_error *err
     return mst_fail(err, MST_RESOURCE_EXHAUSTED, "message takes more than %zu bytes of memory", arena->max_bytes);
 }
 
-// Rules between fields; most messages have none.
-#define NO_RULE(name)                                                                                                  \
-    static mst_status check_##name(const struct mst_msg_##name *m, struct mst_error *err)                              \
-    {                                                                                                                  \
-        (void)m;                                                                                                       \
-        (void)err;                                                                                                     \
-        return MST_OK;                                                                                                 \
-    }
+// Rules between fields: few messages have one.
 
 static mst_status check_error(const struct mst_msg_error *m, struct mst_error *err)
 {
@@ -228,68 +223,11 @@ static mst_status check_save_reply(const struct mst_msg_save_reply *m, struct ms
     return MST_OK;
 }
 
-NO_RULE(greeting)
-NO_RULE(greeting_reply)
-NO_RULE(heartbeat)
-NO_RULE(heartbeat_reply)
-NO_RULE(lease)
-NO_RULE(lease_reply)
-NO_RULE(shard)
-NO_RULE(map)
-NO_RULE(map_reply)
-NO_RULE(push)
-NO_RULE(push_reply)
-NO_RULE(pull)
-NO_RULE(pull_reply)
-NO_RULE(fence)
-NO_RULE(client_row)
-NO_RULE(fence_reply)
-NO_RULE(save)
-NO_RULE(stats)
-NO_RULE(bucket_stats)
-NO_RULE(stats_reply)
-NO_RULE(finish)
-NO_RULE(finish_reply)
-NO_RULE(turn)
-NO_RULE(part)
-NO_RULE(deal)
-NO_RULE(close)
-NO_RULE(round)
-NO_RULE(arrival)
-NO_RULE(square_norm)
-NO_RULE(round_reply)
-NO_RULE(state)
-NO_RULE(state_reply)
-NO_RULE(lease_range)
-NO_RULE(held_lease)
-NO_RULE(lease_holder)
-NO_RULE(member)
-NO_RULE(pace)
-NO_RULE(epoch_sums)
-NO_RULE(chief_state)
-NO_RULE(recall)
-NO_RULE(recall_reply)
-NO_RULE(cut)
-NO_RULE(cut_reply)
-NO_RULE(group_roles)
-NO_RULE(roles)
-NO_RULE(group_status)
-NO_RULE(roles_reply)
-NO_RULE(roles_question)
-NO_RULE(op)
-NO_RULE(op_reply)
-NO_RULE(grant)
-NO_RULE(grant_reply)
-NO_RULE(sweep)
-NO_RULE(sweep_reply)
-NO_RULE(evaluate)
-NO_RULE(evaluate_reply)
-
 CONVERSIONS(client_row, ClientRow, CLIENT_ROW_FIELDS)
 LIST_CONVERSIONS(client_row, ClientRow)
 CONVERSIONS(shard, Shard, SHARD_FIELDS)
 LIST_CONVERSIONS(shard, Shard)
-CONVERSIONS(bundle_entry, BundleEntry, BUNDLE_ENTRY_FIELDS)
+RULED_CONVERSIONS(bundle_entry, BundleEntry, BUNDLE_ENTRY_FIELDS, check_bundle_entry(m, err))
 LIST_CONVERSIONS(bundle_entry, BundleEntry)
 CONVERSIONS(bucket_stats, BucketStats, BUCKET_STATS_FIELDS)
 LIST_CONVERSIONS(bucket_stats, BucketStats)
@@ -368,8 +306,8 @@ static mst_status pack(const ProtobufCMessage *message, struct mst_buf *out)
 }
 
 // encode and decode of a message that is a frame's meta. Packing needs an arena for lists only.
-#define MESSAGE(name, Pb, FIELDS)                                                                                      \
-    CONVERSIONS(name, Pb, FIELDS)                                                                                      \
+#define RULED_MESSAGE(name, Pb, FIELDS, rule)                                                                          \
+    RULED_CONVERSIONS(name, Pb, FIELDS, rule)                                                                          \
     mst_status mst_msg_##name##_encode(const struct mst_msg_##name *message, struct mst_buf *out)                      \
     {                                                                                                                  \
         struct mst_arena arena;                                                                                        \
@@ -389,8 +327,9 @@ static mst_status pack(const ProtobufCMessage *message, struct mst_buf *out)
         MST_TRY(unpack(&mst_pb__##name##__descriptor, bytes, arena, &pb, err));                                        \
         return take_##name(pb, arena, out, err);                                                                       \
     }
+#define MESSAGE(name, Pb, FIELDS) RULED_MESSAGE(name, Pb, FIELDS, MST_OK)
 
-MESSAGE(error, Error, ERROR_FIELDS)
+RULED_MESSAGE(error, Error, ERROR_FIELDS, check_error(m, err))
 MESSAGE(greeting, Greeting, GREETING_FIELDS)
 MESSAGE(greeting_reply, GreetingReply, GREETING_REPLY_FIELDS)
 MESSAGE(heartbeat, Heartbeat, HEARTBEAT_FIELDS)
@@ -408,7 +347,7 @@ MESSAGE(pull_reply, PullReply, PULL_REPLY_FIELDS)
 MESSAGE(fence, Fence, FENCE_FIELDS)
 MESSAGE(fence_reply, FenceReply, FENCE_REPLY_FIELDS)
 MESSAGE(save, Save, SAVE_FIELDS)
-MESSAGE(save_reply, SaveReply, SAVE_REPLY_FIELDS)
+RULED_MESSAGE(save_reply, SaveReply, SAVE_REPLY_FIELDS, check_save_reply(m, err))
 MESSAGE(stats, Stats, STATS_FIELDS)
 MESSAGE(stats_reply, StatsReply, STATS_REPLY_FIELDS)
 MESSAGE(finish, Finish, FINISH_FIELDS)
