@@ -38,6 +38,9 @@ static void expel_if_stuck(struct mst_chief *chief, const struct mst_msg_heartbe
 {
     uint64_t limit_ms = STUCK_LEASES * chief->config.job->lease_ms;
     uint64_t now_ms = mst_clock_monotonic_ms();
+    const struct mst_coordinator *c = &chief->coordinator;
+    if (now_ms - c->ticked_ms > c->sleep_ms)
+        return; // this process did not run: the tick will say so
     if (heartbeat->waits_ms < limit_ms || chief->phase != CHIEF_RUNNING || chief->whole_since_ms == 0 ||
         now_ms - chief->whole_since_ms < limit_ms ||
         !mst_membership_is_acting(&chief->coordinator.membership, heartbeat->index, heartbeat->number))

@@ -143,6 +143,8 @@ static void test_a_number_of_a_forgotten_life_is_not_given_again(void **state)
 {
     (void)state;
     mst_membership_had(&members, 0, 4);
+    assert_int_equal(members.members[0].state, MST_MEMBER_AWAITED);
+    assert_int_equal(mst_membership_n_ever(&members), 0);
     mst_membership_had(&members, 0, 2);
     mst_membership_had(&members, 0, UINT64_MAX); // nobody's
     admitted(77, 0, 5);
