@@ -165,10 +165,8 @@ void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease
         pace->last_batches = answer->lease.n_batches;
         pace->last_ms = now_ms;
     }
-    // A refused sequence number can only be an old question that was under way for long: its asker wants no answer. One
-    // ahead is of a process that was in the job before it began anew, and has the same number by chance: it is out.
+    // A refused sequence number can only be an old question that was under way for long: its asker wants no answer.
     answer->kind = kind == MST_LEASE_GRANTED    ? MST_ANSWER_LEASE
-                   : kind == MST_LEASE_AHEAD    ? MST_ANSWER_FENCED
                    : kind == MST_LEASE_FINISHED ? MST_ANSWER_FINISHED
                                                 : MST_ANSWER_WAIT;
 }

@@ -134,8 +134,6 @@ enum mst_lease_kind mst_leases_grant(struct mst_leases *leases, uint32_t worker,
         *out = holder->held[holder->n_held - 1];
         return MST_LEASE_GRANTED;
     }
-    if (seq > holder->last_seq + 1)
-        return MST_LEASE_AHEAD;
     if (seq != holder->last_seq + 1)
         return MST_LEASE_REFUSED;
     if (mst_leases_finished(leases))

@@ -32,8 +32,7 @@ enum mst_lease_kind {
     MST_LEASE_GRANTED,
     MST_LEASE_WAIT,     // all is given out, but a holder may still die
     MST_LEASE_FINISHED, // mst_leases_finished
-    MST_LEASE_REFUSED,  // a sequence number that is over
-    MST_LEASE_AHEAD,    // … that was never due
+    MST_LEASE_REFUSED,  // a sequence number that was never due, or is over
 };
 
 /** Progress of one worker as one shard holds it (the client row of a bucket). */

@@ -65,7 +65,7 @@ static void test_asking_twice_gives_the_same_lease(void **state)
     granted(0, 1, 2, 0, 0, 4);
     assert_int_equal(lease.id, id);
     assert_int_equal(leases.n_granted, 4);
-    assert_int_equal(mst_leases_grant(&leases, 0, 1, 5, 1, &lease), MST_LEASE_AHEAD);
+    assert_int_equal(mst_leases_grant(&leases, 0, 1, 5, 1, &lease), MST_LEASE_REFUSED);
 }
 
 static void test_a_worker_holds_two_at_most(void **state)
