@@ -422,6 +422,8 @@ class Ground:
             raise Failed(f"wrong counts: {wrong}") from None
         if torn != in_logs:
             raise Failed(f"result.json says {torn} torn, and the logs {in_logs}")
+        if self.schedule.replicas and result.get("lost_updates", 0):
+            raise Failed(f"{result['lost_updates']} updates were lost, with replicas")
         if result["examples"] != self.shape.epochs * self.shape.n_examples:
             raise Failed(f"{result['examples']} examples, not {self.shape.epochs * self.shape.n_examples}")
         if reports := self.cluster.sanitizer_reports():

@@ -6,6 +6,7 @@ import os
 import pathlib
 import resource
 import signal
+import subprocess
 
 import pytest
 
@@ -53,6 +54,16 @@ def job(data, tmp_path):
     # Short so that tests see a silent peer soon; long enough for a sanitizer build on a busy machine.
     described["cluster"] = {"heartbeat_ms": 200, "lease_ms": 2000}
     return described
+
+
+@pytest.fixture
+def run(binary, tmp_path):
+    """(code, stdout, stderr) of muster with these arguments, in the test's folder."""
+    def to_end(*arguments):
+        done = subprocess.run([str(binary), *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        return done.returncode, done.stdout, done.stderr
+    return to_end
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ def test_a_schedule(binary, tmp_path, mode, seed):
     schedule = chaos.draw(seed, [mode], 0, 5)
     record = chaos.run_schedule(binary, schedule, tmp_path)
     print(record)
+    assert record["faults"], record
     assert record["failed"] is None, record  # on a machine that stands still now and then, processes may end and come back
     assert record["examples_skipped"] == record["examples_doubled"] == 0
 

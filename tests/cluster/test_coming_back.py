@@ -244,13 +244,14 @@ def test_the_chief_is_killed_between_rounds(cluster, round_job, write_job, tmp_p
 @pytest.mark.parametrize("server", ["ps-0", "ps-1"])
 def test_a_server_of_rounds_comes_back_empty(cluster, round_job, write_job, server):
     """The one with bucket 0, with which measures travel, too: nothing is missing in what is counted."""
-    round_job["checkpoint"]["every_steps"] = 50
+    round_job["checkpoint"]["every_steps"] = 500
     running = cluster(write_job(round_job))
     running.start_all()
-    running["chief-0"].wait_log("checkpoint written")
+    saved = int(running["chief-0"].wait_log(r"checkpoint written prefix=\S+model-(\d+)")[1])
+    running.wait_running(lambda: metric(running.http_ports["chief-0"].number, "muster_chief_step") > saved + 50, "more rounds")
     running[server].kill()
     running.start(server)
     lost = running["chief-0"].wait_log(rf"parameter server restored ps={server[-1]} lost_updates=(\d+)")
     running.expect_all(0)
     result = read_result(round_job)
-    assert result["examples"] == round_job["epochs"] * tiny_job.TRAIN_EXAMPLES and result["lost_updates"] == int(lost[1]), result
+    assert result["examples"] == round_job["epochs"] * tiny_job.TRAIN_EXAMPLES and result["lost_updates"] == int(lost[1]) > 0, result

@@ -2,7 +2,6 @@
 import gzip
 import json
 import random
-import subprocess
 
 import pytest
 
@@ -51,15 +50,6 @@ def csv_job(job, write_job, tmp_path):
         (tmp_path / "model.json").write_text(json.dumps(model()))
         return path
     return write
-
-
-@pytest.fixture
-def run(binary, tmp_path):
-    def to_end(*arguments):
-        done = subprocess.run([str(binary), *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
-        return done.returncode, done.stdout, done.stderr
-    return to_end
 
 
 def expect_sentence(said, code, *words):

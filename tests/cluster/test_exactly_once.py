@@ -7,7 +7,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 
 import pytest
 
@@ -24,15 +23,6 @@ LARGE_ROUNDS = {"staleness": 0, "accumulate_steps": 2}
 SEEDS = [1] + [int(seed) for seed in os.environ.get("MUSTER_SEED", "").split()]
 # Enough for every random hold below to come before the job has run out of work.
 LONG = {"epochs": 60}
-
-
-@pytest.fixture
-def run(binary, tmp_path):
-    def to_end(*arguments):
-        done = subprocess.run([str(binary), *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
-        return done.returncode, done.stdout, done.stderr
-    return to_end
 
 
 @pytest.fixture

@@ -5,22 +5,12 @@ checkpoint (test_coming_back.py).
 import json
 import pathlib
 import re
-import subprocess
 
 import pytest
 
 import counting_job
 from counting_job import Shape
-from processes import metric
-
-
-@pytest.fixture
-def run(binary, tmp_path):
-    def to_end(*arguments):
-        done = subprocess.run([str(binary), *map(str, arguments)], cwd=tmp_path, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
-        return done.returncode, done.stdout, done.stderr
-    return to_end
+from processes import metric, until
 
 
 class Replicated:
@@ -58,7 +48,6 @@ class Replicated:
         def look():
             assert self.chief.is_running(), f"the job ended before that:\n{self.chief.tail()}"
             return condition()
-        from processes import until
         return until(look, what)
 
     def wait_steps(self, n_more):
@@ -171,8 +160,8 @@ def test_the_chief_and_a_server_are_killed_together(replicated):
     assert training.check()["torn"] == 0
 
 
-def test_checkpoints_of_promoted_servers(replicated, run, tmp_path):
-    """Each group's file is written by who is its primary; a job that is resumed reads them as any other's."""
+def test_checkpoints_of_promoted_servers(replicated, run):
+    """Each group's file is written by who is its primary, and it is a checkpoint like any other."""
     training = replicated(2, epochs=600)
     training.start()
     training.wait_full()
@@ -180,18 +169,20 @@ def test_checkpoints_of_promoted_servers(replicated, run, tmp_path):
     training.wait_steps(10)
     n_before = training.chief.log().count("checkpoint written")
     training.wait(lambda: training.chief.log().count("checkpoint written") >= n_before + 2, "two checkpoints")
-    prefix = re.findall(r"checkpoint written prefix=(\S+)", training.chief.log())[-1]
-    assert len(list(pathlib.Path(prefix).parent.glob(pathlib.Path(prefix).name + ".data-*-of-00003"))) in (0, 3)  # 0: replaced
     training.expect("ps-1")
     assert training.check()["checkpoints_failed"] == 0
+    prefix = pathlib.Path(re.findall(r"checkpoint written prefix=(\S+)", training.chief.log())[-1])
+    assert len(list(prefix.parent.glob(prefix.name + ".data-*-of-00003"))) == 3
+    assert run("ckpt", "verify", prefix)[0] == 0
 
 
 def test_both_copies_are_lost(replicated):
     """The home takes the last checkpoint; what that lost is a number, and the groups that have a copy lose nothing."""
     training = replicated(3, epochs=600)
     training.start()
-    training.chief.wait_log("checkpoint written")
+    saved = int(training.chief.wait_log(r"checkpoint written prefix=\S+model-(\d+)")[1])
     training.wait_full()
+    training.wait(lambda: training.step() > saved + 200, "steps behind the checkpoint")
     for role in ("ps-0", "ps-1"):  # where group 0 is
         training[role].kill()
     for role in ("ps-0", "ps-1"):
@@ -200,7 +191,8 @@ def test_both_copies_are_lost(replicated):
     training.wait_full()
     training.running.expect_all(0)
     result = json.loads((pathlib.Path(training.job["output"]["dir"]) / "result.json").read_text())
-    assert result["status"] == "finished" and result["lost_updates"] == int(lost[1])
+    assert result["status"] == "finished" and result["lost_updates"] == int(lost[1]) > 0
+    assert set(re.findall(r"parameter server restored ps=(\d)", training.chief.log())) == {"0"}
 
 
 @pytest.mark.parametrize("n_ps, replicas", [(1, 1), (2, 2)])

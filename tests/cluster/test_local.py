@@ -412,7 +412,7 @@ def free_ports(n):
     (["--set", "epocs=1"], 2, ["epocs", "epochs"]),
     (["--set", "compile.optimizer=Adamm"], 2, ["Adamm", "Adam"]),
     (["--set", "model=nowhere.json"], 2, ["nowhere.json"]),
-    (["--set", "replicas=2"], 2, ["replicas", "2"]),
+    (["--set", "replicas=2"], 2, ["replicas is 2", "parameter servers"]),
     (["--set", "data.train.features=nowhere.idx"], 1, ["data.train: ", "nowhere.idx"]),
     (["--set", "data.eval.labels=nowhere.idx"], 1, ["data.eval: ", "nowhere.idx"]),
     (["--http-base-port", "65533"], 2, ["65533", "65535"]),
