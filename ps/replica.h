@@ -175,7 +175,8 @@ void mst_replica_act(struct mst_replica *r, const struct mst_epoch *epoch, uint6
 void mst_replica_restored(struct mst_replica *r);
 /** What this process is by the stored roles. */
 enum mst_replica_role mst_replica_role(const struct mst_replica *r);
-/** The process has no more connections, and a new one to its address was refused: a lease it held is out. */
+/** The process has no more connections, and a new one to its address was refused, or another process answers there: a
+ *  lease it held is out. */
 void mst_replica_gone(struct mst_replica *r, const struct mst_replica_id *who);
 
 // ---- primary ----
