@@ -77,7 +77,6 @@ struct ps_group {
     uint32_t primary;         // whose answers count; MST_NO_PS: nobody's
     bool is_empty;            // nobody has it: it begins anew from the last checkpoint
     bool is_restoring;        // … which its primary was told to read
-    bool was_empty;           // it began anew during the training: rows of then are gone
     struct group_call *calls; // under way, and of former primaries
     uint64_t n_changes;       // of its primary
     bool is_fencing;          // a fence is under way

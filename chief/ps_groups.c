@@ -74,7 +74,7 @@ static bool has_replicas(const struct mst_chief *chief)
 static void empty(struct ps_group *group)
 {
     struct mst_chief *chief = group->chief;
-    group->is_empty = group->was_empty = true;
+    group->is_empty = true;
     mst_setback_emptied(&group->setback);
     if (chief->coordinator.is_synchronous)
         mst_rounds_ps_lost(&chief->coordinator.rounds, group->index);
@@ -84,8 +84,7 @@ void mst_chief_groups_emptied(struct ps_link *link)
 {
     struct ps_group *group = &link->chief->groups[link->index];
     group->is_restoring = false;
-    if (!has_replicas(link->chief) &&
-        (link->is_placed || group->was_empty)) // one that never served is awaited as it is
+    if (!has_replicas(link->chief) && (link->is_placed || group->is_empty)) // one that never served is awaited as it is
         empty(group);
 }
 

@@ -330,7 +330,7 @@ void mst_chief_recall_done(struct mst_chief *chief)
     for (size_t i = 0; chief->config.job->replicas == 0 && i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
         link->is_placed = link->is_serving && link->map_term == chief->map.term && link->map_epoch == chief->map.epoch;
-        chief->groups[i].is_empty = chief->groups[i].was_empty = !link->is_placed && has_trained;
+        chief->groups[i].is_empty = !link->is_placed && has_trained;
     }
     mst_chief_touch(chief);
     mst_chief_store(chief);
