@@ -58,7 +58,6 @@ struct ps_link {
     uint64_t rate_heard; // … that it has answered
     // failing_over.c
     uint64_t heard_ms;           // when it last answered something
-    bool is_dead;                // it was silent for a lease, or its process is gone
     size_t n_roles_calls;        // ROLES calls under way
     struct mst_epoch roles_told; // with the newest of them
     bool is_told_committed;      // … to act on those

@@ -139,7 +139,7 @@ static void ask(struct ps_link *link, const struct mst_roles *roles, bool is_com
 static void talk(struct ps_link *link)
 {
     const struct mst_failover *f = &link->chief->failover;
-    if (f->phase != MST_FAILOVER_LEADING || !mst_peer_is_up(link->peer) || link->is_dead)
+    if (f->phase != MST_FAILOVER_LEADING || !mst_peer_is_up(link->peer) || !mst_failover_is_live(f, link->index))
         return;
     bool is_committed;
     const struct mst_roles *news = mst_failover_to_send(f, link->index, &is_committed);
@@ -199,7 +199,7 @@ void mst_chief_failover_up(struct ps_link *link)
 {
     struct mst_chief *chief = link->chief;
     mst_chief_heard(link);
-    link->is_dead = link->is_let_go = false;
+    link->is_let_go = false;
     link->n_roles_calls = 0;
     link->roles_told = (struct mst_epoch){0};
     link->roles_known = 0;
@@ -211,11 +211,10 @@ static void declare_dead(struct ps_link *link, enum mst_failover_death how)
 {
     struct mst_chief *chief = link->chief;
     uint64_t now_ms = mst_clock_monotonic_ms();
-    if (!link->is_dead && link->incarnation)
+    if (mst_failover_is_live(&chief->failover, link->index) && link->incarnation)
         MST_LOG(WARN, "chief", "parameter server dead", "ps=%u how=\"%s\" silent_ms=%llu", link->index,
                 how == MST_FAILOVER_GONE ? "its process is gone" : "silent for a lease",
                 (unsigned long long)(now_ms - link->heard_ms));
-    link->is_dead = true;
     mst_failover_dead(&chief->failover, link->index, how, now_ms);
     mst_chief_try_recall(chief);
     mst_chief_failover_go_on(chief);
@@ -245,7 +244,7 @@ void mst_chief_failover_tick(struct mst_chief *chief, uint64_t now_ms)
         link->heard_ms += slept_ms;
         if (link->heard_ms > now_ms)
             link->heard_ms = now_ms;
-        if (link->is_dead || now_ms - link->heard_ms < chief->config.job->lease_ms)
+        if (!mst_failover_is_live(&chief->failover, i) || now_ms - link->heard_ms < chief->config.job->lease_ms)
             continue;
         mst_peer_break(link->peer, "was given up: silent for a lease");
         declare_dead(link, MST_FAILOVER_SILENT);

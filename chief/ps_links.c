@@ -17,7 +17,7 @@ static bool all_greeted(const struct mst_chief *chief)
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         const struct ps_link *link = &chief->links[i];
         bool is_up = link->incarnation != 0 && mst_peer_is_up(link->peer);
-        if (!is_up && !link->is_dead)
+        if (!is_up && mst_failover_is_live(&chief->failover, i))
             return false;
         n_up += is_up;
     }
