@@ -215,8 +215,7 @@ struct mst_chief {
     struct mst_plan *plan;
     struct mst_msg_shard *shards;
     struct mst_msg_map map;
-    bool has_map;                  // PSs may be asked to serve it
-    const struct mst_roles *roles; // committed ones, as workers are to know them; NULL: there are no replicas
+    bool has_map; // PSs may be asked to serve it
     uint64_t term;
     // remembering.c
     struct mst_buf state; // as it was sent last
@@ -443,7 +442,7 @@ void mst_chief_answer_greeting(struct mst_chief *chief, struct mst_conn *conn, c
 void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message);
 void mst_chief_refuse(struct mst_conn *conn, const struct mst_message *message, mst_status status, const char *text);
 
-// role_questions.c. Whoever changes chief->roles calls mst_chief_answer_parked.
+// role_questions.c. When roles are committed, mst_chief_answer_parked is to be called.
 // Adds the roles, and how many data threads each PS has, to what a worker or a PS is told. Errors: the arena's
 mst_status mst_chief_map_roles(const struct mst_chief *chief, struct mst_arena *arena, struct mst_msg_map *map);
 // Answers a question for newer roles if there are; false: keep it.

@@ -159,7 +159,6 @@ void mst_chief_roles_changed(struct mst_chief *chief)
         if (primary != MST_NO_PS && group->is_empty)
             chief->links[primary].is_placed = false; // MAP tells it to restore the group
     }
-    chief->roles = mst_failover_committed(&chief->failover);
     mst_chief_answer_parked(chief);
     mst_chief_links_place(chief);
     mst_chief_fences_go_on(chief);

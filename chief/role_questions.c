@@ -4,9 +4,16 @@
 
 #include "base/error.h"
 
+// Committed ones, as workers are to know them; NULL: there are none yet, or no replicas.
+static const struct mst_roles *roles_of(const struct mst_chief *chief)
+{
+    return mst_chief_has_replicas(chief) ? mst_failover_committed(&chief->failover) : NULL;
+}
+
 mst_status mst_chief_map_roles(const struct mst_chief *chief, struct mst_arena *arena, struct mst_msg_map *map)
 {
-    if (!chief->roles)
+    const struct mst_roles *roles = roles_of(chief);
+    if (!roles)
         return MST_OK;
     void *memory;
     MST_TRY(mst_arena_alloc_array(arena, chief->config.n_ps, sizeof(uint64_t), &memory));
@@ -15,21 +22,22 @@ mst_status mst_chief_map_roles(const struct mst_chief *chief, struct mst_arena *
         threads[i] = chief->links[i].n_threads;
     map->n_ps_threads = chief->config.n_ps;
     map->ps_threads = threads;
-    return mst_roles_view(chief->roles, arena, &map->roles);
+    return mst_roles_view(roles, arena, &map->roles);
 }
 
 bool mst_chief_try_roles(const struct mst_chief *chief, const struct parked *parked, const struct mst_message *message)
 {
-    if (!chief->roles || !mst_epoch_is_newer(&chief->roles->epoch, &parked->epoch))
+    const struct mst_roles *roles = roles_of(chief);
+    if (!roles || !mst_epoch_is_newer(&roles->epoch, &parked->epoch))
         return false;
     struct mst_arena arena;
-    struct mst_msg_roles roles;
+    struct mst_msg_roles reply;
     struct mst_buf meta;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_buf_init(&meta, MST_FRAME_META_MAX);
-    mst_status status = mst_roles_view(chief->roles, &arena, &roles);
+    mst_status status = mst_roles_view(roles, &arena, &reply);
     if (status == MST_OK)
-        status = mst_msg_roles_encode(&roles, &meta);
+        status = mst_msg_roles_encode(&reply, &meta);
     if (status == MST_OK)
         mst_conn_reply(parked->from->conn, message, mst_buf_view(&meta), NULL);
     else
