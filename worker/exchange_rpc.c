@@ -361,7 +361,7 @@ static mst_status use_target(struct rpc_exchange *x, size_t bucket, uint32_t ps,
     return MST_OK;
 }
 
-// Each bucket's target under these roles; without any, and where no holder of a group is left, it is at its home.
+// Each bucket's target under these roles; without any, and while its group has no primary, it is at its home.
 static mst_status find_targets(struct rpc_exchange *x, const struct mst_roles *roles, struct mst_target **found,
                                struct mst_error *err)
 {

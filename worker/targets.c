@@ -137,7 +137,6 @@ void mst_targets_end(struct mst_targets *targets)
         struct mst_target *target = targets->all[t];
         if (target->use == MST_TARGET_USED && target->used_before != MST_TARGET_USED)
             target->used_since_ms = now_ms;
-        target->used_before = target->use;
         if (target->use == MST_TARGET_UNUSED)
             mst_timer_start_once(&targets->linger, targets->config.linger_ms);
     }

@@ -51,9 +51,8 @@ struct mst_worker {
     struct mst_metric *staleness_metric;
     _Atomic bool is_ready;
     uint64_t n_steps_reminded;     // when the reminder last came
-    uint64_t waits_ms;             // for the answers to what is under way
-    uint64_t n_steps_waited;       // steps done then
     _Atomic uint64_t waited_round; // that it waited for then; 0: none, or not for long
+    uint64_t waits_ms;             // for the answers to what is under way
     bool is_over;
     bool is_leaving;
     mst_status leave_status;
@@ -418,10 +417,7 @@ static void on_reminder(void *arg)
 // By ticks, so that time in which this process does not run is none: its servers could not answer.
 static void count_wait(struct mst_worker *worker)
 {
-    uint64_t n_steps = mst_trainer_n_steps(worker->trainer);
-    bool still_waits = mst_trainer_is_unanswered(worker->trainer) && n_steps == worker->n_steps_waited;
-    worker->waits_ms = still_waits ? worker->waits_ms + ABSENCE_TICK_MS : 0;
-    worker->n_steps_waited = n_steps;
+    worker->waits_ms = mst_trainer_is_unanswered(worker->trainer) ? worker->waits_ms + ABSENCE_TICK_MS : 0;
     mst_joining_set_waits(worker->joining, worker->waits_ms);
 }
 
