@@ -92,7 +92,7 @@ static void take_reply(struct ps_link *link, const struct mst_reply *reply)
             link->roles_known = answer.status;
         if (answer.wants_drain)
             mst_chief_ps_stops(link, "it was told to stop");
-        mst_failover_heard(&chief->failover, link->index, link->incarnation, &answer, mst_clock_monotonic_ms());
+        mst_failover_heard(&chief->failover, link->index, link->incarnation, &answer);
     } else {
         MST_LOG(WARN, "chief", "report of roles not read", "ps=%u reason=\"%s\"", link->index, err.text);
     }
@@ -103,8 +103,7 @@ static void on_reply(void *arg, const struct mst_reply *reply)
 {
     struct ps_link *link = arg;
     struct mst_chief *chief = link->chief;
-    if (link->n_roles_calls > 0)
-        link->n_roles_calls--;
+    link->n_roles_calls--;
     if (chief->phase >= CHIEF_TELLING)
         return;
     if (reply->status == MST_ABORTED) {
@@ -200,10 +199,9 @@ void mst_chief_failover_up(struct ps_link *link)
     struct mst_chief *chief = link->chief;
     mst_chief_heard(link);
     link->is_let_go = false;
-    link->n_roles_calls = 0;
     link->roles_told = (struct mst_epoch){0};
     link->roles_known = 0;
-    mst_failover_up(&chief->failover, link->index, link->incarnation, link->heard_ms);
+    mst_failover_up(&chief->failover, link->index, link->incarnation);
     mst_chief_failover_go_on(chief);
 }
 

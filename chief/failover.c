@@ -56,10 +56,9 @@ static bool has_replicas(const struct mst_failover *f)
     return f->config.n_replicas > 0;
 }
 
-void mst_failover_up(struct mst_failover *f, size_t ps, uint64_t incarnation, uint64_t now_ms)
+void mst_failover_up(struct mst_failover *f, size_t ps, uint64_t incarnation)
 {
     struct mst_failover_ps *server = &f->servers[ps];
-    (void)now_ms;
     for (size_t g = 0; g < f->config.n_ps && !server->is_live; g++)
         f->groups[g].barred[ps] = 0; // that it was dead was the reason
     server->is_live = true;
@@ -112,12 +111,11 @@ static void take_report(struct mst_failover *f, uint32_t ps, const struct mst_ms
 }
 
 void mst_failover_heard(struct mst_failover *f, size_t ps, uint64_t incarnation,
-                        const struct mst_msg_roles_reply *reply, uint64_t now_ms)
+                        const struct mst_msg_roles_reply *reply)
 {
     struct mst_failover_ps *server = &f->servers[ps];
     struct mst_epoch stored = {reply->stored_term, reply->stored_n};
     struct mst_epoch acting = {reply->acting_term, reply->acting_n};
-    (void)now_ms;
     if (!has_replicas(f) || server->incarnation != incarnation || f->phase != MST_FAILOVER_LEADING ||
         mst_epoch_is_newer(&server->stored, &stored) || mst_epoch_is_newer(&server->acting, &acting))
         return;
@@ -439,23 +437,6 @@ static bool is_leaving(const struct mst_failover *f, size_t ps)
 bool mst_failover_is_all_draining(const struct mst_failover *f)
 {
     return are_all(f, is_leaving);
-}
-
-uint64_t mst_failover_next_wake(const struct mst_failover *f, uint64_t now_ms)
-{
-    uint64_t next = UINT64_MAX;
-    for (size_t i = 0; has_replicas(f) && i < f->config.n_ps; i++) {
-        const struct mst_failover_ps *server = &f->servers[i];
-        uint64_t kept_ms = server->dead_since_ms + f->config.patience_ms;
-        if (!server->is_live && kept_ms > now_ms && kept_ms < next)
-            next = kept_ms;
-        for (size_t ps = 0; ps < f->config.n_ps; ps++) {
-            uint64_t barred_ms = f->groups[i].barred[ps];
-            if (barred_ms > now_ms && barred_ms < next)
-                next = barred_ms;
-        }
-    }
-    return next;
 }
 
 // ---- for people ----

@@ -5,9 +5,9 @@
  *      mst_failover_init(&failover, &config);
  *      mst_failover_begin(&failover, term);                    // a chief that starts reads first …
  *      mst_failover_read(&failover, ps, incarnation, &memory); // … what every PS has stored
- *      mst_failover_up(&failover, ps, incarnation, now_ms);    // news of any kind, in any order
+ *      mst_failover_up(&failover, ps, incarnation);            // news of any kind, in any order
  *      mst_failover_dead(&failover, ps, how, now_ms);
- *      mst_failover_heard(&failover, ps, incarnation, &reply, now_ms);
+ *      mst_failover_heard(&failover, ps, incarnation, &reply);
  *      while (mst_failover_advance(&failover, now_ms)) …       // commits and proposes what is possible by now
  *      if ((roles = mst_failover_to_send(&failover, ps, &is_committed))) … // to be stored, or acted on
  *
@@ -86,7 +86,7 @@ void mst_failover_fini(struct mst_failover *f);
 void mst_failover_begin(struct mst_failover *f, uint64_t term);
 
 /** A server is reached. Another incarnation than before: what the last one held is gone. */
-void mst_failover_up(struct mst_failover *f, size_t ps, uint64_t incarnation, uint64_t now_ms);
+void mst_failover_up(struct mst_failover *f, size_t ps, uint64_t incarnation);
 /** A server is dead (see rpc/peer.h for how that is known). A link that only broke is no death. */
 void mst_failover_dead(struct mst_failover *f, size_t ps, enum mst_failover_death how, uint64_t now_ms);
 /** A server that accepted the term said what it has. Another incarnation than the one that is up is not listened to. */
@@ -94,7 +94,7 @@ void mst_failover_read(struct mst_failover *f, size_t ps, uint64_t incarnation,
                        const struct mst_failover_memory *memory);
 /** A server answered ROLES. Late and repeated answers do no harm; one that wants to be drained is. */
 void mst_failover_heard(struct mst_failover *f, size_t ps, uint64_t incarnation,
-                        const struct mst_msg_roles_reply *reply, uint64_t now_ms);
+                        const struct mst_msg_roles_reply *reply);
 /** This incarnation is to be relieved of all it holds: it was told to stop. */
 void mst_failover_drain(struct mst_failover *f, size_t ps);
 
@@ -124,5 +124,3 @@ bool mst_failover_is_drained(const struct mst_failover *f, size_t ps);
 bool mst_failover_is_all_draining(const struct mst_failover *f);
 /** What holds the change of roles back, or a group, for people; "" if nothing is. */
 void mst_failover_describe(const struct mst_failover *f, char *out, size_t out_bytes);
-/** When to advance at the latest without other news; UINT64_MAX: news alone decide. */
-uint64_t mst_failover_next_wake(const struct mst_failover *f, uint64_t now_ms);

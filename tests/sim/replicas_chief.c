@@ -91,13 +91,12 @@ static void on_reply(struct world *w, size_t c, const struct message *m)
 {
     struct sim_chief *chief = &w->chiefs[c];
     struct mst_failover *f = &chief->failover;
-    uint64_t now_ms = w->engine.now_ms;
     uint32_t ps = m->id.ps;
     if (m->term != chief->term || m->id.incarnation < chief->known[ps])
         return;
-    chief->heard_ms[ps] = now_ms;
+    chief->heard_ms[ps] = w->engine.now_ms;
     chief->known[ps] = m->id.incarnation;
-    mst_failover_up(f, ps, m->id.incarnation, now_ms);
+    mst_failover_up(f, ps, m->id.incarnation);
     if (m->kind == M_RECALLED) {
         struct mst_failover_memory memory = {m->roles, m->is_counting};
         mst_failover_read(f, ps, m->id.incarnation, &memory);
@@ -105,7 +104,7 @@ static void on_reply(struct world *w, size_t c, const struct message *m)
         struct mst_msg_roles_reply reply = m->reply;
         reply.groups = m->groups;
         if (f->phase == MST_FAILOVER_LEADING)
-            mst_failover_heard(f, ps, m->id.incarnation, &reply, now_ms);
+            mst_failover_heard(f, ps, m->id.incarnation, &reply);
         if (mst_failover_is_drained(f, ps)) {
             struct message go = {
                 .kind = M_GO, .to = replicas_ps_node(ps), .to_incarnation = m->id.incarnation, .term = chief->term};

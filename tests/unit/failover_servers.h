@@ -53,7 +53,7 @@ static inline void end(void)
 static inline void come_up(size_t ps)
 {
     servers[ps].is_up = true;
-    mst_failover_up(&failover, ps, servers[ps].incarnation, now_ms);
+    mst_failover_up(&failover, ps, servers[ps].incarnation);
 }
 
 // Starts (again), with nothing.
@@ -104,7 +104,7 @@ static inline void report(size_t ps)
                                         .n_groups = n_servers,
                                         .groups = groups,
                                         .wants_drain = server->wants_drain};
-    mst_failover_heard(&failover, ps, server->incarnation, &reply, now_ms);
+    mst_failover_heard(&failover, ps, server->incarnation, &reply);
 }
 
 static inline bool deliver(size_t ps)
