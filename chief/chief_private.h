@@ -103,6 +103,19 @@ struct ps_group {
         mst_buf_fini(&meta_);                                                                                          \
     } while (0)
 
+// Answers a message of a worker or of an evaluator.
+#define MST_CHIEF_REPLY(conn, message, name, reply)                                                                    \
+    do {                                                                                                               \
+        struct mst_buf meta_;                                                                                          \
+        mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
+        mst_status encoded_ = mst_msg_##name##_encode(reply, &meta_);                                                  \
+        if (encoded_ == MST_OK)                                                                                        \
+            mst_conn_reply(conn, message, mst_buf_view(&meta_), NULL);                                                 \
+        else                                                                                                           \
+            mst_conn_reply_error(conn, message, encoded_, "the answer does not fit a frame");                          \
+        mst_buf_fini(&meta_);                                                                                          \
+    } while (0)
+
 // A connection of a worker or of an evaluator.
 struct worker_conn {
     struct worker_conn *next;

@@ -4,7 +4,6 @@
 #include "chief/chief_private.h"
 
 #include "base/clock.h"
-#include "base/error.h"
 #include "base/log.h"
 
 static void on_evaluate(void *arg, struct mst_conn *conn, const struct mst_message *message);
@@ -22,18 +21,6 @@ static const struct mst_handler handlers[] = {
 static const struct mst_service service = {handlers, sizeof handlers / sizeof handlers[0], on_closed};
 
 // ---- questions ----
-
-static void answer(struct mst_conn *conn, const struct mst_message *message, const struct mst_msg_evaluate_reply *reply)
-{
-    struct mst_buf meta;
-    mst_buf_init(&meta, MST_FRAME_META_MAX);
-    mst_status encoded = mst_msg_evaluate_reply_encode(reply, &meta);
-    if (encoded == MST_OK)
-        mst_conn_reply(conn, message, mst_buf_view(&meta), NULL);
-    else
-        mst_conn_reply_error(conn, message, encoded, "the answer does not fit a frame");
-    mst_buf_fini(&meta);
-}
 
 static void on_cut(struct mst_chief *chief, bool is_marked)
 {
@@ -84,7 +71,7 @@ bool mst_chief_try_evaluate(struct worker_conn *from, const struct mst_message *
         reply.kind = ok ? MST_EVALUATE_REPLY_FINISHED : MST_EVALUATE_REPLY_FAILED;
         reply.status = chief->end_status;
         reply.text = chief->end_text;
-        answer(from->conn, message, &reply);
+        MST_CHIEF_REPLY(from->conn, message, evaluate_reply, &reply);
         return true;
     }
     struct mst_evaluation_task task;
@@ -104,14 +91,14 @@ bool mst_chief_try_evaluate(struct worker_conn *from, const struct mst_message *
         reply.step = task.step;
         break;
     }
-    answer(from->conn, message, &reply);
+    MST_CHIEF_REPLY(from->conn, message, evaluate_reply, &reply);
     return true;
 }
 
 void mst_chief_evaluate_later(struct mst_conn *conn, const struct mst_message *message)
 {
     struct mst_msg_evaluate_reply reply = {.kind = MST_EVALUATE_REPLY_WAIT};
-    answer(conn, message, &reply);
+    MST_CHIEF_REPLY(conn, message, evaluate_reply, &reply);
 }
 
 static void take_scores(struct worker_conn *from, const struct mst_msg_evaluate *evaluate)
@@ -186,13 +173,8 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
 static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct worker_conn *from = arg;
-    struct mst_buf meta;
     struct mst_msg_finish_reply reply = {0};
-    mst_buf_init(&meta, MST_FRAME_META_MAX);
-    mst_status encoded = mst_msg_finish_reply_encode(&reply, &meta);
-    MST_ASSERT(encoded == MST_OK); // a number
-    mst_conn_reply(conn, message, mst_buf_view(&meta), NULL);
-    mst_buf_fini(&meta);
+    MST_CHIEF_REPLY(conn, message, finish_reply, &reply);
     MST_LOG(INFO, "chief", "evaluator leaves", "evaluator=%u number=%llu", from->worker,
             (unsigned long long)from->number);
     mst_evaluations_leave(&from->chief->evaluations, from->seat, from->number);

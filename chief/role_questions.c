@@ -32,17 +32,12 @@ bool mst_chief_try_roles(const struct mst_chief *chief, const struct parked *par
         return false;
     struct mst_arena arena;
     struct mst_msg_roles reply;
-    struct mst_buf meta;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    mst_buf_init(&meta, MST_FRAME_META_MAX);
     mst_status status = mst_roles_view(roles, &arena, &reply);
     if (status == MST_OK)
-        status = mst_msg_roles_encode(&reply, &meta);
-    if (status == MST_OK)
-        mst_conn_reply(parked->from->conn, message, mst_buf_view(&meta), NULL);
+        MST_CHIEF_REPLY(parked->from->conn, message, roles, &reply);
     else
         mst_conn_reply_error(parked->from->conn, message, status, "the roles do not fit a frame");
-    mst_buf_fini(&meta);
     mst_arena_fini(&arena);
     return true;
 }

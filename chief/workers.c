@@ -65,18 +65,6 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
 
 static const struct mst_service service = {handlers, sizeof handlers / sizeof handlers[0], on_closed};
 
-#define REPLY(conn, message, name, reply)                                                                              \
-    do {                                                                                                               \
-        struct mst_buf meta_;                                                                                          \
-        mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
-        mst_status encoded_ = mst_msg_##name##_encode(reply, &meta_);                                                  \
-        if (encoded_ == MST_OK)                                                                                        \
-            mst_conn_reply(conn, message, mst_buf_view(&meta_), NULL);                                                 \
-        else                                                                                                           \
-            mst_conn_reply_error(conn, message, encoded_, "the answer does not fit a frame");                          \
-        mst_buf_fini(&meta_);                                                                                          \
-    } while (0)
-
 // ---- parked questions ----
 
 static void free_parked(struct parked *parked)
@@ -139,7 +127,7 @@ static void reply_lease(struct mst_conn *conn, const struct mst_message *message
                                         .epoch = answer->lease.epoch,
                                         .first_batch = answer->lease.first_batch,
                                         .n_batches = answer->lease.n_batches};
-    REPLY(conn, message, lease_reply, &reply);
+    MST_CHIEF_REPLY(conn, message, lease_reply, &reply);
 }
 
 static void reply_over(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message)
@@ -148,7 +136,7 @@ static void reply_over(struct mst_chief *chief, struct mst_conn *conn, const str
     struct mst_msg_lease_reply reply = {.kind = ok ? MST_LEASE_REPLY_FINISHED : MST_LEASE_REPLY_FAILED,
                                         .status = (uint32_t)chief->end_status,
                                         .text = chief->end_text};
-    REPLY(conn, message, lease_reply, &reply);
+    MST_CHIEF_REPLY(conn, message, lease_reply, &reply);
 }
 
 static void note_lease_given(struct mst_chief *chief)
@@ -208,7 +196,7 @@ static bool try_map(struct mst_chief *chief, struct mst_conn *conn, const struct
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_chief_map_roles(chief, &arena, &map);
     if (status == MST_OK)
-        REPLY(conn, message, map, &map);
+        MST_CHIEF_REPLY(conn, message, map, &map);
     else
         mst_conn_reply_error(conn, message, status, "the roles do not fit a frame");
     mst_arena_fini(&arena);
@@ -405,7 +393,7 @@ void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, 
                                             .status = (uint32_t)chief->end_status,
                                             .text = is_over ? chief->end_text : NULL,
                                             .step = mst_chief_steps_done(chief)};
-    REPLY(conn, message, heartbeat_reply, &reply);
+    MST_CHIEF_REPLY(conn, message, heartbeat_reply, &reply);
 }
 
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message)
@@ -466,7 +454,7 @@ static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     } else {
         struct mst_msg_finish_reply reply = {0};
-        REPLY(conn, message, finish_reply, &reply);
+        MST_CHIEF_REPLY(conn, message, finish_reply, &reply);
         if (finish.status != MST_OK)
             take_failure(from, &finish);
         else
@@ -597,7 +585,7 @@ void mst_chief_answer_greeting(struct mst_chief *chief, struct mst_conn *conn, c
     reply.term = chief->term;
     reply.chief_known = true;
     reply.chief_address = chief->config.identity->address;
-    REPLY(conn, message, greeting_reply, &reply);
+    MST_CHIEF_REPLY(conn, message, greeting_reply, &reply);
 }
 
 // It is answered at once if it can be; else it is kept like any question.
