@@ -317,8 +317,8 @@ void mst_chief_set_running(struct mst_chief *chief);
 void mst_chief_tell(struct mst_chief *chief, mst_status status, const char *text);
 // The job is done and its result written: later chiefs shall know it before anybody is told.
 void mst_chief_finish(struct mst_chief *chief);
-// Ends now, without a word to anybody: another chief is followed.
-void mst_chief_leave(struct mst_chief *chief, mst_status status, const char *text);
+// Another chief has come: ends now, without a word to anybody. Its workers will find the other.
+void mst_chief_give_way(struct mst_chief *chief, const char *text);
 // Ends if everybody has been told.
 void mst_chief_check_told(struct mst_chief *chief);
 

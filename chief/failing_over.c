@@ -107,7 +107,7 @@ static void on_reply(void *arg, const struct mst_reply *reply)
     if (chief->phase >= CHIEF_TELLING)
         return;
     if (reply->status == MST_ABORTED) {
-        mst_chief_leave(chief, MST_ALREADY_EXISTS, reply->text);
+        mst_chief_give_way(chief, reply->text);
         return;
     }
     if (reply->status != MST_OK)

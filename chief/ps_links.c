@@ -230,7 +230,7 @@ static void on_refused(void *arg, struct mst_peer *peer, mst_status status, cons
     (void)peer;
     link->is_told = true;
     if (status == MST_ALREADY_EXISTS && link->chief->phase < CHIEF_TELLING)
-        mst_chief_leave(link->chief, status, text);
+        mst_chief_give_way(link->chief, text);
     else
         mst_chief_tell(link->chief, status, text);
 }

@@ -133,12 +133,6 @@ void mst_chief_store(struct mst_chief *chief)
     }
 }
 
-// Another chief has come: this one has nothing to say any more, and its workers will find the other.
-static void give_way(struct mst_chief *chief, const char *text)
-{
-    mst_chief_leave(chief, MST_ALREADY_EXISTS, text);
-}
-
 static void on_stored(void *arg, const struct mst_reply *reply)
 {
     struct ps_link *link = arg;
@@ -149,7 +143,7 @@ static void on_stored(void *arg, const struct mst_reply *reply)
     if (chief->phase >= CHIEF_TELLING)
         return;
     if (reply->status == MST_ABORTED) {
-        give_way(chief, reply->text);
+        mst_chief_give_way(chief, reply->text);
         return;
     }
     if (reply->status != MST_OK)
@@ -359,7 +353,7 @@ static void on_recalled(void *arg, const struct mst_reply *reply)
     if (chief->phase != CHIEF_RECALLING)
         return;
     if (reply->status == MST_ABORTED) {
-        give_way(chief, reply->text);
+        mst_chief_give_way(chief, reply->text);
         return;
     }
     if (reply->status == MST_DEADLINE_EXCEEDED)

@@ -44,7 +44,7 @@ static void on_reply(void *arg, const struct mst_reply *reply)
     // A broken link, or a silent PS, is seen to elsewhere; the tick asks again. Refused for its term, this chief gives
     // way to the later one.
     if (reply->status == MST_ABORTED)
-        mst_chief_leave(chief, MST_ALREADY_EXISTS, reply->text);
+        mst_chief_give_way(chief, reply->text);
     else if (!mst_status_is_retryable(reply->status) && reply->status != MST_FAILED_PRECONDITION)
         mst_chief_tell(chief, reply->status, reply->text);
 }
