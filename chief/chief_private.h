@@ -349,6 +349,8 @@ struct ps_group *mst_chief_group_answered(struct group_call *call);
 bool mst_chief_groups_are_whole(const struct mst_chief *chief);
 // True if a group waits for this PS: it is its primary, or nobody is and it would be the one.
 bool mst_chief_is_awaited(const struct ps_link *link);
+// Nobody has this group any more: it begins anew from the last checkpoint.
+void mst_chief_group_gone(struct ps_group *group);
 // A PS has lost all it held. With replicas the roles tell what that means.
 void mst_chief_groups_emptied(struct ps_link *link);
 // MAP is sent to a PS: what is empty of its groups is read from the last checkpoint …

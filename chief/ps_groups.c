@@ -66,12 +66,7 @@ bool mst_chief_is_awaited(const struct ps_link *link)
 
 // ---- groups that nobody has any more ----
 
-static bool has_replicas(const struct mst_chief *chief)
-{
-    return chief->config.job->replicas > 0;
-}
-
-static void empty(struct ps_group *group)
+void mst_chief_group_gone(struct ps_group *group)
 {
     struct mst_chief *chief = group->chief;
     group->is_empty = true;
@@ -84,8 +79,9 @@ void mst_chief_groups_emptied(struct ps_link *link)
 {
     struct ps_group *group = &link->chief->groups[link->index];
     group->is_restoring = false;
-    if (!has_replicas(link->chief) && (link->is_placed || group->is_empty)) // one that never served is awaited as it is
-        empty(group);
+    // One that never served is awaited as it is.
+    if (!mst_chief_has_replicas(link->chief) && (link->is_placed || group->is_empty))
+        mst_chief_group_gone(group);
 }
 
 void mst_chief_groups_restoring(struct ps_link *link)
@@ -153,7 +149,7 @@ void mst_chief_roles_changed(struct mst_chief *chief)
         struct ps_group *group = &chief->groups[i];
         uint32_t primary = mst_failover_primary(&chief->failover, i);
         if (mst_failover_is_lost(&chief->failover, i) && !group->is_empty)
-            empty(group);
+            mst_chief_group_gone(group);
         if (primary != group->primary)
             change_primary(group, primary);
         if (primary != MST_NO_PS && group->is_empty)

@@ -321,10 +321,11 @@ void mst_chief_recall_done(struct mst_chief *chief)
     bool has_trained = chief->coordinator.leases.n_granted > chief->n_steps_resumed ||
                        mst_chief_steps_done(chief) > chief->n_steps_resumed;
     // With replicas every server gets the map again, and its roles tell which groups nobody has.
-    for (size_t i = 0; chief->config.job->replicas == 0 && i < chief->config.n_ps; i++) {
+    for (size_t i = 0; !mst_chief_has_replicas(chief) && i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
         link->is_placed = link->is_serving && link->map_term == chief->map.term && link->map_epoch == chief->map.epoch;
-        chief->groups[i].is_empty = !link->is_placed && has_trained;
+        if (!link->is_placed && has_trained)
+            mst_chief_group_gone(&chief->groups[i]);
     }
     mst_chief_touch(chief);
     mst_chief_store(chief);

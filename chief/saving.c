@@ -112,7 +112,7 @@ static void over(struct mst_chief_save *save)
             mst_chief_cut_drop(chief, save->cut);
         mst_chief_best_save_failed(chief, save->step);
         // Others take the place of a server that is lost, and write it soon.
-        bool is_lost = chief->config.job->replicas > 0 && !mst_chief_groups_are_whole(chief);
+        bool is_lost = mst_chief_has_replicas(chief) && !mst_chief_groups_are_whole(chief);
         if (mst_status_is_retryable(status) && (save->is_interrupted || is_lost)) {
             MST_LOG(INFO, "chief", "checkpoint put off", "reason=\"%s\"", err.text);
             status = MST_CANCELLED;
