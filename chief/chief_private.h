@@ -277,7 +277,7 @@ struct mst_chief {
     bool is_rate_awaited;     // rounds are paused until every PS has heard of it
     uint64_t round_looked_at; // by the last reminder, + 1
     uint64_t last_beat_ms;
-    uint64_t whole_since_ms;                   // all PSs have been there and serving; 0: they are not
+    uint64_t whole_since_ms;                   // all groups have had a primary that serves; 0: they have not
     struct mst_loop *work;                     // a thread of its own: disks, evaluation
     struct mst_chief_search *search;           // for a whole checkpoint, while the map waits for it; or NULL
     struct mst_chief_part_search *part_search; // that search where storage is not shared; or NULL
@@ -409,7 +409,8 @@ uint64_t mst_chief_mark(const struct mst_chief *chief);
 bool mst_chief_is_stored(const struct mst_chief *chief, uint64_t mark);
 // Sends what changed, unless a state is under way.
 void mst_chief_store(struct mst_chief *chief);
-// Asks a PS what it has of an earlier chief; when all have answered, the job goes on or begins.
+// Asks a PS what it has of an earlier chief. When all have answered (with replicas: when roles are committed), the job
+// goes on or begins.
 void mst_chief_recall(struct ps_link *link);
 // Enough was read: goes on from there.
 void mst_chief_recall_done(struct mst_chief *chief);

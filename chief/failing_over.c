@@ -149,7 +149,7 @@ static void talk(struct ps_link *link)
 }
 
 // Nothing is left of what a server had that was told to stop, and it knows: it may.
-static void let_go(struct ps_link *link)
+static void dismiss(struct ps_link *link)
 {
     struct mst_chief *chief = link->chief;
     bool is_committed;
@@ -182,7 +182,7 @@ void mst_chief_failover_go_on(struct mst_chief *chief)
     chief->is_failing_over = false;
     for (size_t i = 0; chief->phase < CHIEF_TELLING && i < chief->config.n_ps; i++) {
         talk(&chief->links[i]);
-        let_go(&chief->links[i]);
+        dismiss(&chief->links[i]);
     }
     show(chief);
 }

@@ -38,8 +38,8 @@ static void on_fenced(void *arg, const struct mst_reply *reply)
     mst_arena_fini(&arena);
 }
 
-// A PS hears of a fence only when all have stored that there is one. Else this chief may die after one of them heard,
-// and the next one, to which the worker is alive, would admit it for ever under a number that is refused there.
+// A PS hears of a fence only when that is stored where every later chief will read it. Else this one may die after a PS
+// heard, and the next one, to which the worker is alive, would admit it for ever under a number that is refused there.
 void mst_chief_fences_go_on(struct mst_chief *chief)
 {
     struct mst_fence fence;

@@ -95,7 +95,7 @@ static void place(struct ps_link *link)
     mst_arena_fini(&arena);
 }
 
-// All know the state that says what is to be served, before anybody serves it.
+// Before anybody serves it, what is to be served is stored where every later chief will read it.
 void mst_chief_links_place(struct mst_chief *chief)
 {
     if (!chief->has_map || chief->phase < CHIEF_PLACING || chief->phase >= CHIEF_TELLING || chief->state_n == 0 ||

@@ -245,7 +245,7 @@ static void on_part(void *arg, const struct mst_reply *reply)
     if (--save->n_waiting > 0)
         return;
     if (save->status == MST_OK) {
-        // A server that holds nothing says so with the largest number.
+        // A group without buckets says so with the largest number.
         if (save->n_updates == UINT64_MAX)
             save->n_updates = save->step;
         mst_loop_post(save->chief->work, commit, save);
