@@ -22,34 +22,6 @@ enum {
 };
 
 static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message *message);
-// A worker is out, by its own word or by what it says: its work goes to others without waiting for a lease.
-static void let_go(struct mst_chief *chief, uint32_t worker, uint64_t number)
-{
-    uint64_t now_ms = mst_clock_monotonic_ms();
-    mst_membership_leave(&chief->coordinator.membership, worker, number, now_ms);
-    mst_coordinator_tick(&chief->coordinator, now_ms);
-    mst_chief_fences_begun(chief);
-    mst_chief_links_tick(chief, now_ms);
-}
-
-// It lives, and for so long a server that answers us has not answered it: it does not get through. What it has is for
-// others, who may be waiting for it.
-static void expel_if_stuck(struct mst_chief *chief, const struct mst_msg_heartbeat *heartbeat)
-{
-    uint64_t limit_ms = STUCK_LEASES * chief->config.job->lease_ms;
-    uint64_t now_ms = mst_clock_monotonic_ms();
-    const struct mst_coordinator *c = &chief->coordinator;
-    if (now_ms - c->ticked_ms > c->sleep_ms)
-        return; // this process did not run: the tick will say so
-    if (heartbeat->waits_ms < limit_ms || chief->phase != CHIEF_RUNNING || chief->whole_since_ms == 0 ||
-        now_ms - chief->whole_since_ms < limit_ms ||
-        !mst_membership_is_acting(&chief->coordinator.membership, heartbeat->index, heartbeat->number))
-        return;
-    MST_LOG(WARN, "chief", "worker cut off", "worker=%u number=%llu waits_ms=%llu", heartbeat->index,
-            (unsigned long long)heartbeat->number, (unsigned long long)heartbeat->waits_ms);
-    let_go(chief, heartbeat->index, heartbeat->number);
-}
-
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message);
 static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
@@ -394,6 +366,34 @@ void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, 
                                             .text = is_over ? chief->end_text : NULL,
                                             .step = mst_chief_steps_done(chief)};
     MST_CHIEF_REPLY(conn, message, heartbeat_reply, &reply);
+}
+
+// A worker is out, by its own word or by what it says: its work goes to others without waiting for a lease.
+static void let_go(struct mst_chief *chief, uint32_t worker, uint64_t number)
+{
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    mst_membership_leave(&chief->coordinator.membership, worker, number, now_ms);
+    mst_coordinator_tick(&chief->coordinator, now_ms);
+    mst_chief_fences_begun(chief);
+    mst_chief_links_tick(chief, now_ms);
+}
+
+// It lives, and for so long a server that answers us has not answered it: it does not get through. What it has is for
+// others, who may be waiting for it.
+static void expel_if_stuck(struct mst_chief *chief, const struct mst_msg_heartbeat *heartbeat)
+{
+    uint64_t limit_ms = STUCK_LEASES * chief->config.job->lease_ms;
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    const struct mst_coordinator *c = &chief->coordinator;
+    if (now_ms - c->ticked_ms > c->sleep_ms)
+        return; // this process did not run: the tick will say so
+    if (heartbeat->waits_ms < limit_ms || chief->phase != CHIEF_RUNNING || chief->whole_since_ms == 0 ||
+        now_ms - chief->whole_since_ms < limit_ms ||
+        !mst_membership_is_acting(&chief->coordinator.membership, heartbeat->index, heartbeat->number))
+        return;
+    MST_LOG(WARN, "chief", "worker cut off", "worker=%u number=%llu waits_ms=%llu", heartbeat->index,
+            (unsigned long long)heartbeat->number, (unsigned long long)heartbeat->waits_ms);
+    let_go(chief, heartbeat->index, heartbeat->number);
 }
 
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message)
