@@ -332,7 +332,12 @@
     F(VALUE, lease, )                                                                                                  \
     F(VALUE, offset, )                                                                                                 \
     F(VALUE, learning_rate, )                                                                                          \
-    F(VALUE, crc32c, )
+    F(VALUE, crc32c, )                                                                                                 \
+    F(VALUE, round, )                                                                                                  \
+    F(VALUE, attempt, )                                                                                                \
+    F(LIST, closes, close)                                                                                             \
+    F(LIST, norms, square_norm)                                                                                        \
+    F(REALS, scales, )
 #define OP_REPLY_FIELDS(F)    F(VALUE, term, ) F(VALUE, n, ) F(VALUE, seq, ) F(BOOL, is_mismatch, )
 #define GRANT_FIELDS(F)       F(VALUE, group, ) F(VALUE, thread, ) F(VALUE, term, ) F(VALUE, n, ) F(BOOL, is_release, )
 #define GRANT_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, n, ) F(VALUE, seq, ) F(BOOL, is_granted, )
@@ -348,5 +353,8 @@
     F(VALUE, n_updates, )                                                                                              \
     F(VALUE, counter, )                                                                                                \
     F(LIST, rows, client_row)                                                                                          \
-    F(NUMBERS, fenced, )
+    F(NUMBERS, fenced, )                                                                                               \
+    F(LIST, closes, close)                                                                                             \
+    F(LIST, norms, square_norm)                                                                                        \
+    F(BOOL, has_aggregate, )
 #define SWEEP_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, n, ) F(VALUE, seq, ) F(VALUE, bucket, )

@@ -12,6 +12,8 @@
 #include <stdint.h>
 
 struct mst_msg_client_row;
+struct mst_msg_close;
+struct mst_msg_square_norm;
 
 /** What a parameter server's copy of a group's buckets is. */
 enum mst_replica_role {
@@ -27,7 +29,11 @@ enum mst_op_kind {
     MST_OP_FENCE,    // a worker's number is refused from now on
     MST_OP_CHECKSUM, // what the bucket holds at this version
     MST_OP_PULLED,   // a worker's number has a row in the bucket from now on
-    MST_OP_KINDS,    // how many
+    // Of synchronous rounds. A close is stored as one AGGREGATE for each bucket that is pushed, then the CLOSE.
+    MST_OP_AGGREGATE, // the mean gradient of a close in one bucket; body: that gradient
+    MST_OP_CLOSE,     // a close is stored, whose aggregates were sent before
+    MST_OP_APPLY,     // the stored close is applied: a version of every bucket
+    MST_OP_KINDS,     // how many
 };
 
 /** Who is what in one group: the buckets that the plan gives to one parameter server, its home. */
@@ -98,7 +104,15 @@ struct mst_msg_op {
     uint64_t lease;
     uint64_t offset;
     double learning_rate;
-    uint32_t crc32c; // CHECKSUM: of weights and slots
+    uint32_t crc32c;  // CHECKSUM: of weights and slots
+    uint64_t round;   // AGGREGATE, APPLY: of the close
+    uint64_t attempt; // … and which attempt at it
+    size_t n_closes;  // CLOSE: 1
+    const struct mst_msg_close *closes;
+    size_t n_norms; // CLOSE: what the replica's buckets add to the norms of the aggregates
+    const struct mst_msg_square_norm *norms;
+    size_t n_scales; // APPLY: as in Round
+    const double *scales;
 };
 
 struct mst_msg_op_reply {
@@ -124,7 +138,8 @@ struct mst_msg_grant_reply {
     bool is_granted;
 };
 
-/** One bucket, for a joiner, as it is between operation seq and the next one; body: weights, then slots. */
+/** One bucket, as it is between operation seq and the next one, for a joiner, or for a backup that has others than its
+ *  primary. Body: weights, slots, then the aggregate of the close that is stored and not applied. */
 struct mst_msg_sweep {
     uint32_t group;
     uint32_t thread;
@@ -140,6 +155,11 @@ struct mst_msg_sweep {
     const struct mst_msg_client_row *rows;
     size_t n_fenced;
     const uint64_t *fenced; // by worker: numbers up to this are refused
+    size_t n_closes;        // rounds, is_first: the close that is applied, then the one that is only stored, if any
+    const struct mst_msg_close *closes;
+    size_t n_norms; // … its norms
+    const struct mst_msg_square_norm *norms;
+    bool has_aggregate; // the body has one
 };
 
 struct mst_msg_sweep_reply {

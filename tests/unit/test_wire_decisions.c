@@ -88,6 +88,44 @@ static void test_rounds(void **state)
     SAME(norms[1].is_infinite);
 }
 
+static void test_rounds_of_replicas(void **state)
+{
+    (void)state;
+    const double scales[] = {0.5, 1};
+    const struct mst_msg_square_norm norms[] = {{1, UINT64_MAX, 2, false}};
+    {
+        const struct mst_msg_op sent = {.kind = MST_OP_CLOSE,
+                                        .round = 3,
+                                        .attempt = 4,
+                                        .n_closes = 1,
+                                        .closes = &a_close,
+                                        .n_norms = 1,
+                                        .norms = norms,
+                                        .n_scales = 2,
+                                        .scales = scales};
+        SEND(op);
+        SAME(kind);
+        SAME(round);
+        SAME(attempt);
+        SAME(n_closes);
+        expect_close(got.closes);
+        SAME(n_norms);
+        SAME(norms[0].hi);
+        SAME(n_scales);
+        assert_memory_equal(got.scales, scales, sizeof scales);
+    }
+    const struct mst_msg_close closes[] = {a_close, a_close};
+    const struct mst_msg_sweep sent = {
+        .is_first = true, .n_closes = 2, .closes = closes, .n_norms = 1, .norms = norms, .has_aggregate = true};
+    SEND(sweep);
+    SAME(n_closes);
+    expect_close(&got.closes[0]);
+    expect_close(&got.closes[1]);
+    SAME(n_norms);
+    SAME(norms[0].lo);
+    SAME(has_aggregate);
+}
+
 static void test_what_a_chief_leaves(void **state)
 {
     (void)state;
@@ -156,6 +194,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_rounds),
+        CASE(test_rounds_of_replicas),
         CASE(test_what_a_chief_leaves),
         CASE(test_cuts),
     };

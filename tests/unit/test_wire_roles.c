@@ -111,7 +111,21 @@ static void test_operations(void **state)
 {
     (void)state;
     {
-        const struct mst_msg_op sent = {1, 2, 3, 4, 5, MST_OP_CHECKSUM, 6, 7, 8, 9, 10, 11, 12, 0.5, 13};
+        const struct mst_msg_op sent = {.group = 1,
+                                        .thread = 2,
+                                        .term = 3,
+                                        .n = 4,
+                                        .seq = 5,
+                                        .kind = MST_OP_CHECKSUM,
+                                        .bucket = 6,
+                                        .version = 7,
+                                        .worker = 8,
+                                        .number = 9,
+                                        .step = 10,
+                                        .lease = 11,
+                                        .offset = 12,
+                                        .learning_rate = 0.5,
+                                        .crc32c = 13};
         SEND(op);
         SAME(group);
         SAME(thread);
