@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes the corpora of the parsers of frames, messages and addresses: tests/fuzz/make_rpc_corpus.py
+"""Writes the corpora of the parsers of frames, messages and addresses, and of what follows a primary: tests/fuzz/make_rpc_corpus.py
 
 One small input for each thing that can be said, and one for each way to say it wrongly; what the fuzzers find and is
 worth keeping is added to the folders by hand. The same every time.
@@ -11,6 +11,7 @@ CORPUS = pathlib.Path(__file__).parent / "corpus"
 REPLY, ERROR, BODY_CRC = 1, 2, 4  # common/wire/frame.h
 FORGES, DRAINS, PARKS = 1, 2, 4  # tests/fuzz/fuzz_frame.c
 PUSH, GREETING = 5, 1
+ROLES, OP, GRANT, SWEEP = 16, 18, 19, 20  # common/wire/methods.h
 # The order of MST_MSG_MAP in common/wire/messages.h.
 MESSAGES = ("error greeting greeting_reply heartbeat heartbeat_reply lease lease_reply map map_reply push push_reply "
             "pull pull_reply fence fence_reply save save_reply stats stats_reply finish finish_reply "
@@ -139,6 +140,82 @@ def messages():
     yield "bad-slice", bytes([MESSAGES.index("save_reply")]) + text(1, text(3, b"\1\2") + text(4, b"\1"))
 
 
+def numbers(*values):
+    """The first fields of a message, in order; what is 0 is left out, as protobuf does."""
+    return b"".join(number(field, value) for field, value in enumerate(values, 1) if value)
+
+
+def op(seq, kind=0, bucket=0, version=0, worker=1, group=0, epoch=(1, 1), body=None, step=None, **more):
+    """An operation as ps-0 sends it (tests/fuzz/fuzz_followers.c); a gradient is its body."""
+    meta = numbers(group, 0, *epoch, seq, kind, bucket, version, worker, 1, seq if step is None else step, 1, seq)
+    body = struct.pack("<24f", *range(24)) if kind == 0 and body is None else body or b""
+    return frame(OP, call=seq, meta=meta + real(14, 0.25) + (varint(15 << 3 | 5) + b"sums"), body=body, **more)
+
+
+def sweep(seq, bucket, is_first=0, is_last=0, rows=(), fenced=b"", body=bytes(288), group=1, epoch=(1, 1), **more):
+    meta = numbers(group, 0, *epoch, seq, bucket, is_first, is_last, 3, 4)
+    meta += b"".join(text(11, row) for row in rows) + (text(12, fenced) if fenced else b"")
+    return frame(SWEEP, call=1000 + bucket, meta=meta, body=body, **more)
+
+
+def grant(group=0, epoch=(1, 1), is_release=0):
+    return frame(GRANT, call=2000, meta=numbers(group, 0, *epoch, is_release))
+
+
+def group_roles(primary=None, backups=b"", joiner=None, is_handed_over=0):
+    out = b"" if primary is None else number(1, 1) + number(2, primary)
+    out += text(3, backups) if backups else b""
+    out += b"" if joiner is None else number(4, 1) + number(5, joiner)
+    return text(3, out + number(6, is_handed_over))
+
+
+def roles(epoch, groups, is_committed=1, n_incarnations=3):
+    incarnations = b"".join(varint(100 + ps) for ps in range(n_incarnations))
+    return frame(ROLES, meta=numbers(*epoch) + b"".join(groups) + text(4, incarnations) + number(5, is_committed))
+
+
+def followers():
+    """(name, input): what a primary and the chief send to a server that is backup in group 0 and joiner in group 1."""
+    row = numbers(2, 1, 1, 7, 1, 6)
+    beginning = [group_roles(0, b"\1"), group_roles(0, joiner=1), group_roles(2, b"\0")]
+    filled = sweep(5, 2, is_first=1, rows=[row]) + sweep(6, 3, is_last=1, fenced=b"\1\0\7")
+    yield "empty", b""
+    yield "pushes", op(1, version=1) + op(2, bucket=1, version=1) + op(3, version=2)
+    yield "all-kinds", op(1, version=1) + op(2, kind=1) + op(3, kind=2, version=1) + op(4, kind=3, worker=2)
+    yield "again-and-gap", op(1, version=1) + op(1, version=1) + op(3, version=2)
+    yield "body-crc", op(1, version=1, flags=BODY_CRC)
+    yield "bad-kind", op(1, kind=9) + op(1, version=1)
+    yield "bad-kind-with-body", op(1, kind=200, body=bytes(96)) + op(1, version=1)
+    yield "bad-bucket", op(1, bucket=77, version=1)
+    yield "bad-group", op(1, group=2, version=1) + op(1, group=0xFFFFFFFF)
+    yield "bad-worker", op(1, kind=1, worker=0xFFFFFFFF) + op(1, worker=5000, version=1)
+    yield "bad-body", op(1, body=bytes(92)) + op(1, body=bytes(100)) + op(1, body=b"")
+    yield "body-of-a-fence", op(1, kind=1, body=bytes(96))
+    yield "body-announced", op(1, body_bytes=1 << 40)
+    yield "other-epoch", op(1, epoch=(1, 0), version=1) + op(1, epoch=(2, 1), version=1)
+    yield "last-seq", op(0xFFFFFFFFFFFFFFFF, version=1) + op(0, version=1)
+    yield "sweep", filled + op(6, group=1, bucket=2, version=4)
+    yield "sweep-between-operations", sweep(5, 2, is_first=1) + op(6, group=1, bucket=2, version=4) + sweep(6, 3, is_last=1)
+    yield "sweep-without-first", sweep(5, 3, is_last=1) + sweep(5, 2)
+    yield "sweep-of-a-backup", sweep(1, 0, group=0, is_first=1)
+    yield "sweep-bad-body", sweep(5, 2, is_first=1, body=bytes(96)) + sweep(5, 2, is_first=1, body=b"")
+    yield "sweep-bad-rows", sweep(5, 2, is_first=1, rows=[numbers(2, 0xFFFFFFFF, 1)])
+    yield "sweep-many-rows", sweep(5, 2, is_first=1, rows=[numbers(2, worker, 1, 1) for worker in range(300)])
+    yield "sweep-many-fenced", sweep(5, 2, is_first=1, fenced=b"\1" * 3000)
+    yield "sweep-cut", sweep(5, 2, is_first=1)[:200]
+    yield "grants", grant() + grant(1) + grant(2) + grant(epoch=(9, 9)) + grant(is_release=1)
+    yield "promoted", roles((1, 2), [group_roles(1)] + beginning[1:]) + op(1, version=1) + grant(epoch=(1, 2))
+    yield "handed-over", op(1, version=1) + roles((1, 2), [group_roles(0, b"\1", is_handed_over=1)] + beginning[1:]) + \
+        roles((1, 3), [group_roles(1, b"\0")] + beginning[1:]) + grant(epoch=(1, 3), is_release=1)
+    yield "stored-only", roles((1, 2), beginning, is_committed=0) + op(1, epoch=(1, 2), version=1) + \
+        roles((1, 2), beginning) + op(1, epoch=(1, 2), version=1)
+    yield "swept-then-backup", filled + roles((1, 2), [beginning[0], group_roles(0, b"\1"), beginning[2]]) + \
+        op(7, group=1, bucket=2, version=4, epoch=(1, 2))
+    yield "lost", roles((1, 2), [group_roles()] * 3) + roles((1, 3), [group_roles(1)] * 3) + op(1, epoch=(1, 3))
+    yield "bad-roles", roles((1, 2), beginning, n_incarnations=2) + roles((1, 2), [group_roles(0, b"\0")] * 3) + \
+        roles((1, 2), [group_roles(9)] * 3) + roles((1, 2), [group_roles(0, b"\1\2\3\4")] * 3)
+
+
 def addresses():
     for count, address in enumerate((
             b"8080", b"0", b"65535", b"65536", b"127.0.0.1:8080", b"[::1]:80", b"[fe80::1%eth0]:80", b"localhost:2222",
@@ -157,3 +234,4 @@ def write(parser, inputs):
 write("frame", frames())
 write("messages", messages())
 write("address", addresses())
+write("followers", followers())

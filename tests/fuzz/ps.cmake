@@ -1,0 +1,1 @@
+muster_fuzz(followers LINKS muster_ps)
