@@ -5,6 +5,7 @@ checkpoint (test_coming_back.py).
 import json
 import pathlib
 import re
+import signal
 
 import pytest
 
@@ -104,6 +105,25 @@ def test_one_server_after_the_other(replicated):
         training[f"ps-{i}"].kill()
         training.wait_steps(200)
         training.running.start(f"ps-{i}")
+    training.wait_full()
+    training.running.expect_all(0)
+    assert training.check()["torn"] == 0
+
+
+@pytest.mark.threads
+def test_one_server_leaves_and_another_dies(replicated):
+    """The first hands over what it is primary of before it ends; the second ends without a word; both come back."""
+    training = replicated(3, epochs=1000)
+    training.start()
+    training.wait_full()
+    training["ps-1"].send(signal.SIGTERM)
+    training["ps-1"].expect(143)
+    training.chief.wait_log("parameter server let go ps=1")
+    training.running.start("ps-1")
+    training.wait_full()
+    training["ps-2"].kill()
+    training.wait_steps(100)
+    training.running.start("ps-2")
     training.wait_full()
     training.running.expect_all(0)
     assert training.check()["torn"] == 0
