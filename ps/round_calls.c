@@ -229,7 +229,7 @@ static mst_status take_close(struct ps_rounds *rounds, const struct mst_msg_clos
     mst_arena_fini(&rounds->order_arena);
     rounds->order_arena = *arena;
     mst_arena_init(arena, MST_MSG_ARENA_MAX);
-    rounds->order = (struct mst_round_order){.close = *close};
+    rounds->order = (struct mst_round_order){.has_close = true, .close = *close};
     rounds->has_order = true;
     rounds->is_storing = true;
     if (may_act(rounds))

@@ -32,6 +32,7 @@ struct round_serving {
     struct mst_round_serving_config config;
     struct mst_round_places *rounds;
     struct waiting *free_waitings;
+    uint64_t reign; // that began; orders of others are not looked at
     bool is_acting; // the order is to act on the close that is stored, which has not been done yet
     int64_t n_held;
     struct mst_metric *held;
@@ -109,7 +110,8 @@ static void report_progress(const struct round_serving *serving, bool has_new_no
     struct mst_round_report *report = serving->config.report;
     const struct mst_round_table *table = &serving->rounds->table;
     pthread_mutex_lock(&report->lock);
-    report->progress = (struct mst_round_progress){.has_stored = table->has_close,
+    report->progress = (struct mst_round_progress){.reign = serving->reign,
+                                                   .has_stored = table->has_close,
                                                    .stored = table->stored,
                                                    .attempt = table->attempt,
                                                    .has_begun = table->has_begun,
@@ -445,6 +447,8 @@ void mst_round_serve_order(void *arg)
 {
     struct round_serving *serving = ((const struct mst_holding *)arg)->serving;
     const struct mst_round_order *order = serving->config.order;
+    if (order->reign != serving->reign || !order->has_close)
+        return;
     // Looked at before anything is reported: an order that only stores may be added to from then on.
     bool acts = order->acts;
     if (mst_round_table_check(&serving->rounds->table, &order->close) == MST_ROUND_CLOSE_NEW) {
@@ -455,6 +459,14 @@ void mst_round_serve_order(void *arg)
         serving->is_acting = true;
         try_act(serving);
     }
+}
+
+void mst_round_serve_begin(void *arg)
+{
+    struct round_serving *serving = ((const struct mst_holding *)arg)->serving;
+    serving->reign = serving->config.order->reign;
+    serving->is_acting = false;
+    report_progress(serving, true);
 }
 
 static void act_again(void *arg)

@@ -97,6 +97,7 @@ static void order(struct fixture *f, uint64_t round, const uint64_t *ins, size_t
 {
     static const struct mst_msg_part plan[N_WORKERS] = {{0, 10}, {1, 11}};
     f->order = (struct mst_round_order){
+        .has_close = true,
         .close = {.round = round, .n_ins = n_ins, .ins = ins, .next = {.n_plan = N_WORKERS, .plan = plan}},
         .acts = true,
         .act_round = round};
