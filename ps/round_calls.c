@@ -214,6 +214,7 @@ static mst_status take_close(struct ps_rounds *rounds, const struct mst_msg_clos
     switch (mst_round_table_check(&rounds->table, close)) {
     case MST_ROUND_CLOSE_OLD:
         return MST_OK;
+    case MST_ROUND_CLOSE_WAITS:
     case MST_ROUND_CLOSE_REFUSED:
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "ps-%u has applied round %llu and cannot store the close of round %llu: it names contributions "

@@ -160,7 +160,7 @@ enum mst_round_close_verdict mst_round_table_check(const struct mst_round_table 
         return MST_ROUND_CLOSE_REFUSED;
     for (size_t i = 0; i < close->n_ins && table->n_parts > 0; i++)
         if (!mst_round_table_has(table, close->ins[i]))
-            return MST_ROUND_CLOSE_REFUSED;
+            return MST_ROUND_CLOSE_WAITS;
     return MST_ROUND_CLOSE_NEW;
 }
 
@@ -186,6 +186,15 @@ void mst_round_table_store(struct mst_round_table *table, const struct mst_msg_c
     table->status++;
 }
 
+static void drop_contributions(struct mst_round_table *table)
+{
+    for (size_t w = 0; w < table->n_workers; w++) {
+        table->contributions[w].n_held = 0;
+        table->contributions[w].has_sums = false;
+    }
+    memset(table->is_held, 0, table->n_parts * table->n_workers * sizeof *table->is_held);
+}
+
 bool mst_round_table_must_act(const struct mst_round_table *table, uint64_t act_round)
 {
     return table->has_close && table->stored <= act_round && (!table->has_begun || table->applied < table->stored);
@@ -198,11 +207,22 @@ void mst_round_table_act(struct mst_round_table *table)
     table->next = old; // only its memory is used again
     table->has_begun = true;
     table->applied = table->stored;
-    for (size_t w = 0; w < table->n_workers; w++) {
-        table->contributions[w].n_held = 0;
-        table->contributions[w].has_sums = false;
+    drop_contributions(table);
+    table->status++;
+}
+
+void mst_round_table_take_closes(struct mst_round_table *table, const struct mst_msg_close *applied,
+                                 const struct mst_msg_close *stored)
+{
+    drop_contributions(table);
+    table->has_begun = table->has_close = false;
+    table->applied = table->stored = table->attempt = table->n_ins = 0;
+    if (applied) {
+        mst_round_table_store(table, applied);
+        mst_round_table_act(table);
     }
-    memset(table->is_held, 0, table->n_parts * table->n_workers * sizeof *table->is_held);
+    if (stored)
+        mst_round_table_store(table, stored);
     table->status++;
 }
 

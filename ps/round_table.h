@@ -40,9 +40,10 @@ enum mst_round_verdict {
 };
 
 enum mst_round_close_verdict {
-    MST_ROUND_CLOSE_NEW,     // to be stored
-    MST_ROUND_CLOSE_OLD,     // it, or a later one, is stored already
-    MST_ROUND_CLOSE_REFUSED, // it names a contribution that is not here, or not the next round
+    MST_ROUND_CLOSE_NEW,   // to be stored
+    MST_ROUND_CLOSE_OLD,   // it, or a later one, is stored already
+    MST_ROUND_CLOSE_WAITS, // it names a contribution that is not here, or not any more: after a failover it comes again
+    MST_ROUND_CLOSE_REFUSED, // it is not of the next round, or names who cannot be
 };
 
 /** What a push says about itself. Borrowed for the call. */
@@ -90,7 +91,7 @@ struct mst_round_table {
     struct mst_round_deal dealt; // of round applied + 1
     bool has_close;
     uint64_t stored;            // round of the stored close
-    uint64_t attempt;           // … and which attempt at it
+    uint64_t attempt;           // … and which attempt at it, of those of all chiefs
     size_t n_ins;               // whom it names
     uint64_t *ins;              // … ascending
     struct mst_round_deal next; // … and the deal it brings
@@ -128,6 +129,11 @@ void mst_round_table_store(struct mst_round_table *table, const struct mst_msg_c
 bool mst_round_table_must_act(const struct mst_round_table *table, uint64_t act_round);
 /** The stored close is applied: its contributions go, and those of its round that it does not name. */
 void mst_round_table_act(struct mst_round_table *table);
+
+/** It becomes a table without contributions that has applied the one close, or has not begun, and stored the other:
+ *  what a replica has that takes over or is swept. It still refuses what it refused. Either may be NULL. */
+void mst_round_table_take_closes(struct mst_round_table *table, const struct mst_msg_close *applied,
+                                 const struct mst_msg_close *stored);
 
 /** True if a pull that asks for this round (0: for what there is) can be answered now. */
 bool mst_round_table_is_due(const struct mst_round_table *table, uint64_t round);

@@ -125,6 +125,7 @@ static void take_close(struct world *w, size_t index, const struct message *m, c
     if (w->plant == ROUNDS_PLANT_PS_OWN_CLOSE && ps->life > 1 && !ps->table.has_begun && close->round > 0)
         return;
     switch (mst_round_table_check(&ps->table, close)) {
+    case MST_ROUND_CLOSE_WAITS:
     case MST_ROUND_CLOSE_REFUSED:
         rounds_fail(w, "ps %zu lacks a contribution that the close of round %llu names, or is not at that round", index,
                     (unsigned long long)close->round);

@@ -221,11 +221,9 @@ static void test_a_close_that_cannot_be_is_refused(void **state)
 {
     (void)state;
     const uint64_t absent[] = {0};
-    struct mst_msg_close close = close_of(1, absent, 1);
-    assert_int_equal(mst_round_table_check(&table, &close), MST_ROUND_CLOSE_REFUSED);
     contribute(0, 1);
     contribute(1, 1);
-    close = close_of(2, absent, 1);
+    struct mst_msg_close close = close_of(2, absent, 1);
     assert_int_equal(mst_round_table_check(&table, &close), MST_ROUND_CLOSE_REFUSED);
     const uint64_t twice[] = {0, 0};
     close = close_of(1, twice, 2);
@@ -238,6 +236,62 @@ static void test_a_close_that_cannot_be_is_refused(void **state)
     close.next.plan = &stranger;
     close.next.n_plan = 1;
     assert_int_equal(mst_round_table_check(&table, &close), MST_ROUND_CLOSE_REFUSED);
+}
+
+static void test_a_close_waits_for_what_it_names(void **state)
+{
+    (void)state;
+    const uint64_t ins[] = {0, 1};
+    struct mst_msg_close close = close_of(1, ins, 2);
+    contribute(0, 1);
+    assert_int_equal(hold(0, 1, 1, 1), MST_ROUND_TAKE);
+    assert_int_equal(mst_round_table_check(&table, &close), MST_ROUND_CLOSE_WAITS);
+    assert_int_equal(hold(1, 1, 1, 1), MST_ROUND_TAKE);
+    assert_int_equal(mst_round_table_check(&table, &close), MST_ROUND_CLOSE_NEW);
+}
+
+static void test_a_replica_goes_on_from_closes_without_contributions(void **state)
+{
+    (void)state;
+    const uint64_t ins[] = {0, 1};
+    contribute(0, 1);
+    assert_int_equal(hold(0, 1, 2, 1), MST_ROUND_TAKE);
+    mst_round_table_fence(&table, 2, 1);
+    uint64_t status = table.status;
+    struct mst_msg_close applied = close_of(1, ins, 2);
+    struct mst_msg_close stored = close_of(2, ins, 2);
+    stored.attempt = 3;
+    mst_round_table_take_closes(&table, &applied, &stored);
+    assert_true(table.status > status);
+    struct mst_msg_arrival arrivals[N_WORKERS];
+    struct mst_msg_round_reply said = reply(arrivals);
+    assert_true(said.applied_round == 1 && said.stored_round == 2 && said.stored_attempt == 3 && said.n_arrivals == 0);
+    assert_true(mst_round_table_must_act(&table, 2));
+    assert_false(mst_round_table_holds(&table, 0, 0));
+    assert_int_equal(hold(0, 1, 1, 2), MST_ROUND_REFUSED_NUMBER);
+    assert_int_equal(hold(0, 2, 1, 2), MST_ROUND_REFUSED_FENCED);
+    stored.attempt = 4;
+    assert_int_equal(mst_round_table_check(&table, &stored), MST_ROUND_CLOSE_WAITS);
+    contribute(0, 2);
+    assert_int_equal(hold(0, 1, 2, 2), MST_ROUND_TAKE);
+    assert_int_equal(hold(1, 1, 2, 2), MST_ROUND_TAKE);
+    assert_int_equal(mst_round_table_check(&table, &stored), MST_ROUND_CLOSE_NEW);
+}
+
+static void test_a_replica_may_not_have_begun(void **state)
+{
+    (void)state;
+    struct mst_msg_close close = close_of(5, NULL, 0);
+    contribute(0, 1);
+    mst_round_table_take_closes(&table, NULL, &close);
+    assert_int_equal(offer(0, 0, 1, 6), MST_ROUND_WAIT);
+    assert_true(mst_round_table_must_act(&table, 5));
+    mst_round_table_act(&table);
+    assert_int_equal(offer(0, 0, 1, 6), MST_ROUND_TAKE);
+    uint64_t status = table.status;
+    mst_round_table_take_closes(&table, NULL, NULL);
+    assert_true(!table.has_begun && !table.has_close && table.status > status);
+    assert_int_equal(offer(0, 0, 1, 6), MST_ROUND_WAIT);
 }
 
 static void test_turns_come_from_the_close_that_is_applied(void **state)
@@ -317,6 +371,9 @@ int main(void)
         BEGUN(test_a_close_is_stored_once_and_acted_on_when_told),
         BEGUN(test_a_higher_attempt_replaces_what_is_not_applied),
         BEGUN(test_a_close_that_cannot_be_is_refused),
+        BEGUN(test_a_close_waits_for_what_it_names),
+        BEGUN(test_a_replica_goes_on_from_closes_without_contributions),
+        BEGUN(test_a_replica_may_not_have_begun),
         BEGUN(test_turns_come_from_the_close_that_is_applied),
         BEGUN(test_after_the_last_round_nobody_has_a_unit),
         BEGUN(test_a_join_takes_parts_of_any_incarnation),
