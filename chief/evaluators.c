@@ -221,7 +221,7 @@ void mst_chief_on_evaluator(struct mst_chief *chief, struct mst_conn *conn, cons
                             const struct mst_msg_greeting *greeting)
 {
     bool is_own = greeting->incarnation == chief->config.identity->incarnation;
-    struct worker_conn like = {.worker = greeting->index, .number = UINT64_MAX, .is_evaluator = true};
+    struct worker_conn like = {.worker = greeting->index, .number = MST_NO_NUMBER, .is_evaluator = true};
     like.seat = is_own ? MST_SEAT_OWN : MST_SEAT_ROLE;
     // When the job is over it is told how that ended, whoever it is.
     if (chief->phase < CHIEF_TELLING &&
@@ -230,7 +230,7 @@ void mst_chief_on_evaluator(struct mst_chief *chief, struct mst_conn *conn, cons
         refuse_rival(chief, conn, message, greeting);
         return;
     }
-    if (!is_own && !mst_chief_has_conn(chief, &like))
+    if (!is_own && like.number != MST_NO_NUMBER && !mst_chief_has_conn(chief, &like))
         MST_LOG(INFO, "chief", "evaluator admitted", "evaluator=%u number=%llu peer=%s", greeting->index,
                 (unsigned long long)like.number, mst_conn_name(conn));
     if (!is_own) {

@@ -215,7 +215,7 @@ static void admit(struct worker_conn *worker, uint64_t number)
     struct worker_conn like = {.worker = worker->worker, .number = number};
     if (worker->number == number)
         return;
-    if (!mst_chief_has_conn(chief, &like))
+    if (number != MST_NO_NUMBER && !mst_chief_has_conn(chief, &like))
         MST_LOG(INFO, "chief", "worker admitted", "worker=%u number=%llu peer=%s", worker->worker,
                 (unsigned long long)number, mst_conn_name(worker->conn));
     worker->number = number;
@@ -227,7 +227,7 @@ static bool try_greeting(struct parked *parked, const struct mst_message *messag
 {
     struct worker_conn *from = parked->from;
     struct mst_chief *chief = from->chief;
-    uint64_t number = UINT64_MAX;
+    uint64_t number = MST_NO_NUMBER;
     if (chief->phase < CHIEF_TELLING) {
         struct mst_membership *members = &chief->coordinator.membership;
         if (!chief->has_map)

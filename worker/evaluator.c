@@ -181,8 +181,9 @@ static mst_status on_map(void *arg, const struct mst_msg_map *map, struct mst_er
                                                .call_ms = PULL_LEASES * config->job->lease_ms,
                                                .events = {on_answered, on_refused, evaluator}};
     MST_TRY(mst_exchange_rpc_new(&exchange, &evaluator->exchange, err));
-    MST_LOG(INFO, "evaluator", "joined", "number=%llu buckets=%zu",
-            (unsigned long long)mst_joining_number(evaluator->joining), evaluator->layout->n_buckets);
+    if (mst_joining_number(evaluator->joining) != MST_NO_NUMBER)
+        MST_LOG(INFO, "evaluator", "joined", "number=%llu buckets=%zu",
+                (unsigned long long)mst_joining_number(evaluator->joining), evaluator->layout->n_buckets);
     atomic_store_explicit(&evaluator->is_ready, true, memory_order_relaxed);
     mst_loop_set_work(config->loop, evaluate, evaluator);
     ask(evaluator);

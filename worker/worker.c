@@ -350,9 +350,10 @@ static mst_status take_map(struct mst_worker *worker, const struct mst_msg_map *
     MST_TRY(mst_trainer_new(&config, &worker->trainer, err));
     MST_TRY(make_exchange(worker, err));
     mst_trainer_set_exchange(worker->trainer, worker->exchange);
-    MST_LOG(INFO, "worker", "joined", "number=%llu epoch=%llu.%llu buckets=%zu",
-            (unsigned long long)mst_joining_number(worker->joining), (unsigned long long)map->term,
-            (unsigned long long)map->epoch, worker->layout->n_buckets);
+    if (mst_joining_number(worker->joining) != MST_NO_NUMBER)
+        MST_LOG(INFO, "worker", "joined", "number=%llu epoch=%llu.%llu buckets=%zu",
+                (unsigned long long)mst_joining_number(worker->joining), (unsigned long long)map->term,
+                (unsigned long long)map->epoch, worker->layout->n_buckets);
     mst_trainer_admitted(worker->trainer, mst_joining_number(worker->joining));
     return MST_OK;
 }

@@ -112,6 +112,21 @@ def test_the_grace_is_over(with_paused_evaluator, job):
     assert "grace over" in running["chief-0"].log()
 
 
+def test_a_worker_that_comes_when_all_is_over_gets_no_number(with_paused_evaluator):
+    """The chief has the figures of all, and waits for one that stands still before it ends."""
+    running = with_paused_evaluator([], lease_ms=6000)
+    running["chief-0"].wait_log("checkpoint written")
+    running["worker-0"].pause()
+    running["worker-1"].kill()
+    running["evaluator-0"].resume()
+    running["evaluator-0"].expect(0)
+    running.start("worker-1").expect(0)
+    running["worker-0"].resume()
+    running.expect_all(0)
+    assert running["chief-0"].log().count("worker admitted worker=1") == 1
+    assert "joined" not in running["worker-1"].log()
+
+
 @pytest.fixture
 def with_paused_evaluator(cluster, job, write_job):
     """A job that is trained and whose evaluator is stopped, so that only the evaluation is missing."""
