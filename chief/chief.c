@@ -288,7 +288,7 @@ void mst_chief_set_running(struct mst_chief *chief)
     tell_effective_rate(chief);
     mst_chief_callbacks_begin(chief);
     mst_chief_rounds_begin(chief);
-    mst_chief_take_up_epoch(chief);
+    mst_chief_take_up_epochs(chief);
     mst_chief_advance(chief);
 }
 
@@ -617,6 +617,7 @@ void mst_chief_free(struct mst_chief *chief)
     mst_failover_fini(&chief->failover);
     free(chief->cut.late);
     mst_epoch_ledger_fini(&chief->ledger);
+    mst_chief_forget_untold(chief);
     json_decref(chief->evaluated);
     mst_weights_free(chief->config.initial);
     mst_plan_free(chief->plan);

@@ -254,7 +254,8 @@ struct mst_chief {
     size_t n_told;
     struct mst_evaluations evaluations;
     struct mst_epoch_ledger ledger;
-    bool is_last_untold; // an earlier chief left last_epoch waiting for its validation
+    size_t n_untold;
+    struct mst_epoch_record *untold; // those of the ledger; before training goes on: those of an earlier chief's
     struct final_evaluation final;
     struct mst_callbacks *callbacks;
     struct epoch_checkpoint *epoch_checkpoints; // best.c; oldest first
@@ -477,9 +478,12 @@ void mst_chief_evaluate_later(struct mst_conn *conn, const struct mst_message *m
 // An epoch is trained.
 void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_record *record,
                                 const struct mst_scores *scores);
-// Training goes on: the epoch that an earlier chief left waiting for its validation, if there is one, is evaluated and
-// told.
-void mst_chief_take_up_epoch(struct mst_chief *chief);
+// Training goes on: the epochs that an earlier chief left waiting for their validation are told. The last one is evaluated
+// before; the weights of the others are gone.
+void mst_chief_take_up_epochs(struct mst_chief *chief);
+// An epoch is over that is not told yet. Owner: copies record
+void mst_chief_keep_untold(struct mst_chief *chief, const struct mst_epoch_record *record);
+void mst_chief_forget_untold(struct mst_chief *chief);
 // Wants what is due by now, gives up what will not come, tells what is known.
 void mst_chief_evaluations_advance(struct mst_chief *chief);
 // Everything is trained: wants the last one.

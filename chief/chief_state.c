@@ -78,7 +78,8 @@ static struct mst_msg_chief_state plain_of(const struct mst_chief_state *state, 
                                         .evaluated_step = state->evaluated_step,
                                         .n_checkpoint_rows = state->n_checkpoint_rows,
                                         .checkpoint_rows = state->checkpoint_rows,
-                                        .is_last_untold = state->is_last_untold,
+                                        .n_untold = state->n_untold,
+                                        .untold = state->untold,
                                         .has_close = state->has_close,
                                         .close = state->close,
                                         .n_batches = leases->n_batches,
@@ -103,6 +104,7 @@ static void leave_out_sums(struct mst_msg_chief_state *message, struct mst_msg_e
                            struct mst_msg_pace *paces)
 {
     message->last_epoch.sums = message->total = message->counted = (struct mst_training_sums){0};
+    message->n_untold = 0; // without sums there is nothing to tell
     for (size_t i = 0; i < message->n_epoch_sums; i++)
         epochs[i].sums = (struct mst_training_sums){0};
     for (size_t i = 0; i < message->n_paces; i++)
@@ -273,6 +275,8 @@ static mst_status check_rest(const struct mst_msg_chief_state *m, const struct m
     MST_TRY(check_sums(&m->total, c->n_sums, err));
     MST_TRY(check_sums(&m->counted, c->n_sums, err));
     MST_TRY(check_sums(&m->last_epoch.sums, c->n_sums, err));
+    for (size_t i = 0; i < m->n_untold; i++)
+        MST_TRY(check_sums(&m->untold[i].sums, c->n_sums, err));
     for (size_t i = 0; i < m->n_epoch_sums; i++) {
         if (!c->is_synchronous && m->epoch_sums[i].epoch != m->first_epoch + i)
             return odd(err, "its epochs are not in order");
@@ -408,7 +412,8 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
                                     .evaluated_step = m.evaluated_step,
                                     .n_checkpoint_rows = m.n_checkpoint_rows,
                                     .checkpoint_rows = m.checkpoint_rows,
-                                    .is_last_untold = m.is_last_untold,
+                                    .n_untold = m.n_untold,
+                                    .untold = m.untold,
                                     .has_close = m.has_close,
                                     .close = m.close};
     return MST_OK;

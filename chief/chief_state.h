@@ -39,7 +39,8 @@ struct mst_chief_state {
     uint64_t evaluated_step;
     size_t n_checkpoint_rows;
     const struct mst_msg_client_row *checkpoint_rows; // steps of this run's workers that `checkpoint` has
-    bool is_last_untold; // `last` waits for its validation: what callbacks remember is from before it
+    size_t n_untold; // epochs that wait for their validation: what callbacks remember is from before them
+    const struct mst_msg_epoch_sums *untold; // … in order
     bool has_close;
     struct mst_msg_close close; // rounds: the last one, for where no PS has heard of any
 };

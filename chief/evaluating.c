@@ -29,11 +29,38 @@ static void on_epoch_known(struct mst_chief *chief, const struct mst_epoch_score
     mst_chief_touch(chief); // a later chief is not to tell them again
 }
 
+void mst_chief_keep_untold(struct mst_chief *chief, const struct mst_epoch_record *record)
+{
+    chief->untold = mst_realloc_array(chief->untold, chief->n_untold + 1, sizeof *chief->untold);
+    struct mst_epoch_record *own = &chief->untold[chief->n_untold++];
+    *own = (struct mst_epoch_record){.epoch = record->epoch, .n_steps = record->n_steps};
+    mst_training_sums_init(&own->sums, record->sums.n_values);
+    mst_training_sums_copy(&own->sums, &record->sums);
+}
+
+static void free_records(struct mst_epoch_record *records, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        mst_training_sums_fini(&records[i].sums);
+    free(records);
+}
+
+void mst_chief_forget_untold(struct mst_chief *chief)
+{
+    free_records(chief->untold, chief->n_untold);
+    chief->untold = NULL;
+    chief->n_untold = 0;
+}
+
 static void tell_known(struct mst_chief *chief)
 {
     struct mst_epoch_scores known;
-    while (mst_epoch_ledger_take(&chief->ledger, &known))
+    while (mst_epoch_ledger_take(&chief->ledger, &known)) {
+        mst_training_sums_fini(&chief->untold[0].sums);
+        chief->n_untold--;
+        memmove(chief->untold, chief->untold + 1, chief->n_untold * sizeof *chief->untold);
         on_epoch_known(chief, &known);
+    }
 }
 
 // Which weights are the trained model depends on the epochs' validations.
@@ -59,6 +86,7 @@ void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_
                                 const struct mst_scores *scores)
 {
     mst_chief_best_epoch_trained(chief, record->epoch);
+    mst_chief_keep_untold(chief, record);
     mst_epoch_ledger_trained(&chief->ledger, record->epoch, scores, awaits_validation(chief));
     // The last epoch's is the evaluation of the trained model, unless the model depends on it.
     if (awaits_validation(chief) && (!mst_coordinator_finished(&chief->coordinator) || waits_for_epochs(chief)))
@@ -67,14 +95,23 @@ void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_
     tell_known(chief);
 }
 
-void mst_chief_take_up_epoch(struct mst_chief *chief)
+void mst_chief_take_up_epochs(struct mst_chief *chief)
 {
-    if (!chief->is_last_untold)
-        return;
-    chief->is_last_untold = false;
-    struct mst_scores scores = mst_scores_of(chief->config.compile, &chief->last_epoch.sums);
-    MST_LOG(INFO, "chief", "epoch taken up", "epoch=%llu", (unsigned long long)chief->last_epoch.epoch + 1);
-    mst_chief_on_epoch_trained(chief, &chief->last_epoch, &scores);
+    struct mst_epoch_record *records = chief->untold;
+    size_t n = chief->n_untold;
+    chief->untold = NULL;
+    chief->n_untold = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct mst_scores scores = mst_scores_of(chief->config.compile, &records[i].sums);
+        MST_LOG(INFO, "chief", "epoch taken up", "epoch=%llu", (unsigned long long)records[i].epoch + 1);
+        if (i + 1 == n) {
+            mst_chief_on_epoch_trained(chief, &records[i], &scores);
+        } else {
+            mst_chief_keep_untold(chief, &records[i]);
+            mst_epoch_ledger_trained(&chief->ledger, records[i].epoch, &scores, false);
+        }
+    }
+    free_records(records, n);
 }
 
 static void want_by_steps(struct mst_chief *chief)

@@ -70,6 +70,10 @@ static mst_status encode(struct mst_chief *chief)
     uint64_t *threads = mst_alloc_array(chief->config.n_ps, sizeof *threads);
     for (size_t i = 0; i < chief->config.n_ps; i++)
         threads[i] = chief->links[i].n_threads;
+    struct mst_msg_epoch_sums *untold = mst_alloc_array(chief->n_untold, sizeof *untold);
+    for (size_t i = 0; i < chief->n_untold; i++)
+        untold[i] =
+            (struct mst_msg_epoch_sums){chief->untold[i].epoch, chief->untold[i].n_steps, chief->untold[i].sums};
     char *evaluated = json_dumps(chief->evaluated, JSON_COMPACT);
     struct mst_chief_state state = {.map_term = chief->map.term,
                                     .map_epoch = chief->map.epoch,
@@ -91,13 +95,15 @@ static mst_status encode(struct mst_chief *chief)
                                     .evaluated_step = chief->evaluated_step,
                                     .n_checkpoint_rows = chief->n_checkpoint_rows,
                                     .checkpoint_rows = chief->checkpoint_rows,
-                                    .is_last_untold = chief->is_last_untold || chief->ledger.n > 0,
+                                    .n_untold = chief->n_untold,
+                                    .untold = untold,
                                     .has_close = chief->coordinator.is_synchronous};
     if (state.has_close)
         mst_rounds_close(&chief->coordinator.rounds, &state.close);
     mst_buf_reset(&chief->state);
     mst_status status = mst_chief_state_encode(&state, &chief->coordinator, &chief->state);
     free(evaluated);
+    free(untold);
     free(threads);
     free(numbers);
     return status;
@@ -193,7 +199,11 @@ static void take_rest(struct mst_chief *chief, const struct mst_chief_state *sta
         chief->last_epoch = (struct mst_epoch_record){.epoch = state->last.epoch, .n_steps = state->last.n_steps};
         mst_training_sums_init(&chief->last_epoch.sums, chief->coordinator.n_sums);
         mst_training_sums_copy(&chief->last_epoch.sums, &state->last.sums);
-        chief->is_last_untold = state->is_last_untold && state->last.sums.n_values > 0;
+    }
+    for (size_t i = 0; i < state->n_untold; i++) {
+        const struct mst_msg_epoch_sums *from = &state->untold[i];
+        const struct mst_epoch_record record = {.epoch = from->epoch, .n_steps = from->n_steps, .sums = from->sums};
+        mst_chief_keep_untold(chief, &record);
     }
     if (state->n_numbers)
         mst_chief_callbacks_resume(chief, state->numbers, state->n_numbers);

@@ -264,7 +264,7 @@
     F(VALUE, lowest_clock, )                                                                                           \
     F(SUMS, counted, )                                                                                                 \
     F(LIST, checkpoint_rows, client_row)                                                                               \
-    F(BOOL, is_last_untold, )                                                                                          \
+    F(LIST, untold, epoch_sums)                                                                                        \
     F(BOOL, has_close, )                                                                                               \
     F(ONE, close, close)
 #define RECALL_FIELDS(F) F(VALUE, term, )

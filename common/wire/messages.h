@@ -548,7 +548,8 @@ struct mst_msg_chief_state {
     struct mst_training_sums counted; // rounds: what of a close's total_sums is in total, or from an earlier run
     size_t n_checkpoint_rows;
     const struct mst_msg_client_row *checkpoint_rows;
-    bool is_last_untold; // callbacks have not heard of last_epoch
+    size_t n_untold;
+    const struct mst_msg_epoch_sums *untold; // epochs that are over and that callbacks have not heard of
     bool has_close;
     struct mst_msg_close close; // rounds: the last one, for where no PS has heard of any
 };

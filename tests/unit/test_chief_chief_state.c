@@ -59,6 +59,7 @@ static int tear_down(void **state)
 
 static const uint64_t threads[N_PS] = {2, 1};
 static const int64_t numbers[] = {-1, INT64_MIN, 7};
+static const struct mst_msg_epoch_sums untold[] = {{.epoch = 1, .n_steps = 20}, {.epoch = 2, .n_steps = 30}};
 static const struct mst_msg_client_row checkpoint_rows[] = {
     {.worker = 1, .number = 2, .step = 3, .lease = 4, .offset = 5}};
 
@@ -84,7 +85,8 @@ static struct mst_chief_state beside(void)
                                     .evaluated_step = 15,
                                     .n_checkpoint_rows = 1,
                                     .checkpoint_rows = checkpoint_rows,
-                                    .is_last_untold = true};
+                                    .n_untold = 2,
+                                    .untold = untold};
 }
 
 static void encode(struct fixture *f)
@@ -182,7 +184,9 @@ static void test_all_that_stands_beside(void **state)
     assert_int_equal(got.n_lost_updates, want.n_lost_updates);
     assert_int_equal(got.n_checkpoint_rows, 1);
     assert_int_equal(got.checkpoint_rows[0].step, 3);
-    assert_true(got.is_last_untold);
+    assert_int_equal(got.n_untold, 2);
+    assert_int_equal(got.untold[0].epoch, 1);
+    assert_int_equal(got.untold[1].n_steps, 30);
     assert_string_equal(got.evaluated, want.evaluated);
     assert_int_equal(got.evaluated_step, want.evaluated_step);
 }
