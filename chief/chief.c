@@ -410,6 +410,42 @@ void mst_chief_fail(struct mst_chief *chief, mst_status status, const char *text
 
 // ---- the clock ----
 
+static void describe_wait(const struct mst_chief *chief, char *out, size_t out_bytes)
+{
+    out[0] = '\0';
+    if (chief->phase < CHIEF_TELLING)
+        mst_chief_links_state(chief, out, out_bytes);
+    if (!out[0] && chief->phase == CHIEF_PLACING)
+        mst_chief_place_state(chief, out, out_bytes);
+    if (!out[0] && chief->phase < CHIEF_TELLING)
+        mst_failover_describe(&chief->failover, out, out_bytes);
+    if (!out[0] && chief->phase == CHIEF_RUNNING && mst_membership_n_live(&chief->coordinator.membership) == 0)
+        snprintf(out, out_bytes, "workers: none is there");
+}
+
+// At the start servers are waited for without a limit. Once a job is under way the others wait so long for what it
+// needs to go on, and this one no longer: those that are here may have lost too much for it ever to do so.
+static void limit_wait(struct mst_chief *chief, uint64_t now_ms)
+{
+    uint64_t limit_ms = chief->config.job->absence_ms;
+    bool is_stuck = (chief->phase <= CHIEF_RECALLING && chief->has_met_job) ||
+                    (chief->phase < CHIEF_TELLING && mst_failover_is_undecided(&chief->failover));
+    if (!is_stuck) {
+        chief->stuck_since_ms = 0;
+    } else if (chief->stuck_since_ms == 0) {
+        chief->stuck_since_ms = now_ms;
+    } else if (now_ms - chief->stuck_since_ms > limit_ms) {
+        char text[512];
+        struct mst_error err;
+        describe_wait(chief, text, sizeof text);
+        mst_status status = mst_fail(&err, MST_UNAVAILABLE,
+                                     "the job cannot go on: for %llu ms (cluster.absence_ms) it waited for %s; start "
+                                     "all of it again, with checkpoint.resume",
+                                     (unsigned long long)limit_ms, text);
+        mst_chief_tell(chief, status, err.text);
+    }
+}
+
 static void on_tick(void *arg)
 {
     struct mst_chief *chief = arg;
@@ -417,7 +453,7 @@ static void on_tick(void *arg)
     uint64_t slept_ms = chief->coordinator.slept_ms;
     size_t n_dead = mst_coordinator_tick(&chief->coordinator, now_ms);
     if (chief->coordinator.slept_ms > slept_ms) {
-        chief->whole_since_ms = 0; // servers may have slept as well
+        chief->whole_since_ms = chief->stuck_since_ms = 0; // servers may have slept as well
         MST_LOG(WARN, "chief", "was not running", "ms=%llu",
                 (unsigned long long)(chief->coordinator.slept_ms - slept_ms));
     }
@@ -426,6 +462,7 @@ static void on_tick(void *arg)
         MST_LOG(WARN, "chief", "workers declared dead", "n=%zu", n_dead);
     }
     mst_chief_failover_tick(chief, now_ms);
+    limit_wait(chief, now_ms);
     mst_chief_links_tick(chief, now_ms);
     mst_chief_cut_tick(chief, now_ms);
     mst_chief_save_tick(chief);
@@ -447,19 +484,6 @@ static void on_progress(void *arg)
         mst_chief_touch(chief);
         mst_chief_store(chief);
     }
-}
-
-static void describe_wait(const struct mst_chief *chief, char *out, size_t out_bytes)
-{
-    out[0] = '\0';
-    if (chief->phase < CHIEF_TELLING)
-        mst_chief_links_state(chief, out, out_bytes);
-    if (!out[0] && chief->phase == CHIEF_PLACING)
-        mst_chief_place_state(chief, out, out_bytes);
-    if (!out[0] && chief->phase < CHIEF_TELLING)
-        mst_failover_describe(&chief->failover, out, out_bytes);
-    if (!out[0] && chief->phase == CHIEF_RUNNING && mst_membership_n_live(&chief->coordinator.membership) == 0)
-        snprintf(out, out_bytes, "workers: none is there");
 }
 
 static void on_reminder(void *arg)

@@ -279,6 +279,8 @@ struct mst_chief {
     uint64_t round_looked_at; // by the last reminder, + 1
     uint64_t last_beat_ms;
     uint64_t whole_since_ms;                   // all groups have had a primary that serves; 0: they have not
+    uint64_t stuck_since_ms;                   // too few servers are there to go on with a job; 0: enough are
+    bool has_met_job;                          // a server was serving when it first greeted this chief
     struct mst_loop *work;                     // a thread of its own: disks, evaluation
     struct mst_chief_search *search;           // for a whole checkpoint, while the map waits for it; or NULL
     struct mst_chief_part_search *part_search; // that search where storage is not shared; or NULL

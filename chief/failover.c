@@ -396,6 +396,11 @@ uint32_t mst_failover_primary(const struct mst_failover *f, size_t group)
     return f->committed.n_ps ? f->committed.groups[group].primary : MST_NO_PS;
 }
 
+bool mst_failover_is_undecided(const struct mst_failover *f)
+{
+    return f->current.n_ps && !is_committed(f);
+}
+
 bool mst_failover_is_full(const struct mst_failover *f)
 {
     if (!has_replicas(f) || !is_committed(f))

@@ -114,6 +114,8 @@ bool mst_failover_is_live(const struct mst_failover *f, size_t ps);
 /** True if what these servers have stored will be known to every chief that comes after, by the rule that roles are
  *  committed by: at every live one, and at enough of those that count. has is asked of each. */
 bool mst_failover_is_known(const struct mst_failover *f, bool (*has)(const void *arg, size_t ps), const void *arg);
+/** True while roles are proposed and not decided. */
+bool mst_failover_is_undecided(const struct mst_failover *f);
 /** True when every group has all its copies, on live servers, and all act on the last roles: the next one may die. */
 bool mst_failover_is_full(const struct mst_failover *f);
 /** True if a group was lost and is not primary at its home again. */

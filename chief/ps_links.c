@@ -191,6 +191,7 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     (void)peer;
     link->is_beating = false;
     link->is_storing = link->is_placing = false;
+    chief->has_met_job |= chief->phase <= CHIEF_RECALLING && reply->job_state == MST_JOB_RUNNING;
     if (reply->job_state == MST_JOB_FINISHED) {
         mst_chief_tell(chief, MST_OK, "the job was finished by an earlier run");
         return;

@@ -215,6 +215,39 @@ def test_both_copies_are_lost(replicated):
     assert set(re.findall(r"parameter server restored ps=(\d)", training.chief.log())) == {"0"}
 
 
+def test_all_servers_are_started_again(replicated):
+    """The chief knows what the job was, and all groups go back to the last checkpoint."""
+    training = replicated(3, epochs=600)
+    training.start()
+    training.chief.wait_log("checkpoint written")
+    training.wait_full()
+    for i in range(3):
+        training[f"ps-{i}"].kill()
+    for i in range(3):
+        training.running.start(f"ps-{i}")
+    training.wait_full()
+    training.running.expect_all(0)
+    assert set(re.findall(r"parameter server restored ps=(\d)", training.chief.log())) == set("012")
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_too_few_servers_know_the_job(replicated, replicas):
+    """Of three servers one has what a dead chief left, and none what all have to agree on: nobody waits longer than that."""
+    training = replicated(3, replicas, epochs=100000)
+    training.job["cluster"]["absence_ms"] = 4000
+    counting_job.write(training.job, training.shape, training.folder)
+    training.start()
+    lost = ("ps-1", "ps-2", "chief-0")
+    for role in lost:
+        training[role].kill()
+    for role in lost[replicas == 0:]:  # without replicas one that does not come back is enough
+        training.running.start(role)
+    for role in ("chief-0", "ps-0", "ps-2", "worker-0", "worker-1"):
+        training[role].expect(138)
+    said = "more parameter servers: 1 of 3 that were not started empty" if replicas else "ps-1"
+    assert re.search(f"the job cannot go on: for 4000 ms .* it waited for {said}", training.chief.log())
+
+
 @pytest.mark.parametrize("n_ps, replicas", [(1, 1), (2, 2)])
 def test_more_copies_than_servers(replicated, n_ps, replicas):
     training = replicated(n_ps, replicas)

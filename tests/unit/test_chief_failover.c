@@ -31,14 +31,17 @@ static void test_a_job_begins_when_all_are_read_and_have_stored(void **state)
     settle();
     assert_null(mst_failover_committed(&failover));
     assert_waits_for("ps-2 to say what an earlier chief left");
+    assert_false(mst_failover_is_undecided(&failover));
     read_server(2);
     servers[1].is_deaf = true;
     settle();
     assert_null(mst_failover_committed(&failover));
+    assert_true(mst_failover_is_undecided(&failover));
     assert_waits_for("ps-1 to store the new roles");
     servers[1].is_deaf = false;
     settle();
     assert_roles("ps-0 > ps-1, ps-1 > ps-2, ps-2 > ps-0");
+    assert_false(mst_failover_is_undecided(&failover));
     assert_true(mst_failover_is_full(&failover));
     end();
 }
