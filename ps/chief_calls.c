@@ -153,14 +153,13 @@ static void refuse_fenced(struct mst_bucket *bucket, const struct mst_msg_map *m
             mst_client_table_fence(&bucket->clients, (uint32_t)w, map->fenced[w]);
 }
 
-static mst_status serve_holding(struct ps_group *group, struct mst_data_thread *thread, struct mst_holding *holding,
+mst_status mst_ps_serve_holding(struct ps_group *group, struct mst_data_thread *thread, struct mst_holding *holding,
                                 struct mst_error *err)
 {
     struct mst_ps *ps = group->ps;
     struct mst_round_places *rounds = NULL;
     mst_status status = group->rounds ? mst_ps_rounds_visit(group->rounds, holding, &rounds, err) : MST_OK;
     mst_data_thread_serve(thread, holding, ps->map.term, ps->map.epoch); // frees it, too
-    group->holdings[holding->home_thread] = holding;
     if (!rounds)
         return status;
     mst_ps_rounds_serve(group->rounds, holding, rounds);
@@ -237,7 +236,8 @@ static mst_status build(const struct build *build, struct ps_group *group, struc
     }
     for (size_t i = 0; i < holding->n_buckets; i++)
         ps->n_bytes += mst_bucket_bytes(holding->buckets[i]) + mst_bucket_slot_bytes(holding->buckets[i]);
-    return serve_holding(group, thread, holding, err);
+    group->holdings[home_thread] = holding;
+    return mst_ps_serve_holding(group, thread, holding, err);
 }
 
 static void visit_map(struct gather *gather, struct mst_data_thread *thread, uint32_t index)

@@ -70,17 +70,13 @@ static void answer_recall(const struct mst_ps *ps, struct mst_conn *conn, const 
                                          .map_term = ps->map.term,
                                          .map_epoch = ps->map.epoch,
                                          .is_serving = ps->phase == PS_SERVING};
-    const struct ps_group *group = mst_ps_group(ps, ps->map.ps);
-    const struct mst_msg_close *close = group && group->rounds ? mst_ps_rounds_close(group->rounds) : NULL;
-    if (close) {
-        reply.has_close = true;
-        reply.close = *close;
-        reply.applied_round = mst_ps_rounds_applied(group->rounds);
-    }
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     mst_status status = MST_OK;
-    if (mst_ps_has_roles(ps)) {
+    for (size_t g = 0; status == MST_OK && g < ps->n_groups; g++)
+        if (ps->groups[g].rounds)
+            status = mst_ps_rounds_close(ps->groups[g].rounds, &arena, &reply.has_close, &reply.close);
+    if (status == MST_OK && mst_ps_has_roles(ps)) {
         reply.is_acting = mst_ps_is_counting(ps);
         status = mst_roles_view(mst_ps_roles_stored(ps), &arena, &reply.roles);
     }

@@ -173,13 +173,20 @@ mst_status mst_ps_rounds_visit(struct ps_rounds *rounds, const struct mst_holdin
                                struct mst_round_places **out, struct mst_error *err);
 // … and serves them. Owner: steals own
 void mst_ps_rounds_serve(struct ps_rounds *rounds, struct mst_holding *holding, struct mst_round_places *own);
-// When all holdings are served.
+// When the map's holdings are served.
 mst_status mst_ps_rounds_start(struct ps_rounds *rounds, struct mst_error *err);
 void mst_ps_rounds_free(struct ps_rounds *rounds);
-// The newest close that the group stores or has stored, or NULL. Owner: borrowed until the next ROUND
-const struct mst_msg_close *mst_ps_rounds_close(const struct ps_rounds *rounds);
-// The last round that is applied in every holding of the group.
-uint64_t mst_ps_rounds_applied(const struct ps_rounds *rounds);
+// With replicas: every data thread has stored roles by which this is the group's primary, or is not, and acts on them.
+void mst_ps_rounds_roles(struct ps_rounds *rounds, bool is_primary, bool acts);
+// … the group was lost, and its buckets have been read from a checkpoint.
+void mst_ps_rounds_restored(struct ps_rounds *rounds);
+// The newest close that the group stores or has stored, on this server, if it is newer than *newest (*has_close).
+// Owner: *newest borrows from arena, or until the next ROUND
+mst_status mst_ps_rounds_close(const struct ps_rounds *rounds, struct mst_arena *arena, bool *has_close,
+                               struct mst_msg_close *newest);
+// Serves a holding on its data thread, with rounds if there are any. Owner: steals holding, also where it fails
+mst_status mst_ps_serve_holding(struct ps_group *group, struct mst_data_thread *thread, struct mst_holding *holding,
+                                struct mst_error *err);
 // Answers a late call with a message.
 #define MST_PS_ANSWER(late, name, reply)                                                                               \
     do {                                                                                                               \

@@ -16,6 +16,7 @@ struct restore {
     struct mst_arena arena;
     size_t next_thread;
     size_t n_restored;
+    bool *is_restored; // by group
     mst_status status;
     struct mst_error err;
 };
@@ -24,6 +25,7 @@ static void free_restore(void *arg)
 {
     struct restore *restore = arg;
     mst_arena_fini(&restore->arena);
+    free(restore->is_restored);
     free(restore);
 }
 
@@ -37,6 +39,9 @@ static void on_restored(void *arg)
         if (restore->n_restored > 0)
             MST_LOG(WARN, "ps", "group restored", "from=%s",
                     restore->map.restore_prefix[0] ? restore->map.restore_prefix : "initial values");
+        for (size_t g = 0; g < ps->n_groups; g++)
+            if (restore->is_restored[g] && ps->groups[g].rounds)
+                mst_ps_rounds_restored(ps->groups[g].rounds);
         struct mst_msg_map_reply reply = {ps->map.term, ps->map.epoch, ps->n_bytes};
         MST_PS_ANSWER(&restore->late, map_reply, &reply);
     }
@@ -85,6 +90,7 @@ static void visit_thread(void *arg)
         if (mst_holding_awaits_values(holding) && mst_holding_status(holding).role == MST_REPLICA_PRIMARY) {
             restore->status = restore_holding(restore, holding, &restore->err);
             restore->n_restored++;
+            restore->is_restored[mst_ps_group(ps, holding->group) - ps->groups] = true;
         }
     bool goes_on = restore->status == MST_OK && restore->next_thread < ps->config.n_data_loops;
     mst_loop_post_or_drop(goes_on ? ps->config.data_loops[restore->next_thread] : ps->config.control,
@@ -96,6 +102,7 @@ void mst_ps_restore(struct control_conn *control, const struct mst_message *mess
     struct restore *restore = mst_alloc(sizeof *restore);
     struct mst_error err;
     *restore = (struct restore){.late = mst_ps_late_call(control, message)};
+    restore->is_restored = mst_alloc_array(control->ps->n_groups, sizeof *restore->is_restored);
     mst_arena_init(&restore->arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_map_decode(message->meta, &restore->arena, &restore->map, &err);
     if (status != MST_OK) {

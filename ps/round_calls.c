@@ -1,6 +1,10 @@
 // ROUND: what the chief has decided about rounds goes to the data threads as an order, what they report goes to the
 // chief as the answer of the question that is held. Between the two stands the table of a whole group, whose parts are
 // its holdings, by home thread. An order is not changed before every one has done it, so they read it without a lock.
+//
+// With replicas it is so while this server is the group's primary: a reign. When one begins, every holding drops what
+// it was ordered before and says what it has, and the table goes on from the one that is least far: what that one lacks
+// the others have perhaps done already, and do not do again.
 #include "ps/ps_private.h"
 #include "ps/round_serve.h"
 
@@ -23,6 +27,9 @@ struct ps_rounds {
     size_t n_groups;                  // of clipping; 0: the optimizer does not clip by norms
     struct mst_round_report *reports; // by home thread
     bool *has_part;                   // … it has pushed buckets
+    bool has_reigns;                  // there are replicas
+    bool is_primary;                  // by roles that are acted on
+    bool is_reigning;                 // … and every holding has begun this reign
     struct mst_round_table table;
     struct mst_round_order order;
     struct mst_arena order_arena; // holds the order's close
@@ -105,6 +112,14 @@ static void answer_news(struct ps_rounds *rounds)
 
 // ---- orders ----
 
+static void set_order(struct ps_rounds *rounds, const struct mst_msg_close *close)
+{
+    rounds->order.has_close = true;
+    rounds->order.close = *close;
+    rounds->order.acts = false;
+    rounds->has_order = true;
+}
+
 static void post_order(const struct ps_rounds *rounds)
 {
     for (size_t t = 0; t < rounds->n_threads; t++)
@@ -139,17 +154,22 @@ static void advance(struct ps_rounds *rounds)
     post_order(rounds);
 }
 
-static void note_stored(struct ps_rounds *rounds)
+static void join_norms(struct ps_rounds *rounds)
 {
-    rounds->is_storing = false;
-    mst_round_table_store(&rounds->table, &rounds->order.close);
-    rounds->progress_status = rounds->table.status;
     for (size_t g = 0; g < rounds->n_groups; g++) {
         rounds->norms[g] = (struct mst_square_norm){0};
         rounds->is_here[g] = false;
     }
     for (size_t t = 0; t < rounds->n_threads && rounds->n_groups > 0; t++)
         mst_round_report_norms(&rounds->reports[t], rounds->norms, rounds->is_here);
+}
+
+static void note_stored(struct ps_rounds *rounds)
+{
+    rounds->is_storing = false;
+    mst_round_table_store(&rounds->table, &rounds->order.close);
+    rounds->progress_status = rounds->table.status;
+    join_norms(rounds);
 }
 
 static void note_applied(struct ps_rounds *rounds)
@@ -173,10 +193,119 @@ static void note_applied(struct ps_rounds *rounds)
     }
 }
 
+// ---- reigns ----
+
+static bool is_behind(const struct mst_round_progress *a, const struct mst_round_progress *b)
+{
+    if (a->has_begun != b->has_begun)
+        return !a->has_begun;
+    if (a->applied != b->applied)
+        return a->applied < b->applied;
+    if (a->has_stored != b->has_stored)
+        return !a->has_stored;
+    return a->stored != b->stored ? a->stored < b->stored : a->attempt < b->attempt;
+}
+
+// False as long as not every holding has begun the reign.
+static bool find_least_far(struct ps_rounds *rounds, size_t *out)
+{
+    struct mst_round_progress least;
+    for (size_t t = 0; t < rounds->n_threads; t++) {
+        struct mst_round_progress progress;
+        mst_round_report_read(&rounds->reports[t], &progress);
+        if (progress.reign != rounds->order.reign)
+            return false;
+        if (t > 0 && !is_behind(&progress, &least))
+            continue;
+        least = progress;
+        *out = t;
+    }
+    return true;
+}
+
+static void reign(struct ps_rounds *rounds)
+{
+    size_t least = 0;
+    struct mst_round_closes closes;
+    struct mst_arena arena;
+    if (!rounds->is_primary || !find_least_far(rounds, &least))
+        return;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    if (mst_round_report_closes(&rounds->reports[least], &arena, &closes) != MST_OK) {
+        mst_arena_fini(&arena);
+        mst_ps_end(rounds->ps, MST_RESOURCE_EXHAUSTED, "no memory for the closes of synchronous rounds");
+        return;
+    }
+    mst_round_table_take_closes(&rounds->table, closes.has_applied ? &closes.applied : NULL,
+                                closes.has_stored ? &closes.stored : NULL);
+    rounds->is_reigning = true;
+    rounds->progress_status = rounds->table.status;
+    if (closes.has_stored) {
+        // It is to be acted on where that was not done.
+        mst_arena_fini(&rounds->order_arena);
+        rounds->order_arena = arena;
+        set_order(rounds, &closes.stored);
+        join_norms(rounds);
+    } else {
+        mst_arena_fini(&arena);
+    }
+    MST_LOG(INFO, "ps", "reign begins", "group=%u round=%llu stored=%d", rounds->group->index,
+            (unsigned long long)rounds->table.applied, closes.has_stored);
+}
+
+static void drop_order(struct ps_rounds *rounds)
+{
+    rounds->is_reigning = false;
+    rounds->has_order = false;
+    rounds->is_storing = false;
+    rounds->is_acting = false;
+    rounds->has_act = false;
+    mst_arena_fini(&rounds->order_arena);
+    mst_arena_init(&rounds->order_arena, MST_MSG_ARENA_MAX);
+    if (!rounds->is_held)
+        return;
+    rounds->is_held = false;
+    mst_timer_stop(&rounds->hold);
+    mst_ps_answer_error(&rounds->held, MST_UNAVAILABLE, "who is primary of these shards changed; ask again");
+}
+
+// What was ordered was done, or dropped with the roles, on the loops that this is posted to.
+static void begin_reign(struct ps_rounds *rounds)
+{
+    drop_order(rounds);
+    rounds->order.reign++;
+    rounds->order.has_close = false;
+    for (size_t t = 0; t < rounds->n_threads; t++)
+        mst_loop_post(mst_ps_group_loop(rounds->group, t), mst_round_serve_begin, rounds->group->holdings[t]);
+}
+
+void mst_ps_rounds_roles(struct ps_rounds *rounds, bool is_primary, bool acts)
+{
+    if (is_primary && !rounds->is_primary && acts) {
+        rounds->is_primary = true;
+        begin_reign(rounds);
+    } else if (!is_primary && rounds->is_primary) {
+        rounds->is_primary = false;
+        drop_order(rounds);
+    }
+}
+
+void mst_ps_rounds_restored(struct ps_rounds *rounds)
+{
+    if (rounds->is_primary)
+        begin_reign(rounds);
+}
+
+// ---- reports ----
+
 static void on_report(void *arg)
 {
     struct ps_rounds *rounds = arg;
     const struct mst_msg_close *close = &rounds->order.close;
+    if (rounds->has_reigns && !rounds->is_reigning)
+        reign(rounds);
+    if (rounds->has_reigns && !rounds->is_reigning)
+        return;
     bool all_stored = rounds->has_order;
     bool all_applied = rounds->has_order;
     for (size_t t = 0; t < rounds->n_threads; t++) {
@@ -211,27 +340,24 @@ static mst_status take_close(struct ps_rounds *rounds, const struct mst_msg_clos
 {
     if (is_ordered(rounds, close))
         return MST_OK;
-    switch (mst_round_table_check(&rounds->table, close)) {
-    case MST_ROUND_CLOSE_OLD:
+    enum mst_round_close_verdict verdict = mst_round_table_check(&rounds->table, close);
+    if (verdict == MST_ROUND_CLOSE_OLD)
         return MST_OK;
-    case MST_ROUND_CLOSE_WAITS:
-    case MST_ROUND_CLOSE_REFUSED:
+    if (verdict == MST_ROUND_CLOSE_WAITS && rounds->has_reigns)
+        return MST_OK; // workers send again what was lost with a server, and the chief asks again
+    if (verdict != MST_ROUND_CLOSE_NEW)
         return mst_fail(err, MST_INVALID_ARGUMENT,
                         "ps-%u has applied round %llu and cannot store the close of round %llu: it names contributions "
                         "that are not here, or is not of the next round",
                         rounds->ps->config.identity->index, (unsigned long long)rounds->table.applied,
                         (unsigned long long)close->round);
-    case MST_ROUND_CLOSE_NEW:
-        break;
-    }
     if (is_busy(rounds))
         return mst_fail(err, MST_UNAVAILABLE, "round %llu is still being closed; ask again",
                         (unsigned long long)rounds->order.close.round);
     mst_arena_fini(&rounds->order_arena);
     rounds->order_arena = *arena;
     mst_arena_init(arena, MST_MSG_ARENA_MAX);
-    rounds->order = (struct mst_round_order){.has_close = true, .close = *close};
-    rounds->has_order = true;
+    set_order(rounds, close);
     rounds->is_storing = true;
     if (may_act(rounds))
         order_to_act(rounds);
@@ -267,6 +393,9 @@ static mst_status find_rounds(const struct mst_ps *ps, const struct mst_msg_roun
     if (!group->rounds)
         return mst_fail(err, MST_INVALID_ARGUMENT, "ps-%u was given a map without synchronous rounds",
                         ps->config.identity->index);
+    if (group->rounds->has_reigns && !group->rounds->is_reigning)
+        return mst_fail(err, MST_UNAVAILABLE, "ps-%u has just become primary of the shards of ps-%u; ask again",
+                        ps->config.identity->index, group->index);
     return MST_OK;
 }
 
@@ -325,6 +454,7 @@ struct ps_rounds *mst_ps_rounds_new(const struct ps_group *group)
     rounds->group = group;
     rounds->n_workers = ps->map.n_round_workers;
     rounds->n_threads = group->n_holdings;
+    rounds->has_reigns = ps->map.roles.n_groups > 0;
     rounds->n_groups = n_groups_of(ps);
     rounds->reports = mst_alloc_array(rounds->n_threads, sizeof *rounds->reports);
     rounds->has_part = mst_alloc_array(rounds->n_threads, sizeof *rounds->has_part);
@@ -351,9 +481,7 @@ mst_status mst_ps_rounds_visit(struct ps_rounds *rounds, const struct mst_holdin
                                              .n_buckets = holding->n_buckets,
                                              .optimizer = rounds->ps->config.optimizer,
                                              .n_workers = rounds->n_workers};
-    MST_TRY(mst_round_places_new(&config, out, err));
-    rounds->has_part[holding->home_thread] = (*out)->table.n_parts > 0;
-    return MST_OK;
+    return mst_round_places_new(&config, out, err);
 }
 
 void mst_ps_rounds_serve(struct ps_rounds *rounds, struct mst_holding *holding, struct mst_round_places *own)
@@ -367,9 +495,21 @@ void mst_ps_rounds_serve(struct ps_rounds *rounds, struct mst_holding *holding, 
     mst_holding_serve_rounds(holding, &config);
 }
 
+static void find_parts(struct ps_rounds *rounds)
+{
+    const struct mst_ps *ps = rounds->ps;
+    for (size_t i = 0; i < ps->map.n_shards; i++) {
+        const struct mst_msg_shard *shard = &ps->map.shards[i];
+        const struct mst_variable *variable = mst_model_variable(ps->config.model, shard->variable);
+        if (shard->ps == rounds->group->index && variable->update != MST_UPDATE_FROZEN)
+            rounds->has_part[shard->thread] = true;
+    }
+}
+
 mst_status mst_ps_rounds_start(struct ps_rounds *rounds, struct mst_error *err)
 {
     size_t n_parts = 0;
+    find_parts(rounds);
     for (size_t t = 0; t < rounds->n_threads; t++)
         n_parts += rounds->has_part[t];
     if (mst_round_table_init(&rounds->table, rounds->n_workers, n_parts) != MST_OK)
@@ -397,12 +537,27 @@ void mst_ps_rounds_free(struct ps_rounds *rounds)
     free(rounds);
 }
 
-const struct mst_msg_close *mst_ps_rounds_close(const struct ps_rounds *rounds)
+static void take_newer(const struct mst_msg_close *close, bool *has_close, struct mst_msg_close *newest)
 {
-    return rounds->has_order ? &rounds->order.close : NULL;
+    bool is_newer = !*has_close || close->round > newest->round ||
+                    (close->round == newest->round && close->attempt > newest->attempt);
+    if (is_newer)
+        *newest = *close;
+    *has_close = true;
 }
 
-uint64_t mst_ps_rounds_applied(const struct ps_rounds *rounds)
+mst_status mst_ps_rounds_close(const struct ps_rounds *rounds, struct mst_arena *arena, bool *has_close,
+                               struct mst_msg_close *newest)
 {
-    return rounds->table.applied;
+    if (rounds->has_order)
+        take_newer(&rounds->order.close, has_close, newest);
+    for (size_t t = 0; rounds->has_reigns && t < rounds->n_threads; t++) {
+        struct mst_round_closes closes;
+        MST_TRY(mst_round_report_closes(&rounds->reports[t], arena, &closes));
+        if (closes.has_applied)
+            take_newer(&closes.applied, has_close, newest);
+        if (closes.has_stored)
+            take_newer(&closes.stored, has_close, newest);
+    }
+    return MST_OK;
 }

@@ -180,9 +180,10 @@ static void make_missing(struct roles_visit *visit, struct mst_data_thread *thre
                 find_holding(thread, g, t))
                 continue;
             visit->status = mst_ps_build_holding(&ps->groups[g], (uint32_t)t, NULL, &holding, &visit->err);
+            if (visit->status == MST_OK)
+                visit->status = mst_ps_serve_holding(&ps->groups[g], thread, holding, &visit->err);
             if (visit->status != MST_OK)
                 return;
-            mst_data_thread_serve(thread, holding, ps->map.term, ps->map.epoch);
             mst_holding_await_values(holding); // if it is to be primary: the group was lost, and the map comes again
             visit->made = mst_realloc_array(visit->made, visit->n_made + 1, sizeof(struct mst_holding *));
             visit->made[visit->n_made++] = holding;
@@ -213,6 +214,10 @@ static void on_visited(void *arg)
         roles->told = visit->roles.epoch;
     if (visit->acts && mst_epoch_is_newer(&visit->roles.epoch, &roles->acting))
         act(roles, &visit->roles);
+    for (size_t g = 0; g < ps->n_groups && visit->status == MST_OK; g++)
+        if (ps->groups[g].rounds)
+            mst_ps_rounds_roles(ps->groups[g].rounds, role_by(ps, &visit->roles, g) == MST_REPLICA_PRIMARY,
+                                visit->acts);
     roles->status++;
     char *text = mst_roles_text(&visit->roles);
     MST_LOG(INFO, "ps", "roles", "are=\"%s\" acts=%d", text, visit->acts);
