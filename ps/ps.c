@@ -380,8 +380,15 @@ static void on_chief_lost(void *arg)
 {
     struct mst_ps *ps = arg;
     struct mst_error err;
-    mst_status status = mst_fail(&err, MST_UNAVAILABLE, "the chief (%s) was lost and did not come back within %llu ms",
-                                 ps->chief_address, (unsigned long long)ps->config.absence_ms);
+    unsigned long long limit_ms = ps->config.absence_ms;
+    mst_status status =
+        ps->chief_address
+            ? mst_fail(&err, MST_UNAVAILABLE, "the chief (%s) was lost and did not come back within %llu ms",
+                       ps->chief_address, limit_ms)
+            : mst_fail(&err, MST_UNAVAILABLE,
+                       "no chief greeted this parameter server within %llu ms (cluster.absence_ms): the job is over, "
+                       "or its chief was not started",
+                       limit_ms);
     mst_ps_end(ps, status, err.text);
 }
 
@@ -461,6 +468,8 @@ mst_status mst_ps_new(const struct mst_ps_config *config, struct mst_ps **out, s
     for (size_t i = 0; i < config->n_data_loops; i++)
         ps->threads[i] = mst_data_thread_new(config->data_loops[i], (uint32_t)i, config->lease_ms);
     mst_timer_start_periodic(&ps->reminder, REMINDER_MS);
+    if (config->absence_ms) // one that is started again just when the job ends would wait for ever
+        mst_timer_start_once(&ps->chief_lost, config->absence_ms);
     MST_LOG(INFO, "ps", "listening", "port=%u data_threads=%zu", mst_server_port(ps->server), config->n_data_loops);
     *out = ps;
     return MST_OK;

@@ -8,7 +8,7 @@
  *
  *  It opens neither data nor output. The chief tells it what it holds (MAP), and it computes the initial values or
  *  reads them from a checkpoint; workers push and pull on the data loops (ps/data_thread.h). Without a chief it goes on
- *  serving for absence_ms, then it ends with UNAVAILABLE.
+ *  serving, or waits for the first one, for absence_ms; then it ends with UNAVAILABLE.
  *  Thread: loop `control`, unless said otherwise.
  */
 #pragma once
@@ -34,7 +34,7 @@ struct mst_ps_config {
     int listen_fd; // -1: bind port
     uint16_t port;
     uint64_t lease_ms;
-    uint64_t absence_ms;             // how long a chief that is gone is waited for
+    uint64_t absence_ms;             // how long a chief is waited for that is gone, or never came (0: no limit)
     uint64_t save_bytes_per_second;  // of a checkpoint; 0: no limit
     bool expects_cuts;               // while training goes on, now and then: memory for them is had before it begins
     struct mst_resolver *resolver;   // with replicas; else may be NULL

@@ -283,7 +283,7 @@ def test_a_master_evaluates_each_epoch(cluster, job, write_job):
 def test_it_ends_with_the_job_that_failed(with_evaluator, job, write_job):
     job["epochs"] = 1_000_000
     job["eval"] = {"every": 100}
-    job["cluster"]["absence_ms"] = 2000
+    job["cluster"]["absence_ms"] = 4000
     running = with_evaluator(write_job(job))
     for role in (*ROLES, "evaluator-0"):
         running.start(role)

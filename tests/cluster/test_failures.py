@@ -84,7 +84,7 @@ def test_second_process_of_an_index_gives_way(stalled, job, write_job):
 @pytest.mark.parametrize("victim", ["ps-1", "chief-0"])
 def test_lost_ps_or_chief_ends_the_job_retryably(stalled, job, write_job, victim):
     job["checkpoint"]["every_steps"] = 5
-    job["cluster"]["absence_ms"] = 2000
+    job["cluster"]["absence_ms"] = 4000
     # Late enough for a checkpoint before: no cut can be made while a push is half done.
     running, _ = stalled(write_job(job), hold_at=500_000)
     running.wait_running(lambda: list(pathlib.Path(job["checkpoint"]["dir"]).glob("*.index")), "a checkpoint")
@@ -94,6 +94,14 @@ def test_lost_ps_or_chief_ends_the_job_retryably(stalled, job, write_job, victim
         process.expect(138)
     expect_names_checkpoint(survivors)
     assert not (pathlib.Path(job["output"]["dir"]) / "result.json").exists()
+
+
+def test_a_parameter_server_that_no_chief_greets(cluster, job, write_job):
+    """As one does that is started again just when its job ends: nobody comes to tell it."""
+    job["cluster"]["absence_ms"] = 1000
+    server = cluster(write_job(job)).start("ps-0")
+    server.expect(138)
+    assert "no chief greeted this parameter server within 1000 ms (cluster.absence_ms): the job is over" in server.log()
 
 
 def test_peers_start_in_any_order(cluster, job, write_job):
