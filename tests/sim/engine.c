@@ -1,41 +1,47 @@
+// A schedule is a few thousand messages of some tens of nanoseconds each, so the places of messages are used again and
+// the dice are a counter that is stirred twice.
 #include "engine.h"
 
 #include "base/alloc.h"
-#include "base/rng.h"
+#include "base/error.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct engine_entry {
-    uint64_t at_ms;
-    uint64_t order; // ties are broken by age
+    uint64_t key; // the time, then the age, 32 bits each
     void *message;
 };
 
+// Each bit of the number changes about half of the bits of what comes back (the finisher of SplitMix64).
+static uint64_t stir(uint64_t number)
+{
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9u;
+    number = (number ^ number >> 27) * 0x94D049BB133111EBu;
+    return number ^ number >> 31;
+}
+
 void engine_init(struct engine *engine, uint64_t seed, size_t message_bytes)
 {
-    *engine = (struct engine){.seed = seed, .message_bytes = message_bytes};
+    *engine = (struct engine){.dice = stir(seed), .message_bytes = message_bytes};
 }
 
 void engine_fini(struct engine *engine)
 {
     for (size_t i = 0; i < engine->n_queued; i++)
         free(engine->queue[i].message);
+    for (size_t i = 0; i < engine->n_spare; i++)
+        free(engine->spare[i]);
     free(engine->queue);
+    free(engine->spare);
     *engine = (struct engine){0};
 }
 
 uint64_t engine_draw(struct engine *engine, uint64_t n)
 {
-    struct mst_rng_key key = {{(uint32_t)engine->seed, (uint32_t)(engine->seed >> 32)}, {0, 0}};
-    uint32_t words[4];
-    mst_rng_block(key, engine->n_drawn++, words);
-    return (words[0] | (uint64_t)words[1] << 32) % n;
-}
-
-static bool is_earlier(const struct engine_entry *a, const struct engine_entry *b)
-{
-    return a->at_ms < b->at_ms || (a->at_ms == b->at_ms && a->order < b->order);
+    engine->dice += 0x9E3779B97F4A7C15u; // odd, so all 2^64 states come before one comes again
+    uint64_t number = stir(engine->dice);
+    return n <= UINT32_MAX ? (number >> 32) * n >> 32 : number % n;
 }
 
 void engine_schedule(struct engine *engine, const void *message, uint64_t delay_ms)
@@ -43,11 +49,14 @@ void engine_schedule(struct engine *engine, const void *message, uint64_t delay_
     if (engine->n_queued == engine->queue_capacity) {
         engine->queue_capacity = engine->queue_capacity ? 2 * engine->queue_capacity : 64;
         engine->queue = mst_realloc_array(engine->queue, engine->queue_capacity, sizeof *engine->queue);
+        engine->spare = mst_realloc_array(engine->spare, engine->queue_capacity, sizeof *engine->spare);
     }
-    struct engine_entry entry = {engine->now_ms + delay_ms, engine->n_sent++, mst_alloc(engine->message_bytes)};
+    void *place = engine->n_spare ? engine->spare[--engine->n_spare] : mst_alloc(engine->message_bytes);
+    struct engine_entry entry = {(engine->now_ms + delay_ms) << 32 | engine->n_sent++, place};
+    MST_ASSERT(engine->now_ms + delay_ms <= UINT32_MAX && engine->n_sent <= UINT32_MAX);
     memcpy(entry.message, message, engine->message_bytes);
     size_t i = engine->n_queued++;
-    for (; i > 0 && is_earlier(&entry, &engine->queue[(i - 1) / 2]); i = (i - 1) / 2)
+    for (; i > 0 && entry.key < engine->queue[(i - 1) / 2].key; i = (i - 1) / 2)
         engine->queue[i] = engine->queue[(i - 1) / 2];
     engine->queue[i] = entry;
 }
@@ -63,18 +72,18 @@ bool engine_next(struct engine *engine, void *message_out)
         size_t child = 2 * i + 1;
         if (child >= engine->n_queued)
             break;
-        if (child + 1 < engine->n_queued && is_earlier(&engine->queue[child + 1], &engine->queue[child]))
+        if (child + 1 < engine->n_queued && engine->queue[child + 1].key < engine->queue[child].key)
             child++;
-        if (!is_earlier(&engine->queue[child], &last))
+        if (engine->queue[child].key > last.key)
             break;
         engine->queue[i] = engine->queue[child];
         i = child;
     }
     engine->queue[i] = last;
-    engine->now_ms = first.at_ms;
+    engine->now_ms = first.key >> 32;
     engine->n_delivered++;
     memcpy(message_out, first.message, engine->message_bytes);
-    free(first.message);
+    engine->spare[engine->n_spare++] = first.message; // as many places as the queue ever had
     return true;
 }
 

@@ -16,13 +16,14 @@
 struct engine_entry;
 
 struct engine {
-    uint64_t seed;
-    uint64_t n_drawn;
+    uint64_t dice;
     uint64_t now_ms;
     size_t message_bytes;
     struct engine_entry *queue; // a binary heap by time, then age
     size_t n_queued;
     size_t queue_capacity;
+    void **spare; // places of messages that are not queued
+    size_t n_spare;
     uint64_t n_sent;
     size_t n_delivered;
     unsigned drop_percent;

@@ -19,6 +19,7 @@ void replicas_oracle_applies(struct world *w, size_t ps, size_t group, struct si
         replicas_fail(w, "ps %zu applied step %llu of worker %u.%llu twice in group %zu", ps,
                       (unsigned long long)op->step, op->worker, (unsigned long long)op->number, group);
     bucket->state.bits[bit / 64] |= (uint64_t)1 << bit % 64;
+    w->is_changed[group] = true;
     bucket->state.hash = (bucket->state.hash ^ (bit + 1)) * 0x100000001b3u + 1;
 }
 
@@ -26,23 +27,23 @@ void replicas_oracle_acked(struct world *w, size_t group, const struct sim_op *o
 {
     size_t bit = bit_of(op);
     w->acked[group][op->bucket][bit / 64] |= (uint64_t)1 << bit % 64;
+    w->is_changed[group] = true;
 }
 
 void replicas_oracle_counted(struct world *w, size_t group, const struct message *reply)
 {
     for (size_t b = 0; b < w->n_buckets; b++)
         w->counted[group][b][reply->op.worker][reply->op.number] = (struct sim_counted){true, reply->steps[b]};
+    w->is_changed[group] = true;
 }
 
 static uint64_t last_step(const struct sim_state *state, size_t worker, size_t number)
 {
-    uint64_t last = 0;
-    for (uint64_t step = 1; step <= MAX_STEPS; step++) {
-        struct sim_op op = {.worker = (uint32_t)worker, .number = number, .step = step};
-        if (has_bit(state->bits, bit_of(&op)))
-            last = step;
-    }
-    return last;
+    struct sim_op op = {.worker = (uint32_t)worker, .number = number, .step = MAX_STEPS};
+    size_t bit = bit_of(&op);
+    while (op.step > 0 && !has_bit(state->bits, bit--))
+        op.step--;
+    return op.step;
 }
 
 static void check_fences(struct world *w, size_t ps, size_t group, size_t b)
@@ -92,23 +93,25 @@ static void check_peer(struct world *w, size_t ps, size_t group, const struct ms
     }
 }
 
-void replicas_oracle_check(struct world *w)
+void replicas_oracle_check(struct world *w, size_t group)
 {
-    uint64_t now_ms = w->engine.now_ms;
-    for (size_t group = 0; group < w->n_ps; group++) {
-        size_t n_serving = 0;
-        for (size_t ps = 0; ps < w->n_ps; ps++) {
-            const struct sim_copy *copy = &w->ps[ps].copies[group];
-            if (!replicas_is_awake(w, ps) || !mst_replica_is_primary(&copy->replica, now_ms))
-                continue;
-            for (size_t i = 0; i < copy->replica.n_peers; i++)
-                check_peer(w, ps, group, &copy->replica.peers[i]);
-            if (!replicas_may_answer(w, ps, copy, 0))
-                continue;
-            n_serving++;
-            check_serving(w, ps, group);
-        }
-        if (n_serving > 1)
-            replicas_fail(w, "%zu parameter servers serve group %zu", n_serving, group);
+    unsigned serving = 0;
+    for (size_t ps = 0; ps < w->n_ps; ps++) {
+        const struct sim_copy *copy = &w->ps[ps].copies[group];
+        if (!copy->replica.is_reigning || !replicas_is_awake(w, ps) ||
+            !mst_replica_is_primary(&copy->replica, w->engine.now_ms))
+            continue;
+        for (size_t i = 0; i < copy->replica.n_peers; i++)
+            check_peer(w, ps, group, &copy->replica.peers[i]);
+        if (!replicas_may_answer(w, ps, copy, 0))
+            continue;
+        serving |= 1u << ps;
     }
+    if (serving & (serving - 1))
+        replicas_fail(w, "more than one parameter server serves group %zu", group);
+    for (size_t ps = 0; (w->is_changed[group] || serving != w->had_served[group]) && ps < w->n_ps; ps++)
+        if (serving >> ps & 1)
+            check_serving(w, ps, group);
+    w->is_changed[group] = false;
+    w->had_served[group] = serving;
 }

@@ -20,7 +20,7 @@ enum {
     MAX_OPS = MAX_WORKERS * MAX_NUMBERS * (MAX_STEPS * MAX_BUCKETS + 1) + 1,
     N_WORDS = (MAX_WORKERS * MAX_NUMBERS * MAX_STEPS + 63) / 64,
     LEASE_MS = 160,
-    CHIEF_TICK_MS = 20,
+    CHIEF_TICK_MS = 40,
     PS_TICK_MS = 40,
     WORKER_TICK_MS = 50,
 };
@@ -69,11 +69,18 @@ struct sim_state {
 };
 
 struct sim_op {
-    bool is_fence;
-    size_t bucket;
+    uint32_t bucket;
     uint32_t worker;
     uint64_t number;
     uint64_t step;
+    bool is_fence;
+};
+
+// What a sweep brings of a worker.
+struct sim_row {
+    uint64_t number;
+    uint64_t step;
+    uint64_t fenced;
 };
 
 struct message {
@@ -86,17 +93,21 @@ struct message {
     bool is_committed;
     bool is_counting;
     struct mst_replica_id id; // of the PS that sends; GONE: that is meant
-    struct mst_msg_roles_reply reply;
-    struct mst_msg_group_status groups[MAX_PS];
-    // PS and PS
     size_t group;
-    struct mst_replica_call call;
-    struct mst_replica_answer answer;
     struct sim_op op; // also a push, and a fence
-    struct sim_state state;
-    struct mst_client_row rows[MAX_WORKERS];
-    uint64_t fenced[MAX_WORKERS];
-    uint64_t steps[MAX_BUCKETS]; // FENCE_REPLY: the last of that number, by bucket
+    union {
+        struct { // ROLES_REPLY
+            struct mst_msg_roles_reply reply;
+            struct mst_msg_group_status groups[MAX_PS];
+        };
+        struct { // PS and PS
+            struct mst_replica_call call;
+            struct mst_replica_answer answer;
+            struct sim_state state; // SWEEP, with the rest
+            struct sim_row rows[MAX_WORKERS];
+        };
+        uint64_t steps[MAX_BUCKETS]; // FENCE_REPLY: the last of that number, by bucket
+    };
 };
 
 struct sim_bucket {
@@ -107,7 +118,11 @@ struct sim_bucket {
 // An answer that waits until the operations up to seq are where they have to be.
 struct sim_waiting {
     uint64_t seq;
-    struct message answer;
+    enum message_kind kind; // PUSHED or FENCE_REPLY
+    uint32_t to;
+    uint64_t to_incarnation;
+    struct sim_op op;
+    uint64_t steps[MAX_BUCKETS];
 };
 
 struct sim_copy {
@@ -131,7 +146,7 @@ struct sim_ps {
     struct mst_roles stored;
     struct mst_epoch acting;
     bool is_counting;
-    uint64_t wake_ms; // a tick is due then
+    uint64_t wake_ms; // a tick of its copies is due then; not later than now: none
     struct sim_copy copies[MAX_PS];
 };
 
@@ -205,6 +220,8 @@ struct world {
     struct mst_roles **roles; // all that were ever sent
     size_t n_roles;
     // The oracle's.
+    bool is_changed[MAX_PS];     // something of the group that it looks at
+    unsigned had_served[MAX_PS]; // who served the group when it looked last, as bits
     uint64_t acked[MAX_PS][MAX_BUCKETS][N_WORDS];
     struct sim_counted counted[MAX_PS][MAX_BUCKETS][MAX_WORKERS][MAX_NUMBERS + 1];
     char *fault; // 256 bytes
@@ -215,10 +232,12 @@ void replicas_fail(struct world *w, const char *format, ...) MST_PRINTF(2, 3);
 uint32_t replicas_ps_node(size_t ps);
 uint32_t replicas_worker_node(const struct world *w, size_t worker);
 // Over the network, unless what is between the two is cut.
-void replicas_send(struct world *w, uint32_t from, const struct message *m);
+void replicas_send(struct world *w, uint32_t from, struct message *m);
 // A copy that lives as long as the world.
 const struct mst_roles *replicas_keep(struct world *w, const struct mst_roles *roles);
 bool replicas_is_awake(const struct world *w, size_t ps);
+// It is about one group, m->group.
+bool replicas_is_of_group(const struct message *m);
 
 void replicas_chief_start(struct world *w, size_t c);
 void replicas_chief_end(struct world *w, size_t c);
@@ -240,5 +259,5 @@ void replicas_oracle_applies(struct world *w, size_t ps, size_t group, struct si
                              const struct sim_op *op);
 void replicas_oracle_acked(struct world *w, size_t group, const struct sim_op *op);
 void replicas_oracle_counted(struct world *w, size_t group, const struct message *reply);
-// All rules that hold at any moment.
-void replicas_oracle_check(struct world *w);
+// All rules that hold at any moment, for one group.
+void replicas_oracle_check(struct world *w, size_t group);

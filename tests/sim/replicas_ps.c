@@ -73,11 +73,29 @@ bool replicas_may_answer(const struct world *w, size_t ps, const struct sim_copy
     return true;
 }
 
-static void wait(struct world *w, size_t ps, size_t group, uint64_t seq, const struct message *reply)
+static void wait(struct world *w, size_t ps, const struct message *reply)
 {
-    struct sim_copy *copy = copy_of(w, ps, group);
-    if (copy->n_waiting < MAX_WAITING) // who is not answered asks again
-        copy->waiting[copy->n_waiting++] = (struct sim_waiting){seq, *reply};
+    struct sim_copy *copy = copy_of(w, ps, reply->group);
+    if (copy->n_waiting == MAX_WAITING)
+        return; // who is not answered asks again
+    struct sim_waiting *waiting = &copy->waiting[copy->n_waiting++];
+    *waiting = (struct sim_waiting){copy->replica.seq, reply->kind, reply->to, reply->to_incarnation, reply->op, {0}};
+    if (reply->kind == M_FENCE_REPLY)
+        memcpy(waiting->steps, reply->steps, sizeof waiting->steps);
+}
+
+static void give_answer(struct world *w, size_t ps, size_t group, const struct sim_waiting *waiting)
+{
+    struct message m = {.kind = waiting->kind,
+                        .to = waiting->to,
+                        .to_incarnation = waiting->to_incarnation,
+                        .id = {(uint32_t)ps, w->ps[ps].incarnation},
+                        .group = group,
+                        .op = waiting->op};
+    memcpy(m.steps, waiting->steps, sizeof m.steps);
+    if (m.kind == M_PUSHED)
+        replicas_oracle_acked(w, group, &m.op);
+    replicas_send(w, replicas_ps_node(ps), &m);
 }
 
 static void answer_waiting(struct world *w, size_t ps, size_t group)
@@ -85,14 +103,11 @@ static void answer_waiting(struct world *w, size_t ps, size_t group)
     struct sim_copy *copy = copy_of(w, ps, group);
     size_t n = 0;
     for (size_t i = 0; copy->replica.is_reigning && i < copy->n_waiting; i++) {
-        struct sim_waiting *waiting = &copy->waiting[i];
-        if (!replicas_may_answer(w, ps, copy, waiting->seq)) {
-            copy->waiting[n++] = *waiting;
-            continue;
-        }
-        if (waiting->answer.kind == M_PUSHED)
-            replicas_oracle_acked(w, group, &waiting->answer.op);
-        replicas_send(w, replicas_ps_node(ps), &waiting->answer);
+        const struct sim_waiting *waiting = &copy->waiting[i];
+        if (replicas_may_answer(w, ps, copy, waiting->seq))
+            give_answer(w, ps, group, waiting);
+        else if (n++ != i)
+            copy->waiting[n - 1] = *waiting;
     }
     copy->n_waiting = n;
 }
@@ -104,8 +119,8 @@ static void fill_bucket(struct world *w, const struct sim_copy *copy, size_t b, 
     const struct sim_bucket *bucket = &copy->buckets[b];
     m->state = bucket->state;
     for (size_t i = 0; i < w->n_workers && i < bucket->clients.n_rows; i++) {
-        m->rows[i] = bucket->clients.rows[i];
-        m->fenced[i] = bucket->clients.fenced[i];
+        const struct mst_client_row *row = &bucket->clients.rows[i];
+        m->rows[i] = (struct sim_row){row->number, row->step, bucket->clients.fenced[i]};
     }
 }
 
@@ -148,35 +163,47 @@ static void note_lost(struct world *w, struct sim_copy *copy)
     }
 }
 
-static void pump(struct world *w, size_t ps)
+// Returns when there may be more.
+static uint64_t pump_copy(struct world *w, size_t ps, size_t group)
+{
+    struct sim_copy *copy = copy_of(w, ps, group);
+    uint64_t now_ms = w->engine.now_ms;
+    for (uint32_t to = 0; to < w->n_ps; to++) {
+        struct mst_replica_message message;
+        while (mst_replica_next(&copy->replica, to, now_ms, &message)) {
+            mst_replica_sent(&copy->replica, &message, now_ms);
+            if (message.kind != MST_REPLICA_GRANT && copy->unanswered_ms[to] == 0)
+                copy->unanswered_ms[to] = now_ms;
+            send_one(w, ps, group, &message);
+        }
+    }
+    answer_waiting(w, ps, group);
+    uint64_t floor = mst_replica_floor(&copy->replica);
+    if (floor > copy->floor)
+        copy->floor = floor;
+    return mst_replica_next_wake(&copy->replica, now_ms);
+}
+
+static void wake_at(struct world *w, size_t ps, uint64_t wake_ms)
 {
     struct sim_ps *server = &w->ps[ps];
     uint64_t now_ms = w->engine.now_ms;
-    uint64_t wake_ms = UINT64_MAX;
-    for (size_t g = 0; g < w->n_ps; g++) {
-        struct sim_copy *copy = copy_of(w, ps, g);
-        for (uint32_t to = 0; to < w->n_ps; to++) {
-            struct mst_replica_message message;
-            while (mst_replica_next(&copy->replica, to, now_ms, &message)) {
-                mst_replica_sent(&copy->replica, &message, now_ms);
-                if (message.kind != MST_REPLICA_GRANT && copy->unanswered_ms[to] == 0)
-                    copy->unanswered_ms[to] = now_ms;
-                send_one(w, ps, g, &message);
-            }
-        }
-        answer_waiting(w, ps, g);
-        uint64_t floor = mst_replica_floor(&copy->replica);
-        if (floor > copy->floor)
-            copy->floor = floor;
-        uint64_t wake = mst_replica_next_wake(&copy->replica, now_ms);
-        wake_ms = wake < wake_ms ? wake : wake_ms;
-    }
     if (wake_ms == UINT64_MAX || (server->wake_ms > now_ms && server->wake_ms <= wake_ms))
         return;
     server->wake_ms = wake_ms;
     struct message tick = {.kind = M_TICK, .to = replicas_ps_node(ps), .to_incarnation = server->incarnation};
     tick.is_committed = true; // of the copies' own
     engine_schedule(&w->engine, &tick, wake_ms - now_ms);
+}
+
+static void pump_all(struct world *w, size_t ps)
+{
+    uint64_t wake_ms = UINT64_MAX;
+    for (size_t g = 0; g < w->n_ps; g++) {
+        uint64_t at_ms = pump_copy(w, ps, g);
+        wake_ms = at_ms < wake_ms ? at_ms : wake_ms;
+    }
+    wake_at(w, ps, wake_ms);
 }
 
 static bool is_all_answered(const struct mst_replica *r, uint32_t ps)
@@ -273,13 +300,13 @@ static void take_bucket(struct world *w, struct sim_bucket *bucket, const struct
     mst_client_table_init(&bucket->clients);
     bucket->state = m->state;
     for (uint32_t i = 0; i < w->n_workers; i++) {
-        struct mst_client_row row = m->rows[i];
+        struct mst_client_row row = {.number = m->rows[i].number, .step = m->rows[i].step};
         const struct mst_client_row *own = mst_client_table_row(&old, i);
         if (w->plant == REPLICAS_PLANT_KEEP_ROWS && own &&
             (own->number > row.number || (own->number == row.number && own->step > row.step)))
             row = *own;
         mst_client_table_record(&bucket->clients, i, &row);
-        mst_client_table_fence(&bucket->clients, i, m->fenced[i]);
+        mst_client_table_fence(&bucket->clients, i, m->rows[i].fenced);
     }
     mst_client_table_fini(&old);
 }
@@ -297,6 +324,7 @@ static void ps_sweep(struct world *w, size_t ps, const struct message *m)
     }
     if (verdict == MST_FOLLOW_APPLY)
         take_bucket(w, &copy->buckets[call.bucket], m);
+    w->is_changed[m->group] = true;
     reply_to(w, ps, m, M_SWEEP_REPLY,
              w->plant == REPLICAS_PLANT_LATE_BUCKET && verdict == MST_FOLLOW_APPLY ? m->call.seq
                                                                                    : mst_replica_has(&copy->replica));
@@ -328,7 +356,6 @@ static void ps_push(struct world *w, size_t ps, const struct message *m)
         return; // it is sent again, here or elsewhere
     struct message reply = {.kind = M_PUSHED, .to = m->from, .to_incarnation = m->id.incarnation, .group = m->group};
     reply.op = *op;
-    reply.from = replicas_ps_node(ps);
     struct sim_bucket *bucket = &copy->buckets[op->bucket];
     enum mst_push_verdict verdict = mst_client_table_admit(&bucket->clients, op->worker, op->number, op->step);
     if (verdict == MST_PUSH_REPEAT && w->plant == REPLICAS_PLANT_APPLY_LAST)
@@ -347,7 +374,7 @@ static void ps_push(struct world *w, size_t ps, const struct message *m)
         replicas_send(w, replicas_ps_node(ps), &reply);
         return;
     }
-    wait(w, ps, m->group, r->seq, &reply);
+    wait(w, ps, &reply);
 }
 
 // ---- the chief ----
@@ -386,7 +413,7 @@ static void ps_fence(struct world *w, size_t ps, const struct message *m)
     if (w->plant == REPLICAS_PLANT_FENCE_EARLY)
         replicas_send(w, replicas_ps_node(ps), &reply);
     else
-        wait(w, ps, m->group, r->seq, &reply);
+        wait(w, ps, &reply);
 }
 
 static bool obeys(struct world *w, size_t ps, const struct message *m)
@@ -499,8 +526,6 @@ static void ps_roles(struct world *w, size_t ps, const struct message *m)
 
 static void on_tick(struct world *w, size_t ps, const struct message *m)
 {
-    if (m->is_committed)
-        return; // pump does it
     for (size_t g = 0; g < w->n_ps; g++)
         note_lost(w, copy_of(w, ps, g));
     engine_schedule(&w->engine, m, PS_TICK_MS);
@@ -532,6 +557,12 @@ void replicas_ps_receive(struct world *w, size_t ps, const struct message *m)
         drained(w, ps);
         return;
     }
-    handlers[m->kind](w, ps, m);
-    pump(w, ps);
+    if (m->kind == M_TICK && m->is_committed && w->engine.now_ms < w->ps[ps].wake_ms)
+        return; // an earlier one came since
+    if (m->kind != M_TICK || !m->is_committed)
+        handlers[m->kind](w, ps, m);
+    if (replicas_is_of_group(m))
+        wake_at(w, ps, pump_copy(w, ps, m->group));
+    else if (m->kind != M_ROLES || m->roles)
+        pump_all(w, ps);
 }

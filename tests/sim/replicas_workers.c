@@ -30,7 +30,7 @@ static void push_one(struct world *w, size_t i, size_t index)
         ps = (uint32_t)engine_draw(&w->engine, w->n_ps);
     struct message m = {.kind = M_PUSH, .to = replicas_ps_node(ps), .group = group};
     m.id.incarnation = worker->incarnation;
-    m.op = (struct sim_op){.bucket = index % w->n_buckets,
+    m.op = (struct sim_op){.bucket = (uint32_t)(index % w->n_buckets),
                            .worker = (uint32_t)i,
                            .number = worker->session.number,
                            .step = worker->session.push.step};
@@ -92,6 +92,8 @@ static void on_tick(struct world *w, size_t i, const struct message *m)
 {
     const struct sim_worker *worker = &w->workers[i];
     for (uint32_t c = 0; c < MAX_CHIEFS; c++) {
+        if (!w->chiefs[c].is_up)
+            continue; // it is refused
         struct message hello = {.kind = worker->session.number ? M_HEARTBEAT : M_GREET, .to = c};
         hello.id.incarnation = worker->incarnation;
         hello.op.worker = (uint32_t)i;

@@ -65,6 +65,11 @@ bool replicas_is_awake(const struct world *w, size_t ps)
     return w->ps[ps].is_up && w->ps[ps].paused_until_ms <= w->engine.now_ms;
 }
 
+bool replicas_is_of_group(const struct message *m)
+{
+    return (m->kind >= M_FENCE && m->kind <= M_REFUSED) || m->kind == M_PUSH || m->kind == M_PUSHED;
+}
+
 const struct mst_roles *replicas_keep(struct world *w, const struct mst_roles *roles)
 {
     w->roles = mst_realloc_array(w->roles, w->n_roles + 1, sizeof *w->roles);
@@ -85,10 +90,9 @@ static bool is_cut(const struct world *w, uint32_t a, uint32_t b)
     return b < MAX_CHIEFS && is_ps(w, a) && w->ps[a - MAX_CHIEFS].is_cut;
 }
 
-void replicas_send(struct world *w, uint32_t from, const struct message *m)
+void replicas_send(struct world *w, uint32_t from, struct message *m)
 {
-    struct message message = *m;
-    message.from = from;
+    m->from = from;
     if (is_cut(w, from, m->to))
         return;
     if (from < MAX_CHIEFS && is_ps(w, m->to) && !w->ps[m->to - MAX_CHIEFS].is_up) {
@@ -98,7 +102,7 @@ void replicas_send(struct world *w, uint32_t from, const struct message *m)
             engine_send(&w->engine, &gone);
         return;
     }
-    engine_send(&w->engine, &message);
+    engine_send(&w->engine, m);
 }
 
 static uint64_t *paused_until(struct world *w, uint32_t node)
@@ -195,30 +199,40 @@ static void heal(struct world *w, size_t ps)
         w->is_link_cut[ps][other] = w->is_link_cut[other][ps] = false;
 }
 
-static bool strikes(struct world *w, unsigned *n_left, unsigned one_in)
+// The dice say so; may_strike is the more expensive question.
+static bool strikes(struct world *w, const unsigned *n_left, unsigned one_in)
 {
-    if (*n_left == 0 || engine_draw(&w->engine, one_in) != 0)
-        return false;
-    (*n_left)--;
-    return true;
+    return *n_left > 0 && engine_draw(&w->engine, one_in) == 0;
+}
+
+static bool may_be_late(struct world *w, size_t ps)
+{
+    return (w->is_free && replicas_is_awake(w, ps)) || is_full(w);
+}
+
+static void pause(struct world *w, uint64_t *until_ms, uint64_t most_ms)
+{
+    *until_ms = w->engine.now_ms + engine_draw(&w->engine, most_ms);
 }
 
 static void draw_ps_faults(struct world *w)
 {
     size_t ps = (size_t)engine_draw(&w->engine, w->n_ps);
-    bool is_any_left = w->n_crashes_left + w->n_pauses_left + w->n_cuts_left + w->n_link_cuts_left + w->n_drains_left;
-    bool may_be_lost = is_any_left && is_full(w);
-    bool may_be_late = may_be_lost || (w->is_free && w->ps[ps].is_up && replicas_is_awake(w, ps));
-    if (may_be_lost && strikes(w, &w->n_crashes_left, w->crash_odds))
+    if (strikes(w, &w->n_crashes_left, w->crash_odds) && is_full(w)) {
+        w->n_crashes_left--;
         crash(w, ps);
-    else if (may_be_lost && strikes(w, &w->n_drains_left, 60))
+    } else if (strikes(w, &w->n_drains_left, 60) && is_full(w)) {
+        w->n_drains_left--;
         w->ps[ps].wants_drain = true;
-    else if (may_be_late && strikes(w, &w->n_pauses_left, 60))
-        w->ps[ps].paused_until_ms = w->engine.now_ms + engine_draw(&w->engine, 4 * LEASE_MS);
-    else if (may_be_late && strikes(w, &w->n_cuts_left, 60)) {
+    } else if (strikes(w, &w->n_pauses_left, 60) && may_be_late(w, ps)) {
+        w->n_pauses_left--;
+        pause(w, &w->ps[ps].paused_until_ms, 4 * LEASE_MS);
+    } else if (strikes(w, &w->n_cuts_left, 60) && may_be_late(w, ps)) {
+        w->n_cuts_left--;
         w->ps[ps].is_cut = true;
         heal_later(w, ps);
-    } else if (may_be_late && strikes(w, &w->n_link_cuts_left, 60)) {
+    } else if (strikes(w, &w->n_link_cuts_left, 60) && may_be_late(w, ps)) {
+        w->n_link_cuts_left--;
         cut_link(w, ps);
         heal_later(w, ps);
     }
@@ -228,13 +242,17 @@ static void draw_chief_faults(struct world *w)
 {
     size_t c = (size_t)engine_draw(&w->engine, MAX_CHIEFS);
     if (!w->chiefs[c].is_up) {
-        if (w->chiefs[1 - c].is_up && strikes(w, &w->n_second_chiefs_left, 300))
+        if (w->chiefs[1 - c].is_up && strikes(w, &w->n_second_chiefs_left, 300)) {
+            w->n_second_chiefs_left--;
             replicas_chief_start(w, c);
+        }
     } else if (strikes(w, &w->n_chief_kills_left, 300)) {
+        w->n_chief_kills_left--;
         replicas_chief_end(w, c);
         restart_later(w, (uint32_t)c, 3 * LEASE_MS);
     } else if (strikes(w, &w->n_chief_pauses_left, 300)) {
-        w->chiefs[c].paused_until_ms = w->engine.now_ms + engine_draw(&w->engine, 4 * LEASE_MS);
+        w->n_chief_pauses_left--;
+        pause(w, &w->chiefs[c].paused_until_ms, 4 * LEASE_MS);
     }
 }
 
@@ -244,10 +262,12 @@ static void draw_worker_faults(struct world *w)
     if (!w->workers[i].is_up)
         return;
     if (strikes(w, &w->n_worker_kills_left, 300)) {
+        w->n_worker_kills_left--;
         replicas_worker_end(w, i);
         restart_later(w, replicas_worker_node(w, i), 2 * LEASE_MS);
     } else if (strikes(w, &w->n_worker_pauses_left, 300)) {
-        w->workers[i].paused_until_ms = w->engine.now_ms + engine_draw(&w->engine, 6 * LEASE_MS);
+        w->n_worker_pauses_left--;
+        pause(w, &w->workers[i].paused_until_ms, 6 * LEASE_MS);
     }
 }
 
@@ -292,6 +312,16 @@ static void deliver(struct world *w, const struct message *m)
         replicas_ps_receive(w, m->to - MAX_CHIEFS, m);
     else
         replicas_worker_receive(w, m->to - MAX_CHIEFS - w->n_ps, m);
+}
+
+// Nothing else than what came can have broken a rule: whoever becomes primary by time alone has a tick then.
+static void check(struct world *w, const struct message *m)
+{
+    if (replicas_is_of_group(m) && (is_ps(w, m->to) || m->kind == M_FENCE_REPLY))
+        replicas_oracle_check(w, m->group);
+    else if (is_ps(w, m->to) && (m->kind != M_ROLES || m->roles) && m->kind != M_RECALL)
+        for (size_t group = 0; group < w->n_ps; group++)
+            replicas_oracle_check(w, group);
 }
 
 static void draw_job(struct world *w)
@@ -391,7 +421,7 @@ const char *replicas_run(uint64_t seed, int plant, size_t *n_delivered, char *te
             break;
         }
         deliver(w, &m);
-        replicas_oracle_check(w);
+        check(w, &m);
         draw_faults(w);
     }
     *n_delivered += w->engine.n_delivered;
