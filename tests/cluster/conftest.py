@@ -103,11 +103,11 @@ def muster(binary, tmp_path, started):
 
 @pytest.fixture
 def cluster(request, binary, tmp_path):
-    """A Cluster of a written job: cluster(job_path, n_workers=2, n_ps=2)."""
+    """A Cluster of a written job: cluster(job_path, n_workers=2, n_ps=2); another kind has other hosts."""
     made = []
 
-    def make(job_path, n_workers=2, n_ps=2):
-        made.append(processes.Cluster(binary, tmp_path, job_path, n_workers, n_ps))
+    def make(job_path, n_workers=2, n_ps=2, kind=processes.Cluster):
+        made.append(kind(binary, tmp_path, job_path, n_workers, n_ps))
         return made[-1]
     yield make
     reported = []

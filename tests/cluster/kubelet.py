@@ -1,11 +1,11 @@
 """Starts the pods of the manifests as processes: Kubelet on ports of 127.0.0.1, Node in network namespaces of their own, where
 a pod has its name, its address and port 2222 as in a cluster."""
 import gzip
-import pathlib
 import random
 import re
 import subprocess
 
+import hosts
 import manifests
 import tiny_job
 from processes import Port, Process, http_get
@@ -89,81 +89,33 @@ class Kubelet:
             port.close()
 
 
-def can_make_networks():
-    """Whether this user may make network namespaces and join them by a bridge."""
-    script = "ip link add name a0 type bridge && ip link add name a1 type veth peer name a2"
-    script += " && mount --bind /etc/hosts /etc/hosts"
-    try:
-        return subprocess.run(["unshare", "--net", "--mount", "--uts", "sh", "-c", script], capture_output=True,
-                              check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
 class Node(Kubelet):
-    """Each pod in a namespace of its own: network, host name, /etc/hosts. All are joined by a bridge in one more namespace,
-    from which nothing leads outside; all of it is gone with the processes that hold the namespaces."""
+    """Each pod on a host of its own, where it has its name, its address and port 2222."""
 
     def __init__(self, binary, folder, way):
         super().__init__(binary, folder, way)
-        self.hosts = folder / "hosts"
-        self.addresses = {name: f"10.77.0.{i}" for i, name in enumerate(self.pods, 1)}
-        self.holders = {}
-        self.publish([])
+        self.network = hosts.Network(folder)
         try:
-            self.bridge = self.hold("ip link add name br0 type bridge && ip link set br0 up", "unshare", "--net")
-            for name, pod in self.pods.items():
-                self.join(name, pod)
+            for i, (name, pod) in enumerate(self.pods.items(), 1):
+                self.network.add(name, f"10.77.0.{i}", pod["hostname"])
         except Exception:
             self.close()
             raise
 
     def publish(self, names):
-        """What the cluster's DNS knows: written in place, for it is mounted."""
-        lines = ["127.0.0.1 localhost"] + [f"{self.addresses[name]} {self.pods[name]['dns']}" for name in names]
-        with open(self.hosts, "r+" if self.hosts.exists() else "w") as file:
-            file.write("\n".join(lines) + "\n")
-            file.truncate()
-
-    def hold(self, script, *command):
-        """A process that keeps its namespaces until its standard input is closed."""
-        holder = subprocess.Popen([*command, "sh", "-c", f"{script} && echo ready && exec cat"], stdin=subprocess.PIPE,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        self.holders[holder.pid] = holder
-        said = holder.stdout.readline().decode()
-        assert said == "ready\n", said
-        return holder.pid
-
-    def inside(self, pid, *command):
-        return ["nsenter", "--target", str(pid), "--net", "--mount", "--uts", *command]
-
-    def join(self, name, pod):
-        script = f"ip link set lo up && hostname {pod['hostname']} && mount --bind {self.hosts} /etc/hosts"
-        pid = pod["pid"] = self.hold(script, "unshare", "--net", "--mount", "--uts")
-        subprocess.run(self.inside(self.bridge, "sh", "-ec", f"""
-            ip link add name {name} type veth peer name eth0 netns {pid}
-            ip link set {name} master br0 up"""), check=True)
-        subprocess.run(self.inside(pid, "sh", "-ec", f"""
-            ip address add {self.addresses[name]}/24 dev eth0
-            ip link set eth0 up"""), check=True)
+        """What the cluster's DNS knows."""
+        self.network.publish({self.pods[name]["dns"]: self.network.hosts[name].address for name in names})
 
     def start(self, name):
         pod = self.pods[name]
-        command = self.inside(pod["pid"], self.binary, *self.arguments(pod), "--threads", "1")
+        command = self.network.hosts[name].inside(self.binary, *self.arguments(pod), "--threads", "1")
         self.n_started += 1
         self.processes[name] = Process(f"{name}.{self.n_started}", command, pod["environment"], self.folder)
         return self.processes[name]
 
     def probe(self, name, path):
-        script = f"import processes; print(processes.http_get(8080, {path!r})[0])"
-        # The network alone: with the mounts it would also leave the folder of processes.py.
-        asked = subprocess.run(["nsenter", "--target", str(self.pods[name]["pid"]), "--net", "/usr/bin/python3", "-B", "-c",
-                                script], cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, check=True)
-        return int(asked.stdout)
+        return self.network.hosts[name].call(http_get, hosts.HTTP_PORT, path)[0]
 
     def close(self):
         super().close()
-        for holder in self.holders.values():
-            holder.stdin.close()
-            holder.stdout.close()
-            holder.wait()
+        self.network.close()

@@ -201,9 +201,16 @@ class Cluster:
         kind, _, number = role.rpartition("-")
         return json.dumps({"cluster": cluster, "task": {"type": kind, "index": int(number) if index is None else index}})
 
+    def command(self, role, words):
+        """How to run this where the role belongs; hosts.py has it elsewhere."""
+        return words
+
+    def metric(self, role, name):
+        return metric(self.http_ports[role].number, name)
+
     def start(self, role, arguments=(), environment=None, name=None):
         """Starts one role; `name` starts a second process of the role beside the first."""
-        command = [self.binary, "run", self.job_path, "--threads", "1", *arguments]
+        command = self.command(role, [self.binary, "run", self.job_path, "--threads", "1", *arguments])
         pass_fds = ()
         if name is None:
             command += ["--http", self.http_ports[role].address]
@@ -236,8 +243,7 @@ class Cluster:
 
     def updates(self):
         """How many bucket updates the parameter servers have applied."""
-        return sum(metric(self.http_ports[role].number, "muster_ps_updates_total")
-                   for role in self.roles if role.startswith("ps"))
+        return sum(self.metric(role, "muster_ps_updates_total") for role in self.roles if role.startswith("ps"))
 
     def wait_running(self, condition, what):
         """Waits for the condition; fails at once if a process of the cluster ends before."""

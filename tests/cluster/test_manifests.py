@@ -11,8 +11,9 @@ import signal
 import jsonschema
 import pytest
 
+import hosts
 import manifests
-from kubelet import Kubelet, N_TRAIN, Node, can_make_networks
+from kubelet import Kubelet, N_TRAIN, Node
 from processes import until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -212,7 +213,7 @@ def test_pods_that_are_started_again_finish_the_job(kubelet):
     expect_finished(running)
 
 
-@pytest.mark.skipif(not can_make_networks(), reason="this user may not make network namespaces")
+@pytest.mark.skipif(not hosts.can_make_networks(), reason=hosts.WHY_NOT)
 @pytest.mark.parametrize("way", manifests.WAYS)
 def test_the_pods_train_under_their_own_names(kubelet, way):
     """The very TF_CONFIG and ports of the pods; names become known late, as a cluster's DNS has it."""
