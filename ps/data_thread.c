@@ -101,12 +101,21 @@ static bool is_awaited(const struct mst_data_thread *thread)
     return false;
 }
 
+static void drop_staging(struct mst_data_thread *thread, struct staging *staging)
+{
+    thread->n_staging--;
+    free(staging->floats);
+    free(staging);
+}
+
 static struct staging *take_staging(struct mst_data_thread *thread)
 {
-    struct staging *staging = thread->free_staging;
-    if (staging) {
+    struct staging *staging;
+    while ((staging = thread->free_staging)) {
         thread->free_staging = staging->next;
-        return staging;
+        if (staging->bytes >= thread->staging_bytes)
+            return staging;
+        drop_staging(thread, staging); // of before there was a holding with larger buckets
     }
     // What a cut waits for may come while all buffers hold pushes that wait for the cut.
     if (thread->n_staging >= thread->n_staging_max && !is_awaited(thread))
@@ -124,13 +133,16 @@ static struct staging *take_staging(struct mst_data_thread *thread)
 void mst_data_thread_give_staging(struct mst_data_thread *thread, struct staging *staging)
 {
     if (thread->n_staging > thread->n_staging_max) {
-        thread->n_staging--;
-        free(staging->floats);
-        free(staging);
+        drop_staging(thread, staging);
         return;
     }
     staging->next = thread->free_staging;
     thread->free_staging = staging;
+    mst_data_thread_resume_one(thread);
+}
+
+void mst_data_thread_resume_one(const struct mst_data_thread *thread)
+{
     for (struct client *client = thread->clients; client; client = client->next)
         if (mst_conn_is_parked(client->conn) && !client->is_held) {
             mst_conn_resume(client->conn);

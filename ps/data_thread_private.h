@@ -1,5 +1,5 @@
-// What the files of a data thread share: ps/data_thread.c, and ps/round_serve.c for synchronous rounds. All on its
-// loop.
+// What the files of a data thread share: ps/data_thread.c and ps/holding.c, ps/round_serve.c for synchronous rounds, and
+// with replicas ps/replication.c, ps/forwarding.c and ps/following.c. All on its loop.
 #pragma once
 
 #include "base/metrics.h"
@@ -90,6 +90,8 @@ struct pending_push *mst_data_thread_take_push(struct mst_data_thread *thread);
 void mst_data_thread_give_push(struct mst_data_thread *thread, struct pending_push *push);
 // A buffer that was a push's is free again.
 void mst_data_thread_give_staging(struct mst_data_thread *thread, struct staging *staging);
+// There is room for a buffer: a connection that was parked for want of one is read.
+void mst_data_thread_resume_one(const struct mst_data_thread *thread);
 // Answers with what is current. Owner: steals push
 void mst_data_thread_answer_push(struct pending_push *push);
 void mst_data_thread_answer_pull(struct pending_push *pull);

@@ -75,7 +75,8 @@ static void keep_push(struct replication *replication, struct pending_push *push
     op->staging = push->staging;
     op->part = push->part;
     push->staging = NULL;
-    replicating->thread->n_staging--; // it is not the pool's any more
+    replicating->thread->n_staging--; // it is not the pool's any more, which has room for another one
+    mst_data_thread_resume_one(replicating->thread);
     replicating->op_bytes += op->part.iov_len;
     mst_metric_set(replicating->metrics.ops_bytes, (int64_t)replicating->op_bytes);
     mst_metric_add(replicating->metrics.ops, 1);
