@@ -1,5 +1,5 @@
-// What the files of a data thread share: ps/data_thread.c and ps/holding.c, ps/round_serve.c for synchronous rounds, and
-// with replicas ps/replication.c, ps/forwarding.c and ps/following.c. All on its loop.
+// What the files of a data thread share: ps/data_thread.c, ps/holding.c, for synchronous rounds ps/round_serve.c, for
+// replicas those of ps/replication_private.h. All on its loop.
 #pragma once
 
 #include "base/metrics.h"

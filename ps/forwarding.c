@@ -15,7 +15,8 @@
 
 enum {
     BACKOFF_MAX_MS = 200,
-    SLOWEST_BYTES_PER_MS = 4096, // a large bucket may take longer than a lease
+    SLOWEST_BYTES_PER_MS = 4096,           // a large bucket may take longer than a lease
+    OPS_WINDOW = MST_CLIENT_CALLS_MAX / 2, // calls on a link beyond which operations wait; leases and buckets do not
 };
 
 static uint64_t now_ms(void)
@@ -184,11 +185,20 @@ static mst_status take_grant_reply(struct replication *replication, const struct
     return reply.is_granted ? MST_OK : MST_ABORTED;
 }
 
+// Operations of any holding may have waited for the window.
+static void progress_all(const struct mst_data_thread *thread)
+{
+    for (struct mst_holding *holding = thread->holdings; holding; holding = holding->next)
+        if (holding->replication)
+            mst_replication_progress(holding->replication);
+}
+
 static void on_reply(void *arg, const struct mst_reply *reply)
 {
     struct sent *slot = arg;
     struct sent sent = *slot;
     struct replication *replication = sent.replication;
+    bool was_full = sent.link->n_calls-- == OPS_WINDOW;
     slot->next_free = replication->replicating->free_sents;
     replication->replicating->free_sents = slot;
     mst_status status = reply->status;
@@ -214,7 +224,10 @@ static void on_reply(void *arg, const struct mst_reply *reply)
         mst_replica_refused(&replication->replica, sent.message.to.ps, now_ms());
         mst_replicating_wake(replication->replicating); // when that is sent again
     }
-    mst_replication_progress(replication);
+    if (was_full)
+        progress_all(replication->replicating->thread);
+    else
+        mst_replication_progress(replication);
 }
 
 // ---- sending ----
@@ -225,6 +238,7 @@ static void call(struct link *link, struct mst_call *call, struct mst_buf *meta,
 {
     struct sent *sent = take_sent(replication->replicating);
     sent->replication = replication;
+    sent->link = link;
     sent->message = *message;
     sent->asked_ms = now_ms();
     call->meta = mst_buf_view(meta);
@@ -233,6 +247,7 @@ static void call(struct link *link, struct mst_call *call, struct mst_buf *meta,
         call->deadline_ms += call->body.parts[i].iov_len / SLOWEST_BYTES_PER_MS;
     call->on_reply = on_reply;
     call->arg = sent;
+    link->n_calls++;
     mst_peer_call(link->peer, call);
     mst_buf_fini(meta);
 }
@@ -388,6 +403,8 @@ void mst_forwarding_pump(struct replication *replication)
                 mst_replica_refused(replica, link->ps, now_ms()); // so that it is known how long it is out of reach
                 break;
             }
+            if (message.kind == MST_REPLICA_OP && link->n_calls >= OPS_WINDOW)
+                break;
             if (!send_message(link, replication, &message))
                 break;
             mst_replica_sent(replica, &message, now_ms());

@@ -1,4 +1,5 @@
-// What ps/forwarding.c, ps/following.c and ps/data_thread.c share about replicas. All on the data thread's loop.
+// What ps/replication.c, ps/forwarding.c and ps/following.c share, with each other and with ps/data_thread.c and
+// ps/holding.c. All on the data thread's loop.
 #pragma once
 
 #include "event/timer.h"
@@ -26,6 +27,7 @@ struct sent {
     struct sent *next_free;
     struct sent *next; // of all, free or not
     struct replication *replication;
+    struct link *link;
     struct mst_replica_message message;
     uint64_t asked_ms;
 };
@@ -44,6 +46,7 @@ struct link {
     uint32_t remote_thread;
     uint64_t incarnation; // of the process that is connected
     struct mst_peer *peer;
+    size_t n_calls; // not answered
 };
 
 struct replication_metrics {
