@@ -508,10 +508,20 @@ void mst_following_met(struct replicating *replicating, uint32_t ps, uint64_t in
     }
 }
 
+bool mst_following_watches(const struct replicating *replicating, uint32_t ps)
+{
+    const struct death_watch *watch = replicating->watches;
+    while (watch && watch->who.ps != ps)
+        watch = watch->next;
+    return watch != NULL;
+}
+
 static void probe(void *arg)
 {
     struct death_watch *watch = arg;
-    if (mst_probe_new(watch->thread->loop, &watch->address, on_probed, watch, &watch->probe) != MST_OK)
+    if (now_ms() >= watch->until_ms)
+        end_watch(watch);
+    else if (mst_probe_new(watch->thread->loop, &watch->address, on_probed, watch, &watch->probe) != MST_OK)
         mst_timer_start_once(&watch->again, PROBE_AGAIN_MS);
 }
 

@@ -467,11 +467,12 @@ static void need_link(const struct replication *replication, uint32_t ps)
     uint32_t thread = remote_thread(replication, ps);
     for (struct link *link = replicating->links; link; link = link->next)
         if (link->ps == ps && link->remote_thread == thread) {
+            link->is_needed = true;
             mst_peer_start(link->peer);
             return;
         }
     struct link *link = mst_alloc(sizeof *link);
-    *link = (struct link){.thread = replicating->thread, .ps = ps, .remote_thread = thread};
+    *link = (struct link){.thread = replicating->thread, .ps = ps, .remote_thread = thread, .is_needed = true};
     char *name = mst_text("ps-%u", ps);
     struct mst_peer_config peer = {.name = name,
                                    .address = config->addresses[ps],
@@ -492,11 +493,24 @@ static void need_link(const struct replication *replication, uint32_t ps)
     mst_peer_start(link->peer);
 }
 
-void mst_forwarding_need_links(const struct replication *replication)
+static void need_links(const struct replication *replication)
 {
     const struct mst_replica *replica = &replication->replica;
     for (size_t i = 0; i < replica->n_peers; i++)
         need_link(replication, replica->peers[i].id.ps);
     if (!replica->is_reigning && replica->release_until_ms > now_ms())
         need_link(replication, replica->stored.primary.ps);
+}
+
+void mst_forwarding_keep_links(struct replicating *replicating)
+{
+    for (struct link *link = replicating->links; link; link = link->next)
+        link->is_needed = mst_following_watches(replicating, link->ps); // where it goes to may answer that
+    for (const struct mst_holding *holding = replicating->thread->holdings; holding; holding = holding->next)
+        if (holding->replication)
+            need_links(holding->replication);
+    // One that stands costs nothing, and may be needed again.
+    for (struct link *link = replicating->links; link; link = link->next)
+        if (!link->is_needed && !mst_peer_is_up(link->peer))
+            mst_peer_stop(link->peer);
 }

@@ -327,10 +327,10 @@ static void on_tick(void *arg)
     struct replicating *replicating = arg;
     uint64_t wake_ms = UINT64_MAX;
     bool could_wait = false;
+    mst_forwarding_keep_links(replicating);
     for (struct mst_holding *holding = replicating->thread->holdings; holding; holding = holding->next) {
         if (!holding->replication)
             continue;
-        mst_forwarding_need_links(holding->replication);
         mst_replication_progress(holding->replication);
         uint64_t next_ms = mst_replica_next_wake(&holding->replication->replica, now_ms());
         wake_ms = next_ms < wake_ms ? next_ms : wake_ms;

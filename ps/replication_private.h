@@ -47,6 +47,7 @@ struct link {
     uint64_t incarnation; // of the process that is connected
     struct mst_peer *peer;
     size_t n_calls; // not answered
+    bool is_needed;
 };
 
 struct replication_metrics {
@@ -126,8 +127,8 @@ struct op *mst_forwarding_find_op(const struct replication *replication, uint64_
 void mst_forwarding_prune(struct replication *replication, uint64_t floor);
 // Sends what is to be sent.
 void mst_forwarding_pump(struct replication *replication);
-// Connects with those that something may have to be sent to.
-void mst_forwarding_need_links(const struct replication *replication);
+// Connects with those that a holding of the thread may have to send something to.
+void mst_forwarding_keep_links(struct replicating *replicating);
 
 // From the loop: looks when something is due, and sets the timer for it.
 void mst_replicating_wake(struct replicating *replicating);
@@ -137,5 +138,7 @@ void mst_replication_progress(struct replication *replication);
 void mst_replication_look_again(struct replication *replication);
 void mst_replication_fence_buckets(struct mst_holding *holding, const struct mst_holding_fencing *fencing);
 void mst_following_free(struct replicating *replicating);
+// True while it is not known whether a process of this server, which was followed here, is gone.
+bool mst_following_watches(const struct replicating *replicating, uint32_t ps);
 // This process listens where a link goes to: what was there before is gone.
 void mst_following_met(struct replicating *replicating, uint32_t ps, uint64_t incarnation, const struct mst_conn *conn);
