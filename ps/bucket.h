@@ -26,13 +26,14 @@
 #include "ps/client_table.h"
 #include "ps/cut_gate.h"
 #include "ps/snapshot.h"
+#include "wire/roles.h"
 
 #include <stdbool.h>
 #include <sys/uio.h>
 
 enum { MST_BUCKET_VERSIONS = 3 };
-// Beside those: what is marked, what is being written, and what is on its way to a joiner.
-enum { MST_BUCKET_KEPT = MST_SNAPSHOTS + 2 };
+// Beside those: what is marked, what is being written, and what is on its way to the backups and a joiner.
+enum { MST_BUCKET_KEPT = MST_SNAPSHOTS + 1 + MST_REPLICAS_MAX + 1 };
 
 /** Whole rows of one variable, as they lie in a bucket. */
 struct mst_piece {

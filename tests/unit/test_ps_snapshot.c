@@ -93,32 +93,35 @@ static void test_it_is_given_away_once(void **state)
     assert_false(mst_snapshot_take(&bucket->snapshots, 9, &taken));
 }
 
-// Two that are marked, one that is being written, and three replies: more was never held at once.
+// Two that are marked, those that are being written or on their way to others, and three replies: more is never held at
+// once.
 static void test_what_is_kept_takes_no_buffer_from_replies(void **state)
 {
+    enum { N_TAKEN = MST_BUCKET_KEPT - MST_SNAPSHOTS, N_CUTS = N_TAKEN + MST_SNAPSHOTS };
     (void)state;
-    struct mst_snapshot taken;
+    struct mst_snapshot taken[N_TAKEN];
     struct mst_version *held[MST_BUCKET_VERSIONS];
-    for (uint64_t cut = 1; cut <= 3; cut++) {
+    for (uint64_t cut = 1; cut <= N_CUTS; cut++) {
         assert_int_equal(push(0, cut), MST_PUSH_DONE);
         mst_snapshot_mark(&bucket->snapshots, cut, bucket);
-        if (cut == 1)
-            assert_true(mst_snapshot_take(&bucket->snapshots, 1, &taken));
+        if (cut <= N_TAKEN)
+            assert_true(mst_snapshot_take(&bucket->snapshots, cut, &taken[cut - 1]));
     }
     for (size_t i = 0; i < MST_BUCKET_VERSIONS; i++) {
-        assert_int_equal(push(0, 4 + i), MST_PUSH_DONE);
+        assert_int_equal(push(0, N_CUTS + 1 + i), MST_PUSH_DONE);
         held[i] = mst_bucket_pull(bucket, MST_NO_WORKER, 0);
     }
-    assert_int_equal(push(0, 7), MST_PUSH_LATER);
+    assert_int_equal(push(0, N_CUTS + MST_BUCKET_VERSIONS + 1), MST_PUSH_LATER);
     assert_false(mst_bucket_can_apply(bucket));
-    assert_int_equal(taken.n_updates, 1);
-    assert_true(taken.version->floats[0] == -1 && taken.slots->slots[0][0] == -1);
-    assert_true(mst_snapshot_of(&bucket->snapshots, 3)->version->floats[0] == -4.25f);
-    assert_true(mst_snapshot_of(&bucket->snapshots, 3)->slots->slots[0][0] == -1.75f);
+    assert_int_equal(taken[0].n_updates, 1);
+    assert_true(taken[0].version->floats[0] == -1 && taken[0].slots->slots[0][0] == -1);
+    assert_true(taken[2].version->floats[0] == -4.25f && taken[2].slots->slots[0][0] == -1.75f);
+    assert_int_equal(mst_snapshot_of(&bucket->snapshots, N_CUTS)->n_updates, N_CUTS);
     for (size_t i = 0; i < MST_BUCKET_VERSIONS; i++)
         mst_version_unref(held[i]);
-    mst_snapshot_fini(&taken);
-    assert_int_equal(push(0, 7), MST_PUSH_DONE);
+    for (size_t i = 0; i < N_TAKEN; i++)
+        mst_snapshot_fini(&taken[i]);
+    assert_int_equal(push(0, N_CUTS + MST_BUCKET_VERSIONS + 1), MST_PUSH_DONE);
 }
 
 static size_t n_buffers(void)
