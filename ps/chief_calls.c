@@ -158,6 +158,8 @@ mst_status mst_ps_serve_holding(struct ps_group *group, struct mst_data_thread *
 {
     struct mst_ps *ps = group->ps;
     struct mst_round_places *rounds = NULL;
+    if (ps->config.expects_cuts)
+        mst_holding_reserve(holding);
     mst_status status = group->rounds ? mst_ps_rounds_visit(group->rounds, holding, &rounds, err) : MST_OK;
     mst_data_thread_serve(thread, holding, ps->map.term, ps->map.epoch); // frees it, too
     if (!rounds)
@@ -185,13 +187,11 @@ mst_status mst_ps_build_holding(const struct ps_group *group, uint32_t home_thre
     else
         MST_TRY(mst_store_build_empty(&request, &buckets, &n, err));
     for (size_t i = 0; i < n; i++) {
-        if (!buckets[i]->is_frozen) {
-            if (values) // a joiner's rows come with the sweep
-                restore_rows(buckets[i], values);
-            refuse_fenced(buckets[i], request.map);
-        }
-        if (ps->config.expects_cuts)
-            mst_bucket_reserve(buckets[i]);
+        if (buckets[i]->is_frozen)
+            continue;
+        if (values) // a joiner's rows come with the sweep
+            restore_rows(buckets[i], values);
+        refuse_fenced(buckets[i], request.map);
     }
     *out = mst_holding_new(group->index, home_thread, buckets, n);
     return MST_OK;

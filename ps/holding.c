@@ -121,6 +121,18 @@ void mst_holding_drop_cut(struct mst_holding *holding, uint64_t cut)
         mst_snapshot_drop(&holding->buckets[i]->snapshots, cut);
 }
 
+void mst_holding_forget_cuts(struct mst_holding *holding)
+{
+    for (size_t i = 0; i < holding->n_buckets; i++)
+        mst_snapshots_fini(&holding->buckets[i]->snapshots);
+}
+
+void mst_holding_reserve(struct mst_holding *holding)
+{
+    for (size_t i = 0; i < holding->n_buckets; i++)
+        mst_bucket_reserve(holding->buckets[i]);
+}
+
 void mst_holding_trim(struct mst_holding *holding)
 {
     for (size_t i = 0; i < holding->n_buckets; i++)

@@ -65,5 +65,9 @@ void mst_holding_missing(const struct mst_holding *holding, void (*missing)(void
 void *mst_holding_open(struct mst_holding *holding);
 /** The snapshots of this cut are not needed. */
 void mst_holding_drop_cut(struct mst_holding *holding, uint64_t cut);
+/** No snapshot is needed; one that was taken, to be written, stays until it is. */
+void mst_holding_forget_cuts(struct mst_holding *holding);
+/** Makes the buffers that the first cut will need (mst_bucket_reserve). */
+void mst_holding_reserve(struct mst_holding *holding);
 /** Releases the buffers of its buckets that nobody holds (mst_bucket_trim). */
 void mst_holding_trim(struct mst_holding *holding);

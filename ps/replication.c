@@ -361,6 +361,7 @@ static void on_changed(struct replication *replication)
         replication->answering = NULL;
         replication->answering_end = &replication->answering;
         refuse_all(replication, pushes);
+        mst_holding_forget_cuts(replication->holding); // nobody drops them here any more
     }
     if (mst_replica_role(&replication->replica) != MST_REPLICA_PRIMARY)
         refuse_all(replication, take_all_pulls(replication));

@@ -475,13 +475,16 @@ static void test_a_handover_needs_no_lease_to_run_out(void **state)
     give_roles(f, 0, 1, MST_NO_PS);
     struct dial *dial = dial_server(f, 0);
     step(dial);
+    mst_snapshot_mark(&bucket_of(f, 0, 0)->snapshots, 1, bucket_of(f, 0, 0));
     f->roles.groups[GROUP].is_handed_over = true;
     store_and_act(f);
+    assert_non_null(mst_snapshot_of(&bucket_of(f, 0, 0)->snapshots, 1));
     send_push(dial, 0, f->step + 1);
     run_until(f->loop, is_quiet, &f->servers[0]);
     assert_false(dial->is_done);
     assert_int_equal(bucket_of(f, 0, 0)->n_updates, f->step);
     give_roles(f, 1, 0, MST_NO_PS);
+    assert_null(mst_snapshot_of(&bucket_of(f, 0, 0)->snapshots, 1)); // the chief asks another one from now on
     expect_refused(dial, MST_ABORTED, "ps-0 is not the primary");
     hang_up(dial);
     dial = dial_server(f, 1);
