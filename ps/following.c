@@ -237,10 +237,10 @@ static void on_op(void *arg, struct mst_conn *conn, const struct mst_message *me
 // ---- sweeps ----
 
 static void answer_sweep(const struct follower *follower, const struct mst_message *message,
-                         const struct replication *replication, uint32_t bucket)
+                         const struct replication *replication)
 {
     const struct mst_epoch *stored = &replication->replica.stored.epoch;
-    struct mst_msg_sweep_reply reply = {stored->term, stored->n, mst_replica_has(&replication->replica), bucket};
+    struct mst_msg_sweep_reply reply = {stored->term, stored->n, mst_replica_has(&replication->replica)};
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
     mst_status status = mst_msg_sweep_reply_encode(&reply, &meta);
@@ -352,7 +352,7 @@ static void take_sweep(struct follower *follower, const struct mst_message *mess
     if (mst_replica_take_sweep(replica, &call, now_ms()) == MST_FOLLOW_REFUSED)
         refuse(follower, message, holding);
     else
-        answer_sweep(follower, message, holding->replication, sweep->bucket);
+        answer_sweep(follower, message, holding->replication);
     mst_replication_progress(holding->replication); // it may be whole now
 }
 

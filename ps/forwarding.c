@@ -298,7 +298,6 @@ static mst_status encode_sweep(const struct replication *replication, const stru
                                   .seq = message->seq,
                                   .bucket = bucket->id,
                                   .is_first = message->is_first,
-                                  .is_last = message->is_last,
                                   .n_updates = bucket->n_updates,
                                   .counter = bucket->current->counter,
                                   .rows = rows,

@@ -369,7 +369,6 @@ bool mst_replica_next(const struct mst_replica *r, uint32_t ps, uint64_t now_ms,
         out->seq = r->seq;
         out->bucket = peer->n_swept;
         out->is_first = !peer->has_base;
-        out->is_last = peer->n_swept + 1 == r->config.n_buckets;
         return true;
     }
     out->kind = MST_REPLICA_GRANT;

@@ -127,7 +127,6 @@ struct mst_replica_message {
     uint64_t seq;
     size_t bucket; // position in the replica
     bool is_first;
-    bool is_last;
 };
 
 /** What came back. */

@@ -32,7 +32,7 @@ struct sent {
     uint64_t asked_ms;
 };
 
-// A bucket on its way to a joiner, as it was when it was sent.
+// A bucket on its way to a follower, as it was when it was sent.
 struct sweep_out {
     struct mst_snapshot snapshot;
     struct iovec parts[1 + MST_OPTIMIZER_MAX_SLOTS];

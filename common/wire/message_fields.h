@@ -349,7 +349,6 @@
     F(VALUE, seq, )                                                                                                    \
     F(VALUE, bucket, )                                                                                                 \
     F(BOOL, is_first, )                                                                                                \
-    F(BOOL, is_last, )                                                                                                 \
     F(VALUE, n_updates, )                                                                                              \
     F(VALUE, counter, )                                                                                                \
     F(LIST, rows, client_row)                                                                                          \
@@ -357,4 +356,4 @@
     F(LIST, closes, close)                                                                                             \
     F(LIST, norms, square_norm)                                                                                        \
     F(BOOL, has_aggregate, )
-#define SWEEP_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, n, ) F(VALUE, seq, ) F(VALUE, bucket, )
+#define SWEEP_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, n, ) F(VALUE, seq, )

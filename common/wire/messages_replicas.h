@@ -147,8 +147,7 @@ struct mst_msg_sweep {
     uint64_t n;
     uint64_t seq;
     uint32_t bucket;
-    bool is_first; // whatever the joiner has of this replica is forgotten
-    bool is_last;
+    bool is_first; // whatever the follower has of this replica is forgotten
     uint64_t n_updates;
     uint64_t counter;
     size_t n_rows;
@@ -166,5 +165,4 @@ struct mst_msg_sweep_reply {
     uint64_t term;
     uint64_t n;
     uint64_t seq;
-    uint32_t bucket;
 };

@@ -26,7 +26,7 @@
     X(WATCH_ROLES, 17, "watch_roles") /* worker or evaluator to chief: answered when there are newer roles */          \
     X(OP, 18, "op")                   /* primary to backup; body: the gradient that it applied */                      \
     X(GRANT, 19, "grant")             /* primary to backup: asks for the lease that it serves under */                 \
-    X(SWEEP, 20, "sweep")             /* primary to joiner; body: a bucket's weights and slots */
+    X(SWEEP, 20, "sweep")             /* primary to follower; body: a bucket's weights and slots */
 
 enum mst_method {
 #define X(name, number, text) MST_METHOD_##name = number,

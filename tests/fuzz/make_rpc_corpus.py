@@ -152,8 +152,8 @@ def op(seq, kind=0, bucket=0, version=0, worker=1, group=0, epoch=(1, 1), body=N
     return frame(OP, call=seq, meta=meta + real(14, 0.25) + (varint(15 << 3 | 5) + b"sums"), body=body, **more)
 
 
-def sweep(seq, bucket, is_first=0, is_last=0, rows=(), fenced=b"", body=bytes(288), group=1, epoch=(1, 1), **more):
-    meta = numbers(group, 0, *epoch, seq, bucket, is_first, is_last, 3, 4)
+def sweep(seq, bucket, is_first=0, rows=(), fenced=b"", body=bytes(288), group=1, epoch=(1, 1), **more):
+    meta = numbers(group, 0, *epoch, seq, bucket, is_first, 0, 3, 4)
     meta += b"".join(text(11, row) for row in rows) + (text(12, fenced) if fenced else b"")
     return frame(SWEEP, call=1000 + bucket, meta=meta, body=body, **more)
 
@@ -178,7 +178,7 @@ def followers():
     """(name, input): what a primary and the chief send to a server that is backup in group 0 and joiner in group 1."""
     row = numbers(2, 1, 1, 7, 1, 6)
     beginning = [group_roles(0, b"\1"), group_roles(0, joiner=1), group_roles(2, b"\0")]
-    filled = sweep(5, 2, is_first=1, rows=[row]) + sweep(6, 3, is_last=1, fenced=b"\1\0\7")
+    filled = sweep(5, 2, is_first=1, rows=[row]) + sweep(6, 3, fenced=b"\1\0\7")
     yield "empty", b""
     yield "pushes", op(1, version=1) + op(2, bucket=1, version=1) + op(3, version=2)
     yield "all-kinds", op(1, version=1) + op(2, kind=1) + op(3, kind=2, version=1) + op(4, kind=3, worker=2)
@@ -195,8 +195,8 @@ def followers():
     yield "other-epoch", op(1, epoch=(1, 0), version=1) + op(1, epoch=(2, 1), version=1)
     yield "last-seq", op(0xFFFFFFFFFFFFFFFF, version=1) + op(0, version=1)
     yield "sweep", filled + op(6, group=1, bucket=2, version=4)
-    yield "sweep-between-operations", sweep(5, 2, is_first=1) + op(6, group=1, bucket=2, version=4) + sweep(6, 3, is_last=1)
-    yield "sweep-without-first", sweep(5, 3, is_last=1) + sweep(5, 2)
+    yield "sweep-between-operations", sweep(5, 2, is_first=1) + op(6, group=1, bucket=2, version=4) + sweep(6, 3)
+    yield "sweep-without-first", sweep(5, 3) + sweep(5, 2)
     yield "sweep-of-a-backup", sweep(1, 0, group=0, is_first=1)
     yield "sweep-bad-body", sweep(5, 2, is_first=1, body=bytes(96)) + sweep(5, 2, is_first=1, body=b"")
     yield "sweep-bad-rows", sweep(5, 2, is_first=1, rows=[numbers(2, 0xFFFFFFFF, 1)])

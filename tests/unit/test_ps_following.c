@@ -259,7 +259,7 @@ static void test_a_sweep_that_does_not_fit(void **state)
     uint64_t *fenced = mst_alloc_array(MST_WORKERS_MAX + 1, sizeof *fenced);
     for (size_t w = 0; w <= MST_WORKERS_MAX; w++)
         fenced[w] = 1;
-    struct mst_msg_sweep sweep = {.term = 1, .n = 1, .seq = 3, .bucket = BUCKET, .is_first = true, .is_last = true};
+    struct mst_msg_sweep sweep = {.term = 1, .n = 1, .seq = 3, .bucket = BUCKET, .is_first = true};
     send_sweep(f, &sweep, 3 * BODY - 4);
     stranger_expect_error(&f->primary, 7, MST_INVALID_ARGUMENT, "bucket 5 came with 284 bytes, it has 288");
     send_sweep(f, &sweep, 0);

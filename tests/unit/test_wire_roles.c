@@ -79,7 +79,6 @@ static void test_sweeps(void **state)
                                            .seq = 5,
                                            .bucket = 6,
                                            .is_first = true,
-                                           .is_last = true,
                                            .n_updates = 7,
                                            .counter = 8,
                                            .n_fenced = 3,
@@ -92,19 +91,17 @@ static void test_sweeps(void **state)
         SAME(seq);
         SAME(bucket);
         SAME(is_first);
-        SAME(is_last);
         SAME(n_updates);
         SAME(counter);
         SAME(n_rows);
         SAME(n_fenced);
         SAME(fenced[2]);
     }
-    const struct mst_msg_sweep_reply sent = {1, 2, 3, 4};
+    const struct mst_msg_sweep_reply sent = {1, 2, 3};
     SEND(sweep_reply);
     SAME(term);
     SAME(n);
     SAME(seq);
-    SAME(bucket);
 }
 
 static void test_operations(void **state)
