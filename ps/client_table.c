@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "wire/messages.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,17 @@ const struct mst_client_row *mst_client_row_of(const struct mst_client_row *row,
                                                uint64_t number)
 {
     return row->number != number && before->number == number ? before : row;
+}
+
+struct mst_msg_client_row mst_client_row_message(uint32_t bucket, uint32_t worker, const struct mst_client_row *row)
+{
+    return (struct mst_msg_client_row){.bucket = bucket,
+                                       .worker = worker,
+                                       .number = row->number,
+                                       .step = row->step,
+                                       .lease = row->lease,
+                                       .offset = row->offset,
+                                       .is_restored = row->is_restored};
 }
 
 const char *mst_push_verdict_text(enum mst_push_verdict verdict)

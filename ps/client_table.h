@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct mst_msg_client_row;
+
 #define MST_WORKERS_MAX 65536 // worker indexes a table can hold; a greeting beyond it is refused
 
 /** What is known of one worker in one bucket; all 0 before its first push. */
@@ -67,5 +69,7 @@ struct mst_client_row *mst_client_table_row(struct mst_client_table *table, uint
 /** Of a worker's row and the one before, that of this number; the row, if neither is. */
 const struct mst_client_row *mst_client_row_of(const struct mst_client_row *row, const struct mst_client_row *before,
                                                uint64_t number);
+/** A row as it is told to others. */
+struct mst_msg_client_row mst_client_row_message(uint32_t bucket, uint32_t worker, const struct mst_client_row *row);
 /** A text for logs and refusals. */
 const char *mst_push_verdict_text(enum mst_push_verdict verdict);

@@ -83,13 +83,7 @@ static void on_row(void *arg, const struct mst_bucket *bucket, const struct mst_
 {
     struct fence_part *part = arg;
     part->rows = mst_realloc_array(part->rows, part->n_rows + 1, sizeof *part->rows);
-    part->rows[part->n_rows++] = (struct mst_msg_client_row){.bucket = bucket->id,
-                                                             .worker = part->fencing.worker,
-                                                             .number = row->number,
-                                                             .step = row->step,
-                                                             .lease = row->lease,
-                                                             .offset = row->offset,
-                                                             .is_restored = row->is_restored};
+    part->rows[part->n_rows++] = mst_client_row_message(bucket->id, part->fencing.worker, row);
 }
 
 static void on_done(void *arg, mst_status status, const char *text)

@@ -305,13 +305,7 @@ static mst_status encode_sweep(const struct replication *replication, const stru
                                   .fenced = clients->fenced};
     for (size_t w = 0; w < clients->n_rows; w++)
         if (clients->rows[w].number)
-            rows[sweep.n_rows++] = (struct mst_msg_client_row){.bucket = bucket->id,
-                                                               .worker = (uint32_t)w,
-                                                               .number = clients->rows[w].number,
-                                                               .step = clients->rows[w].step,
-                                                               .lease = clients->rows[w].lease,
-                                                               .offset = clients->rows[w].offset,
-                                                               .is_restored = clients->rows[w].is_restored};
+            rows[sweep.n_rows++] = mst_client_row_message(bucket->id, (uint32_t)w, &clients->rows[w]);
     mst_status status = mst_msg_sweep_encode(&sweep, buf);
     free(rows);
     return status;
