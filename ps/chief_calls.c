@@ -1,6 +1,6 @@
-// What the chief asks of a PS and what takes more than a line: which shards to hold (MAP), whom to refuse (FENCE), what
-// it has done (STATS). Each is work on every data thread: a `gather` is posted to
-// each of them in turn, and when the last has done its part the control loop answers.
+// What the chief asks of a PS and what takes more than a line: which shards to hold (MAP), what it has done (STATS).
+// Each is work on every data thread: a `gather` is posted to each of them in turn, and when the last has done its part
+// the control loop answers.
 #include "ps/ps_private.h"
 #include "ps/round_serve.h"
 
@@ -354,93 +354,6 @@ void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *m
     if (mst_ps_has_roles(ps))
         mst_roles_copy(&building->roles, mst_ps_roles_stored(ps));
     start_gather(&building->gather, control, message);
-}
-
-// ---- FENCE ----
-
-struct fence {
-    struct gather gather;
-    struct mst_msg_fence fence;
-    struct mst_msg_client_row *rows;
-    size_t n_rows;
-};
-
-static void fence_holding(struct fence *fence, struct mst_holding *holding)
-{
-    size_t n = holding->n_buckets;
-    mst_round_serve_fence(holding, fence->fence.worker, fence->fence.number);
-    fence->rows = mst_realloc_array(fence->rows, fence->n_rows + n, sizeof *fence->rows);
-    for (size_t i = 0; i < n; i++) {
-        struct mst_bucket *bucket = holding->buckets[i];
-        if (bucket->is_frozen) // nothing is ever pushed to it, so it knows of no progress
-            continue;
-        struct mst_client_row row = mst_client_table_fence(&bucket->clients, fence->fence.worker, fence->fence.number);
-        fence->rows[fence->n_rows++] = (struct mst_msg_client_row){.bucket = bucket->id,
-                                                                   .worker = fence->fence.worker,
-                                                                   .number = row.number,
-                                                                   .step = row.step,
-                                                                   .lease = row.lease,
-                                                                   .offset = row.offset,
-                                                                   .is_restored = row.is_restored};
-    }
-    mst_holding_look_at_marks(holding);
-}
-
-static void visit_fence(struct gather *gather, struct mst_data_thread *thread, uint32_t index)
-{
-    struct fence *fence = (struct fence *)gather;
-    struct mst_holding *holding = mst_data_thread_holdings(thread);
-    (void)index;
-    for (; holding; holding = holding->next)
-        if (holding->group == mst_ps_asked_group(gather->late.ps, fence->fence.group))
-            fence_holding(fence, holding);
-}
-
-static void release_fence(struct gather *gather)
-{
-    struct fence *fence = (struct fence *)gather;
-    free(fence->rows);
-    free(fence);
-}
-
-static void done_fence(struct gather *gather)
-{
-    struct fence *fence = (struct fence *)gather;
-    MST_LOG(INFO, "ps", "worker fenced", "worker=%u number=%llu", fence->fence.worker,
-            (unsigned long long)fence->fence.number);
-    struct mst_msg_fence_reply reply = {gather->late.ps->config.identity->index, fence->n_rows, fence->rows};
-    MST_PS_ANSWER(&gather->late, fence_reply, &reply);
-    release_fence(gather);
-}
-
-void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message)
-{
-    struct control_conn *control = arg;
-    struct fence *fence = mst_alloc(sizeof *fence);
-    struct mst_error err;
-    struct mst_arena arena;
-    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    mst_status status = mst_msg_fence_decode(message->meta, &arena, &fence->fence, &err);
-    mst_arena_fini(&arena); // it holds no texts or arrays
-    if (status == MST_OK)
-        status = mst_ps_check_term(control->ps, fence->fence.term, &err);
-    if (status == MST_OK && fence->fence.worker >= MST_WORKERS_MAX)
-        status = mst_fail(&err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", fence->fence.worker,
-                          MST_WORKERS_MAX);
-    if (status != MST_OK) {
-        mst_conn_reply_error(conn, message, status, "%s", err.text);
-        free(fence);
-        return;
-    }
-    if (mst_ps_has_roles(control->ps)) {
-        mst_ps_fence_replicas(control, message, &fence->fence);
-        free(fence);
-        return;
-    }
-    fence->gather.visit = visit_fence;
-    fence->gather.done = done_fence;
-    fence->gather.release = release_fence;
-    start_gather(&fence->gather, control, message);
 }
 
 // ---- STATS ----

@@ -1,5 +1,5 @@
-// FENCE where there are replicas: an operation of every replica of the group, which is answered when those that follow
-// have it. Another one may have become primary meanwhile; then it is for that one to answer.
+// FENCE: whom to refuse. With replicas an operation of every holding of the group, which is answered when those that
+// follow have it. Another one may have become primary meanwhile; then it is for that one to answer.
 #include "ps/ps_private.h"
 
 #include "base/alloc.h"
@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct replica_fence {
-    struct replica_fence *next;
+struct ps_fence {
+    struct ps_fence *next;
     struct late_call late;
     struct mst_msg_fence fence;
     const struct ps_group *group;
@@ -18,7 +18,7 @@ struct replica_fence {
     mst_status status;
     struct mst_error err;
     struct fence_part {
-        struct replica_fence *fence;
+        struct ps_fence *fence;
         struct mst_holding *holding;
         struct mst_holding_fencing fencing;
         struct mst_msg_client_row *rows;
@@ -28,7 +28,7 @@ struct replica_fence {
     } parts[]; // by home thread
 };
 
-static void free_fence(struct replica_fence *fence)
+static void free_fence(struct ps_fence *fence)
 {
     for (size_t t = 0; t < fence->group->n_holdings; t++)
         free(fence->parts[t].rows);
@@ -38,13 +38,13 @@ static void free_fence(struct replica_fence *fence)
 void mst_ps_fences_free(struct mst_ps *ps)
 {
     while (ps->fences) {
-        struct replica_fence *fence = ps->fences;
+        struct ps_fence *fence = ps->fences;
         ps->fences = fence->next;
         free_fence(fence);
     }
 }
 
-static void answer(struct replica_fence *fence)
+static void answer(struct ps_fence *fence)
 {
     size_t n_rows = 0;
     for (size_t t = 0; t < fence->group->n_holdings; t++)
@@ -62,7 +62,7 @@ static void answer(struct replica_fence *fence)
         mst_ps_answer_error(&fence->late, fence->status, fence->err.text);
     }
     free(rows);
-    struct replica_fence **at = &fence->late.ps->fences;
+    struct ps_fence **at = &fence->late.ps->fences;
     while (*at != fence)
         at = &(*at)->next;
     *at = fence->next;
@@ -72,7 +72,7 @@ static void answer(struct replica_fence *fence)
 static void on_part_done(void *arg)
 {
     struct fence_part *part = arg;
-    struct replica_fence *fence = part->fence;
+    struct ps_fence *fence = part->fence;
     if (part->status != MST_OK) // the chief goes to whoever is primary
         fence->status = mst_fail(&fence->err, MST_UNAVAILABLE, "%s", part->text);
     if (--fence->n_under_way == 0)
@@ -105,18 +105,29 @@ static void begin(void *arg)
     mst_holding_fence(part->holding, &part->fencing);
 }
 
-void mst_ps_fence_replicas(struct control_conn *control, const struct mst_message *message,
-                           const struct mst_msg_fence *asked)
+void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
+    struct control_conn *control = arg;
+    struct mst_msg_fence asked;
     struct ps_group *group;
     struct mst_error err;
-    mst_status status = mst_ps_find_group(control->ps, asked->group, &group, &err);
+    struct mst_arena arena;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_msg_fence_decode(message->meta, &arena, &asked, &err);
+    mst_arena_fini(&arena); // it holds no texts or arrays
+    if (status == MST_OK)
+        status = mst_ps_check_term(control->ps, asked.term, &err);
+    if (status == MST_OK && asked.worker >= MST_WORKERS_MAX)
+        status =
+            mst_fail(&err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", asked.worker, MST_WORKERS_MAX);
+    if (status == MST_OK)
+        status = mst_ps_find_group(control->ps, asked.group, &group, &err);
     if (status != MST_OK) {
-        mst_conn_reply_error(control->conn, message, status, "%s", err.text);
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
         return;
     }
-    struct replica_fence *fence = mst_alloc(sizeof *fence + group->n_holdings * sizeof fence->parts[0]);
-    *fence = (struct replica_fence){.late = mst_ps_late_call(control, message), .fence = *asked, .group = group};
+    struct ps_fence *fence = mst_alloc(sizeof *fence + group->n_holdings * sizeof fence->parts[0]);
+    *fence = (struct ps_fence){.late = mst_ps_late_call(control, message), .fence = asked, .group = group};
     fence->n_under_way = group->n_holdings;
     fence->next = control->ps->fences;
     control->ps->fences = fence;

@@ -1,5 +1,6 @@
 // Greetings, the chief's coming and going, and the end. What the chief asks for is in files of its own:
-// chief_calls.c (MAP, FENCE, STATS), memory.c (STATE, RECALL), round_calls.c, cutting.c, saving.c, part_calls.c.
+// chief_calls.c (MAP, STATS), restoring.c (MAP once more), taking_roles.c (ROLES), fencing.c, memory.c (STATE, RECALL),
+// round_calls.c, cutting.c, saving.c, part_calls.c.
 #include "ps/ps_private.h"
 
 #include "base/alloc.h"

@@ -52,8 +52,8 @@ struct mst_ps {
     struct ps_group *groups; // that the map gives to this PS; with roles all, also those that it holds nothing of
     size_t n_groups;
     struct ps_roles *roles;
-    struct replica_fence *fences; // under way, with replicas
-    struct mst_msg_map map;       // accepted; arrays in map_arena
+    struct ps_fence *fences; // under way
+    struct mst_msg_map map;  // accepted; arrays in map_arena
     struct mst_arena map_arena;
     bool is_finished; // the job is, and whoever greets is told
     bool is_leaving;  // told to stop; the chief hears of it
@@ -91,10 +91,8 @@ struct late_call {
 };
 
 void mst_ps_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message);
+// fencing.c
 void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message *message);
-// fencing.c: FENCE where there are replicas. Answered when those of the group have it.
-void mst_ps_fence_replicas(struct control_conn *control, const struct mst_message *message,
-                           const struct mst_msg_fence *asked);
 void mst_ps_fences_free(struct mst_ps *ps);
 // A holding of the group's buckets of this home thread, not served yet, with the values that the map names; NULL:
 // zeros. Thread: any
