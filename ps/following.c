@@ -54,18 +54,8 @@ static uint64_t now_ms(void)
 
 static struct mst_holding *find_holding(const struct mst_data_thread *thread, uint32_t group, uint32_t home_thread)
 {
-    for (struct mst_holding *holding = thread->holdings; holding; holding = holding->next)
-        if (holding->group == group && holding->home_thread == home_thread && holding->replication)
-            return holding;
-    return NULL;
-}
-
-static size_t position_of(const struct mst_holding *holding, uint32_t bucket)
-{
-    for (size_t i = 0; i < holding->n_buckets; i++)
-        if (holding->buckets[i]->id == bucket)
-            return i;
-    return holding->n_buckets;
+    struct mst_holding *holding = mst_holding_of(thread->holdings, group, home_thread);
+    return holding && holding->replication ? holding : NULL; // without buckets it has none
 }
 
 static struct mst_replica_call call_of(const struct follower *follower, uint64_t term, uint64_t n, uint64_t seq)
@@ -124,7 +114,7 @@ static enum mst_body_verdict on_op_head(void *arg, struct mst_conn *conn, const 
     mst_status status = mst_msg_op_decode(message->meta, &arena, &op, &err);
     mst_arena_fini(&arena); // it is numbers
     struct mst_holding *holding = status == MST_OK ? find_holding(follower->thread, op.group, op.thread) : NULL;
-    size_t position = holding ? position_of(holding, op.bucket) : 0;
+    size_t position = holding ? mst_holding_position(holding, op.bucket) : 0;
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     } else if (!holding || position == holding->n_buckets) {
@@ -192,7 +182,7 @@ static mst_status check_op(const struct mst_msg_op *op, const struct mst_bucket 
 static void take_op(struct follower *follower, const struct mst_message *message, const struct mst_msg_op *op)
 {
     struct mst_holding *holding = find_holding(follower->thread, op->group, op->thread);
-    size_t position = holding ? position_of(holding, op->bucket) : 0;
+    size_t position = holding ? mst_holding_position(holding, op->bucket) : 0;
     struct mst_error err;
     if (!holding || position == holding->n_buckets) {
         refuse(follower, message, holding);
@@ -291,7 +281,7 @@ static enum mst_body_verdict on_sweep_head(void *arg, struct mst_conn *conn, con
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_sweep_decode(message->meta, &arena, &sweep, &err);
     struct mst_holding *holding = status == MST_OK ? find_holding(follower->thread, sweep.group, sweep.thread) : NULL;
-    size_t position = holding ? position_of(holding, sweep.bucket) : 0;
+    size_t position = holding ? mst_holding_position(holding, sweep.bucket) : 0;
     enum mst_body_verdict verdict = MST_BODY_DRAIN;
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
@@ -334,7 +324,7 @@ static bool replace(struct mst_bucket *bucket, const struct mst_msg_sweep *sweep
 static void take_sweep(struct follower *follower, const struct mst_message *message, const struct mst_msg_sweep *sweep)
 {
     struct mst_holding *holding = find_holding(follower->thread, sweep->group, sweep->thread);
-    size_t position = holding ? position_of(holding, sweep->bucket) : 0;
+    size_t position = holding ? mst_holding_position(holding, sweep->bucket) : 0;
     if (!holding || position == holding->n_buckets || follower->sweeping != holding->buckets[position]) {
         refuse(follower, message, holding);
         return;

@@ -29,7 +29,15 @@ void mst_holding_free(struct mst_holding *holding)
     free(holding);
 }
 
-struct mst_bucket *mst_holding_find(const struct mst_holding *holding, uint32_t id)
+struct mst_holding *mst_holding_of(struct mst_holding *first, uint32_t group, uint32_t home_thread)
+{
+    struct mst_holding *holding = first;
+    while (holding && (holding->group != group || holding->home_thread != home_thread))
+        holding = holding->next;
+    return holding;
+}
+
+size_t mst_holding_position(const struct mst_holding *holding, uint32_t id)
 {
     // Buckets of a holding are few and their ids grow; a handful of steps.
     size_t low = 0;
@@ -41,7 +49,13 @@ struct mst_bucket *mst_holding_find(const struct mst_holding *holding, uint32_t 
         else
             high = middle;
     }
-    return low < holding->n_buckets && holding->buckets[low]->id == id ? holding->buckets[low] : NULL;
+    return low < holding->n_buckets && holding->buckets[low]->id == id ? low : holding->n_buckets;
+}
+
+struct mst_bucket *mst_holding_find(const struct mst_holding *holding, uint32_t id)
+{
+    size_t position = mst_holding_position(holding, id);
+    return position < holding->n_buckets ? holding->buckets[position] : NULL;
 }
 
 // ---- cuts ----

@@ -38,6 +38,10 @@ struct mst_holding *mst_holding_new(uint32_t group, uint32_t home_thread, struct
                                     size_t n_buckets);
 /** Releases it and its buckets, of which no version may be held any more. NULL is fine. */
 void mst_holding_free(struct mst_holding *holding);
+/** Of a data thread's holdings, from the first one on, that of this group and home thread, or NULL. */
+struct mst_holding *mst_holding_of(struct mst_holding *first, uint32_t group, uint32_t home_thread);
+/** Where the bucket with this id stands; n_buckets: it is not there. */
+size_t mst_holding_position(const struct mst_holding *holding, uint32_t id);
 /** The bucket with this id, or NULL. */
 struct mst_bucket *mst_holding_find(const struct mst_holding *holding, uint32_t id);
 

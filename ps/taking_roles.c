@@ -162,14 +162,6 @@ static void on_status(void *arg)
 
 // ---- on the data threads ----
 
-static struct mst_holding *find_holding(const struct mst_data_thread *thread, size_t group, size_t home_thread)
-{
-    struct mst_holding *holding = mst_data_thread_holdings(thread);
-    while (holding && (holding->group != group || holding->home_thread != home_thread))
-        holding = holding->next;
-    return holding;
-}
-
 static void make_missing(struct roles_visit *visit, struct mst_data_thread *thread, size_t index)
 {
     struct mst_ps *ps = visit->owner->ps;
@@ -177,7 +169,7 @@ static void make_missing(struct roles_visit *visit, struct mst_data_thread *thre
         for (size_t t = 0; t < ps->groups[g].n_holdings; t++) {
             struct mst_holding *holding;
             if (mst_ps_thread_of(ps, t) != index || role_by(ps, &visit->roles, g) == MST_REPLICA_NONE ||
-                find_holding(thread, g, t))
+                mst_holding_of(mst_data_thread_holdings(thread), (uint32_t)g, (uint32_t)t))
                 continue;
             visit->status = mst_ps_build_holding(&ps->groups[g], (uint32_t)t, NULL, &holding, &visit->err);
             if (visit->status == MST_OK)
