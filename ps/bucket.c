@@ -232,8 +232,10 @@ static struct mst_version *next_version(struct mst_bucket *bucket, bool *is_shor
 {
     if (is_free(bucket->current))
         return bucket->current;
+    if (!has_version_left(bucket))
+        return NULL;
     struct mst_version *found = NULL;
-    for (size_t v = 0; v < N_VERSIONS && has_version_left(bucket); v++) {
+    for (size_t v = 0; v < N_VERSIONS; v++) {
         struct mst_version *version = &bucket->versions[v];
         if (version != bucket->current && is_free(version) && (!found || (!found->floats && version->floats)))
             found = version;
