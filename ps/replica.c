@@ -113,9 +113,8 @@ static void end_reign(struct mst_replica *r)
     r->n_peers = 0;
 }
 
-void mst_replica_store(struct mst_replica *r, const struct mst_roles *roles, uint64_t now_ms)
+void mst_replica_store(struct mst_replica *r, const struct mst_roles *roles)
 {
-    (void)now_ms;
     if (!mst_epoch_is_newer(&roles->epoch, &r->stored.epoch))
         return;
     struct mst_replica_view old = r->stored;
@@ -200,13 +199,6 @@ void mst_replica_act(struct mst_replica *r, const struct mst_epoch *epoch, uint6
         named.is_backup = false;
         name_peer(r, before, n_before, &named, is_new_reign);
     }
-}
-
-void mst_replica_restored(struct mst_replica *r)
-{
-    r->seq = 0;
-    r->is_whole = true;
-    r->is_begun = false;
 }
 
 static void end_grant(struct mst_replica *r, const struct mst_replica_id *holder)
@@ -538,7 +530,7 @@ static void grant(struct mst_replica *r, const struct mst_replica_id *holder, ui
     r->grants[r->n_grants++] = (struct mst_replica_grant){*holder, until_ms};
 }
 
-enum mst_follow_verdict mst_replica_check_op(const struct mst_replica *r, const struct mst_replica_call *op)
+static enum mst_follow_verdict check_op(const struct mst_replica *r, const struct mst_replica_call *op)
 {
     if (!is_from_primary(r, op) || op->bucket >= r->config.n_buckets)
         return MST_FOLLOW_REFUSED;
@@ -553,7 +545,7 @@ enum mst_follow_verdict mst_replica_check_op(const struct mst_replica *r, const 
 
 enum mst_follow_verdict mst_replica_take_op(struct mst_replica *r, const struct mst_replica_call *op, uint64_t now_ms)
 {
-    enum mst_follow_verdict verdict = mst_replica_check_op(r, op);
+    enum mst_follow_verdict verdict = check_op(r, op);
     if (verdict == MST_FOLLOW_APPLY || verdict == MST_FOLLOW_COUNT)
         r->seq = op->seq;
     if (verdict != MST_FOLLOW_REFUSED)

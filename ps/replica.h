@@ -2,7 +2,7 @@
  *  One copy of the buckets of a group and home thread: what it may do under the roles that are stored here, what a
  *  primary has to send to whom, what a follower does with what comes. Pure: no I/O, time is passed in, no data.
  *
- *      mst_replica_store(&r, &roles, now_ms);            // Roles came; nothing is done under older ones from now on
+ *      mst_replica_store(&r, &roles);                    // Roles came; nothing is done under older ones from now on
  *      mst_replica_act(&r, &roles.epoch, now_ms);        // … they are committed
  *
  *      if (mst_replica_admits(&r, now_ms))               // a primary: …apply, then
@@ -166,12 +166,9 @@ void mst_replica_fini(struct mst_replica *r);
 /** Newer roles are stored: nothing is done under the older ones any more. Not newer ones change nothing. The first
  *  ones that are ever stored and name this process primary or backup take what is here, however it came, as what the
  *  job begins with. */
-void mst_replica_store(struct mst_replica *r, const struct mst_roles *roles, uint64_t now_ms);
+void mst_replica_store(struct mst_replica *r, const struct mst_roles *roles);
 /** The stored roles are committed, if they are of this epoch: they are acted on. */
 void mst_replica_act(struct mst_replica *r, const struct mst_epoch *epoch, uint64_t now_ms);
-/** All buckets were loaded from a checkpoint: they are what there is, with no operations. Before roles are stored that
- *  name this process primary of a group that was lost. */
-void mst_replica_restored(struct mst_replica *r);
 /** What this process is by the stored roles. */
 enum mst_replica_role mst_replica_role(const struct mst_replica *r);
 /** The process has no more connections, and a new one to its address was refused, or another process answers there: a
@@ -224,9 +221,8 @@ void mst_replica_linked(struct mst_replica *r, uint32_t ps);
 
 // ---- follower ----
 
-/** What to do with an operation; changes nothing. */
-enum mst_follow_verdict mst_replica_check_op(const struct mst_replica *r, const struct mst_replica_call *op);
-/** The same at the moment when it is applied and answered: it counts from now on, and the answer grants a lease. */
+/** What to do with an operation, at the moment when it is applied and answered: it counts from now on, and the answer
+ *  grants a lease. */
 enum mst_follow_verdict mst_replica_take_op(struct mst_replica *r, const struct mst_replica_call *op, uint64_t now_ms);
 /** What to do with a bucket of a sweep; changes nothing. */
 enum mst_follow_verdict mst_replica_check_sweep(const struct mst_replica *r, const struct mst_replica_call *sweep);

@@ -354,7 +354,6 @@ void mst_replicating_wake(struct replicating *replicating)
 
 static void on_changed(struct replication *replication)
 {
-    struct replicating *replicating = replication->replicating;
     if (!replication->replica.is_reigning) {
         mst_forwarding_prune(replication, UINT64_MAX);
         struct pending_push *pushes = replication->answering;
@@ -365,9 +364,8 @@ static void on_changed(struct replication *replication)
     }
     if (mst_replica_role(&replication->replica) != MST_REPLICA_PRIMARY)
         refuse_all(replication, take_all_pulls(replication));
-    mst_replicating_wake(replicating); // links
-    mst_replication_progress(replication);
-    mst_data_thread_try_held_later(replicating->thread);
+    mst_replicating_wake(replication->replicating); // links
+    mst_replication_look_again(replication);
 }
 
 void mst_holding_store_roles(struct mst_holding *holding, const struct mst_roles *roles)
@@ -379,7 +377,7 @@ void mst_holding_store_roles(struct mst_holding *holding, const struct mst_roles
     // A backup that nobody reached may still be promoted: then nothing was lost.
     bool was_lost =
         (stored->epoch.term > 0 || stored->epoch.n > 0) && stored->primary.ps == MST_NO_PS && stored->n_backups == 0;
-    mst_replica_store(&replication->replica, roles, now_ms());
+    mst_replica_store(&replication->replica, roles);
     if (mst_replica_role(&replication->replica) != MST_REPLICA_PRIMARY)
         replication->awaits_values = false;
     else if (was_lost)

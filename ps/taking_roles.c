@@ -218,7 +218,6 @@ static void on_visited(void *arg)
         show(g, role_by(ps, &visit->roles, g), &visit->roles.epoch);
     free_visit(visit);
     look(roles);
-    answer_news(roles);
 }
 
 static void visit_thread(void *arg)

@@ -468,7 +468,7 @@ static void take_roles(struct world *w, size_t ps, const struct message *m)
         if (w->plant == REPLICAS_PLANT_RELEASE_EARLY && was_reigning && !is_acted && m->roles->groups[g].primary != ps)
             release_early(w, ps, g, m->roles);
         else
-            mst_replica_store(r, m->roles, now_ms);
+            mst_replica_store(r, m->roles);
         if (is_acted)
             mst_replica_act(r, &m->roles->epoch, now_ms);
         if (w->plant == REPLICAS_PLANT_PROMOTE_EARLY && r->is_reigning && !was_reigning)
