@@ -431,19 +431,29 @@ bool mst_bucket_can_apply(struct mst_bucket *bucket)
     return find_next(bucket, &next);
 }
 
-bool mst_bucket_apply_round(struct mst_bucket *bucket, uint64_t round, const float *gradient)
+static bool apply_round(struct mst_bucket *bucket, uint64_t round, const float *gradient, const float *rate)
 {
-    if (!gradient) {
-        bucket->current->counter = round;
-        return true;
-    }
     struct next next;
     bool is_found = find_next(bucket, &next);
-    MST_ASSERT(is_found && !bucket->is_frozen);
+    MST_ASSERT(is_found && gradient && !bucket->is_frozen);
     const struct mst_gradients gradients = {.staged = gradient};
+    next.rate = rate ? *rate : next.rate;
     bool is_finite = apply(bucket, &next, &gradients);
     publish(bucket, &next, round);
     return is_finite;
+}
+
+bool mst_bucket_apply_round(struct mst_bucket *bucket, uint64_t round, const float *gradient)
+{
+    if (gradient)
+        return apply_round(bucket, round, gradient, NULL);
+    bucket->current->counter = round;
+    return true;
+}
+
+bool mst_bucket_follow_round(struct mst_bucket *bucket, uint64_t round, const float *gradient, float rate)
+{
+    return apply_round(bucket, round, gradient, &rate);
 }
 
 void mst_bucket_count(const struct mst_bucket *bucket, const struct mst_push_result *result)

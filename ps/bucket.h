@@ -172,6 +172,8 @@ bool mst_bucket_can_apply(struct mst_bucket *bucket);
  *  contributions, clipped, NULL for an empty round, which is no update: parameters and iterations stay. Only when
  *  mst_bucket_can_apply says so. Returns false if gradient or result held NaN or Inf. */
 bool mst_bucket_apply_round(struct mst_bucket *bucket, uint64_t round, const float *gradient);
+/** The same as a follower, with the learning rate that the primary used; gradient is not NULL. */
+bool mst_bucket_follow_round(struct mst_bucket *bucket, uint64_t round, const float *gradient, float rate);
 /** Gives a reference back. */
 void mst_version_unref(struct mst_version *version);
 /** From now on neither changes. For ps/snapshot.c */

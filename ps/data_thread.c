@@ -352,6 +352,9 @@ static void try_held(void *arg)
     struct mst_data_thread *thread = arg;
     mst_data_thread_resume(thread);
     apply_waiting(thread);
+    for (struct mst_holding *holding = thread->holdings; holding; holding = holding->next)
+        if (holding->serving && holding->replication)
+            mst_replication_progress(holding->replication);
 }
 
 void mst_data_thread_try_held_later(struct mst_data_thread *thread)

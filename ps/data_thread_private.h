@@ -114,3 +114,32 @@ void mst_round_serve_closed(struct client *client, struct round_serving *serving
 // A version became free.
 void mst_round_serve_version_free(struct round_serving *serving);
 void mst_round_serve_free(struct round_serving *serving);
+
+// ---- ps/round_replica.c: rounds of a holding that has a replica; for ps/replication.c and its two sides ----
+
+// Does what the order wants, if that may become operations now.
+void mst_round_replica_advance(struct round_serving *serving);
+// Reports and answers what the followers have by now.
+void mst_round_replica_confirm(struct round_serving *serving);
+// Roles have changed.
+void mst_round_replica_roles(struct round_serving *serving);
+// The buckets are a checkpoint's: rounds have not begun.
+void mst_round_replica_reset(struct round_serving *serving);
+// An operation of rounds as it came, with its mean; mean: the body of an AGGREGATE, else NULL.
+mst_status mst_round_replica_check_op(const struct mst_holding *holding, const struct mst_msg_op *op,
+                                      const struct mst_round_mean *mean, struct mst_error *err);
+// What it is about is not what is here.
+bool mst_round_replica_differs(const struct mst_holding *holding, const struct mst_msg_op *op);
+void mst_round_replica_follow(struct mst_holding *holding, const struct mst_msg_op *op, struct mst_round_mean *mean);
+// Memory for one, with a reference; NULL: there is none, or no rounds.
+struct mst_round_mean *mst_round_replica_mean_new(const struct mst_holding *holding, uint32_t bucket);
+// What the stored close comes to in a bucket, or NULL. Owner: borrowed
+struct mst_round_mean *mst_round_replica_mean_of(const struct mst_holding *holding, uint32_t bucket);
+// Puts what belongs to rounds into a bucket's message. Owner: in arena, or borrowed
+mst_status mst_round_replica_fill_sweep(const struct mst_holding *holding, struct mst_msg_sweep *sweep,
+                                        struct mst_arena *arena);
+mst_status mst_round_replica_check_sweep(const struct mst_holding *holding, const struct mst_msg_sweep *sweep,
+                                         struct mst_error *err);
+// The bucket has taken its place.
+void mst_round_replica_swept(struct mst_holding *holding, const struct mst_msg_sweep *sweep,
+                             struct mst_round_mean *mean);

@@ -29,7 +29,8 @@ struct follower {
     struct mst_socket_address address; // where it listens
     float *floats;                     // operations are read into
     size_t n_bytes;
-    struct iovec parts[1 + MST_OPTIMIZER_MAX_SLOTS]; // the body that comes in
+    struct mst_round_mean *mean;                     // … or in rounds, as is the last part of a bucket
+    struct iovec parts[2 + MST_OPTIMIZER_MAX_SLOTS]; // the body that comes in
     struct mst_bucket *sweeping;                     // it is one of a sweep, for this bucket
     struct mst_bucket_content content;
 };
@@ -103,6 +104,20 @@ static bool reserve(struct follower *follower, size_t n_bytes)
     return true;
 }
 
+static void drop_mean(struct follower *follower)
+{
+    mst_round_mean_unref(follower->mean);
+    follower->mean = NULL;
+}
+
+// Into memory that it can stay in.
+static bool take_mean(struct follower *follower, const struct mst_holding *holding, uint32_t bucket)
+{
+    drop_mean(follower);
+    follower->mean = mst_round_replica_mean_new(holding, bucket);
+    return follower->mean != NULL;
+}
+
 static enum mst_body_verdict on_op_head(void *arg, struct mst_conn *conn, const struct mst_message *message,
                                         struct mst_sink *sink)
 {
@@ -115,18 +130,23 @@ static enum mst_body_verdict on_op_head(void *arg, struct mst_conn *conn, const 
     mst_arena_fini(&arena); // it is numbers
     struct mst_holding *holding = status == MST_OK ? find_holding(follower->thread, op.group, op.thread) : NULL;
     size_t position = holding ? mst_holding_position(holding, op.bucket) : 0;
+    bool is_aggregate = holding && holding->serving && op.kind == MST_OP_AGGREGATE;
+    drop_mean(follower);
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     } else if (!holding || position == holding->n_buckets) {
         refuse(follower, message, holding);
-    } else if (message->body_bytes != mst_bucket_bytes(holding->buckets[position]) || op.kind != MST_OP_PUSH) {
+    } else if (message->body_bytes != mst_bucket_bytes(holding->buckets[position]) ||
+               (op.kind != MST_OP_PUSH && !is_aggregate)) {
         mst_conn_reply_error(conn, message, MST_INVALID_ARGUMENT, "an operation on bucket %u with a body of %llu bytes",
                              op.bucket, (unsigned long long)message->body_bytes);
-    } else if (!reserve(follower, (size_t)message->body_bytes)) {
+    } else if (is_aggregate ? !take_mean(follower, holding, op.bucket)
+                            : !reserve(follower, (size_t)message->body_bytes)) {
         mst_conn_reply_error(conn, message, MST_RESOURCE_EXHAUSTED, "no memory for the %llu bytes of an operation",
                              (unsigned long long)message->body_bytes);
     } else {
-        follower->parts[0] = (struct iovec){follower->floats, (size_t)message->body_bytes};
+        float *floats = is_aggregate ? follower->mean->floats : follower->floats;
+        follower->parts[0] = (struct iovec){floats, (size_t)message->body_bytes};
         *sink = (struct mst_sink){follower->parts, 1};
         return MST_BODY_TAKE;
     }
@@ -149,7 +169,7 @@ static void apply_push(struct mst_holding *holding, struct mst_bucket *bucket, c
 }
 
 static void apply(struct mst_holding *holding, struct mst_bucket *bucket, const struct mst_msg_op *op,
-                  const float *gradient)
+                  const float *gradient, struct mst_round_mean *mean)
 {
     const struct mst_holding_fencing fencing = {.worker = op->worker, .number = op->number};
     switch (op->kind) {
@@ -161,6 +181,11 @@ static void apply(struct mst_holding *holding, struct mst_bucket *bucket, const 
         break;
     case MST_OP_PULLED:
         mst_client_table_pulled(&bucket->clients, op->worker, op->number);
+        break;
+    case MST_OP_AGGREGATE:
+    case MST_OP_CLOSE:
+    case MST_OP_APPLY:
+        mst_round_replica_follow(holding, op, mean);
         break;
     default:
         break;
@@ -179,6 +204,11 @@ static mst_status check_op(const struct mst_msg_op *op, const struct mst_bucket 
     return MST_OK;
 }
 
+static bool is_of_rounds(const struct mst_msg_op *op)
+{
+    return op->kind == MST_OP_AGGREGATE || op->kind == MST_OP_CLOSE || op->kind == MST_OP_APPLY;
+}
+
 static void take_op(struct follower *follower, const struct mst_message *message, const struct mst_msg_op *op)
 {
     struct mst_holding *holding = find_holding(follower->thread, op->group, op->thread);
@@ -189,7 +219,8 @@ static void take_op(struct follower *follower, const struct mst_message *message
         return;
     }
     struct mst_bucket *bucket = holding->buckets[position];
-    mst_status status = check_op(op, bucket, message, &err);
+    mst_status status = is_of_rounds(op) ? mst_round_replica_check_op(holding, op, follower->mean, &err)
+                                         : check_op(op, bucket, message, &err);
     if (status != MST_OK) {
         mst_conn_reply_error(follower->conn, message, status, "%s", err.text);
         return;
@@ -202,11 +233,14 @@ static void take_op(struct follower *follower, const struct mst_message *message
         return;
     }
     bool applies = verdict == MST_FOLLOW_APPLY;
+    // These are of all buckets; those that a sweep brings later bring them, too.
+    if (op->kind == MST_OP_FENCE || op->kind == MST_OP_CLOSE || op->kind == MST_OP_APPLY)
+        applies = applies || verdict == MST_FOLLOW_COUNT;
     bool is_mismatch = applies && op->kind == MST_OP_CHECKSUM && mst_bucket_crc32c(bucket) != op->crc32c;
+    is_mismatch = is_mismatch || (applies && is_of_rounds(op) && mst_round_replica_differs(holding, op));
     answer_op(follower, message, holding->replication, is_mismatch);
-    // A fence is of all buckets; those that a sweep brings later bring it, too.
-    if (applies || (verdict == MST_FOLLOW_COUNT && op->kind == MST_OP_FENCE))
-        apply(holding, bucket, op, follower->floats);
+    if (applies && !is_mismatch)
+        apply(holding, bucket, op, follower->floats, follower->mean);
 }
 
 static void on_op(void *arg, struct mst_conn *conn, const struct mst_message *message)
@@ -217,11 +251,12 @@ static void on_op(void *arg, struct mst_conn *conn, const struct mst_message *me
     struct mst_error err;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_op_decode(message->meta, &arena, &op, &err);
-    mst_arena_fini(&arena);
     if (status == MST_OK)
         take_op(follower, message, &op);
     else
         mst_conn_reply_error(conn, message, status, "%s", err.text);
+    mst_arena_fini(&arena);
+    drop_mean(follower);
 }
 
 // ---- sweeps ----
@@ -256,11 +291,15 @@ static void drop_room(struct follower *follower)
     if (follower->sweeping)
         mst_bucket_content_fini(follower->sweeping, &follower->content);
     follower->sweeping = NULL;
+    drop_mean(follower);
 }
 
-static bool take_room(struct follower *follower, struct mst_bucket *bucket, struct mst_sink *sink)
+static bool take_room(struct follower *follower, const struct mst_holding *holding, struct mst_bucket *bucket,
+                      bool has_aggregate, struct mst_sink *sink)
 {
     drop_room(follower);
+    if (has_aggregate && !take_mean(follower, holding, bucket->id))
+        return false;
     if (mst_bucket_content_new(bucket, &follower->content) != MST_OK)
         return false;
     follower->sweeping = bucket;
@@ -268,6 +307,8 @@ static bool take_room(struct follower *follower, struct mst_bucket *bucket, stru
     for (size_t s = 0; s < bucket->n_slots; s++)
         follower->parts[1 + s] = (struct iovec){follower->content.slots.slots[s], bucket->n_trained * sizeof(float)};
     *sink = (struct mst_sink){follower->parts, 1 + bucket->n_slots};
+    if (has_aggregate)
+        follower->parts[sink->n_parts++] = (struct iovec){follower->mean->floats, mst_bucket_bytes(bucket)};
     return true;
 }
 
@@ -289,11 +330,11 @@ static enum mst_body_verdict on_sweep_head(void *arg, struct mst_conn *conn, con
         refuse(follower, message, holding);
     } else {
         struct mst_bucket *bucket = holding->buckets[position];
-        if (message->body_bytes != mst_bucket_bytes(bucket) + mst_bucket_slot_bytes(bucket))
+        size_t n_bytes = (sweep.has_aggregate ? 2 : 1) * mst_bucket_bytes(bucket) + mst_bucket_slot_bytes(bucket);
+        if (message->body_bytes != n_bytes)
             mst_conn_reply_error(conn, message, MST_INVALID_ARGUMENT, "bucket %u came with %llu bytes, it has %zu",
-                                 bucket->id, (unsigned long long)message->body_bytes,
-                                 mst_bucket_bytes(bucket) + mst_bucket_slot_bytes(bucket));
-        else if (take_room(follower, bucket, sink))
+                                 bucket->id, (unsigned long long)message->body_bytes, n_bytes);
+        else if (take_room(follower, holding, bucket, sweep.has_aggregate, sink))
             verdict = MST_BODY_TAKE;
         else
             mst_conn_reply_error(conn, message, MST_RESOURCE_EXHAUSTED, "no memory for bucket %u", bucket->id);
@@ -329,6 +370,12 @@ static void take_sweep(struct follower *follower, const struct mst_message *mess
         refuse(follower, message, holding);
         return;
     }
+    struct mst_error err;
+    mst_status status = mst_round_replica_check_sweep(holding, sweep, &err);
+    if (status != MST_OK) {
+        mst_conn_reply_error(follower->conn, message, status, "%s", err.text);
+        return;
+    }
     struct mst_replica *replica = &holding->replication->replica;
     struct mst_replica_call call = call_of(follower, sweep->term, sweep->n, sweep->seq);
     call.bucket = position;
@@ -339,6 +386,8 @@ static void take_sweep(struct follower *follower, const struct mst_message *mess
                              sweep->bucket);
         return;
     }
+    if (applies)
+        mst_round_replica_swept(holding, sweep, follower->mean);
     if (mst_replica_take_sweep(replica, &call, now_ms()) == MST_FOLLOW_REFUSED)
         refuse(follower, message, holding);
     else

@@ -34,9 +34,13 @@ struct op *mst_forwarding_find_op(const struct replication *replication, uint64_
 
 static void free_op(struct replicating *replicating, struct op *op)
 {
-    if (op->staging) {
+    if (op->staging || op->mean) {
         replicating->op_bytes -= op->part.iov_len;
         mst_metric_set(replicating->metrics.ops_bytes, (int64_t)replicating->op_bytes);
+    }
+    mst_round_mean_unref(op->mean);
+    mst_arena_fini(&op->arena);
+    if (op->staging) {
         replicating->thread->n_staging++; // the pool's again
         mst_data_thread_give_staging(replicating->thread, op->staging);
     }
@@ -101,6 +105,16 @@ struct op *mst_forwarding_add_op(struct replication *replication)
     replication->ops[seq & (replication->capacity - 1)] = op;
     replication->n_ops++;
     return op;
+}
+
+void mst_forwarding_give_mean(struct op *op, struct mst_round_mean *mean)
+{
+    struct replicating *replicating = op->replicating;
+    op->mean = mean;
+    op->part = (struct iovec){mean->floats, mst_bucket_bytes(mean->place->bucket)};
+    replicating->op_bytes += op->part.iov_len;
+    mst_metric_set(replicating->metrics.ops_bytes, (int64_t)replicating->op_bytes);
+    mst_metric_add(replicating->metrics.ops, 1);
 }
 
 bool mst_forwarding_has_room(struct replication *replication)
@@ -271,7 +285,7 @@ static void send_op(struct link *link, struct replication *replication, const st
     mst_status status = mst_msg_op_encode(&meta, &buf);
     MST_ASSERT(status == MST_OK); // a few numbers
     struct mst_call to = {.method = MST_METHOD_OP};
-    if (op->staging) {
+    if (op->part.iov_base) {
         to.body = (struct mst_body){&op->part, 1, on_op_sent, op};
         op->n_sending++;
     }
@@ -282,6 +296,7 @@ static void free_sweep(void *arg)
 {
     struct sweep_out *out = arg;
     mst_snapshot_fini(&out->snapshot);
+    mst_round_mean_unref(out->mean);
     free(out);
 }
 
@@ -306,13 +321,18 @@ static mst_status encode_sweep(const struct replication *replication, const stru
     for (size_t w = 0; w < clients->n_rows; w++)
         if (clients->rows[w].number)
             rows[sweep.n_rows++] = mst_client_row_message(bucket->id, (uint32_t)w, &clients->rows[w]);
-    mst_status status = mst_msg_sweep_encode(&sweep, buf);
+    struct mst_arena arena;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_round_replica_fill_sweep(replication->holding, &sweep, &arena);
+    if (status == MST_OK)
+        status = mst_msg_sweep_encode(&sweep, buf);
+    mst_arena_fini(&arena);
     free(rows);
     return status;
 }
 
 // Training goes on while it is on its way: what is sent is kept as it is, as for a cut.
-static struct sweep_out *keep_bucket(struct mst_bucket *bucket)
+static struct sweep_out *keep_bucket(struct mst_bucket *bucket, struct mst_round_mean *mean)
 {
     struct sweep_out *out = mst_alloc(sizeof *out);
     struct mst_snapshots now = {0};
@@ -324,6 +344,11 @@ static struct sweep_out *keep_bucket(struct mst_bucket *bucket)
     out->parts[0] = (struct iovec){out->snapshot.version->floats, mst_bucket_bytes(bucket)};
     for (size_t s = 0; s < bucket->n_slots; s++)
         out->parts[1 + s] = (struct iovec){out->snapshot.slots->slots[s], bucket->n_trained * sizeof(float)};
+    out->n_parts = 1 + bucket->n_slots;
+    if (mean) {
+        out->mean = mst_round_mean_ref(mean);
+        out->parts[out->n_parts++] = (struct iovec){mean->floats, mst_bucket_bytes(bucket)};
+    }
     return out;
 }
 
@@ -340,10 +365,9 @@ static bool send_sweep(struct link *link, struct replication *replication, const
         mst_buf_fini(&buf);
         return false;
     }
-    struct sweep_out *out = keep_bucket(bucket);
-    struct mst_call to = {
-        .method = MST_METHOD_SWEEP,
-        .body = {.parts = out->parts, .n_parts = 1 + bucket->n_slots, .release = free_sweep, .arg = out}};
+    struct sweep_out *out = keep_bucket(bucket, mst_round_replica_mean_of(replication->holding, bucket->id));
+    struct mst_call to = {.method = MST_METHOD_SWEEP,
+                          .body = {.parts = out->parts, .n_parts = out->n_parts, .release = free_sweep, .arg = out}};
     mst_metric_add(replication->replicating->metrics.swept, 1);
     call(link, &to, &buf, replication, message);
     return true;

@@ -21,8 +21,8 @@ void mst_holding_free(struct mst_holding *holding)
     if (!holding)
         return;
     mst_cut_gate_fini(&holding->gate);
+    mst_replication_free(holding->replication); // its operations hold means of rounds
     mst_round_serve_free(holding->serving);
-    mst_replication_free(holding->replication);
     for (size_t i = 0; i < holding->n_buckets; i++)
         mst_bucket_free(holding->buckets[i]);
     free(holding->buckets);

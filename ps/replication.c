@@ -45,7 +45,7 @@ mst_status mst_forwarding_refuse(const struct replication *replication, uint32_t
                     (unsigned long long)epoch->n);
 }
 
-static void keep_checksum(struct replication *replication, const struct mst_bucket *bucket)
+void mst_replication_keep_checksum(struct replication *replication, const struct mst_bucket *bucket)
 {
     struct op *op = mst_forwarding_add_op(replication);
     if (!op)
@@ -81,7 +81,7 @@ static void keep_push(struct replication *replication, struct pending_push *push
     mst_metric_set(replicating->metrics.ops_bytes, (int64_t)replicating->op_bytes);
     mst_metric_add(replicating->metrics.ops, 1);
     if (push->bucket->n_updates % MST_CHECKSUM_VERSIONS == 0)
-        keep_checksum(replication, push->bucket);
+        mst_replication_keep_checksum(replication, push->bucket);
 }
 
 void mst_forwarding_pushed(struct pending_push *push, const struct mst_push_result *result)
@@ -304,12 +304,17 @@ struct mst_holding_status mst_holding_status(const struct mst_holding *holding)
 
 void mst_replication_progress(struct replication *replication)
 {
+    struct round_serving *rounds = replication->holding->serving;
     if (!replication->awaits_values) {
         apply_fences(replication);
+        if (rounds)
+            mst_round_replica_advance(rounds);
         mst_forwarding_pump(replication);
     }
     mst_forwarding_prune(replication, mst_replica_floor(&replication->replica));
     answer_due(replication);
+    if (rounds)
+        mst_round_replica_confirm(rounds);
     see_to_fences(replication);
     note_status(replication);
 }
@@ -364,6 +369,8 @@ static void on_changed(struct replication *replication)
     }
     if (mst_replica_role(&replication->replica) != MST_REPLICA_PRIMARY)
         refuse_all(replication, take_all_pulls(replication));
+    if (replication->holding->serving)
+        mst_round_replica_roles(replication->holding->serving);
     mst_replicating_wake(replication->replicating); // links
     mst_replication_look_again(replication);
 }
@@ -399,6 +406,8 @@ void mst_holding_restored(struct mst_holding *holding)
     if (!mst_holding_awaits_values(holding))
         return;
     holding->replication->awaits_values = false;
+    if (holding->serving)
+        mst_round_replica_reset(holding->serving);
     mst_replicating_wake(holding->replication->replicating);
     mst_replication_look_again(holding->replication);
 }
@@ -507,6 +516,8 @@ void mst_replication_free(struct replication *replication)
             free(op->staging->floats);
             free(op->staging);
         }
+        mst_round_mean_unref(op->mean);
+        mst_arena_fini(&op->arena);
         free(op);
     }
     free(replication->ops);

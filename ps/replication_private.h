@@ -17,6 +17,8 @@ struct op {
     struct replicating *replicating;
     struct mst_msg_op meta; // but for the epoch, which is that of sending
     struct staging *staging;
+    struct mst_round_mean *mean; // … or what contributions to a round came to
+    struct mst_arena arena;      // holds arrays of meta, if it has any
     struct iovec part;
     unsigned n_sending; // frames that read the buffer
     bool is_over;       // nobody needs it but those
@@ -35,7 +37,9 @@ struct sent {
 // A bucket on its way to a follower, as it was when it was sent.
 struct sweep_out {
     struct mst_snapshot snapshot;
-    struct iovec parts[1 + MST_OPTIMIZER_MAX_SLOTS];
+    struct mst_round_mean *mean; // of a stored close, or NULL
+    struct iovec parts[2 + MST_OPTIMIZER_MAX_SLOTS];
+    size_t n_parts;
 };
 
 // The lasting connection with a data thread of another PS.
@@ -122,6 +126,8 @@ void mst_forwarding_closed(struct replication *replication, const struct client 
 // The operation gets the next number, its meta but for kind and content is filled; NULL: nobody follows, so it is not
 // kept.
 struct op *mst_forwarding_add_op(struct replication *replication);
+// The operation has this mean as its body. Owner: steals mean
+void mst_forwarding_give_mean(struct op *op, struct mst_round_mean *mean);
 struct op *mst_forwarding_find_op(const struct replication *replication, uint64_t seq);
 // Operations up to floor are not needed any more.
 void mst_forwarding_prune(struct replication *replication, uint64_t floor);
@@ -136,6 +142,8 @@ void mst_replicating_wake(struct replicating *replicating);
 void mst_replication_progress(struct replication *replication);
 // The same, after a lease that this one had granted ended: what was held is looked at again.
 void mst_replication_look_again(struct replication *replication);
+// The content of a bucket is compared with the followers'.
+void mst_replication_keep_checksum(struct replication *replication, const struct mst_bucket *bucket);
 void mst_replication_fence_buckets(struct mst_holding *holding, const struct mst_holding_fencing *fencing);
 void mst_following_free(struct replicating *replicating);
 // True while it is not known whether a process of this server, which was followed here, is gone.

@@ -10,6 +10,7 @@
 #include "optim/weighted_sum.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { STRETCH = 2048 }; // floats: the sum's and a contribution's 8 KiB each in the smallest cache
 
@@ -34,7 +35,53 @@ static mst_status reserve(struct mst_round_place *place, size_t n_workers)
     place->contributions = mst_alloc_array(n_workers, sizeof *place->contributions);
     for (size_t w = 0; w < n_workers; w++)
         MST_TRY(make_buffer(n_bytes, &place->contributions[w]));
-    return n_workers > 1 ? make_buffer(n_bytes, &place->sum) : MST_OK; // one alone needs no sum
+    if (n_workers == 1)
+        return MST_OK; // one alone needs no sum
+    place->sum = mst_round_mean_new(place);
+    return place->sum ? MST_OK : MST_RESOURCE_EXHAUSTED;
+}
+
+struct mst_round_mean *mst_round_mean_new(struct mst_round_place *place)
+{
+    struct mst_round_mean *mean = place->free_means;
+    if (mean) {
+        place->free_means = mean->next_free;
+        mean->n_refs = 1;
+        return mean;
+    }
+    float *floats;
+    if (make_buffer(mst_bucket_bytes(place->bucket), &floats) != MST_OK)
+        return NULL;
+    mean = mst_alloc(sizeof *mean);
+    *mean = (struct mst_round_mean){.place = place, .n_refs = 1, .floats = floats};
+    return mean;
+}
+
+struct mst_round_mean *mst_round_mean_ref(struct mst_round_mean *mean)
+{
+    mean->n_refs++;
+    return mean;
+}
+
+void mst_round_mean_unref(struct mst_round_mean *mean)
+{
+    if (!mean || --mean->n_refs > 0)
+        return;
+    mean->next_free = mean->place->free_means;
+    mean->place->free_means = mean;
+}
+
+static void free_means(struct mst_round_place *place)
+{
+    mst_round_mean_unref(place->sum);
+    mst_round_mean_unref(place->stored);
+    mst_round_mean_unref(place->coming);
+    while (place->free_means) {
+        struct mst_round_mean *mean = place->free_means;
+        place->free_means = mean->next_free;
+        free(mean->floats);
+        free(mean);
+    }
 }
 
 mst_status mst_round_places_new(const struct mst_round_places_config *config, struct mst_round_places **out,
@@ -86,7 +133,7 @@ void mst_round_places_free(struct mst_round_places *rounds)
         for (size_t w = 0; place->contributions && w < rounds->n_workers; w++)
             free(place->contributions[w]);
         free(place->contributions);
-        free(place->sum);
+        free_means(place);
         free(place->added);
         free(place->norms);
     }
@@ -121,6 +168,15 @@ static void forget_sum(struct mst_round_place *place)
     place->total_weight = 0;
     place->is_mean = false;
     place->has_norms = false;
+    place->is_lent = false;
+}
+
+// True if there is memory to add up in.
+static bool has_sum(const struct mst_round_places *rounds, struct mst_round_place *place)
+{
+    if (!place->sum && (rounds->n_workers > 1 || rounds->is_replicated))
+        place->sum = mst_round_mean_new(place);
+    return place->sum || (rounds->n_workers == 1 && !rounds->is_replicated);
 }
 
 static double weight_of(const struct mst_round_places *rounds, uint32_t worker)
@@ -148,7 +204,7 @@ static void add_up(const struct mst_round_places *rounds, struct mst_round_place
     size_t n = place->bucket->n_floats;
     for (size_t at = 0; at < n; at += STRETCH) {
         size_t n_here = n - at < STRETCH ? n - at : STRETCH;
-        float *sum = place->sum + at;
+        float *sum = place->sum->floats + at;
         for (size_t i = first; i < place->n_added; i++)
             mst_weighted_sum_add((float)weight_of(rounds, place->added[i]), place->contributions[place->added[i]] + at,
                                  i == 0, sum, n_here);
@@ -160,9 +216,11 @@ static void add_up(const struct mst_round_places *rounds, struct mst_round_place
 // The mean of what is added up; NULL if that is nothing. It may be changed: nobody needs it afterwards.
 static float *mean_of(const struct mst_round_place *place)
 {
+    if (place->stored)
+        return place->stored->floats;
     if (place->n_added == 0)
         return NULL;
-    return place->n_added == 1 ? place->contributions[place->added[0]] : place->sum;
+    return place->n_added == 1 ? place->contributions[place->added[0]] : place->sum->floats;
 }
 
 static void take_norms(const struct mst_round_places *rounds, struct mst_round_place *place)
@@ -185,7 +243,7 @@ void mst_round_places_contributed(struct mst_round_places *rounds, struct mst_ro
 {
     const struct mst_round_table *table = &rounds->table;
     // Once there is a close, it has said what is added up.
-    if (table->has_close && table->stored == table->applied + 1)
+    if ((table->has_close && table->stored == table->applied + 1) || !has_sum(rounds, place))
         return;
     size_t n_passed = 0; // of those that were dealt a unit, in worker order
     size_t first = place->n_added;
@@ -213,12 +271,49 @@ static bool begins_with_added(const struct mst_round_place *place, const struct 
     return true;
 }
 
+bool mst_round_places_can_store(struct mst_round_places *rounds)
+{
+    for (size_t i = 0; i < rounds->n_places; i++)
+        if (!rounds->places[i].bucket->is_frozen && !has_sum(rounds, &rounds->places[i]))
+            return false;
+    return true;
+}
+
+// The mean becomes something that can be shared. One contribution alone goes with its memory.
+static void keep_mean(struct mst_round_place *place)
+{
+    if (place->n_added == 0)
+        return;
+    if (place->n_added == 1) {
+        float **alone = &place->contributions[place->added[0]];
+        float *floats = *alone;
+        *alone = place->sum->floats;
+        place->sum->floats = floats;
+        place->is_lent = true;
+    }
+    place->stored = place->sum;
+    place->sum = NULL;
+}
+
+// The close before is replaced by a later attempt, which is made from contributions.
+static void give_mean_up(struct mst_round_place *place)
+{
+    if (!place->stored)
+        return;
+    if (place->is_lent)
+        memcpy(place->contributions[place->added[0]], place->stored->floats, mst_bucket_bytes(place->bucket));
+    mst_round_mean_unref(place->stored);
+    place->stored = NULL;
+    forget_sum(place);
+}
+
 void mst_round_places_store(struct mst_round_places *rounds, const struct mst_msg_close *close)
 {
     for (size_t i = 0; i < rounds->n_places && rounds->table.has_begun; i++) {
         struct mst_round_place *place = &rounds->places[i];
         if (place->bucket->is_frozen)
             continue;
+        give_mean_up(place);
         if (!begins_with_added(place, close))
             forget_sum(place);
         size_t first = place->n_added;
@@ -227,6 +322,8 @@ void mst_round_places_store(struct mst_round_places *rounds, const struct mst_ms
         if (!place->is_mean)
             add_up(rounds, place, first, true);
         take_norms(rounds, place);
+        if (rounds->is_replicated)
+            keep_mean(place);
     }
     mst_round_table_store(&rounds->table, close);
 }
@@ -251,16 +348,29 @@ void mst_round_places_norms(const struct mst_round_places *rounds, struct mst_sq
 bool mst_round_places_can_act(struct mst_round_places *rounds)
 {
     bool is_update = rounds->table.has_begun && rounds->table.n_ins > 0;
-    for (size_t i = 0; i < rounds->n_places && is_update; i++)
-        if (!rounds->places[i].bucket->is_frozen && !mst_bucket_can_apply(rounds->places[i].bucket))
+    for (size_t i = 0; i < rounds->n_places && is_update; i++) {
+        struct mst_round_place *place = &rounds->places[i];
+        bool is_shared = place->stored && place->stored->n_refs > 1; // it cannot be clipped where it is
+        if (!place->bucket->is_frozen &&
+            (!mst_bucket_can_apply(place->bucket) || (is_shared && !has_sum(rounds, place))))
             return false;
+    }
     return true;
 }
 
-static void scale(const struct mst_round_places *rounds, const struct mst_bucket *bucket, float *mean,
-                  const double *scales, size_t n_scales)
+// Returns the place's mean, clipped; NULL if there is none.
+static const float *scale(const struct mst_round_places *rounds, struct mst_round_place *place, const double *scales,
+                          size_t n_scales)
 {
+    const struct mst_bucket *bucket = place->bucket;
+    float *mean = mean_of(place);
     size_t at = 0;
+    if (!mean || n_scales == 0)
+        return mean;
+    if (place->stored && place->stored->n_refs > 1) { // a follower is still being sent it
+        memcpy(place->sum->floats, mean, mst_bucket_bytes(bucket));
+        mean = place->sum->floats;
+    }
     for (size_t i = 0; i < bucket->n_pieces; i++) {
         const struct mst_piece *piece = &bucket->pieces[i];
         size_t group = rounds->clips_each ? piece->variable + (size_t)1 : 0;
@@ -268,6 +378,7 @@ static void scale(const struct mst_round_places *rounds, const struct mst_bucket
             mst_clip_scale((float)scales[group], mean + at, floats_of(piece));
         at += floats_of(piece);
     }
+    return mean;
 }
 
 // What a bucket remembers of the workers that are in.
@@ -309,24 +420,98 @@ static void tell(struct mst_round_places *rounds, struct mst_round_place *place)
     }
 }
 
+static void forget_means(struct mst_round_place *place)
+{
+    mst_round_mean_unref(place->stored);
+    mst_round_mean_unref(place->coming);
+    place->stored = NULL;
+    place->coming = NULL;
+    forget_sum(place);
+}
+
 void mst_round_places_act(struct mst_round_places *rounds, const double *scales, size_t n_scales)
 {
     // Rows are of the deal that ends here, so they are taken before the table moves on; nobody is told before.
     uint64_t round = rounds->table.stored;
+    size_t n_ins = rounds->table.has_begun ? rounds->table.n_ins : 0;
     for (size_t i = 0; i < rounds->n_places; i++)
         if (!rounds->places[i].bucket->is_frozen)
             record_rows(rounds, &rounds->places[i]);
     mst_round_table_act(&rounds->table);
     for (size_t i = 0; i < rounds->n_places; i++) {
         struct mst_round_place *place = &rounds->places[i];
-        float *mean = mean_of(place);
-        if (mean)
-            scale(rounds, place->bucket, mean, scales, n_scales);
-        place->is_finite = mst_bucket_apply_round(place->bucket, round, mean);
-        mst_bucket_count_round(place->bucket, place->n_added);
-        forget_sum(place);
-        tell(rounds, place);
+        const float *mean = scale(rounds, place, scales, n_scales);
+        if (mean && rounds->is_replicated)
+            place->is_finite = mst_bucket_follow_round(place->bucket, round, mean, rounds->rate);
+        else
+            place->is_finite = mst_bucket_apply_round(place->bucket, round, mean);
+        mst_bucket_count_round(place->bucket, place->bucket->is_frozen ? 0 : n_ins);
+        forget_means(place);
+        if (!rounds->is_replicated)
+            tell(rounds, place);
     }
+}
+
+// ---- with replicas ----
+
+void mst_round_places_tell(struct mst_round_places *rounds)
+{
+    for (size_t i = 0; i < rounds->n_places; i++)
+        tell(rounds, &rounds->places[i]);
+}
+
+void mst_round_places_forget(struct mst_round_places *rounds)
+{
+    for (size_t i = 0; i < rounds->n_places; i++)
+        forget_sum(&rounds->places[i]);
+    mst_round_table_drop(&rounds->table);
+}
+
+void mst_round_places_follow_close(struct mst_round_places *rounds, const struct mst_msg_close *close,
+                                   const bool *is_here)
+{
+    bool takes = rounds->table.has_begun && close->n_ins > 0; // what is there else is of a close that never came
+    for (size_t i = 0; i < rounds->n_places; i++) {
+        struct mst_round_place *place = &rounds->places[i];
+        struct mst_round_mean *mean = place->coming;
+        place->coming = NULL;
+        forget_means(place);
+        if (takes && (!is_here || is_here[i]))
+            place->stored = mean;
+        else
+            mst_round_mean_unref(mean);
+    }
+    mst_round_table_store(&rounds->table, close);
+}
+
+bool mst_round_places_follow_apply(struct mst_round_places *rounds, const struct mst_round_applying *applying)
+{
+    uint64_t round = rounds->table.stored;
+    bool is_update = rounds->table.has_begun && rounds->table.n_ins > 0;
+    bool has_all = true;
+    mst_round_table_act(&rounds->table);
+    for (size_t i = 0; i < rounds->n_places; i++) {
+        struct mst_round_place *place = &rounds->places[i];
+        if (applying->is_here && !applying->is_here[i]) {
+            forget_means(place);
+            continue;
+        }
+        const float *mean = scale(rounds, place, applying->scales, applying->n_scales);
+        has_all = has_all && (mean || !is_update || place->bucket->is_frozen);
+        if (mean)
+            place->is_finite = mst_bucket_follow_round(place->bucket, round, mean, applying->rate);
+        else
+            place->is_finite = mst_bucket_apply_round(place->bucket, round, NULL);
+        mst_bucket_count_round(place->bucket, 0);
+        forget_means(place);
+    }
+    return has_all;
+}
+
+void mst_round_place_replaced(struct mst_round_place *place, struct mst_round_mean *stored)
+{
+    forget_means(place);
+    place->stored = stored;
 }
 
 // ---- waiting ----

@@ -32,12 +32,21 @@ struct mst_round_waiter {
                        bool is_finite);
 };
 
+/** What contributions come to, in memory of a place. With replicas it is shared with operations and buckets that are on
+ *  their way to followers, and does not change then. */
+struct mst_round_mean {
+    struct mst_round_mean *next_free;
+    struct mst_round_place *place;
+    unsigned n_refs;
+    float *floats;
+};
+
 /** A bucket in rounds. */
 struct mst_round_place {
     struct mst_bucket *bucket;     // borrowed
     size_t part;                   // of the table; no meaning for a frozen one
     float **contributions;         // by worker; NULL: frozen
-    float *sum;                    // of those added up so far, or their mean
+    struct mst_round_mean *sum;    // of those added up so far, or their mean
     size_t n_added;                // …, which are added[0 .. n_added - 1], in worker order
     uint32_t *added;               // n_workers
     double total_weight;           // … and their weights
@@ -46,6 +55,11 @@ struct mst_round_place {
     struct mst_square_norm *norms; // of each piece
     struct mst_round_waiter *waiters;
     bool is_finite; // of the last round applied
+    // With replicas.
+    struct mst_round_mean *stored; // what the stored close comes to, until it is applied
+    bool is_lent;                  // … in the memory of the only contribution, which has other memory now
+    struct mst_round_mean *coming; // follower: of the close that comes next
+    struct mst_round_mean *free_means;
 };
 
 struct mst_round_places {
@@ -55,6 +69,8 @@ struct mst_round_places {
     struct mst_round_place *places; // one a bucket, in ascending id
     bool clips_global;              // norms of all variables together are wanted
     bool clips_each;                // … of each variable
+    bool is_replicated;             // means are kept for followers; whoever waits is told by mst_round_places_tell
+    float rate;                     // … and the stored close is applied with it
 };
 
 /** What to make. Borrowed for the call, but the buckets. */
@@ -85,8 +101,8 @@ void mst_round_places_store(struct mst_round_places *rounds, const struct mst_ms
 void mst_round_places_norms(const struct mst_round_places *rounds, struct mst_square_norm *norms, bool *is_here);
 /** True if every bucket finds a buffer for the version that the stored close makes. */
 bool mst_round_places_can_act(struct mst_round_places *rounds);
-/** Acts on the stored close: every bucket gets its version and whoever waits for it is told. Only when it is to be, and
- *  can. scales: by clip group, see mst_msg_round; groups past n_scales are scaled by 1. */
+/** Acts on the stored close: every bucket gets its version and whoever waits for it is told, with replicas later. Only
+ *  when it is to be, and can. scales: by clip group, see mst_msg_round; groups past n_scales are scaled by 1. */
 void mst_round_places_act(struct mst_round_places *rounds, const double *scales, size_t n_scales);
 
 /** Has waiter told when its round is applied to this bucket. Owner: keeps waiter until told or dropped */
@@ -94,3 +110,34 @@ void mst_round_places_wait(struct mst_round_place *place, struct mst_round_waite
 /** Takes those off all lists that is_gone(arg, waiter) names, which releases them. */
 void mst_round_places_drop(struct mst_round_places *rounds,
                            bool (*is_gone)(const void *arg, struct mst_round_waiter *waiter), const void *arg);
+
+// ---- with replicas ----
+
+/** A mean of nothing, of n_floats of the place's bucket, with one reference; NULL: there is no memory. */
+struct mst_round_mean *mst_round_mean_new(struct mst_round_place *place);
+/** One reference more. */
+struct mst_round_mean *mst_round_mean_ref(struct mst_round_mean *mean);
+/** One reference less; with the last one the place may use it again. NULL is fine. */
+void mst_round_mean_unref(struct mst_round_mean *mean);
+/** True if there is memory for the means of a close. */
+bool mst_round_places_can_store(struct mst_round_places *rounds);
+/** Tells those who wait for a round that is applied. */
+void mst_round_places_tell(struct mst_round_places *rounds);
+/** All contributions, and what was added up of them, are forgotten; means of a stored close stay. */
+void mst_round_places_forget(struct mst_round_places *rounds);
+/** A follower stores a close: what came for it is its means. is_here: by place; it may have one. NULL: all */
+void mst_round_places_follow_close(struct mst_round_places *rounds, const struct mst_msg_close *close,
+                                   const bool *is_here);
+
+/** What a primary says of a round that it applied. */
+struct mst_round_applying {
+    const double *scales;
+    size_t n_scales;
+    float rate;          // the learning rate that it was applied with
+    const bool *is_here; // by place; the others are of another point. NULL: all
+};
+
+/** A follower applies the stored close. False: a bucket lacks its mean. */
+bool mst_round_places_follow_apply(struct mst_round_places *rounds, const struct mst_round_applying *applying);
+/** The bucket was replaced by one for which the stored close comes to `stored`, whose reference goes to the place. */
+void mst_round_place_replaced(struct mst_round_place *place, struct mst_round_mean *stored);

@@ -7,37 +7,14 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "ps/data_thread_private.h"
+#include "ps/replication_private.h"
+#include "ps/round_serve_private.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { WAITS_MAX = 4 }; // calls of a connection that wait for rounds, a bucket: a worker has one, or two after a break
-
-// Who waits: a call of a connection, or fn(arg) of the direct carrier.
-struct waiting {
-    struct mst_round_waiter base;
-    struct round_serving *serving;
-    struct waiting *next_free;
-    struct client *client; // NULL: fn
-    uint16_t method;
-    uint64_t call;
-    mst_round_answer_fn fn;
-    void *arg;
-};
-
-struct round_serving {
-    struct mst_data_thread *thread; // of the holding
-    struct mst_round_serving_config config;
-    struct mst_round_places *rounds;
-    struct waiting *free_waitings;
-    uint64_t reign; // that began; orders of others are not looked at
-    bool is_acting; // the order is to act on the close that is stored, which has not been done yet
-    int64_t n_held;
-    struct mst_metric *held;
-    struct mst_metric *wait_us;
-};
 
 static struct waiting *take_waiting(struct round_serving *serving)
 {
@@ -50,7 +27,7 @@ static struct waiting *take_waiting(struct round_serving *serving)
     return waiting;
 }
 
-static void give_waiting(struct waiting *waiting)
+void mst_round_serve_give_waiting(struct waiting *waiting)
 {
     waiting->next_free = waiting->serving->free_waitings;
     waiting->serving->free_waitings = waiting;
@@ -59,7 +36,7 @@ static void give_waiting(struct waiting *waiting)
 static bool is_any(const void *arg, struct mst_round_waiter *waiter)
 {
     (void)arg;
-    give_waiting((struct waiting *)waiter);
+    mst_round_serve_give_waiting((struct waiting *)waiter);
     return true;
 }
 
@@ -83,7 +60,9 @@ void mst_holding_serve_rounds(struct mst_holding *holding, const struct mst_roun
     struct mst_data_thread *thread = holding->thread;
     struct round_serving *serving = mst_alloc(sizeof *serving);
     char *labels = mst_text("thread=\"%u\"", thread->index);
-    *serving = (struct round_serving){.thread = thread, .config = *config, .rounds = config->rounds};
+    *serving =
+        (struct round_serving){.thread = thread, .holding = holding, .config = *config, .rounds = config->rounds};
+    serving->rounds->is_replicated = holding->replication != NULL;
     serving->held = mst_metric_gauge("muster_ps_round_contributions_held",
                                      "Contributions to the next round that are here, a bucket each", labels);
     serving->wait_us = mst_metric_counter("muster_ps_round_wait_microseconds_total",
@@ -105,26 +84,43 @@ static void post_report(const struct round_serving *serving)
         mst_loop_post(serving->config.control, serving->config.on_report, serving->config.arg);
 }
 
-static void report_progress(const struct round_serving *serving, bool has_new_norms)
+struct mst_round_progress mst_round_serve_progress(const struct round_serving *serving)
+{
+    const struct mst_round_table *table = &serving->rounds->table;
+    return (struct mst_round_progress){.reign = serving->reign,
+                                       .has_stored = table->has_close,
+                                       .stored = table->stored,
+                                       .attempt = table->attempt,
+                                       .has_begun = table->has_begun,
+                                       .applied = table->applied};
+}
+
+void mst_round_serve_report(const struct round_serving *serving, const struct mst_round_progress *progress)
 {
     struct mst_round_report *report = serving->config.report;
-    const struct mst_round_table *table = &serving->rounds->table;
     pthread_mutex_lock(&report->lock);
-    report->progress = (struct mst_round_progress){.reign = serving->reign,
-                                                   .has_stored = table->has_close,
-                                                   .stored = table->stored,
-                                                   .attempt = table->attempt,
-                                                   .has_begun = table->has_begun,
-                                                   .applied = table->applied};
-    if (has_new_norms) {
-        for (size_t i = 0; i < report->n_groups; i++) {
-            report->norms[i] = (struct mst_square_norm){0};
-            report->is_here[i] = false;
-        }
-        if (report->n_groups > 0)
-            mst_round_places_norms(serving->rounds, report->norms, report->is_here);
-    }
+    report->progress = *progress;
     post_report(serving);
+}
+
+void mst_round_serve_note_norms(const struct round_serving *serving)
+{
+    struct mst_round_report *report = serving->config.report;
+    if (report->n_groups == 0)
+        return;
+    pthread_mutex_lock(&report->lock);
+    for (size_t i = 0; i < report->n_groups; i++) {
+        report->norms[i] = (struct mst_square_norm){0};
+        report->is_here[i] = false;
+    }
+    mst_round_places_norms(serving->rounds, report->norms, report->is_here);
+    pthread_mutex_unlock(&report->lock);
+}
+
+static void report_table(const struct round_serving *serving)
+{
+    struct mst_round_progress progress = mst_round_serve_progress(serving);
+    mst_round_serve_report(serving, &progress);
 }
 
 // The sums come with one bucket, perhaps not the last one: they are kept in the report at once.
@@ -196,7 +192,7 @@ static void on_applied(struct mst_round_waiter *waiter, struct mst_bucket *bucke
                        bool is_finite)
 {
     struct waiting waiting = *(struct waiting *)waiter;
-    give_waiting((struct waiting *)waiter);
+    mst_round_serve_give_waiting((struct waiting *)waiter);
     if (waiting.base.since_ns)
         mst_metric_add(waiting.serving->wait_us, (int64_t)((mst_clock_monotonic_ns() - waiting.base.since_ns) / 1000));
     if (!waiting.client) {
@@ -236,9 +232,22 @@ static void wait_for(struct client *client, struct round_serving *serving, const
     if (call->method == MST_METHOD_PUSH)
         waiting->base.since_ns = mst_clock_monotonic_ns();
     waiting->client = client;
+    waiting->bucket = place->bucket->id;
     waiting->method = call->method;
     waiting->call = call->call;
     mst_round_places_wait(place, &waiting->base);
+}
+
+// A call for a round that is applied.
+static void answer_over(struct client *client, struct round_serving *serving, const struct mst_message *call,
+                        struct mst_round_place *place, uint64_t round)
+{
+    if (!serving->holding->replication || mst_round_replica_has_told(serving)) {
+        answer_now(client, serving, call, place);
+        return;
+    }
+    serving->has_untold = true;
+    wait_for(client, serving, call, place, round);
 }
 
 static mst_status status_of(enum mst_round_verdict verdict)
@@ -304,6 +313,10 @@ enum mst_body_verdict mst_round_serve_push_head(struct client *client, struct ro
                                                 const struct mst_message *message, const struct mst_msg_push *meta,
                                                 struct mst_sink *sink)
 {
+    const struct replication *replication = serving->holding->replication;
+    client->is_held = replication && mst_forwarding_admits(replication) != MST_FORWARD_OK;
+    if (client->is_held)
+        return MST_BODY_PARK; // until it is the primary, or not
     struct mst_round_place *place = mst_round_places_find(serving->rounds, meta->bucket);
     struct mst_round_push push;
     struct mst_error err;
@@ -328,7 +341,7 @@ enum mst_body_verdict mst_round_serve_push_head(struct client *client, struct ro
         wait_for(client, serving, message, place, push.round);
         return MST_BODY_DRAIN;
     case MST_ROUND_OVER:
-        answer_now(client, serving, message, place);
+        answer_over(client, serving, message, place, push.round);
         return MST_BODY_DRAIN;
     case MST_ROUND_WAIT:
         return MST_BODY_PARK; // until the first close is acted on
@@ -366,7 +379,7 @@ static void end_push(struct client *client, const struct mst_message *message, s
         wait_for(client, serving, message, place, push.round);
         return;
     case MST_ROUND_OVER:
-        answer_now(client, serving, message, place);
+        answer_over(client, serving, message, place, push.round);
         return;
     default:
         refuse(client, message, verdict);
@@ -392,9 +405,17 @@ void mst_round_serve_pull(struct client *client, struct round_serving *serving, 
                           const struct mst_msg_pull *pull)
 {
     struct mst_round_place *place = mst_round_places_find(serving->rounds, pull->bucket);
+    const struct replication *replication = serving->holding->replication;
+    struct mst_error err;
+    if (replication && mst_forwarding_serves(replication) == MST_FORWARD_REFUSED) {
+        mst_data_thread_count_refused(client->thread);
+        mst_status status = mst_forwarding_refuse(replication, pull->bucket, &err);
+        mst_conn_reply_error(client->conn, message, status, "%s", err.text);
+        return;
+    }
     bool wants_what_there_is = client->worker == MST_NO_WORKER && pull->round == 0;
     if (wants_what_there_is || mst_round_table_is_due(&serving->rounds->table, pull->round))
-        answer_now(client, serving, message, place);
+        answer_over(client, serving, message, place, pull->round);
     else
         wait_for(client, serving, message, place, pull->round);
 }
@@ -404,7 +425,7 @@ static bool is_of_client(const void *arg, struct mst_round_waiter *waiter)
     struct waiting *waiting = (struct waiting *)waiter;
     if (waiting->client != arg)
         return false;
-    give_waiting(waiting);
+    mst_round_serve_give_waiting(waiting);
     return true;
 }
 
@@ -416,6 +437,15 @@ void mst_round_serve_closed(struct client *client, struct round_serving *serving
 
 // ---- the order ----
 
+// Updates of the buckets that are pushed: all have the same.
+static uint64_t pushed_updates(const struct mst_round_places *rounds)
+{
+    for (size_t i = 0; i < rounds->n_places; i++)
+        if (!rounds->places[i].bucket->is_frozen)
+            return rounds->places[i].bucket->n_updates;
+    return 0;
+}
+
 static void count_update(const struct round_serving *serving)
 {
     const struct mst_round_table *table = &serving->rounds->table;
@@ -426,21 +456,29 @@ static void count_update(const struct round_serving *serving)
 }
 
 // The order stays as it is until this is done.
-static void try_act(struct round_serving *serving)
+void mst_round_serve_try_act(struct round_serving *serving)
 {
     struct mst_round_places *rounds = serving->rounds;
     const struct mst_round_order *order = serving->config.order;
+    const struct mst_bucket *bucket = rounds->n_places > 0 ? rounds->places[0].bucket : NULL;
     if (!serving->is_acting || !mst_round_places_can_act(rounds))
         return; // a version that becomes free comes here again
     bool begins = !rounds->table.has_begun;
+    float rate = bucket ? mst_optimizer_learning_rate(bucket->optimizer, pushed_updates(rounds)) : 0;
     serving->is_acting = false;
     serving->n_held = 0;
     mst_metric_set(serving->held, 0);
     count_update(serving);
+    rounds->rate = rate;
     mst_round_places_act(rounds, order->scales, order->n_scales);
-    report_progress(serving, false);
-    if (begins)
+    if (serving->holding->replication)
+        mst_round_replica_applied(serving);
+    else
+        report_table(serving);
+    if (begins && !serving->holding->replication)
         mst_data_thread_resume(serving->thread);
+    else if (begins)
+        mst_data_thread_try_held_later(serving->thread); // this may run within a call
 }
 
 void mst_round_serve_order(void *arg)
@@ -449,29 +487,31 @@ void mst_round_serve_order(void *arg)
     const struct mst_round_order *order = serving->config.order;
     if (order->reign != serving->reign || !order->has_close)
         return;
+    if (serving->holding->replication) {
+        serving->is_ordered = true;
+        mst_replication_progress(serving->holding->replication);
+        return;
+    }
     // Looked at before anything is reported: an order that only stores may be added to from then on.
     bool acts = order->acts;
     if (mst_round_table_check(&serving->rounds->table, &order->close) == MST_ROUND_CLOSE_NEW) {
         mst_round_places_store(serving->rounds, &order->close);
-        report_progress(serving, true);
+        mst_round_serve_note_norms(serving);
+        report_table(serving);
     }
     if (acts && mst_round_table_must_act(&serving->rounds->table, order->act_round)) {
         serving->is_acting = true;
-        try_act(serving);
+        mst_round_serve_try_act(serving);
     }
-}
-
-void mst_round_serve_begin(void *arg)
-{
-    struct round_serving *serving = ((const struct mst_holding *)arg)->serving;
-    serving->reign = serving->config.order->reign;
-    serving->is_acting = false;
-    report_progress(serving, true);
 }
 
 static void act_again(void *arg)
 {
-    try_act(arg);
+    struct round_serving *serving = arg;
+    if (serving->holding->replication)
+        mst_replication_progress(serving->holding->replication);
+    else
+        mst_round_serve_try_act(serving);
 }
 
 // This may run from within a send.
@@ -533,6 +573,8 @@ static mst_status find_place(const struct mst_data_thread *thread, uint32_t buck
     struct round_serving *serving = holding->serving;
     if (!serving)
         return mst_fail(err, MST_UNAVAILABLE, "bucket %u: rounds are not served here", bucket);
+    if (holding->replication && mst_forwarding_admits(holding->replication) != MST_FORWARD_OK)
+        return mst_forwarding_refuse(holding->replication, bucket, err);
     *serving_out = serving;
     *out = mst_round_places_find(serving->rounds, bucket);
     return MST_OK;
@@ -556,10 +598,12 @@ mst_status mst_data_thread_contribute(struct mst_data_thread *thread, const stru
     if (status_of(verdict) != MST_OK)
         return mst_fail(err, status_of(verdict), "push of worker-%u refused: %s", push->worker,
                         mst_round_verdict_text(verdict));
-    if (verdict == MST_ROUND_OVER) {
+    bool is_told = !serving->holding->replication || mst_round_replica_has_told(serving);
+    if (verdict == MST_ROUND_OVER && is_told) {
         answer_directly(serving, place, push->worker, fn, arg);
         return MST_OK;
     }
+    serving->has_untold = true; // with replicas it may be due
     struct mst_round_waiter base = {.round = own.round, .worker = own.worker, .since_ns = mst_clock_monotonic_ns()};
     wait_directly(serving, place, &base, fn, arg);
     if (verdict == MST_ROUND_TAKE) {
@@ -577,11 +621,13 @@ mst_status mst_data_thread_await(struct mst_data_thread *thread, const struct ms
     mst_status status = find_place(thread, pull->bucket, &serving, &place, err);
     if (!place)
         return status;
-    if (mst_round_table_is_due(&serving->rounds->table, pull->round)) {
+    bool is_told = !serving->holding->replication || mst_round_replica_has_told(serving);
+    if (is_told && mst_round_table_is_due(&serving->rounds->table, pull->round)) {
         answer_directly(serving, place, pull->worker, fn, arg);
         return MST_OK;
     }
     struct mst_round_waiter base = {.round = pull->round, .worker = pull->worker};
+    serving->has_untold = true; // with replicas it may be due
     wait_directly(serving, place, &base, fn, arg);
     return MST_OK;
 }
@@ -591,7 +637,7 @@ static bool is_of_arg(const void *arg, struct mst_round_waiter *waiter)
     struct waiting *waiting = (struct waiting *)waiter;
     if (waiting->client || waiting->arg != arg)
         return false;
-    give_waiting(waiting);
+    mst_round_serve_give_waiting(waiting);
     return true;
 }
 

@@ -200,6 +200,12 @@ bool mst_round_table_must_act(const struct mst_round_table *table, uint64_t act_
     return table->has_close && table->stored <= act_round && (!table->has_begun || table->applied < table->stored);
 }
 
+void mst_round_table_drop(struct mst_round_table *table)
+{
+    drop_contributions(table);
+    table->status++;
+}
+
 void mst_round_table_act(struct mst_round_table *table)
 {
     struct mst_round_deal old = table->dealt;

@@ -135,6 +135,9 @@ void mst_round_table_act(struct mst_round_table *table);
 void mst_round_table_take_closes(struct mst_round_table *table, const struct mst_msg_close *applied,
                                  const struct mst_msg_close *stored);
 
+/** All contributions to the next round go: whoever sent them sends them again. */
+void mst_round_table_drop(struct mst_round_table *table);
+
 /** True if a pull that asks for this round (0: for what there is) can be answered now. */
 bool mst_round_table_is_due(const struct mst_round_table *table, uint64_t round);
 /** What worker (any number: one >= n_workers has no unit) is to do for round applied + 1. */
