@@ -286,6 +286,7 @@ static mst_status start_ps(struct run *run, struct mst_error *err)
                                    .listen_fd = is_local ? -1 : run->options->listen_fd,
                                    .lease_ms = job->lease_ms,
                                    .absence_ms = job->absence_ms,
+                                   .adds_body_crc = job->adds_checksums,
                                    .expects_cuts = job->checkpoint_every_steps || job->checkpoint_every_seconds > 0,
                                    .save_bytes_per_second = job->checkpoint_max_bytes_per_second,
                                    .resolver = run->resolver,

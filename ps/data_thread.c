@@ -32,6 +32,11 @@ struct mst_data_thread *mst_data_thread_new(struct mst_loop *loop, uint32_t inde
     return thread;
 }
 
+void mst_data_thread_add_body_crc(struct mst_data_thread *thread)
+{
+    thread->adds_body_crc = true;
+}
+
 static void free_pushes(struct pending_push *pushes)
 {
     while (pushes) {
@@ -642,6 +647,8 @@ void mst_data_thread_adopt(struct mst_data_thread *thread, struct mst_conn *conn
     thread->clients = client;
     mst_conn_attach(conn, thread->loop);
     mst_conn_set_send_timeout(conn, thread->send_timeout_ms);
+    if (thread->adds_body_crc)
+        mst_conn_add_body_crc(conn);
     mst_service_attach(&service, client, conn);
 }
 

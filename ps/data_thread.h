@@ -34,6 +34,8 @@ struct mst_data_thread_counts {
 
 /** New thread object on a loop that somebody runs. index is its number within the PS. */
 struct mst_data_thread *mst_data_thread_new(struct mst_loop *loop, uint32_t index, uint64_t send_timeout_ms);
+/** A CRC goes behind every body that it sends, to workers and to other servers. Before it has connections. */
+void mst_data_thread_add_body_crc(struct mst_data_thread *thread);
 /** Closes its connections and frees its holdings. NULL is fine. Thread: the loop has stopped */
 void mst_data_thread_free(struct mst_data_thread *thread);
 /** Serves a greeted connection of a worker, or of an evaluator (MST_NO_WORKER), which may only pull.

@@ -62,6 +62,7 @@ struct mst_data_thread {
     struct mst_loop *loop;
     uint32_t index;
     uint64_t send_timeout_ms;
+    bool adds_body_crc;
     uint64_t term;
     uint64_t epoch;
     struct mst_holding *holdings;

@@ -367,6 +367,7 @@ static bool send_sweep(struct link *link, struct replication *replication, const
     }
     struct sweep_out *out = keep_bucket(bucket, mst_round_replica_mean_of(replication->holding, bucket->id));
     struct mst_call to = {.method = MST_METHOD_SWEEP,
+                          .adds_body_crc = true, // it is all that the joiner will have
                           .body = {.parts = out->parts, .n_parts = out->n_parts, .release = free_sweep, .arg = out}};
     mst_metric_add(replication->replicating->metrics.swept, 1);
     call(link, &to, &buf, replication, message);
@@ -495,6 +496,7 @@ static void need_link(const struct replication *replication, uint32_t ps)
                                    .address = config->addresses[ps],
                                    .user_timeout_ms = config->lease_ms,
                                    .backoff_max_ms = BACKOFF_MAX_MS,
+                                   .adds_body_crc = replicating->thread->adds_body_crc,
                                    .events = &link_events,
                                    .arg = link};
     struct mst_error err;

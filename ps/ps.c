@@ -93,9 +93,10 @@ void mst_ps_answer(const struct late_call *late, struct mst_buf *meta)
 void mst_ps_answer_with(const struct late_call *late, struct mst_buf *meta, const struct mst_body *body)
 {
     struct mst_conn *conn = conn_of(late);
-    struct mst_message message = {.method = late->method, .call = late->call};
+    const struct mst_frame head = {
+        .flags = MST_FRAME_REPLY | MST_FRAME_BODY_CRC, .method = late->method, .call = late->call};
     if (conn)
-        mst_conn_reply(conn, &message, mst_buf_view(meta), body);
+        mst_conn_send(conn, &head, mst_buf_view(meta), body);
     else
         body->release(body->arg);
     mst_buf_fini(meta);
@@ -466,8 +467,11 @@ mst_status mst_ps_new(const struct mst_ps_config *config, struct mst_ps **out, s
     }
     mst_loop_post(ps->writer, be_nice, NULL);
     ps->threads = mst_alloc_array(config->n_data_loops, sizeof(struct mst_data_thread *));
-    for (size_t i = 0; i < config->n_data_loops; i++)
+    for (size_t i = 0; i < config->n_data_loops; i++) {
         ps->threads[i] = mst_data_thread_new(config->data_loops[i], (uint32_t)i, config->lease_ms);
+        if (config->adds_body_crc)
+            mst_data_thread_add_body_crc(ps->threads[i]);
+    }
     mst_timer_start_periodic(&ps->reminder, REMINDER_MS);
     if (config->absence_ms) // one that is started again just when the job ends would wait for ever
         mst_timer_start_once(&ps->chief_lost, config->absence_ms);

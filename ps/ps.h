@@ -36,6 +36,7 @@ struct mst_ps_config {
     uint64_t lease_ms;
     uint64_t absence_ms;             // how long a chief is waited for that is gone, or never came (0: no limit)
     uint64_t save_bytes_per_second;  // of a checkpoint; 0: no limit
+    bool adds_body_crc;              // behind all that data threads send
     bool expects_cuts;               // while training goes on, now and then: memory for them is had before it begins
     struct mst_resolver *resolver;   // with replicas; else may be NULL
     const char *const *ps_addresses; // by PS; NULL: not known here

@@ -151,7 +151,7 @@ void mst_ps_wants_drain(struct mst_ps *ps);
 struct late_call mst_ps_late_call(const struct control_conn *control, const struct mst_message *message);
 // Answers a late call, if its connection is still there. meta is released.
 void mst_ps_answer(const struct late_call *late, struct mst_buf *meta);
-// The same with a body; its release runs in any case.
+// The same with a body and its checksum; its release runs in any case.
 void mst_ps_answer_with(const struct late_call *late, struct mst_buf *meta, const struct mst_body *body);
 void mst_ps_answer_error(const struct late_call *late, mst_status status, const char *text);
 // The term of a call of the chief: an older chief than the one we follow is refused.

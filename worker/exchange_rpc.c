@@ -511,6 +511,7 @@ static void make_targets(struct rpc_exchange *x)
                                          .ps_addresses = config->ps_addresses,
                                          .n_ps = config->n_ps,
                                          .user_timeout_ms = config->user_timeout_ms,
+                                         .adds_body_crc = config->adds_body_crc,
                                          .events = {on_up, on_greeting_refused},
                                          .arg = x};
     mst_targets_init(&x->targets, &targets);

@@ -34,6 +34,7 @@ struct mst_exchange_rpc_config {
     const struct mst_roles *roles; // read by new only; NULL: each bucket stays at its home
     uint64_t call_ms;              // an answer may take this long; then the push is sent again
     uint64_t user_timeout_ms;      // a PS whose host is silent for so long is lost; 0: only call_ms says so
+    bool adds_body_crc;            // behind every gradient
     struct mst_exchange_events events;
 };
 

@@ -101,6 +101,7 @@ mst_status mst_targets_find(struct mst_targets *targets, uint32_t ps, uint32_t t
     struct mst_peer_config peer = {.name = name,
                                    .address = config->ps_addresses[ps],
                                    .user_timeout_ms = config->user_timeout_ms,
+                                   .adds_body_crc = config->adds_body_crc,
                                    .events = &peer_events,
                                    .arg = target};
     mst_status status = mst_peer_new(config->loop, config->resolver, &peer, &target->peer, err);

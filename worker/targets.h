@@ -48,7 +48,8 @@ struct mst_targets_config {
     const char *const *ps_addresses; // by PS index
     size_t n_ps;
     uint64_t user_timeout_ms; // of the links; 0: none
-    uint64_t linger_ms;       // an unused link is kept for so long, for roles may come back; 0: 10 s
+    bool adds_body_crc;
+    uint64_t linger_ms; // an unused link is kept for so long, for roles may come back; 0: 10 s
     struct mst_targets_events events;
     void *arg; // of the events
 };

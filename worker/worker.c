@@ -318,6 +318,7 @@ static mst_status make_exchange(struct mst_worker *worker, struct mst_error *err
                                              .map_epoch = worker->map_epoch,
                                              .roles = mst_joining_roles(worker->joining),
                                              .call_ms = EXCHANGE_LEASES * job->lease_ms,
+                                             .adds_body_crc = job->adds_checksums,
                                              .events = events};
     if (worker->layout->n_round_workers > 0) { // rounds take what they take, and a PS always reads contributions
         config.call_ms = job->absence_ms;

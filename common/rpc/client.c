@@ -292,6 +292,8 @@ void mst_client_call(struct mst_client *client, const struct mst_call *call)
         set_timer(client, slot->due_ms, now_ms);
     }
     struct mst_frame head = {.method = call->method, .call = slot->id};
+    if (call->adds_body_crc)
+        head.flags = MST_FRAME_BODY_CRC;
     mst_conn_send(client->conn, &head, call->meta, &call->body);
 }
 

@@ -28,6 +28,7 @@ struct mst_call {
     uint16_t method;
     struct mst_bytes meta; // copied
     struct mst_body body;  // n_parts 0: none; release runs when it is sent (or will never be)
+    bool adds_body_crc;    // a CRC behind this body, whatever the connection does
     uint64_t deadline_ms;  // from now; 0: none
     /** Where the body of the reply goes: TAKE, PARK (then mst_conn_resume), or DRAIN: on_reply then says INTERNAL.
      *  NULL: a reply with a body fails. It must not free the client. */

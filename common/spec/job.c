@@ -88,6 +88,7 @@ static struct mst_job *job_of(const char *file, json_t *json)
         .heartbeat_ms = integer_at(json, "cluster.heartbeat_ms"),
         .lease_ms = integer_at(json, "cluster.lease_ms"),
         .absence_ms = integer_at(json, "cluster.absence_ms"),
+        .adds_checksums = bool_at(json, "cluster.checksums"),
         .output_dir = text_at(json, "output.dir"),
         .output_keras = bool_at(json, "output.keras"),
         .resolved = json,

@@ -89,6 +89,7 @@ struct mst_job {
     uint64_t heartbeat_ms;
     uint64_t lease_ms;
     uint64_t absence_ms; // how long the others wait for a chief or a parameter server that is gone
+    bool adds_checksums; // to all bodies, between processes
     char *output_dir;    // absolute
     bool output_keras;
 

@@ -246,7 +246,7 @@ static const struct mst_schema_key job_keys[] = {
      .min = 0,
      .max = 604800,
      .doc = "Seconds that the end of the job waits for an evaluator's last evaluation."},
-    {.path = "cluster", .types = MST_TYPE_OBJECT, .doc = "How processes notice each other's death."},
+    {.path = "cluster", .types = MST_TYPE_OBJECT, .doc = "How processes talk, and notice each other's death."},
     {.path = "cluster.heartbeat_ms",
      .types = MST_TYPE_INTEGER,
      .default_json = "1000",
@@ -266,6 +266,11 @@ static const struct mst_schema_key job_keys[] = {
      .max = 604800000,
      .doc =
          "Milliseconds that the others wait for a chief or a parameter server that is gone; then they end with 138."},
+    {.path = "cluster.checksums",
+     .types = MST_TYPE_BOOL,
+     .default_json = "false",
+     .doc = "Whether all parameters and gradients carry a checksum on their way, for a network that may change bytes; "
+            "without it headers, messages and what a server is filled with do."},
     {.path = "output", .types = MST_TYPE_OBJECT, .doc = "What the job leaves behind."},
     {.path = "output.dir",
      .types = MST_TYPE_PATH,

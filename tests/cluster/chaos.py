@@ -68,7 +68,7 @@ class Schedule:
 
 
 LINK_KINDS = {"silent short": 3, "silent long": 1, "reset": 4, "reset and reset": 2, "half-close": 2, "delay": 2, "throttle": 2,
-              "corrupt": 3, "twice": 3}
+              "corrupt": 3, "corrupt body": 3, "twice": 3}
 
 
 def draw_fault(chance, workers, ps, replicas):
@@ -128,7 +128,7 @@ class Ground:
         self.schedule, self.folder, self.binary = schedule, pathlib.Path(folder), binary
         self.chance = random.Random(f"ground {schedule.seed}")
         self.job = tiny_job.job(folder, folder)
-        self.job["cluster"] = {"heartbeat_ms": 100, "lease_ms": LEASE_MS, "absence_ms": 30000}
+        self.job["cluster"] = {"heartbeat_ms": 100, "lease_ms": LEASE_MS, "absence_ms": 30000, "checksums": True}
         self.job["checkpoint"].update(every_steps=schedule.every_steps, keep=2)
         if schedule.replicas:
             self.job["replicas"] = schedule.replicas
@@ -354,7 +354,9 @@ class Ground:
         actions = {"silent short": lambda: link.silence(SHORT * lease_s), "silent long": lambda: link.silence(LONG * lease_s),
                    "reset": link.reset, "reset and reset": lambda: link.reset(lease_s), "half-close": link.half_close,
                    "delay": lambda: link.delay(2 * lease_s, 0.05), "throttle": lambda: link.throttle(2 * lease_s, 20000),
-                   "corrupt": lambda: link.corrupt(self.chance.choice([1, 3])), "twice": lambda: link.send_twice(5)}
+                   "corrupt": lambda: link.corrupt(self.chance.choice([1, 3])),
+                   "corrupt body": lambda: link.corrupt_body(self.chance.choice([1, 3])),
+                   "twice": lambda: link.send_twice(5)}
         actions[kind]()
 
     # ---- a schedule from start to end ----

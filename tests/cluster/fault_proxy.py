@@ -7,7 +7,7 @@
         proxies.answers["worker-0"]                                  # when its pushes were answered
 
 A link reads whole frames of our wire (common/wire/frame.h), so that it can send one twice, hold one half sent, or turn a bit
-where the checksum of header and message must find it. Bytes that are no frame are carried as they are. Within a connection
+where a checksum must find it. Bytes that are no frame are carried as they are. Within a connection
 nothing overtakes anything, as in TCP; a random delay makes connections overtake each other.
 """
 import asyncio
@@ -37,7 +37,7 @@ class Frame:
         """One that the checksum must find. In a greeting not those that tell another version or length: whoever speaks so from the
         start is somebody else, and refused for good."""
         places = range(8, 16) if self.method == GREETING else range(len(self.head))
-        self.head[chance.choice(places)] ^= 1 << chance.randrange(8)
+        turn_bit(self.head, chance.choice(places), chance)
 
     @property
     def is_push(self):
@@ -46,6 +46,10 @@ class Frame:
     @property
     def is_answered_push(self):
         return self.method == PUSH and self.flags & REPLY and not self.flags & ERROR and self.body_bytes > 0
+
+
+def turn_bit(data, place, chance):
+    data[place] ^= 1 << chance.randrange(8)
 
 
 def reset(writer):
@@ -81,7 +85,7 @@ class Link:
         self.delay_s = 0.0
         self.bytes_per_s = 0
         self.resets_new = False
-        self.n_corrupt = self.n_twice = 0
+        self.n_corrupt = self.n_corrupt_bodies = self.n_twice = 0
         self.half_sent = None  # threading.Event of who waits for a push to be half sent
         self.goes_on = asyncio.Event()
 
@@ -118,6 +122,10 @@ class Link:
     def corrupt(self, n=1):
         """A bit of the header or message of the next n frames is turned."""
         self.proxies.call(lambda: setattr(self, "n_corrupt", n))
+
+    def corrupt_body(self, n=1):
+        """A bit of the next n bodies is turned: found if they carry a checksum (cluster.checksums)."""
+        self.proxies.call(lambda: setattr(self, "n_corrupt_bodies", n))
 
     def send_twice(self, n=1):
         """Each of the next n pushes comes twice."""
@@ -227,12 +235,20 @@ class Link:
             left = frame.body_bytes
             while left:
                 data = await reader.readexactly(min(left, READ_BYTES))
-                await self.send(writer, data)
+                await self.send(writer, self.corrupted(data))
                 left -= len(data)
         else:
-            await self.send_whole(frame, await reader.readexactly(frame.body_bytes), writer)
+            await self.send_whole(frame, self.corrupted(await reader.readexactly(frame.body_bytes)), writer)
         if not is_up and frame.is_answered_push:
             self.proxies.answers.setdefault(self.reader, []).append(time.monotonic())
+
+    def corrupted(self, body):
+        if not body or not self.n_corrupt_bodies:
+            return body
+        self.n_corrupt_bodies -= 1
+        body = bytearray(body)
+        turn_bit(body, self.random.randrange(len(body)), self.random)
+        return bytes(body)
 
     async def send_whole(self, frame, body, writer):
         data = bytes(frame.head) + body

@@ -119,6 +119,16 @@ def test_one_bit_is_turned_where_the_checksum_sees_it(link, echo):
     assert sum(bin(a ^ b).count("1") for a, b in zip(got, sent * 2)) == 1 and got[36:] == (sent * 2)[36:]
 
 
+def test_one_bit_of_a_body_is_turned(link, echo):
+    link.corrupt_body()
+    sent = frame()
+    with dial(link) as one:
+        one.sendall(frame(body=b"") + sent * 2)
+        until(lambda: sum(map(len, echo[1])) == 36 + 2 * len(sent), "all to arrive")
+    got = b"".join(echo[1])[36:]
+    assert sum(bin(a ^ b).count("1") for a, b in zip(got, sent * 2)) == 1 and got[:36] == sent[:36] and got[len(sent):] == sent
+
+
 def test_silence_ends(link):
     with dial(link) as one:
         link.silence(0.2)

@@ -38,6 +38,17 @@ def test_another_process_dies_with_it(binary, tmp_path, other):
     assert not record["missed"], record
 
 
+def test_bits_turn_on_the_way(binary, tmp_path):
+    """In headers, messages, gradients, parameters, and in what one server sends another. A gradient that is not what it was moves
+    weights that no example of its batch does."""
+    links = ["worker-0>ps-0", "ps-0>ps-1", "worker-1>ps-1", "ps-1>ps-0", "chief-0>ps-1"]
+    faults = [Fault("steady", kind, link, 0.02) for kind in ("corrupt body", "corrupt") for link in links]
+    faults += [Fault("steady", "kill", "ps-0", 0.1), Fault("recovery", "corrupt body", "ps-1>ps-0", 0),
+               Fault("steady", "corrupt body", links[0], 0)]
+    record = passed(binary, tmp_path, schedule_of(faults, 2, 1))
+    assert not record["missed"], record
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_schedule(binary, tmp_path, replicas, seed):

@@ -33,6 +33,7 @@ struct attempt {
     size_t n_heads;
     struct iovec part;
     enum { THEN_NOTHING, THEN_CALL_AGAIN, THEN_FREE_CLIENT } then;
+    bool adds_body_crc;
 };
 
 struct fixture {
@@ -129,6 +130,7 @@ static void make_call(struct fixture *f, struct attempt *attempt, uint64_t deadl
     struct mst_call call = {.method = MST_METHOD_PUSH,
                             .meta = {"question", 8},
                             .body = {&part, 1, on_release, f},
+                            .adds_body_crc = attempt->adds_body_crc,
                             .deadline_ms = deadline_ms,
                             .on_body = on_body,
                             .on_reply = on_reply,
@@ -225,6 +227,19 @@ static void test_replies_in_any_order(void **state)
         assert_int_equal(f->attempts[i].meta_bytes, i);
     }
     assert_int_equal(mst_client_n_pending(f->client), 0);
+}
+
+static void test_a_checksum_for_one_call(void **state)
+{
+    struct fixture *f = *state;
+    f->attempts[1].adds_body_crc = true;
+    for (size_t i = 0; i < 3; i++)
+        make_call(f, &f->attempts[i], 0);
+    for (size_t i = 0; i < 3; i++) {
+        const struct mst_message *message = stranger_read(&f->stranger); // and it is right
+        assert_int_equal(message->flags, i == 1 ? MST_FRAME_BODY_CRC : 0);
+        assert_int_equal(message->body_bytes, 8);
+    }
 }
 
 static void test_an_error_reply_names_the_peer(void **state)
@@ -475,6 +490,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_replies_in_any_order),
+        CASE(test_a_checksum_for_one_call),
         CASE(test_an_error_reply_names_the_peer),
         CASE(test_replies_to_nothing_are_ignored),
         CASE(test_the_peer_may_not_call),

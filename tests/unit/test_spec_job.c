@@ -75,7 +75,7 @@ static void test_defaults(void **state)
              "\"replicas\":0,\"checkpoint\":{\"dir\":\"/here/a/run/ckpt\",\"every_steps\":null,\"every_seconds\":null,"
              "\"keep\":5,\"resume\":false,\"local\":false,\"max_bytes_per_second\":null},"
              "\"eval\":{\"every\":null,\"final_timeout\":600},"
-             "\"cluster\":{\"heartbeat_ms\":1000,\"lease_ms\":3000,\"absence_ms\":600000},"
+             "\"cluster\":{\"heartbeat_ms\":1000,\"lease_ms\":3000,\"absence_ms\":600000,\"checksums\":false},"
              "\"output\":{\"dir\":\"/here/a/run\",\"keras\":true},"
              "\"callbacks\":[],\"class_weight\":null}");
     // What is printed can be read again as a job, and gives the same.
