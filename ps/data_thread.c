@@ -25,10 +25,8 @@ static struct data_thread_metrics make_metrics(uint32_t index)
 struct mst_data_thread *mst_data_thread_new(struct mst_loop *loop, uint32_t index, uint64_t send_timeout_ms)
 {
     struct mst_data_thread *thread = mst_alloc(sizeof *thread);
-    thread->loop = loop;
-    thread->index = index;
-    thread->send_timeout_ms = send_timeout_ms;
-    thread->metrics = make_metrics(index);
+    *thread = (struct mst_data_thread){
+        .loop = loop, .index = index, .send_timeout_ms = send_timeout_ms, .metrics = make_metrics(index)};
     return thread;
 }
 
