@@ -594,6 +594,7 @@ mst_status mst_chief_new(const struct mst_chief_config *config, struct mst_chief
     mst_buf_init(&chief->state, MST_FRAME_META_MAX / 2); // RECALL's answer holds more beside it
     chief->metrics = make_metrics();
     mst_timer_init(&chief->tick, config->control, on_tick, chief);
+    mst_timer_init(&chief->round_again, config->control, mst_chief_on_round_again, chief);
     mst_timer_init(&chief->progress, config->control, on_progress, chief);
     mst_timer_init(&chief->reminder, config->control, on_reminder, chief);
     mst_timer_init(&chief->telling, config->control, on_telling_too_long, chief);
@@ -631,6 +632,7 @@ void mst_chief_free(struct mst_chief *chief)
     mst_chief_workers_free(chief);
     mst_server_free(chief->server);
     mst_timer_fini(&chief->tick);
+    mst_timer_fini(&chief->round_again);
     mst_timer_fini(&chief->progress);
     mst_timer_fini(&chief->reminder);
     mst_timer_fini(&chief->telling);

@@ -198,7 +198,9 @@ struct mst_chief_round_metrics {
     struct mst_metric *round;
     struct mst_metric *empty;
     struct mst_metric *left_out;
+    struct mst_metric *again;
     uint64_t n_empty; // counted so far
+    uint64_t n_again;
     uint64_t n_left_out;
 };
 
@@ -266,6 +268,7 @@ struct mst_chief {
     struct rival evaluator_rival;
     struct mst_role_figures evaluator_figures; // role NULL: it was never here
     struct mst_timer tick;
+    struct mst_timer round_again;
     struct mst_timer progress;
     struct mst_timer reminder;
     uint64_t reminded_step; // steps done at the last one
@@ -388,6 +391,8 @@ void mst_chief_fences_begun(struct mst_chief *chief);
 void mst_chief_fences_go_on(struct mst_chief *chief);
 
 // round_links.c
+// A primary that was not ready to hear of a round is asked again.
+void mst_chief_on_round_again(void *arg);
 // The shards are placed: rounds may begin. Before mst_chief_rounds_go_on.
 void mst_chief_rounds_begin(struct mst_chief *chief);
 // Decides what can be decided, and tells the PSs. Nothing in a job that is not synchronous.
@@ -480,8 +485,8 @@ void mst_chief_evaluate_later(struct mst_conn *conn, const struct mst_message *m
 // An epoch is trained.
 void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_record *record,
                                 const struct mst_scores *scores);
-// Training goes on: the epochs that an earlier chief left waiting for their validation are told. The last one is evaluated
-// before; the weights of the others are gone.
+// Training goes on: the epochs that an earlier chief left waiting for their validation are told. The last one is
+// evaluated before; the weights of the others are gone.
 void mst_chief_take_up_epochs(struct mst_chief *chief);
 // An epoch is over that is not told yet. Owner: copies record
 void mst_chief_keep_untold(struct mst_chief *chief, const struct mst_epoch_record *record);

@@ -140,6 +140,8 @@ static void change_primary(struct ps_group *group, uint32_t primary)
     group->n_changes++;
     group->is_fencing = group->is_cutting = group->is_restoring = false;
     group->n_round_calls = 0;
+    if (chief->coordinator.is_synchronous)
+        mst_rounds_ps_moved(&chief->coordinator.rounds, group->index);
     mst_chief_save_interrupt(chief); // before its cut is given up, so that it is put off, not counted as failed
     mst_chief_cut_interrupt(chief, group);
 }

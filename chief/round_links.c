@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+enum { AGAIN_MS = 20 }; // after a primary said that it is not ready: it has just become one
+
 static bool is_round_time(const struct mst_chief *chief)
 {
     return chief->coordinator.is_synchronous && (chief->phase == CHIEF_RUNNING || chief->phase == CHIEF_CLOSING);
@@ -43,7 +45,9 @@ static void on_reply(void *arg, const struct mst_reply *reply)
     }
     // A broken link, or a silent PS, is seen to elsewhere; the tick asks again. Refused for its term, this chief gives
     // way to the later one.
-    if (reply->status == MST_ABORTED)
+    if (reply->status == MST_UNAVAILABLE)
+        mst_timer_start_once(&chief->round_again, AGAIN_MS);
+    else if (reply->status == MST_ABORTED)
         mst_chief_give_way(chief, reply->text);
     else if (!mst_status_is_retryable(reply->status) && reply->status != MST_FAILED_PRECONDITION)
         mst_chief_tell(chief, reply->status, reply->text);
@@ -79,11 +83,18 @@ static void note_round(struct mst_chief *chief)
     struct mst_chief_round_metrics *metrics = &chief->round_metrics;
     mst_metric_set(metrics->round, (int64_t)rounds->over_round);
     mst_metric_add(metrics->empty, (int64_t)(rounds->n_empty - metrics->n_empty));
+    mst_metric_add(metrics->again, (int64_t)(rounds->n_again - metrics->n_again));
     mst_metric_add(metrics->left_out, (int64_t)(rounds->n_left_out - metrics->n_left_out));
     if (rounds->n_left_out > metrics->n_left_out)
         MST_LOG(DEBUG, "chief", "round closed without some", "round=%llu in=%zu of=%zu",
                 (unsigned long long)rounds->close_round, rounds->n_ins, rounds->was.n_plan);
+    if (rounds->n_again > metrics->n_again)
+        MST_LOG(WARN, "chief", "round closed again",
+                "round=%llu in=%zu note=\"contributions of workers that are gone "
+                "were lost with a primary; their batches are dealt anew\"",
+                (unsigned long long)rounds->close_round, rounds->n_ins);
     metrics->n_empty = rounds->n_empty;
+    metrics->n_again = rounds->n_again;
     metrics->n_left_out = rounds->n_left_out;
 }
 
@@ -106,6 +117,8 @@ void mst_chief_rounds_begin(struct mst_chief *chief)
         .round = mst_metric_gauge("muster_chief_round", "Last synchronous round that every PS has applied", NULL),
         .empty = mst_metric_counter("muster_chief_empty_rounds_total",
                                     "Rounds that were closed without any contribution", NULL),
+        .again = mst_metric_counter("muster_chief_rounds_closed_again_total",
+                                    "Rounds that were closed again without contributions that a failover lost", NULL),
         .left_out = mst_metric_counter("muster_chief_contributions_left_out_total",
                                        "Contributions that were dealt and not waited for", NULL)};
     MST_LOG(INFO, "chief", "synchronous rounds", "workers=%zu backup=%zu round=%llu", rounds->config.n_workers,
@@ -131,6 +144,11 @@ void mst_chief_rounds_go_on(struct mst_chief *chief)
             (group->n_round_calls == 0 || group->round_told != chief->coordinator.rounds.n_told))
             ask(group);
     }
+}
+
+void mst_chief_on_round_again(void *arg)
+{
+    mst_chief_rounds_go_on(arg);
 }
 
 bool mst_chief_rounds_are_quiet(struct mst_chief *chief)

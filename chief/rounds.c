@@ -1,7 +1,7 @@
 // The last close is all the state there is that must not be lost: every PS stores it before it is acted on, and a chief
 // that starts goes on from the highest. What the PSs report is only looked at, never remembered beyond the next report,
 // so that a repeated or a lost one changes nothing.
-#include "chief/rounds.h"
+#include "chief/rounds_private.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -10,6 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+// Attempts of one chief at a close: those of the next one are higher, also than what it does not know of. An operation
+// of a primary that died may come to its backup after that was asked what it has.
+enum { ATTEMPTS_MAX = 1 << 16 };
 
 // A contribution as a PS reports it.
 struct arrival {
@@ -22,6 +26,7 @@ struct mst_rounds_ps {
     bool is_away;
     bool is_fresh; // back, and it has not said yet that it took the last close as applied
     bool has_reported;
+    bool has_begun;  // it has applied a close
     uint64_t status; // of its last report
     uint64_t stored_round;
     uint64_t stored_attempt;
@@ -36,7 +41,7 @@ struct mst_rounds_seat {
     struct mst_training_sums sums; // of its contribution
 };
 
-static struct mst_deal_shape shape_of(const struct mst_rounds_config *config)
+struct mst_deal_shape mst_rounds_shape(const struct mst_rounds_config *config)
 {
     return (struct mst_deal_shape){config->n_workers, config->n_units, config->n_epochs};
 }
@@ -53,7 +58,7 @@ void mst_rounds_init(struct mst_rounds *rounds, const struct mst_rounds_config *
 {
     MST_ASSERT(config->n_workers > 0 && config->n_units > 0 && config->n_epochs > 0);
     *rounds = (struct mst_rounds){.config = *config, .n_told = 1};
-    struct mst_deal_shape shape = shape_of(config);
+    struct mst_deal_shape shape = mst_rounds_shape(config);
     rounds->ins = mst_alloc_array(config->n_workers, sizeof *rounds->ins);
     rounds->worker_steps = mst_alloc_array(config->n_workers, sizeof *rounds->worker_steps);
     rounds->scales = mst_alloc_array(n_groups(rounds) + 1, sizeof *rounds->scales);
@@ -67,6 +72,8 @@ void mst_rounds_init(struct mst_rounds *rounds, const struct mst_rounds_config *
         mst_training_sums_init(&rounds->seats[w].sums, config->n_sums);
     mst_training_sums_init(&rounds->epoch_sums, config->n_sums);
     mst_training_sums_init(&rounds->total_sums, config->n_sums);
+    mst_training_sums_init(&rounds->epoch_sums_before, config->n_sums);
+    mst_training_sums_init(&rounds->total_sums_before, config->n_sums);
     mst_deal_at(&rounds->next, &shape, 0, 0);
 }
 
@@ -80,6 +87,8 @@ void mst_rounds_fini(struct mst_rounds *rounds)
         mst_training_sums_fini(&rounds->seats[w].sums);
     mst_training_sums_fini(&rounds->epoch_sums);
     mst_training_sums_fini(&rounds->total_sums);
+    mst_training_sums_fini(&rounds->epoch_sums_before);
+    mst_training_sums_fini(&rounds->total_sums_before);
     mst_deal_fini(&rounds->was);
     mst_deal_fini(&rounds->next);
     free(rounds->ins);
@@ -90,117 +99,9 @@ void mst_rounds_fini(struct mst_rounds *rounds)
     *rounds = (struct mst_rounds){0};
 }
 
-// Nothing is left to train after so many steps.
-static bool is_last(const struct mst_rounds *rounds, uint64_t n_steps)
+bool mst_rounds_is_trained(const struct mst_rounds *rounds, uint64_t n_steps)
 {
     return rounds->next.n_plan == 0 || (rounds->config.max_steps && n_steps >= rounds->config.max_steps);
-}
-
-static mst_status check_close(const struct mst_rounds *rounds, const struct mst_msg_close *close, struct mst_error *err)
-{
-    size_t n_workers = close->n_workers;
-    size_t n_sums = rounds->config.n_sums;
-    bool is_ours = close->n_ins <= n_workers;
-    for (size_t i = 0; is_ours && i < close->n_ins; i++)
-        is_ours = close->ins[i] < n_workers && (i == 0 || close->ins[i - 1] < close->ins[i]);
-    if (!is_ours)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "the close of round %llu names workers that a job of %zu has not",
-                        (unsigned long long)close->round, n_workers);
-    if (close->epoch_sums.n_values > n_sums || close->total_sums.n_values > n_sums)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "the close of round %llu has %zu sums, and the job's measures %zu",
-                        (unsigned long long)close->round, close->total_sums.n_values, n_sums);
-    return MST_OK;
-}
-
-// The deals of a close.
-static mst_status read_deals(struct mst_rounds *rounds, const struct mst_msg_close *close, struct mst_error *err)
-{
-    struct mst_deal_shape shape = shape_of(&rounds->config);
-    struct mst_deal_shape its_shape = {close->n_workers, shape.n_units, shape.n_epochs};
-    struct mst_deal was = {0};
-    struct mst_deal next = {0};
-    mst_status status = mst_deal_read(&was, &its_shape, &close->was, err);
-    if (status == MST_OK)
-        status = mst_deal_read(&next, &its_shape, &close->next, err);
-    if (status != MST_OK) {
-        mst_deal_fini(&was);
-        return status;
-    }
-    if (close->n_workers != shape.n_workers) {
-        struct mst_deal its_next = next;
-        mst_deal_anew(&next, &shape, &its_next, close->n_workers);
-        mst_deal_fini(&its_next);
-    }
-    mst_deal_fini(&rounds->was);
-    mst_deal_fini(&rounds->next);
-    rounds->was = was;
-    rounds->next = next;
-    return MST_OK;
-}
-
-// A job that is resumed may have been given more epochs or steps than the one that made the checkpoint: it was over,
-// and is not any more.
-static void go_further(struct mst_rounds *rounds)
-{
-    struct mst_deal_shape shape = shape_of(&rounds->config);
-    uint64_t epoch = rounds->next.epoch;
-    if (rounds->next.n_plan == 0 && epoch < shape.n_epochs) {
-        mst_deal_fini(&rounds->next);
-        mst_deal_at(&rounds->next, &shape, epoch, 0);
-    }
-    rounds->is_last = is_last(rounds, rounds->close_steps);
-}
-
-mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_close *close, enum mst_rounds_start start,
-                              struct mst_error *err)
-{
-    bool is_alike = close->n_workers == rounds->config.n_workers && close->n_units == rounds->config.n_units;
-    if (!is_alike && start == MST_ROUNDS_REPEAT)
-        return mst_fail(
-            err, MST_INVALID_ARGUMENT,
-            "the close of round %llu is of %u workers and %llu units an epoch, and this job's are %zu and %llu",
-            (unsigned long long)close->round, close->n_workers, (unsigned long long)close->n_units,
-            rounds->config.n_workers, (unsigned long long)rounds->config.n_units);
-    MST_TRY(check_close(rounds, close, err));
-    if (close->n_units != rounds->config.n_units) {
-        mst_rounds_skip(rounds, close->n_steps);
-        return MST_OK;
-    }
-    MST_TRY(read_deals(rounds, close, err));
-    rounds->close_term = close->term;
-    rounds->close_round = close->round;
-    rounds->close_attempt = close->attempt;
-    rounds->n_ins = start == MST_ROUNDS_REPEAT ? close->n_ins : 0; // who was in what is applied is of no interest
-    if (rounds->n_ins)
-        memcpy(rounds->ins, close->ins, close->n_ins * sizeof *close->ins);
-    rounds->is_last = close->is_over;
-    rounds->close_steps = close->n_steps;
-    if (start == MST_ROUNDS_APPLIED)
-        go_further(rounds);
-    mst_training_sums_copy(&rounds->epoch_sums, &close->epoch_sums);
-    if (start == MST_ROUNDS_REPEAT)
-        mst_training_sums_copy(&rounds->total_sums, &close->total_sums);
-    for (size_t w = 0; w < rounds->config.n_workers; w++)
-        rounds->worker_steps[w] = start == MST_ROUNDS_REPEAT && w < close->n_worker_steps ? close->worker_steps[w] : 0;
-    bool is_applied = start == MST_ROUNDS_APPLIED || close->round == 0;
-    rounds->act_round = rounds->over_round = is_applied ? close->round : close->round - 1;
-    rounds->n_told++;
-    return MST_OK;
-}
-
-void mst_rounds_skip(struct mst_rounds *rounds, uint64_t n_steps)
-{
-    struct mst_deal_shape shape = shape_of(&rounds->config);
-    uint64_t n_regular = (shape.n_units - 1) / shape.n_workers + 1;
-    uint64_t epoch = n_steps / n_regular < shape.n_epochs ? n_steps / n_regular : shape.n_epochs;
-    mst_deal_fini(&rounds->was);
-    mst_deal_fini(&rounds->next);
-    mst_deal_at(&rounds->next, &shape, epoch, n_steps % n_regular);
-    rounds->was.epoch = n_steps > 0 && n_steps % n_regular == 0 ? epoch - 1 : epoch;
-    rounds->close_steps = n_steps;
-    rounds->close_round = rounds->act_round = rounds->over_round = n_steps;
-    rounds->is_last = is_last(rounds, n_steps);
-    rounds->n_told++;
 }
 
 // ---- what happens ----
@@ -262,10 +163,12 @@ void mst_rounds_report(struct mst_rounds *rounds, size_t ps_index, const struct 
     struct mst_rounds_ps *ps = &rounds->ps[ps_index];
     if (ps->is_away || (ps->has_reported && reply->status <= ps->status))
         return;
-    // Of another chief's, or of a PS that has not seen the base yet.
-    if (reply->stored_round > rounds->close_round || reply->applied_round > rounds->close_round)
+    // Of another chief's, or of a PS that has not seen the base yet. An earlier one may have closed the next round
+    // without that this one heard of it.
+    if (reply->stored_round > rounds->close_round + 1 || reply->applied_round > rounds->close_round)
         return;
     ps->has_reported = true;
+    ps->has_begun = reply->has_begun;
     ps->status = reply->status;
     ps->stored_round = reply->stored_round;
     ps->stored_attempt = reply->stored_attempt;
@@ -285,14 +188,28 @@ bool mst_rounds_is_away(const struct mst_rounds *rounds, size_t ps)
     return rounds->ps[ps].is_away;
 }
 
+// Nothing is known of what it has.
+static void forget_report(struct mst_rounds *rounds, struct mst_rounds_ps *ps)
+{
+    struct arrival *arrivals = ps->arrivals;
+    struct mst_square_norm *norms = ps->norms;
+    *ps = (struct mst_rounds_ps){
+        .is_idle = ps->is_idle, .is_away = ps->is_away, .is_fresh = ps->is_fresh, .arrivals = arrivals, .norms = norms};
+    memset(arrivals, 0, rounds->config.n_workers * sizeof *arrivals);
+    memset(norms, 0, n_groups(rounds) * sizeof *norms);
+    rounds->n_told++;
+}
+
 void mst_rounds_ps_back(struct mst_rounds *rounds, size_t ps)
 {
-    struct arrival *arrivals = rounds->ps[ps].arrivals;
-    struct mst_square_norm *norms = rounds->ps[ps].norms;
-    bool is_idle = rounds->ps[ps].is_idle;
-    rounds->ps[ps] = (struct mst_rounds_ps){.is_idle = is_idle, .is_fresh = true, .arrivals = arrivals, .norms = norms};
-    memset(arrivals, 0, rounds->config.n_workers * sizeof *arrivals);
-    rounds->n_told++;
+    rounds->ps[ps].is_away = false;
+    rounds->ps[ps].is_fresh = true;
+    forget_report(rounds, &rounds->ps[ps]);
+}
+
+void mst_rounds_ps_moved(struct mst_rounds *rounds, size_t ps)
+{
+    forget_report(rounds, &rounds->ps[ps]);
 }
 
 void mst_rounds_pause(struct mst_rounds *rounds)
@@ -398,8 +315,6 @@ static bool is_anybody_living(const struct mst_rounds *rounds)
 
 static void add_sums(struct mst_rounds *rounds)
 {
-    if (rounds->next.epoch != rounds->was.epoch)
-        mst_training_sums_clear(&rounds->epoch_sums);
     for (size_t i = 0; i < rounds->n_ins; i++) {
         const struct mst_rounds_seat *seat = &rounds->seats[rounds->ins[i]];
         if (seat->sums_round != rounds->close_round)
@@ -409,10 +324,10 @@ static void add_sums(struct mst_rounds *rounds)
     }
 }
 
-// Closes the next round with rounds->ins, which is set.
-static void close_round(struct mst_rounds *rounds)
+// Counts what rounds->ins are in, and deals the next round.
+static void make_close(struct mst_rounds *rounds)
 {
-    struct mst_deal_shape shape = shape_of(&rounds->config);
+    struct mst_deal_shape shape = mst_rounds_shape(&rounds->config);
     bool *is_in = mst_alloc_array(rounds->config.n_workers, sizeof *is_in);
     bool *is_living = mst_alloc_array(rounds->config.n_workers, sizeof *is_living);
     for (size_t i = 0; i < rounds->n_ins; i++) {
@@ -422,20 +337,30 @@ static void close_round(struct mst_rounds *rounds)
     for (size_t w = 0; w < rounds->config.n_workers; w++)
         is_living[w] = rounds->seats[w].state == MST_ROUND_WORKER_LIVE;
     rounds->close_term = rounds->term;
-    rounds->close_round++;
-    rounds->close_attempt = 0;
     rounds->close_steps += rounds->n_ins > 0;
-    rounds->n_left_out += rounds->next.n_plan - rounds->n_ins;
+    rounds->n_left_out += rounds->was.n_plan - rounds->n_ins;
     rounds->n_empty += rounds->n_ins == 0;
     rounds->n_scales = 0;
     add_sums(rounds);
-    mst_deal_fini(&rounds->was);
-    rounds->was = rounds->next;
     mst_deal_next(&rounds->next, &shape, &rounds->was, is_in, is_living);
-    rounds->is_last = rounds->is_stopped || is_last(rounds, rounds->close_steps);
+    rounds->is_last = (rounds->is_stopped && rounds->n_ins == 0) || mst_rounds_is_trained(rounds, rounds->close_steps);
     rounds->n_told++;
     free(is_in);
     free(is_living);
+}
+
+// Closes the next round with rounds->ins, which is set.
+static void close_round(struct mst_rounds *rounds)
+{
+    rounds->close_round++;
+    rounds->close_attempt = rounds->term * ATTEMPTS_MAX;
+    if (rounds->next.epoch != rounds->was.epoch)
+        mst_training_sums_clear(&rounds->epoch_sums);
+    mst_training_sums_copy(&rounds->epoch_sums_before, &rounds->epoch_sums);
+    mst_training_sums_copy(&rounds->total_sums_before, &rounds->total_sums);
+    mst_deal_fini(&rounds->was);
+    rounds->was = rounds->next;
+    make_close(rounds);
 }
 
 // What was contributed to the next round is gone with a PS, and the sums of bucket 0 with it. Workers have kept it all
@@ -470,6 +395,95 @@ static bool try_close(struct mst_rounds *rounds)
     return true;
 }
 
+// ---- another attempt ----
+
+// It may have lost contributions of the round that is closed, and could not apply another attempt without them.
+static bool may_lack(const struct mst_rounds *rounds, const struct mst_rounds_ps *ps)
+{
+    return !ps->is_away && !ps->is_fresh && ps->has_reported && ps->has_begun &&
+           ps->applied_round + 1 == rounds->close_round;
+}
+
+static bool has_lost(const struct mst_rounds *rounds, const struct mst_rounds_ps *ps, uint64_t worker)
+{
+    return may_lack(rounds, ps) && !ps->is_idle && !ps->arrivals[worker].is_here;
+}
+
+static bool is_lost(const struct mst_rounds *rounds, uint64_t worker)
+{
+    for (size_t i = 0; i < rounds->config.n_ps; i++)
+        if (has_lost(rounds, &rounds->ps[i], worker))
+            return true;
+    return false;
+}
+
+static bool is_gone(const struct mst_rounds *rounds, uint64_t worker)
+{
+    return rounds->seats[worker].state == MST_ROUND_WORKER_GONE;
+}
+
+// This one will never store the close: what it lacks comes from nobody, or it has another attempt of a chief before.
+static bool never_stores(const struct mst_rounds *rounds, const struct mst_rounds_ps *ps)
+{
+    if (!may_lack(rounds, ps) || has_stored(rounds, ps))
+        return false;
+    if (ps->stored_round == rounds->close_round && ps->stored_attempt > rounds->close_attempt)
+        return true;
+    for (size_t i = 0; i < rounds->n_ins; i++)
+        if (is_gone(rounds, rounds->ins[i]) && has_lost(rounds, ps, rounds->ins[i]))
+            return true;
+    return false;
+}
+
+// Nobody acts on a close that one has not stored, so another attempt may replace it.
+static bool must_close_again(const struct mst_rounds *rounds)
+{
+    bool is_stuck = false;
+    for (size_t i = 0; i < rounds->config.n_ps; i++) {
+        const struct mst_rounds_ps *ps = &rounds->ps[i];
+        if (ps->is_away || ps->is_fresh)
+            continue;
+        if (!ps->has_reported || (ps->has_begun && has_applied(rounds, ps)))
+            return false; // perhaps it lacks some; the next reports will tell
+        is_stuck = is_stuck || never_stores(rounds, ps);
+    }
+    return is_stuck;
+}
+
+// As if the last close had not been made.
+static void take_close_back(struct mst_rounds *rounds)
+{
+    for (size_t i = 0; i < rounds->n_ins; i++)
+        rounds->worker_steps[rounds->ins[i]]--;
+    rounds->close_steps -= rounds->n_ins > 0;
+    rounds->n_left_out -= rounds->was.n_plan - rounds->n_ins;
+    rounds->n_empty -= rounds->n_ins == 0;
+    mst_training_sums_copy(&rounds->epoch_sums, &rounds->epoch_sums_before);
+    mst_training_sums_copy(&rounds->total_sums, &rounds->total_sums_before);
+    mst_deal_fini(&rounds->next);
+}
+
+// Whoever lives sends again what was lost, and is waited for: its sums are to be known, too.
+static bool try_close_again(struct mst_rounds *rounds)
+{
+    if (!must_close_again(rounds))
+        return false;
+    for (size_t i = 0; i < rounds->n_ins; i++)
+        if (!is_gone(rounds, rounds->ins[i]) && is_lost(rounds, rounds->ins[i]))
+            return false;
+    take_close_back(rounds);
+    size_t n = 0;
+    for (size_t i = 0; i < rounds->n_ins; i++)
+        if (!is_lost(rounds, rounds->ins[i]))
+            rounds->ins[n++] = rounds->ins[i];
+    rounds->n_ins = n;
+    uint64_t first = rounds->term * ATTEMPTS_MAX;
+    rounds->close_attempt = rounds->close_attempt < first ? first : rounds->close_attempt + 1;
+    rounds->n_again++;
+    make_close(rounds);
+    return true;
+}
+
 // The epoch of the last close is whole: the next round is of another, or `steps` ends the job within it.
 static bool is_epoch_whole(const struct mst_rounds *rounds)
 {
@@ -483,7 +497,7 @@ bool mst_rounds_advance(struct mst_rounds *rounds)
         return try_close(rounds);
     if (rounds->act_round < rounds->close_round) {
         if (!all_ps(rounds, has_stored_or_is_fresh))
-            return false;
+            return try_close_again(rounds);
         set_scales(rounds);
         rounds->act_round = rounds->close_round;
         rounds->n_told++;
@@ -515,15 +529,29 @@ void mst_rounds_close(const struct mst_rounds *rounds, struct mst_msg_close *out
                                   .n_units = rounds->config.n_units,
                                   .n_worker_steps = rounds->config.n_workers,
                                   .worker_steps = rounds->worker_steps};
+    if (rounds->act_round == rounds->close_round)
+        return; // it is not taken back any more
+    out->epoch_sums_before = rounds->epoch_sums_before;
+    out->total_sums_before = rounds->total_sums_before;
+}
+
+static bool is_any_lost(const struct mst_rounds *rounds, const struct mst_rounds_ps *ps)
+{
+    bool is_any = false;
+    for (size_t i = 0; i < rounds->n_ins; i++)
+        is_any = is_any || has_lost(rounds, ps, rounds->ins[i]);
+    return is_any;
 }
 
 void mst_rounds_tell(const struct mst_rounds *rounds, size_t ps, struct mst_msg_round *out)
 {
+    // What it lost is news, each of them: it is told the close again when it has all.
+    size_t n_wanted = is_any_lost(rounds, &rounds->ps[ps]) ? 0 : n_least(rounds);
     *out = (struct mst_msg_round){.term = rounds->term,
                                   .known = rounds->ps[ps].status,
                                   .has_close = true,
-                                  .act_round = rounds->ps[ps].is_fresh ? rounds->close_round : rounds->act_round,
-                                  .n_wanted = (uint32_t)n_least(rounds)};
+                                  .act_round = rounds->act_round,
+                                  .n_wanted = (uint32_t)n_wanted};
     mst_rounds_close(rounds, &out->close);
     if (out->act_round == rounds->close_round) {
         out->n_scales = rounds->n_scales;
@@ -550,7 +578,7 @@ uint64_t mst_rounds_n_steps(const struct mst_rounds *rounds)
 uint64_t mst_rounds_n_steps_expected(const struct mst_rounds *rounds)
 {
     const struct mst_rounds_config *config = &rounds->config;
-    struct mst_deal_shape shape = shape_of(config);
+    struct mst_deal_shape shape = mst_rounds_shape(config);
     uint64_t n = rounds->close_steps;
     if (!rounds->is_last && !rounds->is_stopped) {
         uint64_t left = mst_deal_n_left(&rounds->next, &shape);
@@ -585,6 +613,15 @@ static size_t write_name(char *out, size_t out_bytes, size_t used, const char *f
     return n < 0 || (size_t)n >= out_bytes - used ? out_bytes : used + (size_t)n;
 }
 
+// Closed, and not stored by all: what was lost of it comes again.
+static size_t write_lost(const struct mst_rounds *rounds, char *out, size_t out_bytes, size_t used)
+{
+    for (size_t i = 0; i < rounds->n_ins && used < out_bytes; i++)
+        if (is_lost(rounds, rounds->ins[i]))
+            used = write_name(out, out_bytes, used, "worker-%zu", rounds->ins[i]);
+    return used;
+}
+
 void mst_rounds_awaited(const struct mst_rounds *rounds, char *out, size_t out_bytes)
 {
     size_t used = 0;
@@ -597,6 +634,8 @@ void mst_rounds_awaited(const struct mst_rounds *rounds, char *out, size_t out_b
         if (!ps->is_away && !has_applied(rounds, ps))
             used = write_name(out, out_bytes, used, "ps-%zu", i);
     }
+    if (rounds->act_round < rounds->close_round)
+        used = write_lost(rounds, out, out_bytes, used);
     for (size_t i = 0; is_over && i < rounds->next.n_plan && used < out_bytes; i++) {
         const struct mst_msg_part *part = &rounds->next.plan[i];
         if (rounds->seats[part->worker].state != MST_ROUND_WORKER_GONE && !is_everywhere(rounds, part))

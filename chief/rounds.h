@@ -18,6 +18,9 @@
  *  A round is dealt by the close of the one before. Round 0 (or the one of a checkpoint) is a close too: it names no
  *  workers, deals the first round and is acted on at once. A PS that holds no close yet takes it as applied.
  *  A PS that was lost and is back alone is told the last close in the same way.
+ *  With replicas a PS is whoever is primary of a group, and contributions may be lost with one: workers send again what
+ *  is not applied. Of a fenced worker nothing comes again: as long as a close is not stored by all, it is closed once
+ *  more, as another attempt, with those that are there. Of two attempts the later chief's is the higher.
  *  Invariant: every PS applies the same contributions, and every unit is in exactly once an epoch. (DESIGN §5)
  *  Thread: one at a time.
  */
@@ -80,6 +83,8 @@ struct mst_rounds {
     uint64_t close_steps;                // rounds so far that were not empty
     struct mst_training_sums epoch_sums; // of was.epoch, so far
     struct mst_training_sums total_sums;
+    struct mst_training_sums epoch_sums_before; // … without the last close
+    struct mst_training_sums total_sums_before;
     uint64_t *worker_steps; // by worker: rounds that it is in
     // What became of it.
     uint64_t act_round;            // rounds up to this are applied, or are to be
@@ -94,6 +99,7 @@ struct mst_rounds {
     uint64_t n_told;     // grows whenever there is something new to tell the PSs
     uint64_t n_empty;    // empty rounds, since init
     uint64_t n_left_out; // contributions that were dealt and not in, since init
+    uint64_t n_again;    // closes that replaced one which a contribution was lost of, since init
 };
 
 // ---- Lifecycle ----
@@ -130,6 +136,8 @@ void mst_rounds_ps_lost(struct mst_rounds *rounds, size_t ps);
 bool mst_rounds_is_away(const struct mst_rounds *rounds, size_t ps);
 /** It is back, with initial values or a checkpoint's: it takes the last closed round as applied. */
 void mst_rounds_ps_back(struct mst_rounds *rounds, size_t ps);
+/** Another process speaks for a PS that is not lost, with what was acknowledged; what else it has is not known. */
+void mst_rounds_ps_moved(struct mst_rounds *rounds, size_t ps);
 /** No round is closed until as many calls of mst_rounds_resume; one that is closed already is still applied. */
 void mst_rounds_pause(struct mst_rounds *rounds);
 /** Takes back one mst_rounds_pause. */

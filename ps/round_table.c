@@ -253,6 +253,7 @@ void mst_round_table_reply(const struct mst_round_table *table, struct mst_msg_a
                                         .stored_round = table->stored,
                                         .stored_attempt = table->attempt,
                                         .applied_round = table->applied,
+                                        .has_begun = table->has_begun,
                                         .arrivals = arrivals};
     for (size_t w = 0; w < table->n_workers; w++) {
         const struct mst_round_contribution *here = &table->contributions[w];

@@ -192,7 +192,9 @@
     F(SUMS, total_sums, )                                                                                              \
     F(VALUE, n_workers, )                                                                                              \
     F(VALUE, n_units, )                                                                                                \
-    F(NUMBERS, worker_steps, )
+    F(NUMBERS, worker_steps, )                                                                                         \
+    F(SUMS, epoch_sums_before, )                                                                                       \
+    F(SUMS, total_sums_before, )
 #define ROUND_FIELDS(F)                                                                                                \
     F(VALUE, term, )                                                                                                   \
     F(VALUE, known, )                                                                                                  \
@@ -216,7 +218,8 @@
     F(VALUE, stored_attempt, )                                                                                         \
     F(VALUE, applied_round, )                                                                                          \
     F(LIST, arrivals, arrival)                                                                                         \
-    F(LIST, norms, square_norm)
+    F(LIST, norms, square_norm)                                                                                        \
+    F(BOOL, has_begun, )
 #define STATE_FIELDS(F)       F(VALUE, term, ) F(VALUE, n, ) F(BYTES, data, )
 #define STATE_REPLY_FIELDS(F) F(VALUE, term, ) F(VALUE, n, )
 #define LEASE_RANGE_FIELDS(F) F(VALUE, epoch, ) F(VALUE, first_batch, ) F(VALUE, n_batches, )

@@ -401,7 +401,9 @@ struct mst_msg_close {
     uint32_t n_workers;                  // that rounds are of
     uint64_t n_units;                    // an epoch
     size_t n_worker_steps;
-    const uint64_t *worker_steps; // by worker: rounds that it is in, since the job began or was resumed
+    const uint64_t *worker_steps;               // by worker: rounds that it is in, since the job began or was resumed
+    struct mst_training_sums epoch_sums_before; // … without this round, until it is acted on: for another attempt
+    struct mst_training_sums total_sums_before;
 };
 
 /** All that the chief has decided about rounds, to a PS. */
@@ -445,6 +447,7 @@ struct mst_msg_round_reply {
     const struct mst_msg_arrival *arrivals; // of round applied_round + 1
     size_t n_norms;
     const struct mst_msg_square_norm *norms; // of the mean gradient of stored_round, of its rows that are here
+    bool has_begun;                          // a close is applied
 };
 
 /** The chief's own state, to be kept for the one that may come after it. */

@@ -17,6 +17,7 @@ enum { N_PS = 2, N_WORKERS = 3 };
 struct fake_ps {
     uint64_t status;
     uint64_t stored;
+    uint64_t attempt;
     uint64_t applied;
     bool has_close;
     size_t n_arrivals;
@@ -28,12 +29,14 @@ struct fake_ps {
 static struct mst_rounds rounds;
 static struct fake_ps servers[N_PS];
 static double values[N_WORKERS][1];
+static size_t idle_ps; // N_PS: none
 
 static void start(const struct mst_rounds_config *config)
 {
     mst_rounds_init(&rounds, config);
     mst_rounds_set_term(&rounds, 7);
     memset(servers, 0, sizeof servers);
+    idle_ps = N_PS;
 }
 
 static struct mst_rounds_config config_of(uint64_t n_units, uint64_t n_epochs)
@@ -55,6 +58,15 @@ static void all_live(void)
         mst_rounds_set_worker(&rounds, w, MST_ROUND_WORKER_LIVE);
 }
 
+static bool has_all(const struct fake_ps *server, const struct mst_msg_close *close)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < close->n_ins; i++)
+        for (size_t k = 0; k < server->n_arrivals; k++)
+            n += server->arrivals[k].worker == close->ins[i];
+    return n == close->n_ins;
+}
+
 // The PS's side of a ROUND call: what it is told, then what it has.
 static void tell(size_t ps)
 {
@@ -65,14 +77,19 @@ static void tell(size_t ps)
     assert_int_equal(round.term, 7);
     if (!server->has_close && round.act_round >= round.close.round) {
         server->stored = server->applied = round.close.round;
+        server->attempt = round.close.attempt;
         server->has_close = true;
         server->status++;
     }
-    if (round.close.round == server->applied + 1 && server->stored != round.close.round) {
+    bool is_new = server->stored != round.close.round || server->attempt < round.close.attempt;
+    if (server->has_close && round.close.round == server->applied + 1 && is_new &&
+        (idle_ps == ps || has_all(server, &round.close))) {
         server->stored = round.close.round;
+        server->attempt = round.close.attempt;
         server->status++;
     }
-    if (round.act_round == server->applied + 1 && server->stored == round.act_round) {
+    if (round.act_round == server->applied + 1 && server->stored == round.act_round &&
+        server->attempt == round.close.attempt) {
         server->applied++;
         server->n_arrivals = 0;
         server->status++;
@@ -84,6 +101,8 @@ static void report(size_t ps)
     struct fake_ps *server = &servers[ps];
     struct mst_msg_round_reply reply = {.status = server->status,
                                         .stored_round = server->stored,
+                                        .stored_attempt = server->attempt,
+                                        .has_begun = server->has_close,
                                         .applied_round = server->applied,
                                         .n_arrivals = server->n_arrivals,
                                         .arrivals = server->arrivals,

@@ -589,6 +589,7 @@ static void test_a_ps_without_pushed_buckets(void **state)
     struct mst_rounds_config config = config_of(7, 1);
     start(&config);
     mst_rounds_ps_idle(&rounds, 1);
+    idle_ps = 1;
     all_live();
     talk();
     for (uint32_t w = 0; w < 3; w++)

@@ -22,7 +22,8 @@ static const struct mst_msg_close a_close = {.term = 1,
                                                             .staleness_max = 8,
                                                             .n_values = 4,
                                                             .values = values,
-                                                            .staleness_counts = {1, 0, 2, 3, 0, 5}}};
+                                                            .staleness_counts = {1, 0, 2, 3, 0, 5}},
+                                             .total_sums_before = {.steps = 6}};
 
 static void expect_close(const struct mst_msg_close *got)
 {
@@ -47,6 +48,8 @@ static void expect_close(const struct mst_msg_close *got)
     assert_int_equal(got->n_units, 1000);
     expect_sums(&got->epoch_sums);
     assert_int_equal(got->total_sums.n_values, 0);
+    assert_int_equal(got->epoch_sums_before.steps, 0);
+    assert_int_equal(got->total_sums_before.steps, 6);
 }
 
 static void test_rounds(void **state)
@@ -68,8 +71,9 @@ static void test_rounds(void **state)
     }
     const struct mst_msg_arrival arrivals[] = {{1, 2, 3, 4.5, true, sums}, {5, 6, 7, 0.25, false, {0}}};
     const struct mst_msg_square_norm norms[] = {{1, UINT64_MAX, 2, false}, {0, 0, 0, true}};
-    const struct mst_msg_round_reply sent = {1, 2, 3, 4, 2, arrivals, 2, norms};
+    const struct mst_msg_round_reply sent = {1, 2, 3, 4, 2, arrivals, 2, norms, true};
     SEND(round_reply);
+    SAME(has_begun);
     SAME(status);
     SAME(stored_round);
     SAME(stored_attempt);
