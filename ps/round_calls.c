@@ -206,17 +206,20 @@ static bool is_behind(const struct mst_round_progress *a, const struct mst_round
     return a->stored != b->stored ? a->stored < b->stored : a->attempt < b->attempt;
 }
 
-// False as long as not every holding has begun the reign.
+// False as long as not every holding has begun the reign. One without buckets has no followers that it could know
+// anything from; it takes the first close that it gets as the others'.
 static bool find_least_far(struct ps_rounds *rounds, size_t *out)
 {
     struct mst_round_progress least;
+    bool has_least = false;
     for (size_t t = 0; t < rounds->n_threads; t++) {
         struct mst_round_progress progress;
         mst_round_report_read(&rounds->reports[t], &progress);
         if (progress.reign != rounds->order.reign)
             return false;
-        if (t > 0 && !is_behind(&progress, &least))
+        if (rounds->group->holdings[t]->n_buckets == 0 || (has_least && !is_behind(&progress, &least)))
             continue;
+        has_least = true;
         least = progress;
         *out = t;
     }

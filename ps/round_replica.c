@@ -226,7 +226,8 @@ void mst_round_serve_begin(void *arg)
     serving->is_acting = false;
     serving->is_storing = false; // the report of the reign says so
     serving->is_applying = false;
-    if (!replication) {
+    if (!replication) { // there are no buckets, so nothing is known from before
+        mst_round_table_take_closes(&serving->rounds->table, NULL, NULL);
         struct mst_round_progress now = mst_round_serve_progress(serving);
         mst_round_serve_report(serving, &now);
         return;
