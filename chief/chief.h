@@ -66,5 +66,17 @@ uint16_t mst_chief_port(const struct mst_chief *chief);
 void mst_chief_stop(struct mst_chief *chief, const char *text);
 /** Ends the job now, with a failure that everybody is told. */
 void mst_chief_fail(struct mst_chief *chief, mst_status status, const char *text);
+/** How far a parameter server is that was asked to leave. */
+struct mst_chief_drain {
+    uint64_t incarnation; // of the process that is meant
+    bool is_drained;      // it has nothing any more, and its process ends, or has ended
+    char waits_for[256];  // else
+};
+/** Asks a parameter server to hand over what it has and to end, as SIGTERM to it does; asked again it says how far that
+ *  is. incarnation: the process that is meant, 0 for the one that is there.
+ *  Errors: UNAVAILABLE not yet, with what has to be before; NOT_FOUND there is no such server; FAILED_PRECONDITION
+ *  there are no replicas, nobody could take the only copy, or the job is over */
+MST_MUST_USE mst_status mst_chief_drain(struct mst_chief *chief, size_t ps, uint64_t incarnation,
+                                        struct mst_chief_drain *out, struct mst_error *err);
 /** OK when the shards are placed; else UNAVAILABLE with what is waited for. */
 MST_MUST_USE mst_status mst_chief_ready(const struct mst_chief *chief, struct mst_error *err);

@@ -62,6 +62,8 @@ struct ps_link {
     struct mst_epoch roles_told; // with the newest of them
     bool is_told_committed;      // … to act on those
     uint64_t roles_known;        // status of its newest reply
+    uint64_t asked_to_leave;     // the incarnation that `muster admin drain` asked to
+    bool is_told_to_leave;       // … and was told so over this connection
     uint64_t draining;           // the incarnation that was told to stop
     bool is_let_go;              // … and that it may
     struct mst_role_figures figures;

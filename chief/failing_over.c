@@ -127,6 +127,8 @@ static void ask(struct ps_link *link, const struct mst_roles *roles, bool is_com
     MST_ASSERT(status == MST_OK); // a few numbers a server
     message.is_committed = is_committed;
     message.known = link->roles_known;
+    message.is_to_leave = link->asked_to_leave == link->incarnation;
+    link->is_told_to_leave = message.is_to_leave;
     link->roles_told = roles->epoch;
     link->is_told_committed = is_committed;
     link->n_roles_calls++;
@@ -144,7 +146,8 @@ static void talk(struct ps_link *link)
     const struct mst_roles *news = mst_failover_to_send(f, link->index, &is_committed);
     const struct mst_roles *roles = news ? news : is_committed ? &f->committed : &f->current;
     bool is_told = mst_epoch_is_same(&link->roles_told, &roles->epoch) && link->is_told_committed == is_committed;
-    if (link->n_roles_calls == 0 || (news && !is_told))
+    bool is_to_hear = link->asked_to_leave == link->incarnation && !link->is_told_to_leave;
+    if (link->n_roles_calls == 0 || (news && !is_told) || is_to_hear)
         ask(link, roles, is_committed);
 }
 
@@ -159,7 +162,8 @@ static void dismiss(struct ps_link *link)
         return;
     MST_LOG(INFO, "chief", "parameter server let go", "ps=%u", link->index);
     link->is_let_go = true;
-    struct mst_msg_finish finish = {chief->term, MST_UNAVAILABLE, "it was told to stop, and others have what it had"};
+    // CANCELLED is the exit code of SIGTERM, whoever asked for it: it may be started again.
+    struct mst_msg_finish finish = {chief->term, MST_CANCELLED, "it was told to stop, and others have what it had"};
     MST_CHIEF_CALL(link, FINISH, finish, &finish, chief->config.job->lease_ms, NULL, NULL);
 }
 
@@ -198,7 +202,7 @@ void mst_chief_failover_up(struct ps_link *link)
 {
     struct mst_chief *chief = link->chief;
     mst_chief_heard(link);
-    link->is_let_go = false;
+    link->is_let_go = link->is_told_to_leave = false;
     link->roles_told = (struct mst_epoch){0};
     link->roles_known = 0;
     mst_failover_up(&chief->failover, link->index, link->incarnation);
@@ -270,13 +274,13 @@ void mst_chief_failover_read(struct ps_link *link, const struct mst_msg_recall_r
 void mst_chief_ps_stops(struct ps_link *link, const char *text)
 {
     struct mst_chief *chief = link->chief;
-    if (!mst_chief_has_replicas(chief) || chief->phase < CHIEF_RUNNING) {
+    if (!mst_chief_has_replicas(chief)) {
         mst_chief_stop(chief, text);
         return;
     }
     if (link->draining == link->incarnation || chief->phase >= CHIEF_TELLING)
         return;
-    link->draining = link->incarnation;
+    link->draining = link->incarnation; // (a chief that starts may hear of it before it runs the job)
     MST_LOG(WARN, "chief", "parameter server leaves", "ps=%u reason=\"%s\"", link->index, text);
     mst_failover_drain(&chief->failover, link->index);
     if (mst_failover_is_all_draining(&chief->failover))

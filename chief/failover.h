@@ -34,6 +34,7 @@
  */
 #pragma once
 
+#include "muster/status.h"
 #include "wire/messages.h"
 #include "wire/roles.h"
 
@@ -122,6 +123,11 @@ bool mst_failover_is_full(const struct mst_failover *f);
 bool mst_failover_is_lost(const struct mst_failover *f, size_t group);
 /** True when a drained server (also one that is gone meanwhile) is named in no committed group any more. */
 bool mst_failover_is_drained(const struct mst_failover *f, size_t ps);
+/** OK if a server may be drained now: no other one is, it has the only copy of nothing, and every group has all copies
+ *  that there can be.
+ *  Errors: UNAVAILABLE not yet, and what has to be before; FAILED_PRECONDITION nobody is there to take what it has */
+MST_MUST_USE mst_status mst_failover_may_drain(const struct mst_failover *f, size_t ps, uint64_t now_ms,
+                                               struct mst_error *err);
 /** True if a drain was wanted of every server: nobody is left to hand over to. */
 bool mst_failover_is_all_draining(const struct mst_failover *f);
 /** What holds the change of roles back, or a group, for people; "" if nothing is. */

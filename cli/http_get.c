@@ -17,7 +17,7 @@
 
 enum { READ_BYTES = 65536, HOST_BYTES = 256 };
 
-// One GET under way; fd -1: it is over.
+// One request under way; fd -1: it is over.
 struct flight {
     struct mst_http_get *get;
     int fd;
@@ -70,8 +70,9 @@ static void begin(struct flight *flight)
     size_t host_len = colon ? (size_t)(colon - get->address) : 0;
     bool has_brackets = host_len > 2 && get->address[0] == '[' && get->address[host_len - 1] == ']';
     snprintf(host, sizeof host, "%.*s", (int)(has_brackets ? host_len - 2 : host_len), get->address + has_brackets);
-    flight->request_len = (size_t)snprintf(flight->request, sizeof flight->request,
-                                           "GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n", get->path, host);
+    flight->request_len = (size_t)snprintf(
+        flight->request, sizeof flight->request, "%s %s HTTP/1.0\r\nHost: %s\r\n%sConnection: close\r\n\r\n",
+        get->is_post ? "POST" : "GET", get->path, host, get->is_post ? "Content-Length: 0\r\n" : "");
     if (flight->request_len >= sizeof flight->request) {
         finish(flight, "the address is too long");
         return;

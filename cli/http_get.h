@@ -1,5 +1,6 @@
 /** @file
- *  Several GETs at once, each with the same deadline: how `muster top` reads the pages of all roles.
+ *  Several requests at once, each with the same deadline: how `muster top` reads the pages of all roles, and
+ *  `muster admin` asks the chief.
  *
  *      struct mst_http_get gets[] = {{.address = "127.0.0.1:8080", .path = "/metrics"}, …};
  *      mst_http_get_all(gets, 2, 900);
@@ -13,11 +14,14 @@
 
 #include "base/bytes.h"
 
+#include <stdbool.h>
+
 enum { MST_HTTP_GET_MAX_BYTES = 4 << 20 };
 
 struct mst_http_get {
     const char *address;   // "host:port", borrowed
     const char *path;      // borrowed
+    bool is_post;          // with no body; else GET
     int code;              // 0: no answer
     struct mst_buf answer; // all of it
     struct mst_bytes body; // in answer

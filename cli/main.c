@@ -2,6 +2,7 @@
 // (run.c, local.c, …). Errors are printed here, once, and become the exit code here.
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/admin.h"
 #include "cli/ckpt.h"
 #include "cli/command_table.h"
 #include "cli/completion.h"
@@ -378,13 +379,14 @@ static mst_status top_command(const struct mst_call *call, int *exit_code, struc
                                            "muster top --job job.json --once --json",
                                            "once, for a program",
                                            NULL};
-    struct mst_top_options top = {.tf_config = getenv("TF_CONFIG"), .http_port = 8080};
+    struct mst_top_options top = {
+        .whom = {.tf_config = getenv("TF_CONFIG"), .http_port = 8080, .given_as = "the HTTP addresses of roles"}};
     struct mst_text_list sets = {0};
     struct mst_text_list addresses = {0};
     const struct mst_option options[] = {
-        MST_OPTION_TEXT("job", "JOB", &top.job, "ask the processes of the muster local that runs this job"),
+        MST_OPTION_TEXT("job", "JOB", &top.whom.job, "ask the processes of the muster local that runs this job"),
         MST_OPTION_LIST("set", "KEY=VALUE", &sets, "with --job: the same as muster local was given"),
-        MST_OPTION_COUNT("http-port", "PORT", &top.http_port, 1, 65535,
+        MST_OPTION_COUNT("http-port", "PORT", &top.whom.http_port, 1, 65535,
                          "with TF_CONFIG: the HTTP port of every role (default: 8080)"),
         MST_OPTION_FLAG("once", &top.is_once, "print one table, of one second, and end"),
         MST_OPTION_FLAG("json", &top.is_json, "print a JSON object a second instead of a table"),
@@ -403,10 +405,10 @@ static mst_status top_command(const struct mst_call *call, int *exit_code, struc
     bool is_to_run;
     mst_status status = mst_options_read(&command, call, &is_to_run, err);
     if (is_to_run) {
-        top.sets = sets.items;
-        top.n_sets = sets.n;
-        top.addresses = addresses.items;
-        top.n_addresses = addresses.n;
+        top.whom.sets = sets.items;
+        top.whom.n_sets = sets.n;
+        top.whom.addresses = addresses.items;
+        top.whom.n_addresses = addresses.n;
         status = mst_top(&top, exit_code, err);
     }
     mst_text_list_fini(&sets);
@@ -425,6 +427,7 @@ static const struct mst_command_row rows[] = {
     {"predict", predict_command, "what a trained model says of each example of a file"},
     {"ckpt", mst_ckpt_command, "list, show, check, rewrite and compare checkpoints, ours and TensorFlow's"},
     {"top", top_command, "what every role of a running job does, anew each second"},
+    {"admin", mst_admin_command, "relieve a parameter server of a running job, so that it may be stopped"},
     {"completion", completion_command, "print a script that completes commands and options in a shell"},
     {"help", help_command, "print the help of a command"},
 };

@@ -14,6 +14,7 @@
 #include "chief/plan.h"
 #include "ckpt/checkpoint_list.h"
 #include "cli/direct_exchange.h"
+#include "cli/drain_service.h"
 #include "cli/find_chief.h"
 #include "cli/job_context.h"
 #include "event/signal.h"
@@ -455,6 +456,14 @@ static mst_status is_ready(void *arg, struct mst_error *err)
                                                                       : MST_OK;
 }
 
+// `muster admin`.
+static void on_post(void *arg, const char *path, const char *query, struct mst_http_answer *answer)
+{
+    const struct run *run = arg;
+    mst_status why = !runs_chief(run) ? MST_NOT_FOUND : run->is_parked ? MST_FAILED_PRECONDITION : MST_UNAVAILABLE;
+    mst_drain_serve(run->chief, why, path, query, answer);
+}
+
 // What a job that was cut short can go on from. Every role says it, the chief's death included: the directory knows.
 static void name_checkpoint(struct run *run)
 {
@@ -567,6 +576,8 @@ static mst_status start_roles(struct run *run, struct mst_error *err)
     tell_identity(run);
     if (run->options->http)
         MST_TRY(mst_http_new(run->control, run->options->http, is_ready, run, &run->http, err));
+    if (run->http)
+        mst_http_take_posts(run->http, on_post, run);
     MST_TRY(find_chief(run, err));
     if (run->is_over)
         return MST_OK;

@@ -3,20 +3,13 @@
  */
 #pragma once
 
-#include "muster/status.h"
+#include "cli/role_addresses.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 
 /** What the command line says. Texts borrowed. */
 struct mst_top_options {
-    const char *const *addresses; // "[HOST:]PORT" of roles
-    size_t n_addresses;
-    const char *job; // whose `muster local` is asked; NULL: not given
-    const char *const *sets;
-    size_t n_sets;
-    const char *tf_config; // without addresses and job: whose roles are asked, NULL: there is none
-    size_t http_port;      // theirs
+    struct mst_role_addresses_request whom;
     bool is_once;
     bool is_json;
 };

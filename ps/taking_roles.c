@@ -297,6 +297,8 @@ void mst_ps_on_roles(void *arg, struct mst_conn *conn, const struct mst_message 
         if (roles->is_held)
             answer_held(roles);
         ps->chief_heard_ms = mst_clock_monotonic_ms();
+        if (decoded.is_to_leave && !ps->is_leaving && mst_ps_leave(ps, "it was asked to leave"))
+            MST_LOG(WARN, "ps", "asked to leave", "reason=\"muster admin drain\"");
         roles->is_held = true;
         roles->held = mst_ps_late_call(control, message);
         roles->known = decoded.known;

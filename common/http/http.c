@@ -43,6 +43,7 @@ enum {
 };
 
 static const char plain_type[] = "text/plain; charset=utf-8";
+static const char json_type[] = "application/json";
 static const char metrics_type[] = "text/plain; version=0.0.4; charset=utf-8";
 
 struct connection {
@@ -58,6 +59,8 @@ struct mst_http {
     struct connection connections[MST_HTTP_CONNECTIONS_MAX];
     mst_http_ready_fn ready;
     void *ready_arg;
+    mst_http_post_fn post; // NULL: there is nothing to post
+    void *post_arg;
     struct mst_metric *cpu;
     struct mst_metric *resident;
     uint16_t port;
@@ -304,6 +307,8 @@ static void answer_text(struct evhttp_request *request, int code, const char *te
     answer(request, code, plain_type, (struct mst_bytes){line, (size_t)len});
 }
 
+enum { HTTP_ACCEPTED = 202 }; // which evhttp does not name
+
 // What the process uses, looked at when somebody asks.
 static void update_process_metrics(const struct mst_http *http)
 {
@@ -348,13 +353,34 @@ static void on_answered(struct evhttp_request *request, void *arg)
     shutdown(bufferevent_getfd(bev), SHUT_RDWR);
 }
 
+static void answer_post(const struct mst_http *http, struct evhttp_request *request)
+{
+    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(request);
+    const char *path = evhttp_uri_get_path(uri);
+    const char *query = evhttp_uri_get_query(uri);
+    if (evhttp_find_header(evhttp_request_get_input_headers(request), "Origin")) {
+        answer_text(request, mst_status_http(MST_PERMISSION_DENIED), "nothing is posted here from web pages");
+        return;
+    }
+    struct mst_http_answer posted = {.text = ""};
+    http->post(http->post_arg, path ? path : "", query ? query : "", &posted);
+    if (posted.status != MST_OK)
+        answer_text(request, mst_status_http(posted.status), posted.text);
+    else
+        answer(request, posted.is_pending ? HTTP_ACCEPTED : HTTP_OK, json_type,
+               (struct mst_bytes){posted.text, strlen(posted.text)});
+}
+
 static void on_request(struct evhttp_request *request, void *arg)
 {
     const struct mst_http *http = arg;
     enum evhttp_cmd_type method = evhttp_request_get_command(request);
     const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
-    if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
-        evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", "GET, HEAD");
+    if (method == EVHTTP_REQ_POST && http->post) {
+        answer_post(http, request);
+    } else if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
+        evhttp_add_header(evhttp_request_get_output_headers(request), "Allow",
+                          http->post ? "GET, HEAD, POST" : "GET, HEAD");
         if (method == EVHTTP_REQ_CONNECT)
             evhttp_request_set_on_complete_cb(request, on_answered, NULL);
         answer_text(request, HTTP_BADMETHOD, "only GET and HEAD");
@@ -436,6 +462,12 @@ void mst_http_set_limits(struct mst_http *http, uint64_t idle_ms, uint64_t life_
     struct timeval idle = {.tv_sec = (time_t)(idle_ms / 1000), .tv_usec = (suseconds_t)(idle_ms % 1000) * 1000};
     evhttp_set_timeout_tv(http->evhttp, &idle);
     http->life_ms = life_ms;
+}
+
+void mst_http_take_posts(struct mst_http *http, mst_http_post_fn post, void *arg)
+{
+    http->post = post;
+    http->post_arg = arg;
 }
 
 uint16_t mst_http_port(const struct mst_http *http)

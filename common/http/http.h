@@ -1,5 +1,5 @@
 /** @file
- *  Metrics and health of a role over HTTP, on the role's control loop: GET and HEAD only.
+ *  Metrics and health of a role over HTTP, on the role's control loop: GET and HEAD; POST where the role takes some.
  *
  *      MST_TRY(mst_http_new(loop, "8080", on_ready_asked, role, &http, err));   // --http [ADDR:]PORT
  *      …                                                                        // the loop runs
@@ -9,6 +9,8 @@
  *  /healthz  200 while the loop is alive
  *  /readyz   200 when the role has joined its job, else 503 with the sentence of the callback
  *  Any other path is 404, any other method 405 (one that HTTP does not know: 501). A connection answers one request.
+ *  A POST that a browser sends for a page (it has an Origin) is 403: who can reach a port from his browser lends that
+ *  to every page that he opens.
  *  Requests, their bodies, the number of connections and the life of each are bounded; the limits are named below.
  *
  *  The process ignores SIGPIPE: libevent writes without MSG_NOSIGNAL.
@@ -18,6 +20,7 @@
 
 #include "muster/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct mst_loop;
@@ -34,6 +37,15 @@ enum {
 
 /** MST_OK when the role is ready; else any status, with a sentence in err that says what is missing. */
 typedef mst_status (*mst_http_ready_fn)(void *arg, struct mst_error *err);
+
+/** What a POST is answered. */
+struct mst_http_answer {
+    mst_status status; // OK: 200 with JSON; else its code (muster/status.h) with a sentence
+    bool is_pending;   // with OK: 202
+    char text[1024];
+};
+/** A POST to a path has come, with its query, "" if it has none; both as they were sent, not decoded. */
+typedef void (*mst_http_post_fn)(void *arg, const char *path, const char *query, struct mst_http_answer *answer);
 
 /** Where to listen: "[ADDR:]PORT", ADDR numeric, an IPv6 one in brackets. Without ADDR: every address of the machine,
  *  so that a pod's probes reach it. */
@@ -53,6 +65,9 @@ MST_MUST_USE mst_status mst_http_new(struct mst_loop *loop, const char *address,
 
 /** Closes the listener and all connections; NULL is fine. */
 void mst_http_free(struct mst_http *http);
+
+/** From now on post answers each POST; its body is thrown away. Owner: keeps arg until mst_http_free */
+void mst_http_take_posts(struct mst_http *http, mst_http_post_fn post, void *arg);
 
 /** The port it listens on. */
 uint16_t mst_http_port(const struct mst_http *http);

@@ -302,7 +302,7 @@
     F(VALUE, n, )                                                                                                      \
     F(LIST, groups, group_roles)                                                                                       \
     F(NUMBERS, incarnations, )                                                                                         \
-    F(BOOL, is_committed, ) F(VALUE, known, )
+    F(BOOL, is_committed, ) F(VALUE, known, ) F(BOOL, is_to_leave, )
 #define GROUP_STATUS_FIELDS(F)                                                                                         \
     F(VALUE, group, )                                                                                                  \
     F(ENUM, role, MST_REPLICA_ROLES)                                                                                   \

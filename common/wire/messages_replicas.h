@@ -57,6 +57,7 @@ struct mst_msg_roles {
     const uint64_t *incarnations; // by PS, of those that count; 0: it does not
     bool is_committed;            // it is to be acted on; else stored
     uint64_t known;               // to a PS: status of the newest reply that has come
+    bool is_to_leave;             // to a PS: it was asked to stop, and hands over what it has
 };
 
 /** How one group stands on a PS. */

@@ -297,6 +297,64 @@ static void test_the_only_copy_is_not_drained(void **state)
     end();
 }
 
+// What is answered to somebody who asks for a drain.
+static void assert_may_drain(size_t ps, mst_status expected, const char *says)
+{
+    struct mst_error err = {""};
+    mst_status status = mst_failover_may_drain(&failover, ps, now_ms, &err);
+    if (status != expected || !strstr(err.text, says))
+        fail_msg("ps-%zu: %s \"%s\", not \"%s\"", ps, mst_status_name(status), err.text, says);
+}
+
+static void test_servers_are_drained_one_after_the_other(void **state)
+{
+    (void)state;
+    start_job(2, 1);
+    assert_may_drain(0, MST_OK, "");
+    mst_failover_drain(&failover, 0);
+    assert_may_drain(1, MST_UNAVAILABLE, "ps-0 to leave and come back");
+    settle();
+    report(1);
+    assert_may_drain(1, MST_UNAVAILABLE, "ps-0 to leave and come back");
+    die(0, MST_FAILOVER_GONE);
+    settle();
+    assert_may_drain(0, MST_UNAVAILABLE, "ps-0, which is not there");
+    assert_may_drain(1, MST_UNAVAILABLE, "another server to have a copy of group 0 than ps-1");
+    start_server(0);
+    settle();
+    assert_may_drain(1, MST_UNAVAILABLE, "another server to have a copy of group 0 than ps-1");
+    assert_may_drain(0, MST_UNAVAILABLE, "all copies of group 0 to be there");
+    fill(0);
+    assert_may_drain(1, MST_OK, "");
+    die(0, MST_FAILOVER_GONE);
+    settle();
+    now_ms += PATIENCE_MS;
+    assert_may_drain(1, MST_FAILED_PRECONDITION, "ps-1 has the only copy of group 0, and no other");
+    end();
+    start(2, 0);
+    assert_may_drain(1, MST_FAILED_PRECONDITION, "the job has no replicas");
+    end();
+}
+
+static void test_without_one_that_stays_away_the_others_may_be_drained(void **state)
+{
+    (void)state;
+    start_job(3, 1);
+    die(2, MST_FAILOVER_GONE);
+    assert_may_drain(1, MST_UNAVAILABLE, "another server to have a copy of group 1 than ps-1");
+    settle();
+    assert_may_drain(0, MST_UNAVAILABLE, "another server to have a copy of group 2 than ps-0");
+    now_ms += PATIENCE_MS;
+    settle();
+    fill(0);
+    fill(1);
+    settle();
+    assert_false(mst_failover_is_full(&failover));
+    assert_may_drain(0, MST_OK, "");
+    assert_may_drain(1, MST_OK, "");
+    end();
+}
+
 static void test_a_place_is_kept_for_a_while_and_given_back_later(void **state)
 {
     (void)state;
@@ -505,6 +563,8 @@ int main(void)
         cmocka_unit_test(test_a_server_that_wants_to_go_hands_over_and_is_drained),
         cmocka_unit_test(test_a_handover_waits_until_its_primary_is_quiet),
         cmocka_unit_test(test_the_only_copy_is_not_drained),
+        cmocka_unit_test(test_servers_are_drained_one_after_the_other),
+        cmocka_unit_test(test_without_one_that_stays_away_the_others_may_be_drained),
         cmocka_unit_test(test_a_place_is_kept_for_a_while_and_given_back_later),
         cmocka_unit_test(test_of_two_backups_one_is_promoted_and_the_other_filled_again),
         cmocka_unit_test(test_a_chief_that_starts_goes_on_with_the_highest_roles),

@@ -209,6 +209,35 @@ static void test_other_paths_and_methods(void **state)
     assert_int_equal(ask(f, "get /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), 501);
 }
 
+static void on_post(void *arg, const char *path, const char *query, struct mst_http_answer *answer)
+{
+    const struct fixture *f = arg;
+    assert_string_equal(path, "/a/b%20c");
+    answer->status = f->ready;
+    answer->is_pending = query[0] != '\0';
+    snprintf(answer->text, sizeof answer->text, "{\"query\":\"%s\"}", query);
+}
+
+static void test_posts(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(ask(f, "POST /a/b%20c HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"), 405);
+    mst_http_take_posts(f->http, on_post, f);
+    assert_int_equal(ask(f, "POST /a/b%20c HTTP/1.0\r\nContent-Length: 4\r\n\r\nbody"), 200);
+    expect_header(f, "Content-Type: application/json");
+    assert_string_equal(body_of(f), "{\"query\":\"\"}");
+    assert_int_equal(ask(f, "POST /a/b%20c?d=e%3d HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"), 202);
+    assert_string_equal(body_of(f), "{\"query\":\"d=e%3d\"}");
+    assert_int_equal(ask(f, "POST /a/b%20c HTTP/1.1\r\nHost: x\r\nOrigin: http://y\r\nContent-Length: 0\r\n\r\n"), 403);
+    expect_header(f, "Content-Type: text/plain; charset=utf-8");
+    f->ready = MST_UNAVAILABLE;
+    assert_int_equal(ask(f, "POST /a/b%20c HTTP/1.0\r\n\r\n"), 503);
+    assert_string_equal(body_of(f), "{\"query\":\"\"}\n");
+    assert_int_equal(ask(f, "PUT /a/b%20c HTTP/1.0\r\n\r\n"), 405);
+    expect_header(f, "Allow: GET, HEAD, POST");
+    assert_int_equal(ask(f, "GET /a/b%20c HTTP/1.0\r\n\r\n"), 404);
+}
+
 static void test_a_connection_answers_one_request(void **state)
 {
     struct fixture *f = *state;
@@ -448,6 +477,7 @@ int main(void)
         CASE(test_health_and_readiness),
         CASE(test_always_ready_without_a_callback),
         CASE(test_other_paths_and_methods),
+        CASE(test_posts),
         CASE(test_a_connection_answers_one_request),
         CASE(test_headers_have_a_limit),
         CASE(test_bodies_have_a_limit),

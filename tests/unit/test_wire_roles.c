@@ -18,7 +18,8 @@ static const struct mst_msg_roles some_roles = {.term = 3,
                                                 .n_incarnations = 3,
                                                 .incarnations = incarnations,
                                                 .is_committed = true,
-                                                .known = 9};
+                                                .known = 9,
+                                                .is_to_leave = true};
 
 static void test_messages(void **state)
 {
@@ -39,6 +40,7 @@ static void test_messages(void **state)
         SAME(incarnations[2]);
         SAME(is_committed);
         SAME(known);
+        SAME(is_to_leave);
     }
     {
         const struct mst_msg_group_status of[] = {{1, MST_REPLICA_PRIMARY, true, false, true, true, 2},
