@@ -280,7 +280,7 @@ bool mst_round_places_can_store(struct mst_round_places *rounds)
 }
 
 // The mean becomes something that can be shared. One contribution alone goes with its memory.
-static void keep_mean(struct mst_round_place *place)
+static void keep_mean(struct mst_round_place *place, const struct mst_msg_close *close)
 {
     if (place->n_added == 0)
         return;
@@ -292,6 +292,8 @@ static void keep_mean(struct mst_round_place *place)
         place->is_lent = true;
     }
     place->stored = place->sum;
+    place->stored->round = close->round;
+    place->stored->attempt = close->attempt;
     place->sum = NULL;
 }
 
@@ -323,7 +325,7 @@ void mst_round_places_store(struct mst_round_places *rounds, const struct mst_ms
             add_up(rounds, place, first, true);
         take_norms(rounds, place);
         if (rounds->is_replicated)
-            keep_mean(place);
+            keep_mean(place, close);
     }
     mst_round_table_store(&rounds->table, close);
 }
@@ -429,22 +431,36 @@ static void forget_means(struct mst_round_place *place)
     forget_sum(place);
 }
 
+bool mst_round_place_is_past(const struct mst_round_places *rounds, const struct mst_round_place *place)
+{
+    const struct mst_round_table *table = &rounds->table;
+    return rounds->is_replicated && table->has_begun && place->bucket->current->counter >= table->stored;
+}
+
+// The update of a round, or the version without one.
+static void apply(const struct mst_round_places *rounds, struct mst_round_place *place, uint64_t round,
+                  const float *mean)
+{
+    if (mean && rounds->is_replicated)
+        place->is_finite = mst_bucket_follow_round(place->bucket, round, mean, rounds->rate);
+    else
+        place->is_finite = mst_bucket_apply_round(place->bucket, round, mean);
+}
+
 void mst_round_places_act(struct mst_round_places *rounds, const double *scales, size_t n_scales)
 {
     // Rows are of the deal that ends here, so they are taken before the table moves on; nobody is told before.
     uint64_t round = rounds->table.stored;
-    size_t n_ins = rounds->table.has_begun ? rounds->table.n_ins : 0;
+    bool begun = rounds->table.has_begun;
+    size_t n_ins = begun ? rounds->table.n_ins : 0;
     for (size_t i = 0; i < rounds->n_places; i++)
         if (!rounds->places[i].bucket->is_frozen)
             record_rows(rounds, &rounds->places[i]);
     mst_round_table_act(&rounds->table);
     for (size_t i = 0; i < rounds->n_places; i++) {
         struct mst_round_place *place = &rounds->places[i];
-        const float *mean = scale(rounds, place, scales, n_scales);
-        if (mean && rounds->is_replicated)
-            place->is_finite = mst_bucket_follow_round(place->bucket, round, mean, rounds->rate);
-        else
-            place->is_finite = mst_bucket_apply_round(place->bucket, round, mean);
+        if (!begun || !rounds->is_replicated || place->bucket->current->counter < round)
+            apply(rounds, place, round, scale(rounds, place, scales, n_scales));
         mst_bucket_count_round(place->bucket, place->bucket->is_frozen ? 0 : n_ins);
         forget_means(place);
         if (!rounds->is_replicated)
@@ -484,11 +500,11 @@ void mst_round_places_follow_close(struct mst_round_places *rounds, const struct
     mst_round_table_store(&rounds->table, close);
 }
 
-bool mst_round_places_follow_apply(struct mst_round_places *rounds, const struct mst_round_applying *applying)
+void mst_round_places_follow_apply(struct mst_round_places *rounds, const struct mst_round_applying *applying)
 {
     uint64_t round = rounds->table.stored;
-    bool is_update = rounds->table.has_begun && rounds->table.n_ins > 0;
-    bool has_all = true;
+    bool begun = rounds->table.has_begun;
+    rounds->rate = applying->rate;
     mst_round_table_act(&rounds->table);
     for (size_t i = 0; i < rounds->n_places; i++) {
         struct mst_round_place *place = &rounds->places[i];
@@ -496,16 +512,11 @@ bool mst_round_places_follow_apply(struct mst_round_places *rounds, const struct
             forget_means(place);
             continue;
         }
-        const float *mean = scale(rounds, place, applying->scales, applying->n_scales);
-        has_all = has_all && (mean || !is_update || place->bucket->is_frozen);
-        if (mean)
-            place->is_finite = mst_bucket_follow_round(place->bucket, round, mean, applying->rate);
-        else
-            place->is_finite = mst_bucket_apply_round(place->bucket, round, NULL);
+        if (!begun || place->bucket->current->counter < round)
+            apply(rounds, place, round, scale(rounds, place, applying->scales, applying->n_scales));
         mst_bucket_count_round(place->bucket, 0);
         forget_means(place);
     }
-    return has_all;
 }
 
 void mst_round_place_replaced(struct mst_round_place *place, struct mst_round_mean *stored)

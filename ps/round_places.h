@@ -39,6 +39,8 @@ struct mst_round_mean {
     struct mst_round_place *place;
     unsigned n_refs;
     float *floats;
+    uint64_t round; // of the close
+    uint64_t attempt;
 };
 
 /** A bucket in rounds. */
@@ -121,6 +123,9 @@ struct mst_round_mean *mst_round_mean_ref(struct mst_round_mean *mean);
 void mst_round_mean_unref(struct mst_round_mean *mean);
 /** True if there is memory for the means of a close. */
 bool mst_round_places_can_store(struct mst_round_places *rounds);
+/** True if the bucket has the version of the close that is to be applied already: whoever was promoted in the middle of
+ *  a sweep may have buckets on both sides of a round. */
+bool mst_round_place_is_past(const struct mst_round_places *rounds, const struct mst_round_place *place);
 /** Tells those who wait for a round that is applied. */
 void mst_round_places_tell(struct mst_round_places *rounds);
 /** All contributions, and what was added up of them, are forgotten; means of a stored close stay. */
@@ -137,7 +142,7 @@ struct mst_round_applying {
     const bool *is_here; // by place; the others are of another point. NULL: all
 };
 
-/** A follower applies the stored close. False: a bucket lacks its mean. */
-bool mst_round_places_follow_apply(struct mst_round_places *rounds, const struct mst_round_applying *applying);
+/** A follower applies the stored close. */
+void mst_round_places_follow_apply(struct mst_round_places *rounds, const struct mst_round_applying *applying);
 /** The bucket was replaced by one for which the stored close comes to `stored`, whose reference goes to the place. */
 void mst_round_place_replaced(struct mst_round_place *place, struct mst_round_mean *stored);

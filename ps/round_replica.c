@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 
@@ -287,6 +288,65 @@ static void report_as_follower(struct round_serving *serving)
     mst_round_serve_report(serving, &serving->told);
 }
 
+// All buckets that the stored close changes have what it comes to.
+static bool has_means(const struct mst_round_places *rounds)
+{
+    const struct mst_round_table *table = &rounds->table;
+    for (size_t i = 0; i < rounds->n_places && table->n_ins > 0; i++) {
+        const struct mst_round_place *place = &rounds->places[i];
+        const struct mst_round_mean *mean = place->stored;
+        if (place->bucket->is_frozen || mst_round_place_is_past(rounds, place))
+            continue;
+        if (!mean || mean->round != table->stored || mean->attempt != table->attempt)
+            return false;
+    }
+    return true;
+}
+
+static uint64_t least_version(const struct mst_round_places *rounds)
+{
+    uint64_t least = UINT64_MAX;
+    for (size_t i = 0; i < rounds->n_places; i++) {
+        uint64_t version = rounds->places[i].bucket->current->counter;
+        least = version < least ? version : least;
+    }
+    return least;
+}
+
+static void take_closes(struct round_serving *serving, const struct mst_msg_close *applied,
+                        const struct mst_msg_close *stored)
+{
+    mst_round_table_take_closes(&serving->rounds->table, applied, stored);
+    keep_closes(serving->config.report, applied, stored);
+}
+
+// Promoted in the middle of a sweep: some buckets are as they came, the others as they were. What the table says is
+// what all of them have: a round that some have not applied is stored, and a close that some have no mean for is not.
+// None of them can have been acknowledged under the primary that swept, because it waited for this one.
+static void level(struct round_serving *serving)
+{
+    struct mst_round_places *rounds = serving->rounds;
+    struct mst_round_closes here;
+    struct mst_arena arena;
+    struct mst_msg_op before = {0};
+    if (!rounds->table.has_begun)
+        return;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    mst_status status = mst_round_report_closes(serving->config.report, &arena, &here);
+    if (status == MST_OK && least_version(rounds) < rounds->table.applied && serving->before.len > 0)
+        status = mst_msg_op_decode(mst_buf_view(&serving->before), &arena, &before, NULL);
+    if (status == MST_OK && before.n_closes == 1 && before.closes[0].round + 1 == rounds->table.applied)
+        take_closes(serving, &before.closes[0], &here.applied);
+    else if (status == MST_OK && here.has_stored && !has_means(rounds))
+        take_closes(serving, &here.applied, NULL);
+    if (status != MST_OK || least_version(rounds) < rounds->table.applied ||
+        (is_to_apply(&rounds->table) && !has_means(rounds)))
+        MST_LOG(ERROR, "ps", "rounds out of step", "group=%u thread=%u round=%llu version=%llu",
+                serving->holding->group, serving->holding->home_thread, (unsigned long long)rounds->table.applied,
+                (unsigned long long)least_version(rounds));
+    mst_arena_fini(&arena);
+}
+
 void mst_round_replica_roles(struct round_serving *serving)
 {
     const struct mst_replica *replica = &serving->holding->replication->replica;
@@ -301,6 +361,7 @@ void mst_round_replica_roles(struct round_serving *serving)
         serving->has_untold = false;
         refuse_all(serving);
     } else if (begins) {
+        level(serving);
         serving->applied_seq = replica->seq;
         serving->has_untold = true; // who came before it was the primary
     }
@@ -364,7 +425,9 @@ static bool lacks_mean(const struct round_serving *serving, const struct mst_msg
     for (size_t i = 0; i < rounds->n_places && is_update && n_ins > 0; i++) {
         const struct mst_round_place *place = &rounds->places[i];
         const struct mst_round_mean *mean = op->kind == MST_OP_CLOSE ? place->coming : place->stored;
-        if (!place->bucket->is_frozen && !mean && (!is_here || is_here[i]))
+        bool needs_one = !place->bucket->is_frozen && (!is_here || is_here[i]);
+        bool is_past = op->kind == MST_OP_APPLY && mst_round_place_is_past(rounds, place);
+        if (needs_one && !is_past && !mean)
             return true;
     }
     return false;
@@ -422,6 +485,8 @@ void mst_round_replica_follow(struct mst_holding *holding, const struct mst_msg_
     struct round_serving *serving = holding->serving;
     switch (op->kind) {
     case MST_OP_AGGREGATE:
+        mean->round = op->round;
+        mean->attempt = op->attempt;
         mst_round_mean_unref(mean->place->coming);
         mean->place->coming = mst_round_mean_ref(mean);
         break;
@@ -488,6 +553,34 @@ mst_status mst_round_replica_check_sweep(const struct mst_holding *holding, cons
     return MST_OK;
 }
 
+// Buckets that do not come before this one is promoted are of the round before.
+static void keep_before(struct round_serving *serving, const struct mst_msg_close *applied)
+{
+    struct mst_round_report *report = serving->config.report;
+    const struct mst_round_table *table = &serving->rounds->table;
+    if (applied && table->has_begun && applied->round == table->applied)
+        return; // it may be the same sweep, which begins again
+    mst_buf_reset(&serving->before);
+    if (!applied || !table->has_begun || applied->round != table->applied + 1 || report->applied_close.len == 0)
+        return;
+    pthread_mutex_lock(&report->lock);
+    mst_status status = mst_buf_append(&serving->before, report->applied_close.data, report->applied_close.len);
+    pthread_mutex_unlock(&report->lock);
+    MST_ASSERT(status == MST_OK); // it has the same limit
+}
+
+static void begin_sweep(struct round_serving *serving, const struct mst_msg_sweep *sweep)
+{
+    const struct mst_msg_close *stored = sweep->n_closes > 1 ? &sweep->closes[1] : NULL;
+    // The same twice: rounds have not begun.
+    bool has_applied = sweep->n_closes == 1 || (stored && stored->round != sweep->closes[0].round);
+    const struct mst_msg_close *applied = has_applied ? &sweep->closes[0] : NULL;
+    keep_before(serving, applied);
+    take_closes(serving, applied, stored);
+    take_norms(serving, sweep->norms, sweep->n_norms);
+    report_as_follower(serving);
+}
+
 void mst_round_replica_swept(struct mst_holding *holding, const struct mst_msg_sweep *sweep,
                              struct mst_round_mean *mean)
 {
@@ -495,17 +588,13 @@ void mst_round_replica_swept(struct mst_holding *holding, const struct mst_msg_s
     if (!serving)
         return;
     struct mst_round_place *place = mst_round_places_find(serving->rounds, sweep->bucket);
+    if (sweep->is_first)
+        begin_sweep(serving, sweep);
+    if (mean) {
+        mean->round = serving->rounds->table.stored;
+        mean->attempt = serving->rounds->table.attempt;
+    }
     mst_round_place_replaced(place, mean ? mst_round_mean_ref(mean) : NULL);
     for (size_t w = 0; w < sweep->n_fenced; w++)
         mst_round_table_fence(&serving->rounds->table, w, sweep->fenced[w]);
-    if (!sweep->is_first)
-        return;
-    const struct mst_msg_close *stored = sweep->n_closes > 1 ? &sweep->closes[1] : NULL;
-    // The same twice: rounds have not begun.
-    bool has_applied = sweep->n_closes == 1 || (stored && stored->round != sweep->closes[0].round);
-    const struct mst_msg_close *applied = has_applied ? &sweep->closes[0] : NULL;
-    mst_round_table_take_closes(&serving->rounds->table, applied, stored);
-    keep_closes(serving->config.report, applied, stored);
-    take_norms(serving, sweep->norms, sweep->n_norms);
-    report_as_follower(serving);
 }

@@ -51,6 +51,7 @@ void mst_round_serve_free(struct round_serving *serving)
         free(waiting);
     }
     mst_round_places_free(serving->rounds);
+    mst_buf_fini(&serving->before);
     free(serving);
 }
 
@@ -62,6 +63,7 @@ void mst_holding_serve_rounds(struct mst_holding *holding, const struct mst_roun
     char *labels = mst_text("thread=\"%u\"", thread->index);
     *serving =
         (struct round_serving){.thread = thread, .holding = holding, .config = *config, .rounds = config->rounds};
+    mst_buf_init(&serving->before, MST_FRAME_META_MAX);
     serving->rounds->is_replicated = holding->replication != NULL;
     serving->held = mst_metric_gauge("muster_ps_round_contributions_held",
                                      "Contributions to the next round that are here, a bucket each", labels);
@@ -441,7 +443,7 @@ void mst_round_serve_closed(struct client *client, struct round_serving *serving
 static uint64_t pushed_updates(const struct mst_round_places *rounds)
 {
     for (size_t i = 0; i < rounds->n_places; i++)
-        if (!rounds->places[i].bucket->is_frozen)
+        if (!rounds->places[i].bucket->is_frozen && !mst_round_place_is_past(rounds, &rounds->places[i]))
             return rounds->places[i].bucket->n_updates;
     return 0;
 }

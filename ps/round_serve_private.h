@@ -37,6 +37,7 @@ struct round_serving {
     bool is_applying; // the same of a round
     uint64_t applied_seq;
     bool has_untold;                // somebody waits for a round that is applied
+    struct mst_buf before;          // the close before the one that a sweep began with, or nothing
     bool was_reigning;              // when roles changed last
     struct mst_round_progress told; // to the control loop
 };

@@ -3,8 +3,7 @@
 
 #include "base/alloc.h"
 #include "optim/weighted_sum.h"
-#include "ps/replication_private.h"
-#include "wire/methods.h"
+#include "rpc/resolve.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,4 @@
 // Synchronous rounds of several replicas, as a worker's connection sees it when another server becomes primary.
-#include "base/alloc.h"
 #include "ps/replication_private.h"
 #include "round_replicas.h"
 #include "wire/methods.h"
@@ -207,11 +206,111 @@ static void test_an_order_waits_while_it_is_handed_over(void **state)
     stranger_close(&worker);
 }
 
+// ---- whoever is promoted in the middle of a sweep ----
+
+static bool has_one_bucket(void *arg)
+{
+    return ((const struct server *)arg)->holding->replication->replica.n_swept == 1;
+}
+
+static bool has_applied_two(void *arg)
+{
+    return ((const struct server *)arg)->rounds->table.applied == 2;
+}
+
+static bool has_stored_two(void *arg)
+{
+    return ((const struct server *)arg)->rounds->table.stored == 2;
+}
+
+// Two backups of ps-0, of which `late` hears nothing more; then ps-0 dies, and ps-1 is primary until ps-2 has one
+// bucket of it. What is done in between is the round that only one of them knows of.
+static void part_company(struct fixture *f, uint32_t late, bool (*is_there)(void *arg))
+{
+    struct mst_group_roles *group = &f->roles.groups[0];
+    const struct mst_msg_close close = close_of(2, 0, 2);
+    give_roles(f, 0, 1, MST_NO_PS);
+    group->n_backups = 2;
+    group->backups[1] = 2;
+    f->roles.epoch.n++;
+    for (uint32_t p = 0; p < N_PS; p++)
+        mst_holding_store_roles(f->servers[p].holding, &f->roles);
+    for (uint32_t p = 0; p < N_PS; p++)
+        mst_holding_act(f->servers[p].holding, &f->roles.epoch);
+    begin(&f->servers[0]);
+    run_round(&f->servers[0], 1, half);
+    contribute(&f->servers[0], 0, 2);
+    contribute(&f->servers[0], 1, 2);
+    if (is_there == has_applied_two) {
+        order(&f->servers[0], &close, false, NULL);
+        await_report(&f->servers[0], has_stored, 2, 0);
+    }
+    *group = (struct mst_group_roles){.primary = 1, .joiner = MST_NO_PS, .n_backups = 1, .backups = {2}};
+    f->roles.epoch.n++;
+    mst_holding_store_roles(f->servers[late].holding, &f->roles);
+    order(&f->servers[0], &close, is_there == has_applied_two, half);
+    run_until(f->loop, is_there, &f->servers[3 - late]);
+    kill_server(&f->servers[0]);
+    mst_holding_store_roles(f->servers[3 - late].holding, &f->roles);
+    mst_holding_act(f->servers[1].holding, &f->roles.epoch);
+    mst_holding_act(f->servers[2].holding, &f->roles.epoch);
+    run_until(f->loop, has_one_bucket, &f->servers[2]);
+    *group = (struct mst_group_roles){.primary = 2, .joiner = MST_NO_PS};
+    f->roles.epoch.n++;
+    mst_holding_store_roles(f->servers[2].holding, &f->roles); // takes no more of it
+    kill_server(&f->servers[1]);
+    assert_int_equal(f->servers[2].holding->replication->replica.n_swept, 1);
+    give_roles(f, 2, MST_NO_PS, MST_NO_PS);
+    begin_reign(&f->servers[2]);
+    await_report(&f->servers[2], has_begun_reign, 1, 0);
+    assert_true(has_reported(&f->servers[2], has_applied, 1, 0));
+}
+
+// Nobody was told that the round is applied: it is applied where it is not.
+static void expect_second_round(struct fixture *f)
+{
+    const struct mst_msg_close close = close_of(2, 0, 2);
+    struct server *last = &f->servers[2];
+    assert_true(has_reported(last, has_stored, 2, 0));
+    expect_closes(last, 1, true, 2, 0);
+    order(last, &close, true, half);
+    await_report(last, has_applied, 2, 0);
+    apply_alone(f, 2, 2, 0.5);
+    expect_as_alone(f, 2);
+    run_round(last, 3, half);
+    expect_as_alone(f, 2);
+}
+
+static void test_half_a_sweep_with_the_round_applied(void **state)
+{
+    part_company(*state, 2, has_applied_two);
+    expect_second_round(*state);
+}
+
+static void test_half_a_sweep_of_one_that_was_behind(void **state)
+{
+    part_company(*state, 1, has_applied_two);
+    expect_second_round(*state);
+}
+
+static void test_half_a_sweep_with_the_close_stored(void **state)
+{
+    struct fixture *f = *state;
+    part_company(f, 2, has_stored_two);
+    assert_true(has_reported(&f->servers[2], has_stored, 1, 0)); // not all buckets have what it comes to
+    expect_closes(&f->servers[2], 1, false, 0, 0);
+    run_round(&f->servers[2], 2, half);
+    expect_as_alone(f, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_all_calls_are_refused_when_another_is_primary, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_calls_wait_for_a_primary_to_be, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_half_a_sweep_with_the_round_applied, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_half_a_sweep_of_one_that_was_behind, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_half_a_sweep_with_the_close_stored, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_order_waits_while_it_is_handed_over, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
