@@ -1,7 +1,7 @@
 // What a parameter server takes from its peers when it has replicas: operations, buckets of a sweep and questions for a
 // lease, through the real handlers of a data thread over a connected pair, and roles in between. The input is a stream
-// of frames whose checksums are made right first. Server 1 is backup in group 0 and joiner in group 1; server 0, which
-// speaks, is primary of both.
+// of frames whose checksums are made right first. Server 1 is backup in group 0 and joiner in group 1, and the same in
+// groups 2 and 3, which have synchronous rounds; server 0, which speaks, is primary of all.
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -9,6 +9,7 @@
 #include "muster/status.h"
 #include "ps/data_thread.h"
 #include "ps/replication_private.h"
+#include "ps/round_serve.h"
 #include "rpc/conn.h"
 #include "wire/frame.h"
 #include "wire/methods.h"
@@ -24,7 +25,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
-    N_PS = 3,
+    N_PS = 4,
+    N_GROUPS = 4, // that are here
+    N_WORKERS = 3,
     SELF = 1,
     PRIMARY = 0,
     N_BUCKETS = 2,
@@ -38,7 +41,9 @@ enum {
 struct setting {
     struct mst_loop *loop;
     struct mst_data_thread *thread;
-    struct mst_holding *holdings[2];
+    struct mst_holding *holdings[N_GROUPS];
+    struct mst_round_report reports[N_GROUPS];
+    struct mst_round_order order;
     int fd;
     bool has_ended;
     bool has_moved; // other roles or a sweep came: what is there may be of any number
@@ -46,8 +51,8 @@ struct setting {
 };
 
 // Addresses that nobody can dial: a server that becomes primary keeps what it would send.
-static const char *const addresses[N_PS] = {"ps-0", "ps-1", "ps-2"};
-static const uint64_t threads[N_PS] = {1, 1, 1};
+static const char *const addresses[N_PS] = {"ps-0", "ps-1", "ps-2", "ps-3"};
+static const uint64_t threads[N_PS] = {1, 1, 1, 1};
 static const struct mst_identity identity = {.job_name = "fuzz",
                                              .job_hash = 1,
                                              .role = MST_PEER_PS,
@@ -55,7 +60,7 @@ static const struct mst_identity identity = {.job_name = "fuzz",
                                              .address = "",
                                              .incarnation = INCARNATION + SELF};
 
-static void on_status(void *arg)
+static void on_news(void *arg)
 {
     (void)arg;
 }
@@ -64,7 +69,8 @@ static const struct mst_optimizer *optimizer(void)
 {
     static struct mst_optimizer *adam;
     if (!adam) {
-        json_t *json = json_pack("{s:s, s:{s:f}}", "class_name", "Adam", "config", "learning_rate", 0.25);
+        json_t *json = json_pack("{s:s, s:{s:f, s:f}}", "class_name", "Adam", "config", "learning_rate", 0.25,
+                                 "global_clipnorm", 0.5);
         mst_status status = mst_optimizer_parse(json, "optimizer", &adam, NULL);
         MST_ASSERT(status == MST_OK);
         json_decref(json);
@@ -85,9 +91,28 @@ static struct mst_holding *make_holding(uint32_t group)
     return mst_holding_new(group, 0, buckets, N_BUCKETS);
 }
 
+static bool has_rounds(size_t group)
+{
+    return group >= 2;
+}
+
+static void serve_rounds(struct setting *s, size_t group)
+{
+    const struct mst_round_places_config places = {.buckets = s->holdings[group]->buckets,
+                                                   .n_buckets = N_BUCKETS,
+                                                   .optimizer = optimizer(),
+                                                   .n_workers = N_WORKERS};
+    struct mst_round_serving_config config = {
+        .report = &s->reports[group], .order = &s->order, .control = s->loop, .on_report = on_news};
+    mst_status status = mst_round_places_new(&places, &config.rounds, NULL);
+    MST_ASSERT(status == MST_OK);
+    mst_round_report_init(&s->reports[group], N_WORKERS, 1);
+    mst_holding_serve_rounds(s->holdings[group], &config);
+}
+
 static void store_and_act(struct setting *s, const struct mst_roles *roles, bool acts)
 {
-    for (size_t g = 0; g < 2; g++) {
+    for (size_t g = 0; g < N_GROUPS; g++) {
         mst_holding_store_roles(s->holdings[g], roles);
         if (acts)
             mst_holding_act(s->holdings[g], &roles->epoch);
@@ -103,19 +128,23 @@ static void begin(struct setting *s)
                                                        .n_ps = N_PS,
                                                        .lease_ms = LEASE_MS,
                                                        .control = s->loop,
-                                                       .on_status = on_status};
+                                                       .on_status = on_news};
     struct mst_roles roles;
     s->thread = mst_data_thread_new(s->loop, 0, LEASE_MS);
     mst_data_thread_replicate(s->thread, &replicating);
-    for (uint32_t g = 0; g < 2; g++) {
+    for (uint32_t g = 0; g < N_GROUPS; g++) {
         s->holdings[g] = make_holding(g);
         mst_data_thread_serve(s->thread, s->holdings[g], 1, 1);
+        if (has_rounds(g))
+            serve_rounds(s, g);
     }
     mst_roles_init(&roles, N_PS, 1);
     roles.epoch = (struct mst_epoch){1, 1};
     for (uint32_t p = 0; p < N_PS; p++)
         roles.incarnations[p] = INCARNATION + p;
-    roles.groups[1] = (struct mst_group_roles){.primary = PRIMARY, .joiner = SELF};
+    for (size_t g = 0; g < N_GROUPS; g++)
+        roles.groups[g] = g % 2 ? (struct mst_group_roles){.primary = PRIMARY, .joiner = SELF}
+                                : (struct mst_group_roles){PRIMARY, 1, {SELF}, MST_NO_PS, false};
     store_and_act(s, &roles, true);
     mst_roles_fini(&roles);
 }
@@ -233,8 +262,8 @@ static void say_all(struct setting *s, uint8_t *data, size_t size)
 static void check(const struct setting *s)
 {
     // A backup has only what it was sent: nothing that was refused counts.
-    if (!s->has_moved)
-        MST_ASSERT(mst_replica_has(&s->holdings[0]->replication->replica) <= s->n_ops);
+    for (size_t g = 0; g < N_GROUPS && !s->has_moved; g += 2)
+        MST_ASSERT(mst_replica_has(&s->holdings[g]->replication->replica) <= s->n_ops);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -255,7 +284,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     check(&s);
     close(s.fd);
+    for (int i = 0; i < 3; i++)
+        mst_loop_poll(s.loop); // what is posted to it
     mst_data_thread_free(s.thread);
+    for (size_t g = 0; g < N_GROUPS; g++)
+        if (has_rounds(g))
+            mst_round_report_fini(&s.reports[g]);
     mst_loop_free(s.loop);
     free(stream);
     return 0;

@@ -152,10 +152,38 @@ def op(seq, kind=0, bucket=0, version=0, worker=1, group=0, epoch=(1, 1), body=N
     return frame(OP, call=seq, meta=meta + real(14, 0.25) + (varint(15 << 3 | 5) + b"sums"), body=body, **more)
 
 
-def sweep(seq, bucket, is_first=0, rows=(), fenced=b"", body=bytes(288), group=1, epoch=(1, 1), **more):
+def sweep(seq, bucket, is_first=0, rows=(), fenced=b"", body=bytes(288), group=1, epoch=(1, 1), closes=(), **more):
     meta = numbers(group, 0, *epoch, seq, bucket, is_first, 0, 3, 4)
     meta += b"".join(text(11, row) for row in rows) + (text(12, fenced) if fenced else b"")
+    meta += b"".join(text(13, one) for one in closes) + (text(14, norm()) + number(15, 1) if len(body) > 288 else b"")
     return frame(SWEEP, call=1000 + bucket, meta=meta, body=body, **more)
+
+
+def norm(group=0):
+    return number(1, group) + fixed64(2, 1) + fixed64(3, 2)
+
+
+def close(round_, ins=b"\0\1", attempt=1, plan=b""):
+    """The close of a round; plan: deals to workers."""
+    return numbers(1, round_, attempt) + text(4, ins) + text(5, b"") + text(6, plan) + number(8, 1) + number(11, 3)
+
+
+def round_op(seq, kind, round_=1, bucket=4, group=2, closes=(), scales=b"", body=b"", **more):
+    """An aggregate (4), a close (5) or its application (6) in a group with rounds."""
+    meta = numbers(group, 0, 1, 1, seq, kind, bucket) + real(14, 0.25) + varint(16 << 3) + varint(round_) + varint(17 << 3) + \
+        varint(1) + b"".join(varint(18 << 3 | 2) + varint(len(one)) + one for one in closes)
+    if closes:
+        meta += varint(19 << 3 | 2) + varint(len(norm())) + norm()
+    if scales:
+        meta += varint(20 << 3 | 2) + varint(len(scales)) + scales
+    return frame(OP, call=seq, meta=meta, body=body, **more)
+
+
+def whole_round(seq, round_, **more):
+    half = struct.pack("<d", 0.5)
+    gradient = struct.pack("<24f", *range(24))
+    return round_op(seq, 4, round_, body=gradient, **more) + round_op(seq + 1, 4, round_, bucket=5, body=gradient, **more) + \
+        round_op(seq + 2, 5, round_, closes=[close(round_)], **more) + round_op(seq + 3, 6, round_, scales=half, **more)
 
 
 def grant(group=0, epoch=(1, 1), is_release=0):
@@ -169,7 +197,8 @@ def group_roles(primary=None, backups=b"", joiner=None, is_handed_over=0):
     return text(3, out + number(6, is_handed_over))
 
 
-def roles(epoch, groups, is_committed=1, n_incarnations=3):
+def roles(epoch, groups, is_committed=1, n_incarnations=4):
+    groups = groups + [group_roles(3)] * (4 - len(groups))
     incarnations = b"".join(varint(100 + ps) for ps in range(n_incarnations))
     return frame(ROLES, meta=numbers(*epoch) + b"".join(groups) + text(4, incarnations) + number(5, is_committed))
 
@@ -212,6 +241,21 @@ def followers():
     yield "swept-then-backup", filled + roles((1, 2), [beginning[0], group_roles(0, b"\1"), beginning[2]]) + \
         op(7, group=1, bucket=2, version=4, epoch=(1, 2))
     yield "lost", roles((1, 2), [group_roles()] * 3) + roles((1, 3), [group_roles(1)] * 3) + op(1, epoch=(1, 3))
+    begun = round_op(1, 5, 0, closes=[close(0, ins=b"")]) + round_op(2, 6, 0)
+    yield "rounds", begun + whole_round(3, 1) + whole_round(7, 2)
+    yield "rounds-without-beginning", whole_round(1, 1)
+    yield "rounds-without-aggregate", begun + round_op(3, 5, closes=[close(1)]) + round_op(4, 6)
+    yield "rounds-bad-workers", round_op(1, 5, closes=[close(1, ins=b"\0\7")]) + round_op(1, 5, closes=[close(1, ins=b"\1\0")]) + \
+        round_op(1, 5, closes=[close(1, plan=text(6, numbers(9, 1, 1)))]) + round_op(1, 5) + round_op(1, 5, closes=[close(1)] * 2)
+    yield "rounds-bad-scales", begun + whole_round(3, 1) + round_op(7, 6, 1, scales=bytes(80)) + round_op(7, 6, 1, scales=b"x")
+    yield "rounds-fenced-and-checked", begun + op(3, kind=1, group=2, bucket=4) + op(4, kind=2, group=2, bucket=4) + whole_round(5, 1)
+    yield "rounds-swept", sweep(5, 6, group=3, is_first=1, closes=[close(4), close(5)], body=bytes(384)) + \
+        sweep(5, 7, group=3, body=bytes(384), fenced=b"\1") + round_op(6, 6, 5, group=3, bucket=6)
+    yield "rounds-swept-bad", sweep(5, 6, group=3, is_first=1, closes=[close(4)] * 3) + sweep(5, 2, closes=[close(4)]) + \
+        sweep(5, 6, group=3, is_first=1, closes=[close(4, ins=b"\x63")]) + sweep(5, 2, body=bytes(384)) + \
+        sweep(5, 6, group=3, is_first=1, fenced=b"\1" * 3000)
+    yield "rounds-where-there-are-none", round_op(1, 5, group=0, bucket=0, closes=[close(1)]) + \
+        round_op(1, 4, group=0, bucket=0, body=bytes(96)) + op(1, version=1)
     yield "bad-roles", roles((1, 2), beginning, n_incarnations=2) + roles((1, 2), [group_roles(0, b"\0")] * 3) + \
         roles((1, 2), [group_roles(9)] * 3) + roles((1, 2), [group_roles(0, b"\1\2\3\4")] * 3)
 
