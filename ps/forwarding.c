@@ -207,6 +207,22 @@ static void progress_all(const struct mst_data_thread *thread)
             mst_replication_progress(holding->replication);
 }
 
+// What it does not understand it will not understand the next time, and a lease later it is lost.
+static void note_refusal(struct replication *replication, const struct sent *sent, mst_status status, const char *text)
+{
+    const struct mst_epoch *epoch = &replication->replica.stored.epoch;
+    bool is_for_good = status == MST_INVALID_ARGUMENT || status == MST_OUT_OF_RANGE || status == MST_UNIMPLEMENTED;
+    if (!is_for_good || mst_epoch_is_same(&replication->complained, epoch)) {
+        MST_LOG(DEBUG, "ps", "follower refused", "group=%u ps=%u reason=\"%s\"", replication->holding->group,
+                sent->message.to.ps, text);
+        return;
+    }
+    replication->complained = *epoch;
+    MST_LOG(WARN, "ps", "not understood by follower",
+            "group=%u ps=%u reason=\"%s\" note=\"all parameter servers are to run one version of muster\"",
+            replication->holding->group, sent->message.to.ps, text);
+}
+
 static void on_reply(void *arg, const struct mst_reply *reply)
 {
     struct sent *slot = arg;
@@ -233,8 +249,7 @@ static void on_reply(void *arg, const struct mst_reply *reply)
     }
     mst_arena_fini(&arena);
     if (status != MST_OK) {
-        MST_LOG(DEBUG, "ps", "follower refused", "group=%u ps=%u reason=\"%s\"", replication->holding->group,
-                sent.message.to.ps, reply->text);
+        note_refusal(replication, &sent, status, reply->text);
         mst_replica_refused(&replication->replica, sent.message.to.ps, now_ms());
         mst_replicating_wake(replication->replicating); // when that is sent again
     }

@@ -94,7 +94,8 @@ struct replication {
     bool awaits_values;  // of a checkpoint: the group was lost
     uint32_t mismatched; // a follower whose content differs, under this epoch
     struct mst_epoch mismatch_epoch;
-    _Atomic uint64_t status; // for other threads
+    struct mst_epoch complained; // that a follower did not understand something, under this epoch
+    _Atomic uint64_t status;     // for other threads
 };
 
 enum forwarding_verdict { MST_FORWARD_OK, MST_FORWARD_LATER, MST_FORWARD_REFUSED };

@@ -79,6 +79,32 @@ static void test_who_is_promoted_goes_on_from_what_is_stored(void **state)
     expect_as_alone(f, 1);
 }
 
+static bool has_complained(void *arg)
+{
+    const struct replication *replication = ((const struct server *)arg)->holding->replication;
+    return mst_epoch_is_same(&replication->complained, &replication->replica.stored.epoch);
+}
+
+static void test_what_a_backup_does_not_understand_is_sent_again(void **state)
+{
+    struct fixture *f = *state;
+    struct server *primary = &f->servers[0];
+    size_t *n_workers = &f->servers[1].rounds->n_workers;
+    const size_t n = *n_workers;
+    const struct mst_msg_close close = close_of(1, 0, 2);
+    give_roles(f, 0, 1, MST_NO_PS);
+    begin(primary);
+    contribute(primary, 0, 1);
+    contribute(primary, 1, 1);
+    *n_workers = 1; // as if it were of another version, or job
+    order(primary, &close, false, NULL);
+    run_until(f->loop, has_complained, primary);
+    assert_false(has_reported(primary, has_stored, 1, 0));
+    *n_workers = n;
+    await_report(primary, has_stored, 1, 0);
+    expect_closes(&f->servers[1], 0, true, 1, 0);
+}
+
 static void test_a_higher_attempt_is_made_of_what_comes_again(void **state)
 {
     struct fixture *f = *state;
@@ -245,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_backup_stores_and_applies_what_its_primary_does, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_is_promoted_goes_on_from_what_is_stored, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_a_backup_does_not_understand_is_sent_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_higher_attempt_is_made_of_what_comes_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_attempts_of_one_primary, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_joiner_gets_the_stored_close, set_up, tear_down),
