@@ -161,6 +161,15 @@ static void try_store(struct round_serving *serving)
     serving->is_acting = order->acts && mst_round_table_must_act(&rounds->table, order->act_round);
 }
 
+void mst_round_replica_order(struct round_serving *serving)
+{
+    struct replication *replication = serving->holding->replication;
+    if (mst_forwarding_admits(replication) == MST_FORWARD_REFUSED)
+        return;
+    serving->is_ordered = true;
+    mst_replication_progress(replication);
+}
+
 void mst_round_replica_advance(struct round_serving *serving)
 {
     const struct replication *replication = serving->holding->replication;
@@ -361,6 +370,8 @@ void mst_round_replica_roles(struct round_serving *serving)
         serving->has_untold = false;
         refuse_all(serving);
     } else if (begins) {
+        serving->is_ordered = false; // of an older reign
+        serving->is_acting = false;
         level(serving);
         serving->applied_seq = replica->seq;
         serving->has_untold = true; // who came before it was the primary

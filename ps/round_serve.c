@@ -490,8 +490,7 @@ void mst_round_serve_order(void *arg)
     if (order->reign != serving->reign || !order->has_close)
         return;
     if (serving->holding->replication) {
-        serving->is_ordered = true;
-        mst_replication_progress(serving->holding->replication);
+        mst_round_replica_order(serving);
         return;
     }
     // Looked at before anything is reported: an order that only stores may be added to from then on.

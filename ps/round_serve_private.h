@@ -57,6 +57,8 @@ void mst_round_serve_give_waiting(struct waiting *waiting);
 
 // ---- ps/round_replica.c: only where the holding has a replica ----
 
+// There is an order. One that comes when this is not the primary any more is forgotten at once: what it says may go.
+void mst_round_replica_order(struct round_serving *serving);
 // The stored close is an operation from now on.
 void mst_round_replica_stored(struct round_serving *serving, const struct mst_msg_close *close);
 // So is the round that was applied.

@@ -266,6 +266,46 @@ static void test_who_is_not_primary_any_more_drops_what_it_was_to_do(void **stat
     expect_as_alone(f, 1);
 }
 
+static bool has_lost(void *arg)
+{
+    return mst_holding_status(((const struct server *)arg)->holding).lost == 1;
+}
+
+// Values are compared from time to time, closes always.
+static void test_a_backup_that_differs_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+    struct server *primary = &f->servers[0];
+    give_roles(f, 0, 1, MST_NO_PS);
+    begin(primary);
+    for (uint32_t b = 0; b < N_PUSHED; b++) {
+        f->lone[b]->n_updates = MST_CHECKSUM_VERSIONS - 1;
+        for (uint32_t p = 0; p < 2; p++)
+            f->servers[p].holding->buckets[b]->n_updates = MST_CHECKSUM_VERSIONS - 1;
+    }
+    run_round(primary, 1, half);
+    expect_as_alone(f, 1);
+    run_round(primary, 2, half);
+    assert_false(has_lost(primary));
+    f->servers[1].holding->buckets[1]->current->floats[3] += 1;
+    f->servers[0].holding->buckets[1]->n_updates = MST_CHECKSUM_VERSIONS - 1;
+    run_round(primary, 3, half);
+    run_until(f->loop, has_lost, primary);
+    give_roles(f, 0, MST_NO_PS, MST_NO_PS);
+    give_roles(f, 0, MST_NO_PS, 1); // it is filled anew
+    run_until(f->loop, is_complete, primary);
+    give_roles(f, 0, 1, MST_NO_PS);
+    run_round(primary, 4, half);
+    assert_memory_equal(f->servers[0].holding->buckets[1]->current->floats,
+                        f->servers[1].holding->buckets[1]->current->floats, FLOATS * sizeof(float));
+    assert_false(has_lost(primary));
+    f->servers[1].rounds->table.applied = 7;
+    contribute(primary, 0, 5);
+    const struct mst_msg_close close = close_of(5, 0, 1);
+    order(primary, &close, false, NULL);
+    run_until(f->loop, has_lost, primary);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +316,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_attempts_of_one_primary, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_joiner_gets_the_stored_close, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_joiner_is_filled_between_rounds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_backup_that_differs_is_given_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_is_not_primary_any_more_drops_what_it_was_to_do, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
