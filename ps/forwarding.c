@@ -15,6 +15,7 @@
 
 enum {
     BACKOFF_MAX_MS = 200,
+    SWEEP_OPS_MAX_BYTES = 16 << 20,        // of gradients while something is swept: about a bucket with its slots
     SLOWEST_BYTES_PER_MS = 4096,           // a large bucket may take longer than a lease
     OPS_WINDOW = MST_CLIENT_CALLS_MAX / 2, // calls on a link beyond which operations wait; leases and buckets do not
 };
@@ -55,6 +56,15 @@ static void end_op(struct replicating *replicating, struct op *op)
         free_op(replicating, op);
 }
 
+// A bucket of a sweep stands in one line with the operations before it: when the line is long, the sweep is slow.
+static size_t ops_limit(const struct replicating *replicating)
+{
+    for (const struct mst_holding *holding = replicating->thread->holdings; holding; holding = holding->next)
+        if (holding->replication && mst_replica_is_sweeping(&holding->replication->replica))
+            return SWEEP_OPS_MAX_BYTES;
+    return MST_OPS_MAX_BYTES;
+}
+
 void mst_forwarding_prune(struct replication *replication, uint64_t floor)
 {
     while (replication->n_ops > 0 && replication->first_seq <= floor) {
@@ -63,7 +73,7 @@ void mst_forwarding_prune(struct replication *replication, uint64_t floor)
         replication->n_ops--;
     }
     struct replicating *replicating = replication->replicating;
-    if (replicating->has_parked && replicating->op_bytes < MST_OPS_MAX_BYTES) {
+    if (replicating->has_parked && replicating->op_bytes < ops_limit(replicating)) {
         replicating->has_parked = false;
         mst_data_thread_try_held_later(replicating->thread);
     }
@@ -122,7 +132,7 @@ bool mst_forwarding_has_room(struct replication *replication)
     struct replicating *replicating = replication->replicating;
     if (mst_forwarding_admits(replication) != MST_FORWARD_OK)
         return false; // what is held is looked at again when roles change
-    if (replicating->op_bytes >= MST_OPS_MAX_BYTES)
+    if (replicating->op_bytes >= ops_limit(replicating))
         replicating->has_parked = true;
     return !replicating->has_parked;
 }

@@ -15,7 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRIES = 4 }; // a quarter of a lease apart
+enum {
+    TRIES = 4,        // a quarter of a lease apart
+    SWEEP_WINDOW = 2, // buckets on their way
+};
 
 static bool is_same(const struct mst_replica_id *a, const struct mst_replica_id *b)
 {
@@ -134,8 +137,7 @@ static void begin_sweep(struct mst_replica_peer *peer, uint64_t now_ms)
 {
     peer->phase = MST_PEER_SWEPT;
     peer->has_base = false;
-    peer->is_sweeping = false;
-    peer->n_swept = 0;
+    peer->n_swept = peer->n_sent = peer->n_offered = 0;
     peer->swept_ms = now_ms;
 }
 
@@ -160,7 +162,7 @@ static void name_peer(struct mst_replica *r, const struct mst_replica_peer *befo
             peer->heard_ms = peer->ask_at_ms = named->heard_ms;
             peer->n_tries = 0;
             peer->sent = peer->acked; // what is on its way may be refused under the new roles
-            peer->is_sweeping = false;
+            peer->n_sent = peer->n_swept;
             peer->retry_ms = 0;
             return;
         }
@@ -273,6 +275,22 @@ bool mst_replica_may_answer(const struct mst_replica *r, uint64_t seq, uint64_t 
     return mst_replica_serves(r, now_ms) && mst_replica_acked(r) >= seq;
 }
 
+bool mst_replica_is_counted(const struct mst_replica *r, size_t bucket)
+{
+    for (size_t i = 0; i < r->n_peers; i++)
+        if (r->peers[i].phase != MST_PEER_SWEPT || bucket < r->peers[i].n_offered)
+            return false;
+    return true;
+}
+
+bool mst_replica_is_sweeping(const struct mst_replica *r)
+{
+    for (size_t i = 0; i < r->n_peers; i++)
+        if (r->peers[i].phase == MST_PEER_SWEPT)
+            return true;
+    return false;
+}
+
 uint64_t mst_replica_floor(const struct mst_replica *r)
 {
     uint64_t floor = r->seq;
@@ -281,7 +299,7 @@ uint64_t mst_replica_floor(const struct mst_replica *r)
         uint64_t needed = peer->acked;
         if (peer->phase == MST_PEER_ASKED)
             needed = r->base;
-        else if (peer->phase == MST_PEER_SWEPT && !peer->has_base && !peer->is_sweeping)
+        else if (peer->phase == MST_PEER_SWEPT && !peer->has_base && peer->n_sent == 0)
             needed = r->seq;
         if (needed < floor)
             floor = needed;
@@ -336,6 +354,14 @@ static bool is_fed(const struct mst_replica_peer *peer)
     return peer->phase == MST_PEER_FOLLOWS || (peer->phase == MST_PEER_SWEPT && peer->has_base);
 }
 
+// The first bucket says that a new sweep begins, and nothing may overtake that. Of the others the next one is under way
+// while the one before is taken in.
+static bool may_sweep(const struct mst_replica *r, const struct mst_replica_peer *peer)
+{
+    size_t window = peer->has_base ? SWEEP_WINDOW : 1;
+    return peer->phase == MST_PEER_SWEPT && peer->n_sent < peer->n_swept + window && peer->n_sent < r->config.n_buckets;
+}
+
 bool mst_replica_next(const struct mst_replica *r, uint32_t ps, uint64_t now_ms, struct mst_replica_message *out)
 {
     *out = (struct mst_replica_message){0};
@@ -356,10 +382,10 @@ bool mst_replica_next(const struct mst_replica *r, uint32_t ps, uint64_t now_ms,
         out->seq = peer->sent + 1;
         return true;
     }
-    if (is_primary && peer->phase == MST_PEER_SWEPT && !peer->is_sweeping) {
+    if (is_primary && may_sweep(r, peer)) {
         out->kind = MST_REPLICA_SWEEP;
         out->seq = r->seq;
-        out->bucket = peer->n_swept;
+        out->bucket = peer->n_sent;
         out->is_first = !peer->has_base;
         return true;
     }
@@ -385,7 +411,9 @@ void mst_replica_sent(struct mst_replica *r, const struct mst_replica_message *m
         peer->sent = message->seq;
     if (message->kind != MST_REPLICA_SWEEP)
         return;
-    peer->is_sweeping = true;
+    peer->n_sent = message->bucket + 1;
+    if (peer->n_offered < peer->n_sent)
+        peer->n_offered = peer->n_sent;
     if (message->is_first)
         peer->acked = peer->sent = message->seq;
 }
@@ -408,7 +436,7 @@ static void send_again(const struct mst_replica *r, struct mst_replica_peer *pee
 {
     if (peer->phase == MST_PEER_FOLLOWS || peer->has_base)
         peer->sent = peer->acked;
-    peer->is_sweeping = false;
+    peer->n_sent = peer->n_swept;
     peer->retry_ms = now_ms + r->config.lease_ms / 16;
 }
 
@@ -439,7 +467,7 @@ void mst_replica_heard(struct mst_replica *r, const struct mst_replica_answer *a
 void mst_replica_swept(struct mst_replica *r, const struct mst_replica_answer *answer, uint64_t now_ms)
 {
     struct mst_replica_peer *peer = accept(r, answer, now_ms);
-    if (!peer || peer->phase != MST_PEER_SWEPT || !peer->is_sweeping || answer->bucket != peer->n_swept ||
+    if (!peer || peer->phase != MST_PEER_SWEPT || peer->n_sent == peer->n_swept || answer->bucket != peer->n_swept ||
         (!peer->has_base && answer->asked_seq != peer->acked))
         return;
     if (answer->seq == MST_REPLICA_NOTHING) {
@@ -451,7 +479,6 @@ void mst_replica_swept(struct mst_replica *r, const struct mst_replica_answer *a
         send_again(r, peer, now_ms);
         return;
     }
-    peer->is_sweeping = false;
     peer->has_base = true;
     note_acked(r, peer, answer->seq);
     if (++peer->n_swept < r->config.n_buckets)
@@ -546,6 +573,13 @@ static enum mst_follow_verdict check_op(const struct mst_replica *r, const struc
 enum mst_follow_verdict mst_replica_take_op(struct mst_replica *r, const struct mst_replica_call *op, uint64_t now_ms)
 {
     enum mst_follow_verdict verdict = check_op(r, op);
+    if (verdict == MST_FOLLOW_APPLY && op->is_bare) {
+        if (!r->is_begun)
+            return MST_FOLLOW_REFUSED; // nothing is being swept
+        // A bucket that was late came after all, and its primary does not count on it: all is begun again.
+        forget(r);
+        verdict = MST_FOLLOW_GAP;
+    }
     if (verdict == MST_FOLLOW_APPLY || verdict == MST_FOLLOW_COUNT)
         r->seq = op->seq;
     if (verdict != MST_FOLLOW_REFUSED)

@@ -73,8 +73,9 @@ struct mst_replica_peer {
     uint64_t acked;      // operations up to this are there
     uint64_t sent;       // … were sent
     bool has_base;       // the first bucket of the sweep is there
-    bool is_sweeping;    // a bucket is on its way
     size_t n_swept;      // buckets that are there
+    size_t n_sent;       // … or on their way
+    size_t n_offered;    // … or were, in this sweep
     uint64_t swept_ms;   // when the phase began
     uint64_t lease_ms;   // its lease runs until then
     uint64_t ask_at_ms;  // it is asked for a lease, if nothing else is sent before
@@ -146,6 +147,7 @@ struct mst_replica_call {
     uint64_t seq;
     size_t bucket; // < n_buckets
     bool is_first; // sweep
+    bool is_bare;  // operation: it came without what it does, to be counted
 };
 
 enum mst_follow_verdict {
@@ -190,6 +192,11 @@ uint64_t mst_replica_applied(struct mst_replica *r);
 uint64_t mst_replica_acked(const struct mst_replica *r);
 /** True if the push that was applied as operation seq may be answered, or a fence. */
 bool mst_replica_may_answer(const struct mst_replica *r, uint64_t seq, uint64_t now_ms);
+/** True if whoever follows would only count an operation on this bucket now: it comes with a sweep. What the operation
+ *  does is needed by nobody then, and never will be. */
+bool mst_replica_is_counted(const struct mst_replica *r, size_t bucket);
+/** True if a follower is being sent all there is. */
+bool mst_replica_is_sweeping(const struct mst_replica *r);
 /** Operations up to this will not be asked for again. */
 uint64_t mst_replica_floor(const struct mst_replica *r);
 /** True if it is handed over and all it did is at all peers it waits for. It stays so under this epoch. */

@@ -56,6 +56,24 @@ void mst_replication_keep_checksum(struct replication *replication, const struct
     op->meta.crc32c = mst_bucket_crc32c(bucket);
 }
 
+// What a sweep brings later needs no gradients before.
+static bool is_counted_only(const struct replication *replication, const struct mst_bucket *bucket)
+{
+    return mst_replica_is_sweeping(&replication->replica) &&
+           mst_replica_is_counted(&replication->replica, mst_holding_position(replication->holding, bucket->id));
+}
+
+static void keep_gradient(struct replicating *replicating, struct op *op, struct pending_push *push)
+{
+    op->staging = push->staging;
+    op->part = push->part;
+    push->staging = NULL;
+    replicating->thread->n_staging--; // it is not the pool's any more, which has room for another one
+    mst_data_thread_resume_one(replicating->thread);
+    replicating->op_bytes += op->part.iov_len;
+    mst_metric_set(replicating->metrics.ops_bytes, (int64_t)replicating->op_bytes);
+}
+
 static void keep_push(struct replication *replication, struct pending_push *push, float rate)
 {
     struct replicating *replicating = replication->replicating;
@@ -72,14 +90,9 @@ static void keep_push(struct replication *replication, struct pending_push *push
     op->meta.lease = push->push.lease;
     op->meta.offset = push->push.offset;
     op->meta.learning_rate = (double)rate;
-    op->staging = push->staging;
-    op->part = push->part;
-    push->staging = NULL;
-    replicating->thread->n_staging--; // it is not the pool's any more, which has room for another one
-    mst_data_thread_resume_one(replicating->thread);
-    replicating->op_bytes += op->part.iov_len;
-    mst_metric_set(replicating->metrics.ops_bytes, (int64_t)replicating->op_bytes);
     mst_metric_add(replicating->metrics.ops, 1);
+    if (!is_counted_only(replication, push->bucket))
+        keep_gradient(replicating, op, push);
     if (push->bucket->n_updates % MST_CHECKSUM_VERSIONS == 0)
         mst_replication_keep_checksum(replication, push->bucket);
 }

@@ -25,7 +25,7 @@ enum mst_replica_role {
 };
 
 enum mst_op_kind {
-    MST_OP_PUSH,     // a gradient was applied; body: that gradient
+    MST_OP_PUSH,     // a gradient was applied; body: that gradient, or nothing where the bucket is to come
     MST_OP_FENCE,    // a worker's number is refused from now on
     MST_OP_CHECKSUM, // what the bucket holds at this version
     MST_OP_PULLED,   // a worker's number has a row in the bucket from now on

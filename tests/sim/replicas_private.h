@@ -74,6 +74,7 @@ struct sim_op {
     uint64_t number;
     uint64_t step;
     bool is_fence;
+    bool is_bare; // whoever follows only counts it
 };
 
 // What a sweep brings of a worker.

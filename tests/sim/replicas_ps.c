@@ -144,6 +144,7 @@ static void send_one(struct world *w, size_t ps, size_t group, const struct mst_
                           (unsigned long long)from->seq);
         m.op = copy->ops[from->seq];
         m.call.bucket = m.op.bucket;
+        m.call.is_bare = m.op.is_bare;
     } else if (from->kind == MST_REPLICA_SWEEP) {
         fill_bucket(w, copy, from->bucket, &m);
     }
@@ -210,7 +211,7 @@ static bool is_all_answered(const struct mst_replica *r, uint32_t ps)
 {
     for (size_t i = 0; i < r->n_peers; i++)
         if (r->peers[i].id.ps == ps)
-            return r->peers[i].sent <= r->peers[i].acked && !r->peers[i].is_sweeping;
+            return r->peers[i].sent <= r->peers[i].acked && r->peers[i].n_sent == r->peers[i].n_swept;
     return true;
 }
 
@@ -279,12 +280,14 @@ static void ps_op(struct world *w, size_t ps, const struct message *m)
     }
     if (w->plant == REPLICAS_PLANT_TAKE_GAPS && call.seq > r->seq)
         call.seq = r->seq + 1;
+    if (w->plant == REPLICAS_PLANT_BARE_ON_ITS_WAY)
+        call.is_bare = false;
     enum mst_follow_verdict verdict = mst_replica_take_op(r, &call, w->engine.now_ms);
     if (verdict == MST_FOLLOW_REFUSED) {
         reply_to(w, ps, m, M_REFUSED, 0);
         return;
     }
-    if (verdict == MST_FOLLOW_APPLY) {
+    if (verdict == MST_FOLLOW_APPLY && !m->op.is_bare) {
         struct mst_client_row *row = mst_client_table_row(&copy->buckets[m->op.bucket].clients, m->op.worker);
         struct mst_client_row before = row ? *row : (struct mst_client_row){0};
         do_op(w, ps, m->group, &m->op);
@@ -347,6 +350,17 @@ static void ps_release(struct world *w, size_t ps, const struct message *m)
 
 // ---- workers ----
 
+// The gradient is not kept for those who follow.
+static bool comes_bare(const struct world *w, const struct mst_replica *r, size_t bucket)
+{
+    if (w->plant != REPLICAS_PLANT_BARE_ON_ITS_WAY)
+        return mst_replica_is_counted(r, bucket);
+    for (size_t i = 0; i < r->n_peers; i++)
+        if (r->peers[i].phase != MST_PEER_SWEPT || bucket < r->peers[i].n_swept)
+            return false;
+    return true;
+}
+
 static void ps_push(struct world *w, size_t ps, const struct message *m)
 {
     struct sim_copy *copy = copy_of(w, ps, m->group);
@@ -364,6 +378,7 @@ static void ps_push(struct world *w, size_t ps, const struct message *m)
     case MST_PUSH_APPLY:
         do_op(w, ps, m->group, op);
         copy->ops[mst_replica_applied(r)] = *op;
+        copy->ops[r->seq].is_bare = comes_bare(w, r, op->bucket);
         break;
     case MST_PUSH_REPEAT:
         break; // when all that is here is at the backups, it is, too

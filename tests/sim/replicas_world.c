@@ -28,6 +28,7 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_ANY_INCARNATION] = "any-incarnation",
     [REPLICAS_PLANT_ALONE] = "alone",
     [REPLICAS_PLANT_LATE_BUCKET] = "late-bucket",
+    [REPLICAS_PLANT_BARE_ON_ITS_WAY] = "bare-on-its-way",
 };
 
 const char *replicas_plant_name(int plant)

@@ -9,12 +9,13 @@
 
 #include <cmocka.h>
 
-enum { N_PS = 3, N_BUCKETS = 2, LEASE_MS = 800, MAX_OPS = 64 };
+enum { N_PS = 3, N_BUCKETS = 3, LEASE_MS = 800, MAX_OPS = 64 };
 
 struct server {
     struct mst_replica replica;
     uint64_t buckets[N_BUCKETS];
     uint64_t ops[MAX_OPS]; // by seq: what it changes its bucket by
+    bool is_bare[MAX_OPS]; // … which is not kept for who follows
 };
 
 static struct server servers[N_PS];
@@ -92,6 +93,7 @@ static uint64_t apply(uint32_t ps, uint64_t op)
     uint64_t seq = mst_replica_applied(&server->replica);
     assert_true(seq < MAX_OPS);
     server->ops[seq] = op;
+    server->is_bare[seq] = mst_replica_is_counted(&server->replica, bucket_of(seq));
     server->buckets[bucket_of(seq)] = mix(server->buckets[bucket_of(seq)], op);
     return seq;
 }
@@ -105,6 +107,7 @@ static void deliver_op(struct server *from, struct server *to, const struct mst_
         return;
     }
     if (verdict == MST_FOLLOW_APPLY) {
+        assert_false(call->is_bare);
         to->ops[call->seq] = from->ops[call->seq];
         to->buckets[call->bucket] = mix(to->buckets[call->bucket], from->ops[call->seq]);
     }
@@ -136,8 +139,9 @@ static bool carry(uint32_t from, uint32_t to)
         return false;
     mst_replica_sent(sender, &message, now_ms);
     bool is_op = message.kind == MST_REPLICA_OP;
-    struct mst_replica_call call = {sender->config.self, message.epoch, message.seq,
-                                    is_op ? bucket_of(message.seq) : message.bucket, message.is_first};
+    struct mst_replica_call call = {sender->config.self, message.epoch,
+                                    message.seq,         is_op ? bucket_of(message.seq) : message.bucket,
+                                    message.is_first,    is_op && servers[from].is_bare[message.seq]};
     struct mst_replica_answer answer = {
         receiver->config.self, receiver->stored.epoch, now_ms, message.seq, 0, call.bucket};
     switch (message.kind) {
@@ -261,7 +265,7 @@ static void test_operations_come_without_gaps(void **state)
     name_roles(0, 1, MST_NO_PS, MST_NO_PS);
     store_and_act();
     struct mst_replica *backup = &servers[1].replica;
-    struct mst_replica_call op = {{0, 1}, roles.epoch, 2, 0, false};
+    struct mst_replica_call op = {{0, 1}, roles.epoch, 2, 0, false, false};
     assert_int_equal(mst_replica_take_op(backup, &op, now_ms), MST_FOLLOW_GAP);
     op.seq = 1;
     assert_int_equal(mst_replica_take_op(backup, &op, now_ms), MST_FOLLOW_APPLY);
@@ -360,7 +364,7 @@ static void test_a_release_of_other_roles_is_nothing(void **state)
     struct mst_replica_message release;
     assert_true(mst_replica_next(&servers[0].replica, 1, now_ms, &release));
     assert_int_equal(release.kind, MST_REPLICA_RELEASE);
-    struct mst_replica_call call = {{0, 1}, release.epoch, 0, 0, false};
+    struct mst_replica_call call = {{0, 1}, release.epoch, 0, 0, false, false};
     assert_false(mst_replica_take_release(&servers[1].replica, &call)); // it has not stored them yet
     name_roles(0, 1, MST_NO_PS, MST_NO_PS);                             // they were never committed
     store_and_act();
@@ -463,20 +467,86 @@ static void test_operations_on_buckets_to_come_only_count(void **state)
     name_roles(0, MST_NO_PS, MST_NO_PS, 1);
     store_and_act();
     struct mst_replica *joiner = &servers[1].replica;
-    struct mst_replica_call op = {{0, 1}, roles.epoch, 6, 1, false};
+    struct mst_replica_call op = {{0, 1}, roles.epoch, 6, 1, false, false};
     assert_int_equal(mst_replica_take_op(joiner, &op, now_ms), MST_FOLLOW_GAP);
     assert_int_equal(mst_replica_has(joiner), MST_REPLICA_NOTHING);
-    struct mst_replica_call first = {{0, 1}, roles.epoch, 5, 0, true};
+    struct mst_replica_call first = {{0, 1}, roles.epoch, 5, 0, true, false};
     assert_int_equal(mst_replica_take_sweep(joiner, &first, now_ms), MST_FOLLOW_APPLY);
     assert_int_equal(mst_replica_take_op(joiner, &op, now_ms), MST_FOLLOW_COUNT);
-    struct mst_replica_call second = {{0, 1}, roles.epoch, 5, 1, false};
+    struct mst_replica_call second = {{0, 1}, roles.epoch, 5, 1, false, false};
     assert_int_equal(mst_replica_take_sweep(joiner, &second, now_ms), MST_FOLLOW_GAP); // as it was before operation 6
     second.seq = 6;
     assert_int_equal(mst_replica_take_sweep(joiner, &second, now_ms), MST_FOLLOW_APPLY);
+    struct mst_replica_call third = {{0, 1}, roles.epoch, 6, 2, false, false};
+    assert_int_equal(mst_replica_take_sweep(joiner, &third, now_ms), MST_FOLLOW_APPLY);
     op.seq = 7;
     assert_int_equal(mst_replica_take_op(joiner, &op, now_ms), MST_FOLLOW_APPLY);
     assert_int_equal(mst_replica_take_sweep(joiner, &first, now_ms), MST_FOLLOW_HAVE); // late
     assert_int_equal(mst_replica_has_all(joiner), 7);
+}
+
+static void test_what_comes_with_a_bucket_is_not_kept_for_before(void **state)
+{
+    (void)state;
+    name_roles(0, MST_NO_PS, MST_NO_PS, 1);
+    store_and_act();
+    struct mst_replica *r = &servers[0].replica;
+    assert_true(mst_replica_is_sweeping(r));
+    assert_true(mst_replica_is_counted(r, 0) && mst_replica_is_counted(r, 1));
+    struct mst_replica_message message;
+    while (mst_replica_next(r, 1, now_ms, &message) && message.kind != MST_REPLICA_SWEEP)
+        mst_replica_sent(r, &message, now_ms);
+    mst_replica_sent(r, &message, now_ms);
+    assert_true(!mst_replica_is_counted(r, 0) && mst_replica_is_counted(r, 1)); // the first is on its way
+    mst_replica_refused(r, 1, now_ms);
+    assert_false(mst_replica_is_counted(r, 0)); // it may have come all the same
+    now_ms += LEASE_MS;
+    assert_true(carry(0, 1));
+    for (uint64_t op = 1; op <= 4; op++)
+        apply(0, op);
+    settle();
+    assert_false(mst_replica_is_sweeping(r));
+    assert_equal_copies(0, 1);
+}
+
+// Over an old connection, say, and its primary does not know.
+static void test_a_bucket_that_is_there_against_expectation(void **state)
+{
+    (void)state;
+    name_roles(0, 2, MST_NO_PS, 1);
+    store_and_act();
+    struct mst_replica *joiner = &servers[1].replica;
+    struct mst_replica_call bucket = {{0, 1}, roles.epoch, 5, 0, true, false};
+    assert_int_equal(mst_replica_take_sweep(joiner, &bucket, now_ms), MST_FOLLOW_APPLY);
+    struct mst_replica_call op = {{0, 1}, roles.epoch, 6, 0, false, true};
+    assert_int_equal(mst_replica_take_op(joiner, &op, now_ms), MST_FOLLOW_GAP);
+    assert_int_equal(mst_replica_has(joiner), MST_REPLICA_NOTHING); // all is swept again
+    op.seq = 1;
+    assert_int_equal(mst_replica_take_op(&servers[2].replica, &op, now_ms), MST_FOLLOW_REFUSED); // it has all
+}
+
+static void test_the_next_bucket_is_on_its_way_with_the_one_before(void **state)
+{
+    (void)state;
+    name_roles(0, MST_NO_PS, MST_NO_PS, 1);
+    store_and_act();
+    struct mst_replica *r = &servers[0].replica;
+    struct mst_replica_message message;
+    size_t n = 0;
+    for (; mst_replica_next(r, 1, now_ms, &message); mst_replica_sent(r, &message, now_ms))
+        n += message.kind == MST_REPLICA_SWEEP;
+    assert_int_equal(n, 1); // the first says that a sweep begins: alone
+    struct mst_replica_answer answer = {{1, 1}, roles.epoch, now_ms, r->seq, r->seq, 0};
+    mst_replica_swept(r, &answer, now_ms);
+    for (n = 0; mst_replica_next(r, 1, now_ms, &message); mst_replica_sent(r, &message, now_ms))
+        n += message.kind == MST_REPLICA_SWEEP;
+    assert_int_equal(n, 2);
+    answer.bucket = 2;
+    mst_replica_swept(r, &answer, now_ms);
+    assert_int_equal(r->peers[0].n_swept, 1); // not in order
+    answer.bucket = 1;
+    mst_replica_swept(r, &answer, now_ms);
+    assert_int_equal(r->peers[0].n_swept, 2);
 }
 
 static void test_a_joiner_that_was_dropped_between_begins_anew(void **state)
@@ -508,7 +578,7 @@ static void test_a_restarted_server_is_not_who_the_roles_name(void **state)
     settle();
     start(1, 2);
     store_and_act(); // the same roles
-    struct mst_replica_call op = {{0, 1}, roles.epoch, 1, 0, false};
+    struct mst_replica_call op = {{0, 1}, roles.epoch, 1, 0, false, false};
     assert_int_equal(mst_replica_take_op(&servers[1].replica, &op, now_ms), MST_FOLLOW_REFUSED);
     assert_int_equal(mst_replica_role(&servers[1].replica), MST_REPLICA_NONE);
 }
@@ -545,6 +615,9 @@ int main(void)
         TEST(test_the_other_backup_is_compared_and_swept),
         TEST(test_who_has_half_a_sweep_says_so),
         TEST(test_a_joiner_is_swept_and_then_waited_for),
+        TEST(test_what_comes_with_a_bucket_is_not_kept_for_before),
+        TEST(test_a_bucket_that_is_there_against_expectation),
+        TEST(test_the_next_bucket_is_on_its_way_with_the_one_before),
         TEST(test_operations_on_buckets_to_come_only_count),
         TEST(test_a_joiner_that_was_dropped_between_begins_anew),
         TEST(test_a_restarted_server_is_not_who_the_roles_name),
