@@ -1,17 +1,27 @@
-"""The entries for parameter servers with backups: what they cost, and how long training stands still when one is killed."""
+"""The entries for parameter servers with backups: what they cost, how long training stands still when one is killed, and how
+fast it is filled again."""
 import contextlib
 import re
+import shutil
 import signal
 import statistics
 import time
 
-from entries import N_PS, N_WORKERS, Comparison, Entry, muster_side, program_side, training_data
+from checkpoints import ADAM, BIG_BATCH, BIG_UNITS
+from entries import MIB, N_PS, N_WORKERS, Comparison, Entry, muster_side, program_side, training_data
+from models import dense_network
 from pairs import RunFailed
 from peers import KEY
 from running import RunningJob, read_metric, until
 
 N_FAILOVER_PS = 3
 N_KILLS = 6
+LEASE_S = 2
+N_REFILL_PS = 2
+N_INPUTS, N_CLASSES = 784, 10
+SMALL_UNITS = [1536] * 4  # 8.3 million weights and two of Adam's slots each, 100 MB
+SWEPT_BYTES = 3 * 4 * MIB  # a bucket with Adam's slots
+N_ENDLESS_STEPS = 1000000  # such a job is ended when all is measured
 FULL_AGAIN_S = 30  # for the next kill to be allowed
 POLL_S = 0.001
 
@@ -38,31 +48,41 @@ class CostEntry(Entry):
 
 
 class FailoverEntry(Entry):
-    """A parameter server is killed now and then: how long no update was applied anywhere else."""
+    """A parameter server is killed, or stopped, now and then: how long no update is applied anywhere else."""
 
-    def __init__(self, setting, epochs):
-        super().__init__("failover", f"{N_WORKERS} workers + {N_FAILOVER_PS} PS, replicas 1: a PS is killed; how long no update is "
-                         "applied", [], "s", None, [], lower_is_better=True)
-        self.setting = setting
-        self.changes = {"epochs": setting.epochs(epochs), "data": training_data(), "replicas": 1}
+    def __init__(self, setting, name, how, epochs, stops=False):
+        super().__init__(name, f"{N_WORKERS} workers + {N_FAILOVER_PS} PS, replicas 1: a PS is {how}; how long no update is applied", [],
+                         "s", None, [], lower_is_better=True)
+        self.setting, self.stops = setting, stops
+        self.changes = {"epochs": epochs if stops else setting.epochs(epochs), "data": training_data(), "replicas": 1}
+        if stops:
+            self.changes["cluster"] = {"lease_ms": 1000 * LEASE_S}
 
     def pause(self, job, victim, chief):
-        """Kills one, and returns the longest time without an update at the others, from then on until all is well again."""
-        addresses = [job.http("ps", i) for i in range(N_FAILOVER_PS) if i != victim]
+        """Strikes one, and returns the longest time without an update at another one, or without a step of a worker, from then on
+        until all is well again."""
+        watched = [(job.http("ps", i), "muster_ps_updates_total") for i in range(N_FAILOVER_PS) if i != victim]
+        watched += [(job.http("worker", i), "muster_worker_steps_total") for i in range(N_WORKERS)]
         task = job.task("ps", victim)
         until(lambda: read_metric(chief, "muster_redundancy_full") == 1, "full redundancy", FULL_AGAIN_S)
-        longest, last = 0.0, None
-        task.send(signal.SIGKILL)
-        since = begin = time.monotonic()
-        while time.monotonic() < begin + 1 or read_metric(chief, "muster_redundancy_full") != 1:
-            now = time.monotonic()
-            values = [read_metric(address, "muster_ps_updates_total") for address in addresses]
-            if now > begin + FULL_AGAIN_S or None in values:
-                raise RunFailed("the others ended, or redundancy was not full again in time")
-            if values != last:
-                longest, last, since = max(longest, now - since), values, now
+        longest, last = 0.0, [None] * len(watched)
+        task.send(signal.SIGSTOP if self.stops else signal.SIGKILL)
+        begin = time.monotonic()
+        since = [begin] * len(watched)
+        while time.monotonic() < begin + self.watched_s() or read_metric(chief, "muster_redundancy_full") != 1:
+            for i, (address, name) in enumerate(watched):
+                now, value = time.monotonic(), read_metric(address, name)
+                if now > begin + FULL_AGAIN_S or value is None:
+                    raise RunFailed("the others ended, or redundancy was not full again in time")
+                if value != last[i]:
+                    longest, last[i], since[i] = max(longest, now - since[i]), value, now
+            if self.stops and now > begin + self.watched_s() - 1:
+                task.go()
             time.sleep(POLL_S)
         return longest
+
+    def watched_s(self):
+        return 2 * LEASE_S + 1 if self.stops else 1
 
     def muster(self):
         arguments = ["--workers", N_WORKERS, "--ps", N_FAILOVER_PS, "--max-restarts", 2 * N_KILLS]
@@ -70,15 +90,99 @@ class FailoverEntry(Entry):
             job.wait_log("chief", 0, "chief: first step")
             chief = job.http("chief", 0)
             pauses = [self.pause(job, i % N_FAILOVER_PS, chief) for i in range(max(2, round(N_KILLS * self.setting.share)))]
-            result = job.finish()
-        if result.get("lost_updates") or re.search(r"parameter server restored", job.log("chief", 0)):
-            raise RunFailed("updates were lost")
-        return {"median_pause": statistics.median(pauses), "longest_pause": max(pauses)}
+            lost = 0 if self.stops else job.finish().get("lost_updates")  # with stops it trains until it is ended
+            if lost or re.search(r"parameter server restored", job.log("chief", 0)):
+                raise RunFailed("updates were lost")
+        beyond_s = LEASE_S if self.stops else 0
+        return {"median_pause": statistics.median(pauses) - beyond_s, "longest_pause": max(pauses) - beyond_s}
 
     @contextlib.contextmanager
     def opened(self, pairs):
-        yield [("muster", self.muster)], [Comparison(metric, metric, None, None) for metric in ("median_pause", "longest_pause")]
+        about = "_beyond_the_lease" if self.stops else ""
+        yield [("muster", self.muster)], [Comparison(key + about, key, None, None) for key in ("median_pause", "longest_pause")]
+
+
+class RefillEntry(Entry):
+    """A parameter server is killed and comes back empty: how fast it is filled, and how fast training goes on meanwhile.
+
+    Of two servers with replicas 1 each holds everything, so all weights and slots have to go from one to the other.
+    """
+
+    def __init__(self, setting, name, units):
+        self.n_bytes = 3 * 4 * sum((n + 1) * m for n, m in zip([N_INPUTS, *units], [*units, N_CLASSES]))
+        super().__init__(name, f"1 worker + {N_REFILL_PS} PS, replicas 1, {self.n_bytes / 1e9:.2f} GB of weights and Adam's slots: "
+                         "a PS is killed, comes back empty and is filled", [], "1/s", None, [])
+        self.setting = setting
+        self.network = dense_network(units)
+        self.changes = {"compile": {"optimizer": ADAM, "loss": {"class_name": "SparseCategoricalCrossentropy",
+                                                                "config": {"from_logits": True}}},
+                        "data": training_data(), "batch_size": BIG_BATCH, "epochs": None, "steps": N_ENDLESS_STEPS, "replicas": 1}
+        self.before = 0.0  # updates a second of the last run before the kill
+
+    def updates(self, addresses):
+        values = [read_metric(address, "muster_ps_updates_total") for address in addresses]
+        if None in values:
+            raise RunFailed("a parameter server ended that nobody killed")
+        return sum(values)
+
+    def run(self):
+        """One job up to where it is whole again: (updates a second meanwhile, seconds of the refill, seconds since the kill)."""
+        with RunningJob(self.setting, self.name, ["--workers", 1, "--ps", N_REFILL_PS], self.changes, self.network) as job:
+            job.wait_log("chief", 0, "chief: first step")
+            chief, addresses = job.http("chief", 0), [job.http("ps", i) for i in range(N_REFILL_PS)]
+            until(lambda: read_metric(chief, "muster_redundancy_full") == 1, "full redundancy", FULL_AGAIN_S)
+            time.sleep(self.setting.seconds / 2)  # memory that is used for the first time is slow
+            begin, n_begin = time.monotonic(), self.updates(addresses)
+            time.sleep(2 * self.setting.seconds)
+            self.before = (self.updates(addresses) - n_begin) / (time.monotonic() - begin)
+            figures = self.kill(job, chief, addresses[0])
+            if re.search(r"parameter server restored", job.log("chief", 0)):
+                raise RunFailed("updates were lost")
+        shutil.rmtree(job.folder)
+        return figures
+
+    def kill(self, job, chief, survivor):
+        def n_swept():
+            return read_metric(survivor, "muster_ps_swept_total") or 0
+        n_swept_before = n_swept()
+        task = job.task("ps", N_REFILL_PS - 1)
+        killed = time.monotonic()
+        task.send(signal.SIGKILL)
+        until(lambda: n_swept() > n_swept_before, "the refill to begin", FULL_AGAIN_S)
+        begin, n_begin = time.monotonic(), self.updates([survivor])
+        until(lambda: read_metric(chief, "muster_redundancy_full") == 1, "full redundancy", FULL_AGAIN_S)
+        end = time.monotonic()
+        return (self.updates([survivor]) - n_begin) / (end - begin), end - begin, end - killed
+
+    def muster(self):
+        rate, seconds, _ = self.run()
+        return {"bucket_updates": rate, "refilled_bytes": self.n_bytes / seconds}
+
+    @contextlib.contextmanager
+    def opened(self, pairs):
+        probe = program_side(self.setting, "bulk_probe", [SWEPT_BYTES, self.setting.seconds], ["goodput_gb_per_second"])
+        yield ([("muster", self.muster), ("before", lambda: {"bucket_updates": self.before}),
+                ("loopback", lambda: {"refilled_bytes": 1e9 * probe()["goodput_gb_per_second"]})],
+               [Comparison("bucket_updates", "bucket_updates", "before", "before"),
+                Comparison("refilled_bytes", "refilled_bytes", "loopback", "loopback")])
+
+
+class FullAgainEntry(RefillEntry):
+    """The same with little, for the time from the kill to full redundancy."""
+
+    def __init__(self, setting, name, units):
+        super().__init__(setting, name, units)
+        self.unit, self.lower_is_better = "s", True
+
+    def muster(self):
+        return {"kill_to_full_redundancy": self.run()[2]}
+
+    @contextlib.contextmanager
+    def opened(self, pairs):
+        yield [("muster", self.muster)], [Comparison("kill_to_full_redundancy", "kill_to_full_redundancy", None, None)]
 
 
 def replica_entries(setting):
-    return [CostEntry(setting, 64, 24), CostEntry(setting, 256, 36), FailoverEntry(setting, 120)]
+    return [CostEntry(setting, 64, 24), CostEntry(setting, 256, 36), FailoverEntry(setting, "failover", "killed", 120),
+            FailoverEntry(setting, "standstill", "stopped", 400, stops=True),
+            RefillEntry(setting, "refill", BIG_UNITS), FullAgainEntry(setting, "refill-100mb", SMALL_UNITS)]
