@@ -8,6 +8,7 @@ import re
 import signal
 
 import pytest
+import counting_job
 from replicated import Replicated
 
 
