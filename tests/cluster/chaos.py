@@ -9,7 +9,6 @@ killed workers, whose number the log and result.json must say.
 """
 import argparse
 import collections
-import dataclasses
 import http.client
 import json
 import os
@@ -28,6 +27,7 @@ import counting_job
 import fault_proxy
 import processes
 import tiny_job
+from schedules import ALL_COPIES, CONSISTENCY, PHASES, SERVER_KINDS, Fault, Schedule, draw, draw_kills  # noqa: F401
 
 LEASE_MS = 1000
 SHORT, LONG = 0.3, 1.6  # leases: a fault that nobody is declared dead for, and one that somebody is
@@ -37,72 +37,8 @@ PACE_S = 0.004
 LAST_PACE_S = 0.05  # when the job is nearly over and faults are left
 BATCHES = 64
 EPOCHS = {"async": 300, "bounded": 300, "synchronous": 250, "backup": 250}
-CONSISTENCY = {"async": {"staleness": "async"}, "bounded": {"staleness": 4}, "synchronous": {"staleness": 0},
-               "backup": {"staleness": 0, "backup_workers": 1}}
-# These may cost a server its place, so they need a replica, and one at a time.
-SERVER_KINDS = ("kill", "kill in a push", "stop long", "terminate", "silent long", "reset and reset")
-
-
-@dataclasses.dataclass
-class Fault:
-    phase: str  # start, steady, checkpoint, recovery (right after the fault before), end
-    kind: str
-    target: str  # a role, or "reader>role" for a link
-    wait_s: float  # in the phase
-    back_s: float = 0.5  # until what was killed is started again
-
-    def __str__(self):
-        return f"{self.kind} {self.target} ({self.phase} + {self.wait_s:.2f} s)"
-
-
-@dataclasses.dataclass
-class Schedule:
-    seed: int
-    mode: str
-    workers: int
-    ps: int
-    shards: int
-    replicas: int
-    every_steps: int
-    faults: list
-
-
-LINK_KINDS = {"silent short": 3, "silent long": 1, "reset": 4, "reset and reset": 2, "half-close": 2, "delay": 2, "throttle": 2,
-              "corrupt": 3, "corrupt body": 3, "twice": 3}
-
-
-def draw_fault(chance, workers, ps, replicas):
-    """One fault; what may befall a server depends on the replicas."""
-    phase = chance.choices(["start", "steady", "checkpoint", "recovery", "end"], [1, 8, 3, 4, 1])[0]
-    what = chance.choices(["worker", "chief", "ps", "link"], [5, 3, 4 if replicas else 1, 5])[0]
-    wait_s, back_s = chance.uniform(0, 0.6), chance.choice([0, 0, 0.3, 1.2])
-    if what == "worker":
-        kind = chance.choices(["kill", "kill in a push", "stop short", "stop long", "terminate"], [4, 4, 2, 2, 1])[0]
-        target = f"worker-{chance.randrange(workers)}"
-    elif what == "chief":
-        kind = chance.choices(["kill", "stop short", "stop long"], [6, 1, 1])[0]
-        target = "chief-0"
-    elif what == "ps":
-        kinds = {"stop short": 2} | ({"kill": 6, "kill in a push": 4, "stop long": 2, "terminate": 2} if replicas else {})
-        kind, target = chance.choices(list(kinds), kinds.values())[0], f"ps-{chance.randrange(ps)}"
-    else:
-        kind = chance.choices(list(LINK_KINDS), LINK_KINDS.values())[0]
-        worker, server = f"worker-{chance.randrange(workers)}", f"ps-{chance.randrange(ps)}"
-        target = chance.choice([f"{worker}>{server}", f"{worker}>{server}", f"{worker}>chief-0", f"chief-0>{server}"])
-        if replicas and chance.random() < 0.3:
-            target = "ps-%d>ps-%d" % tuple(chance.sample(range(ps), 2))
-        if kind == "twice":
-            target = f"{worker}>{server}"  # only pushes come twice
-    return Fault(phase, kind, target, wait_s, back_s)
-
-
-def draw(seed, modes, replicas, n_faults):
-    """The schedule of this seed."""
-    chance = random.Random(f"{seed} {replicas}")
-    mode = chance.choice(modes)
-    workers, ps = chance.choice([2, 2, 3]), chance.choice([2, 2, 3] if replicas < 2 else [3, 3, 4])
-    faults = sorted((draw_fault(chance, workers, ps, replicas) for _ in range(n_faults)), key=lambda fault: fault.phase == "end")
-    return Schedule(seed, mode, workers, ps, chance.choice([ps, ps, 2 * ps, 1]), replicas, chance.choice([100, 400, 100000]), faults)
+REFILL_BYTES_PER_S = 3000  # so that it takes as long as a fault in it
+EVALUATED_STEPS = 100
 
 
 def get_metrics(port):
@@ -133,9 +69,16 @@ class Ground:
         if schedule.replicas:
             self.job["replicas"] = schedule.replicas
         self.shape = counting_job.Shape(n_batches=BATCHES, epochs=EPOCHS[schedule.mode], shards=schedule.shards,
-                                        consistency=CONSISTENCY[schedule.mode], workers=schedule.workers)
+                                        consistency=CONSISTENCY[schedule.mode], workers=schedule.workers,
+                                        is_evaluated=schedule.has_evaluator)
+        if schedule.has_evaluator:
+            self.job["eval"] = {"every": EVALUATED_STEPS, "final_timeout": END_S / 4}
         self.cluster = processes.Cluster(binary, folder, counting_job.write(self.job, self.shape, folder), schedule.workers,
                                          schedule.ps)
+        self.roles = list(self.cluster.roles)
+        if schedule.has_evaluator:
+            self.cluster.add_evaluator(True)
+            self.roles.append("evaluator-0")
         self.proxies = fault_proxy.Proxies(schedule.seed)
         self.proxies.pace_s = PACE_S
         self.later = []  # (when, what to do): what ends by itself
@@ -151,6 +94,11 @@ class Ground:
         self.started_at = {}
         self.looked_at, self.part, self.full, self.is_ending = 0.0, 0.0, False, False
         self.struck_at = 0.0  # the last fault that may cost a server
+        self.struck_ps = None  # the one that was killed last
+        self.fill_since = None  # when it was, if nothing was done to its filling since
+        self.full_again = []  # seconds from a kill to full redundancy
+        self.lost_groups = []
+        self.slows_refill = False  # when a server is killed now
 
     # ---- processes ----
 
@@ -175,6 +123,12 @@ class Ground:
             link.accept()
 
     def kill(self, role, back_s):
+        if role.startswith("ps"):
+            self.struck_ps, self.fill_since = role, None if self.slows_refill else time.monotonic()
+            if self.slows_refill:
+                self.slow_refill()
+        elif role.startswith("chief"):
+            self.fill_since = None  # it would tell
         self.cluster[role].kill()
         for link in self.proxies.to(role):
             link.refuse()
@@ -195,7 +149,7 @@ class Ground:
         now = time.monotonic()
         if self.is_finished():
             return
-        for role in self.cluster.roles:
+        for role in self.roles:
             if role in self.absent:
                 if now >= self.absent[role]:
                     self.start(role)
@@ -247,6 +201,9 @@ class Ground:
         if float(found.get("muster_chief_steps", 0)) > 0:
             self.part = float(found["muster_chief_step"]) / float(found["muster_chief_steps"])
             self.full = float(found.get("muster_redundancy_full", 0)) > 0 and self.looked_at > self.full_from
+            if self.full and self.fill_since:
+                self.full_again.append(time.monotonic() - self.fill_since)
+                self.fill_since = None
             if not self.is_ending:
                 self.proxies.pace_s = PACE_S if self.part < 0.7 else LAST_PACE_S
 
@@ -274,15 +231,36 @@ class Ground:
             return self.until(lambda: self.is_training() and self.part >= 0.98, PHASE_S)
         if fault.phase in ("start", "recovery"):
             return True
+        if fault.phase == "creation":
+            return self.until(lambda: "variables placed" in self.chief_logs(), PHASE_S)
+        if fault.phase == "refill":
+            return self.until(lambda: " + ps-" in self.roles_text(), PHASE_S)
         return self.until(self.is_training, PHASE_S)
+
+    def roles_text(self):
+        """Who is what in every group, by the chief that is there: "3.2: ps-0 > ps-1, ps-1 + ps-0"."""
+        found = re.findall(r'roles are="([^"]*)"', self.cluster["chief-0"].log())
+        return found[-1] if found else ""
+
+    def slow_refill(self):
+        """What is sent between servers takes so long that something can befall it."""
+        for (reader, role), link in self.proxies.links.items():
+            if reader.startswith("ps") and role.startswith("ps"):
+                link.throttle(2 * LEASE_MS / 1000, REFILL_BYTES_PER_S)
 
     # ---- faults ----
 
     def can_befall(self, fault):
-        loses_server = fault.kind in SERVER_KINDS and fault.target.startswith(("ps", "chief-0>"))
-        if loses_server and self.schedule.replicas:
+        loses_server = fault.kind in SERVER_KINDS + (ALL_COPIES,) and fault.target.startswith(("ps", "chief-0>", "group"))
+        if loses_server and self.schedule.replicas and not self.is_harmless(fault):
             return self.until(lambda: self.is_training() and self.is_full(), PHASE_S) and self.are_there(fault)
         return self.until(lambda: self.are_there(fault), PHASE_S)
+
+    def is_harmless(self, fault):
+        """A server dies before anything is trained, or the one that is being filled."""
+        if fault.phase == "refill":
+            return fault.target == self.struck_ps
+        return fault.phase in ("start", "creation") and fault.kind == "kill" and not self.struck_ps
 
     def are_there(self, fault):
         return not any(role in self.absent for role in fault.target.split(">"))
@@ -299,14 +277,32 @@ class Ground:
         if ">" in fault.target:
             self.note_struck(fault)
             self.disturb(self.proxies.links[tuple(fault.target.split(">"))], fault.kind)
+        elif fault.kind == ALL_COPIES:
+            return self.kill_all_copies(fault)
         elif fault.kind == "kill in a push":
             return self.kill_in_push(fault)
         else:
             self.strike(fault)
         return True
 
+    def kill_all_copies(self, fault):
+        """Nobody has the group any more. What is judged is one loss: nothing else befalls until its home has it again."""
+        group = int(fault.target.rpartition("-")[2])
+        holders = sorted(set(re.findall(r"ps-\d+", self.roles_text().partition(":")[2].split(",")[group])))
+        if any(not self.cluster[role].is_running() for role in holders):
+            return False
+        self.begun.append((time.monotonic(), fault))
+        self.note_struck(fault)
+        self.lost_groups.append(group)
+        for role in holders:
+            self.kill(role, fault.back_s)
+        if not self.until(lambda: f"parameter server restored ps={group} " in self.chief_logs(), PHASE_S):
+            raise Failed(f"group {group}, which {' and '.join(holders)} had, was not restored within {PHASE_S} s; it hangs: {self.waits()}")
+        self.note_struck(fault)
+        return True
+
     def note_strike(self, target):
-        if target.startswith(("ps", "chief")):
+        if target.startswith(("ps", "chief", "group")):
             self.struck_at = time.monotonic()
         if target.startswith("chief"):
             self.full = False  # until the next chief says so
@@ -363,9 +359,10 @@ class Ground:
 
     def run(self):
         self.make_links()
-        for role in self.cluster.roles:
+        for role in self.roles:
             self.start(role)
-        for fault in self.schedule.faults:
+        for fault, following in zip(self.schedule.faults, [*self.schedule.faults[1:], None]):
+            self.slows_refill = following is not None and following.phase == "refill"
             (self.done if self.befall(fault) else self.missed).append(fault)
             if self.is_over():
                 break
@@ -383,11 +380,11 @@ class Ground:
         self.ended_at = self.ended_at or time.monotonic()
         late_s = self.ended_at - 3 * LEASE_MS / 1000
         return all(self.cluster[role].popen.poll() == 0 or role in self.absent or self.started_at[role] > late_s
-                   or not self.cluster[role].is_running() and self.cluster[role].popen.returncode < 0 for role in self.cluster.roles)
+                   or not self.cluster[role].is_running() and self.cluster[role].popen.returncode < 0 for role in self.roles)
 
     def waits(self):
         said = []
-        for role in self.cluster.roles:
+        for role in self.roles:
             if role in self.cluster.processes and self.cluster[role].is_running():
                 lines = [line for line in self.cluster[role].log().splitlines() if "waiting" in line]
                 said.append(f"{role} runs ({lines[-1][-200:] if lines else self.last_word(role)})")
@@ -405,6 +402,25 @@ class Ground:
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
         return done.returncode, done.stdout, done.stderr
 
+    def judge_loss(self, counted, result, record):
+        """All copies of a group were killed. It lost what log and result.json say, and the others lost nothing."""
+        told = {int(ps): int(n) for ps, n in re.findall(r"parameter server restored ps=(\d+) lost_updates=(\d+)", self.chief_logs())}
+        assert sorted(told) == sorted(self.lost_groups), f"killed were all copies of {self.lost_groups}, and restored {sorted(told)}"
+        assert sum(told.values()) == result["lost_updates"], f"result.json says {result['lost_updates']} lost, and the log {told}"
+        group, = told
+        counted.without(group).check_rest(result["torn"])
+        if group in counted.homes:
+            lost = counted.lost(group)
+            record.update(lost_told=told[group], lost_counted=lost)
+            least, most = self.could_be_lost(told[group], result["torn"])
+            assert least <= lost <= most, f"{told[group]} updates of group {group} were lost, says the log; by the weights it is {lost}"
+
+    def could_be_lost(self, told, torn):
+        """(least, most) batches. The chief knows of those that workers had reported: all, where a lease is one batch."""
+        unreported = self.schedule.workers * BATCHES if self.schedule.mode == "async" else 0
+        batches_a_step = self.schedule.workers if self.shape.consistency["staleness"] == 0 else 1
+        return told - torn, told * batches_a_step + torn + unreported
+
     def judge(self, record):
         """Counts; raises Failed."""
         result = json.loads((pathlib.Path(self.job["output"]["dir"]) / "result.json").read_text())
@@ -418,13 +434,13 @@ class Ground:
                       examples=result["examples"], lost_updates=result.get("lost_updates", 0),
                       examples_skipped=max(0, self.shape.epochs * self.shape.n_examples - result["examples"]))
         try:
-            counted.check(torn)
+            self.judge_loss(counted, result, record) if self.lost_groups else counted.check(torn)
         except AssertionError as wrong:
             record["counts_wrong"] = True
             raise Failed(f"wrong counts: {wrong}") from None
         if torn != in_logs:
             raise Failed(f"result.json says {torn} torn, and the logs {in_logs}")
-        if self.schedule.replicas and result.get("lost_updates", 0):
+        if self.schedule.replicas and not self.lost_groups and result.get("lost_updates", 0):
             raise Failed(f"{result['lost_updates']} updates were lost, with replicas")
         if result["examples"] != self.shape.epochs * self.shape.n_examples:
             raise Failed(f"{result['examples']} examples, not {self.shape.epochs * self.shape.n_examples}")
@@ -462,6 +478,8 @@ def run_schedule(binary, schedule, folder):
     record.update(seconds=round(time.monotonic() - begun, 1), faults=[str(fault) for fault in ground.done],
                   kinds=dict(collections.Counter(f"{fault.kind} {re.sub('-[0-9]+', '', fault.target)}" for fault in ground.done)),
                   missed=[str(fault) for fault in ground.missed], restarts=dict(ground.n_restarts),
+                  deaths=[[re.sub("-[0-9]+", "", fault.target), fault.phase] for fault in ground.done if fault.kind.startswith("kill")],
+                  full_again=[round(seconds, 3) for seconds in ground.full_again],
                   pauses=[(what, round(seconds, 4)) for what, seconds in ground.pauses()])
     return record
 
@@ -474,19 +492,26 @@ def summary(records):
         kinds.update(record["kinds"])
         for what, seconds in record["pauses"]:
             pauses[what].append(seconds)
-    kills = sum(n for kind, n in kinds.items() if kind.startswith("kill"))
     torn_examples = sum(record.get("torn", 0) for record in records) * counting_job.BATCH
     lacking = sum(record.get("examples_lacking", 0) for record in records if record.get("counts_wrong"))
     return {"schedules": len(records), "failed": sum(record["failed"] is not None for record in records),
-            "faults": dict(sorted(kinds.items())), "kills": kills, "missed": sum(len(record["missed"]) for record in records),
+            "faults": dict(sorted(kinds.items())), "kills": n_kills(records), "missed": sum(len(record["missed"]) for record in records),
             "hangs": sum(record["hang"] for record in records),
             "pushes_doubled": sum(record.get("examples_doubled", 0) for record in records) / counting_job.BATCH,
             "pushes_lost": max(0, lacking - torn_examples) / counting_job.BATCH,
             "examples_skipped": sum(record.get("examples_skipped", 0) for record in records),
             "torn": sum(record.get("torn", 0) for record in records),
+            "deaths": {role: dict(collections.Counter(phase for record in records for who, phase in record["deaths"] if who == role))
+                       for role in sorted({who for record in records for who, _ in record["deaths"]})},
+            "losses": [[record["lost_told"], record["lost_counted"]] for record in records if "lost_told" in record],
+            "full_again_s": median_and_worst([seconds for record in records for seconds in record["full_again"]]),
             "processes_restarted_that_nobody_killed": sum(sum(record["restarts"].values()) for record in records),
             "pauses": {what: {"n": len(all_), "median_ms": round(1000 * statistics.median(all_), 1),
                               "worst_ms": round(1000 * max(all_), 1)} for what, all_ in sorted(pauses.items())}}
+
+
+def median_and_worst(values):
+    return {"n": len(values), "median": round(statistics.median(values), 3), "worst": max(values)} if values else {"n": 0}
 
 
 def print_table(figures):
@@ -494,6 +519,13 @@ def print_table(figures):
     for name in ("schedules", "failed", "kills", "missed", "pushes_lost", "pushes_doubled", "examples_skipped", "torn", "hangs",
                  "processes_restarted_that_nobody_killed"):
         print(f"| {name.replace('_', ' ')} | {figures[name]:g} |")
+    if figures["full_again_s"]["n"]:
+        print("| seconds from a server's death to full redundancy, median and worst of {n} | {median} and {worst} |".format(**figures["full_again_s"]))
+    for told, counted in figures["losses"]:
+        print(f"| all copies of a group killed: updates lost by log and result.json, and by the weights | {told}, {counted} |")
+    print(f"\n| Killed | {' | '.join(PHASES)} |\n|---|{'---|' * len(PHASES)}")
+    for role, phases in figures["deaths"].items():
+        print(f"| {role} | {' | '.join(str(phases.get(phase, '')) for phase in PHASES)} |")
     print("\n| Fault | Times | Longest pause of a worker: median | worst |\n|---|---|---|---|")
     for kind, n in figures["faults"].items():
         pause = figures["pauses"].get(kind)
@@ -508,6 +540,7 @@ def parse(arguments):
     parser.add_argument("--replicas", type=int, default=0, help="the job's replicas; from 1 on parameter servers are killed, too (0)")
     parser.add_argument("--modes", default=",".join(CONSISTENCY), help=f"of {','.join(CONSISTENCY)} (all)")
     parser.add_argument("--faults", type=int, default=8, help="a schedule (8)")
+    parser.add_argument("--kills", type=int, help="schedules of SIGKILLs alone, of all roles in all phases, until so many were done")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures and every schedule here")
     parser.add_argument("--keep", type=pathlib.Path, help="keep the folders of failed schedules here (build/chaos)")
     parser.add_argument("--binary", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
@@ -519,12 +552,13 @@ def parse(arguments):
 
 
 def replay_text(options, seed):
-    return (f"tools/chaos --seed {seed} --schedules 1 --faults {options.faults} --replicas {options.replicas} "
+    limit = "--kills 1" if options.kills else "--schedules 1"  # the whole schedule, whatever it has
+    return (f"tools/chaos --seed {seed} {limit} --faults {options.faults} --replicas {options.replicas} "
             f"--modes {','.join(options.modes)}")
 
 
 def run_one(options, seed):
-    schedule = draw(seed, options.modes, options.replicas, options.faults)
+    schedule = (draw_kills if options.kills else draw)(seed, options.modes, options.replicas, options.faults)
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"muster-chaos-{seed}-"))
     record = run_schedule(options.binary.resolve(), schedule, folder)
     verdict = "ok" if record["failed"] is None else "FAILED"
@@ -542,12 +576,22 @@ def run_one(options, seed):
     return record
 
 
+def n_kills(records):
+    return sum(n for record in records for kind, n in record["kinds"].items() if kind.startswith("kill"))
+
+
+def is_enough(options, records, end):
+    if options.kills:
+        return n_kills(records) >= options.kills
+    return len(records) >= options.schedules if options.schedules else time.monotonic() >= end
+
+
 def main(arguments):
     options = parse(arguments)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 30)
     print(f"chaos: seed {seed}, {options.binary}, replicas {options.replicas}", flush=True)
     end, records = time.monotonic() + options.seconds, []
-    while len(records) < options.schedules if options.schedules else time.monotonic() < end:
+    while not is_enough(options, records, end):
         records.append(run_one(options, seed + len(records)))
     figures = {"seed": seed, "replicas": options.replicas, "cpus": os.cpu_count(), **summary(records)}
     print_table(figures)

@@ -32,6 +32,7 @@ class Shape:
     shards: int = 1
     consistency: dict = dataclasses.field(default_factory=lambda: {"staleness": "async"})
     workers: int = 1  # of a synchronous round
+    is_evaluated: bool = False  # with what it was trained with
 
     @property
     def n_examples(self):
@@ -77,6 +78,8 @@ def write(job, shape, folder):
     (folder / "model.json").write_text(json.dumps(model(n)))
     job["data"] = {"train": {"format": "csv", "features": "examples.csv", "label": 0, "header": False,
                              "shuffle": shape.shuffle}}
+    if shape.is_evaluated:
+        job["data"]["eval"] = {key: value for key, value in job["data"]["train"].items() if key != "shuffle"}
     job["compile"] = {"optimizer": OPTIMIZERS[shape.optimizer], "loss": "mae"}
     job.update(batch_size=BATCH, epochs=shape.epochs, consistency=shape.consistency, output={"dir": str(folder / "out"), "keras": False})
     job["partitioner"] = {"class_name": "FixedShardsPartitioner", "config": {"num_shards": shape.shards}}
@@ -90,6 +93,29 @@ class Counts:
     """How often every example was trained, by the slice of the kernel that says so."""
     shape: Shape
     slices: list  # {column: weight} of the slices that one data file holds, which are of one parameter server
+    homes: list = dataclasses.field(default_factory=list)  # … of which one, by the plan
+
+    def lost(self, home):
+        """How many units the examples on one server lack in all, where some were lost; no update is counted twice."""
+        held = self.slices[self.homes.index(home)]
+        return sum(lacks for _, lacks in self.lacking(held))
+
+    def without(self, home):
+        """The Counts of all other servers."""
+        keep = [i for i, other in enumerate(self.homes) if other != home]
+        return Counts(self.shape, [self.slices[i] for i in keep], [self.homes[i] for i in keep])
+
+    def lacking(self, held):
+        """(first example, epochs that it lacks) of each unit that has examples here."""
+        for first in range(0, self.shape.n_examples, self.shape.unit):
+            uses = {self.uses(example, held) for example in range(first, min(first + self.shape.unit, self.shape.n_examples))
+                    if self.shape.column(example) in held}
+            if not uses:
+                continue
+            assert len(uses) == 1, f"the examples from {first} on one server were trained {sorted(uses)} times"
+            lacks = self.shape.epochs - uses.pop()
+            assert lacks >= 0 and lacks == int(lacks), f"those from {first} lack {lacks} epochs"
+            yield first, int(lacks)
 
     def uses(self, example, held):
         weight = held[self.shape.column(example)]
@@ -104,17 +130,16 @@ class Counts:
         """For each unit that is short somewhere, how many epochs it lacks on each server. Only where units are known: not
         shuffled. The examples that a unit has on one server have all been trained with it, or none."""
         found = {}
-        for first in range(0, self.shape.n_examples, self.shape.unit):
-            lacks = []
-            for held in self.slices:
-                uses = {self.uses(example, held) for example in range(first, min(first + self.shape.unit, self.shape.n_examples))
-                        if self.shape.column(example) in held}
-                assert len(uses) == 1, f"the examples from {first} on one server were trained {sorted(uses)} times"
-                lacks.append(self.shape.epochs - uses.pop())
-            assert min(lacks) >= 0 and all(lack == int(lack) for lack in lacks), f"those from {first} lack {lacks} epochs"
-            if any(lacks):
-                found[first] = lacks
-        return found
+        for held in self.slices:
+            for first, lacks in self.lacking(held):
+                found.setdefault(first, []).append(lacks)
+        return {first: lacks for first, lacks in found.items() if any(lacks)}
+
+    def check_rest(self, n_torn):
+        """As check(), where the other part of what was torn may be on a server that is not looked at."""
+        short = self.short()
+        least = sum(max(lacks) for lacks in short.values())
+        assert least <= n_torn, f"{n_torn} torn in the log, and on servers these lack epochs: {short}"
 
     def check(self, n_torn):
         """Every example was trained once an epoch, but for this many torn units."""
@@ -142,7 +167,7 @@ def counts(run, shape, folder):
         held.setdefault(piece["data_file"], {}).update(enumerate(values, column))
         column += len(values)
     assert column == shape.n_examples
-    return Counts(shape, list(held.values()))
+    return Counts(shape, list(held.values()), list(held))
 
 
 def check(run, job, shape, folder, chief_log):

@@ -26,14 +26,28 @@ def test_a_schedule(binary, tmp_path, mode, seed):
 
 def test_a_seed_says_all_of_a_schedule():
     for seed in range(50):
-        assert chaos.draw(seed, ["async", "backup"], seed % 3, 8) == chaos.draw(seed, ["async", "backup"], seed % 3, 8)
+        for draw in (chaos.draw, chaos.draw_kills):
+            assert draw(seed, ["async", "backup"], seed % 3, 8) == draw(seed, ["async", "backup"], seed % 3, 8)
     assert chaos.draw(1, ["async"], 0, 8) != chaos.draw(2, ["async"], 0, 8)
+
+
+def test_kills_are_of_all_roles_in_all_phases():
+    seen = {(fault.target.partition("-")[0], fault.phase)
+            for seed in range(300) for fault in chaos.draw_kills(seed, ["async"], 1, 12).faults if fault.kind.startswith("kill")}
+    some = {(role, phase) for role in ("chief", "ps", "worker", "evaluator") for phase in chaos.PHASES}
+    assert some - seen == {("ps", "recovery")}  # the next server dies when all copies are there
+
+
+def test_all_copies_are_lost_where_others_have_some():
+    losses = [schedule for seed in range(200) for schedule in [chaos.draw(seed, ["async"], 1, 8)]
+              if any(fault.kind == chaos.ALL_COPIES for fault in schedule.faults)]
+    assert losses and all(schedule.ps > 2 for schedule in losses)
 
 
 def test_without_replicas_no_server_is_lost():
     for seed in range(200):
-        faults = chaos.draw(seed, list(chaos.CONSISTENCY), 0, 8).faults
-        assert not [fault for fault in faults if fault.target.startswith("ps") and fault.kind in chaos.SERVER_KINDS]
+        faults = chaos.draw(seed, list(chaos.CONSISTENCY), 0, 8).faults + chaos.draw_kills(seed, ["async"], 0, 8).faults
+        assert not [fault for fault in faults if fault.target.startswith(("ps", "group")) and fault.kind in chaos.SERVER_KINDS]
 
 
 # ---- the links ----

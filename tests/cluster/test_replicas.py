@@ -53,3 +53,19 @@ def test_bits_turn_on_the_way(binary, tmp_path):
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_schedule(binary, tmp_path, replicas, seed):
     passed(binary, tmp_path, chaos.draw(seed, ["async"], replicas, 6))
+
+
+def test_all_copies_of_a_group_die(binary, tmp_path):
+    """What is lost is a number, the same in log, result.json and weights; and the other groups lose nothing."""
+    schedule = schedule_of([Fault("steady", chaos.ALL_COPIES, "group-1", 0.5, 0.3)])
+    schedule.mode = "bounded"  # a lease is one batch, so nothing that is done is unknown to the chief
+    record = chaos.run_schedule(binary, schedule, tmp_path)
+    print(record)
+    assert record["failed"] is None and not record["missed"], record
+    assert record["lost_told"] == record["lost_counted"] == record["lost_updates"] > 0, record
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_kills_in_all_phases(binary, tmp_path, seed):
+    record = passed(binary, tmp_path, chaos.draw_kills(seed, ["async", "bounded"], 1, 6))
+    assert len(record["deaths"]) >= 5, record
