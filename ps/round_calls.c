@@ -210,7 +210,7 @@ static bool is_behind(const struct mst_round_progress *a, const struct mst_round
 // anything from; it takes the first close that it gets as the others'.
 static bool find_least_far(struct ps_rounds *rounds, size_t *out)
 {
-    struct mst_round_progress least;
+    struct mst_round_progress least = {0};
     bool has_least = false;
     for (size_t t = 0; t < rounds->n_threads; t++) {
         struct mst_round_progress progress;
