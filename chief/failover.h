@@ -18,8 +18,9 @@
  *    for a change. Where all servers live, all of them are enough, whoever counts: nobody is left who could disagree.
  *  - A chief that starts takes the highest roles of more than half (of two: of every one that is not dead) that count,
  *    or of all servers if none was started again since; where none counts, and all were read, it begins anew.
- *  - A dead primary is replaced by its first live backup. Other backups may have operations which that one lacks, or
- *    lack some: they begin again as joiners. A joiner is never promoted.
+ *  - A dead primary is replaced by its first live backup. The other backup may have operations which that one lacks, or
+ *    lack some: it is the joiner of the same proposal, and is swept unless it has the same number of them. A joiner is
+ *    never promoted.
  *  - A joiner becomes a backup when it has said that its sweep is there and the primary that it waits for it.
  *  - A group has its first copy on its home (the PS of its number) and the next ones on the servers behind it. A place
  *    whose server is dead is given to another one after config.patience_ms, or at once if the primary is to leave.

@@ -74,20 +74,6 @@ static void remove_gone(const struct mst_failover *f, struct mst_roles *roles, s
     of->is_handed_over = false;
 }
 
-// Its primary is not there: a live backup takes its place, alone. With none, and none to come back, the group is lost.
-static void replace_primary(const struct mst_failover *f, struct mst_roles *roles, size_t g)
-{
-    struct mst_group_roles *of = &roles->groups[g];
-    uint32_t next = best_backup(f, roles, g);
-    for (size_t b = 0; next == MST_NO_PS && b < of->n_backups; b++)
-        if (mst_failover_is_there(f, roles, of->backups[b]))
-            next = of->backups[b];
-    if (next != MST_NO_PS)
-        *of = (struct mst_group_roles){.primary = next, .joiner = MST_NO_PS};
-    else
-        remove_gone(f, roles, g);
-}
-
 // Nobody has it. Its home restores it, once it knows that what it may still have of it is worth nothing.
 static void give_home(const struct mst_failover *f, struct mst_roles *roles, size_t g)
 {
@@ -145,6 +131,26 @@ static bool can_join(const struct mst_failover *f, const struct mst_roles *roles
 {
     return mst_failover_is_there(f, roles, ps) && !is_draining(f, ps) && !is_holder(&roles->groups[g], ps) &&
            f->groups[g].barred[ps] <= now_ms;
+}
+
+// Its primary is not there: a live backup takes its place. Another one may lack operations, or have others: it is the
+// joiner, and not swept if it has the same. With none, and none to come back, the group is lost.
+static void replace_primary(const struct mst_failover *f, struct mst_roles *roles, size_t g, uint64_t now_ms)
+{
+    struct mst_group_roles *of = &roles->groups[g];
+    const struct mst_group_roles before = *of;
+    uint32_t next = best_backup(f, roles, g);
+    for (size_t b = 0; next == MST_NO_PS && b < of->n_backups; b++)
+        if (mst_failover_is_there(f, roles, of->backups[b]))
+            next = of->backups[b];
+    if (next == MST_NO_PS) {
+        remove_gone(f, roles, g);
+        return;
+    }
+    *of = (struct mst_group_roles){.primary = next, .joiner = MST_NO_PS};
+    for (size_t b = 0; b < before.n_backups && of->joiner == MST_NO_PS; b++)
+        if (can_join(f, roles, g, before.backups[b], now_ms))
+            of->joiner = before.backups[b];
 }
 
 // A place is kept for the server that it belongs to, for a while.
@@ -230,7 +236,7 @@ void mst_failover_repair(struct mst_failover *f, struct mst_roles *roles, size_t
     if (of->primary == MST_NO_PS && of->n_backups == 0)
         give_home(f, roles, g);
     else if (of->primary == MST_NO_PS || !mst_failover_is_there(f, roles, of->primary))
-        replace_primary(f, roles, g);
+        replace_primary(f, roles, g, now_ms);
     else
         drop(f, roles, g, now_ms);
 }

@@ -34,6 +34,7 @@ enum replicas_plant {
     REPLICAS_PLANT_ALONE,           // a primary goes on alone when its backup is gone, without new roles
     REPLICAS_PLANT_LATE_BUCKET,     // a joiner takes a bucket as it was before operations that came since
     REPLICAS_PLANT_BARE_ON_ITS_WAY, // an operation on a bucket on its way comes without its gradient
+    REPLICAS_PLANT_JOINER_EQUAL,    // a joiner that was backup until then is not swept whatever its number
     N_REPLICAS_PLANTS,
 };
 

@@ -215,6 +215,13 @@ static bool is_all_answered(const struct mst_replica *r, uint32_t ps)
     return true;
 }
 
+static void take_joiner_for_equal(struct mst_replica *r, struct mst_replica_answer answer, uint64_t now_ms)
+{
+    if (answer.seq != MST_REPLICA_NOTHING && answer.from.ps == r->acting.joiner.ps)
+        answer.seq = r->base;
+    mst_replica_granted(r, &answer, now_ms);
+}
+
 static void on_answer(struct world *w, size_t ps, const struct message *m)
 {
     struct sim_copy *copy = copy_of(w, ps, m->group);
@@ -227,7 +234,10 @@ static void on_answer(struct world *w, size_t ps, const struct message *m)
         mst_replica_swept(&copy->replica, &m->answer, now_ms);
         break;
     case M_GRANT_REPLY:
-        mst_replica_granted(&copy->replica, &m->answer, now_ms);
+        if (w->plant == REPLICAS_PLANT_JOINER_EQUAL)
+            take_joiner_for_equal(&copy->replica, m->answer, now_ms);
+        else
+            mst_replica_granted(&copy->replica, &m->answer, now_ms);
         break;
     case M_RELEASE_REPLY:
         mst_replica_released(&copy->replica, m->id.ps);

@@ -29,6 +29,7 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_ALONE] = "alone",
     [REPLICAS_PLANT_LATE_BUCKET] = "late-bucket",
     [REPLICAS_PLANT_BARE_ON_ITS_WAY] = "bare-on-its-way",
+    [REPLICAS_PLANT_JOINER_EQUAL] = "joiner-equal",
 };
 
 const char *replicas_plant_name(int plant)

@@ -387,6 +387,11 @@ static void test_of_two_backups_one_is_promoted_and_the_other_filled_again(void 
     start_job(4, 2);
     assert_roles("ps-0 > ps-1 > ps-2, ps-1 > ps-2 > ps-3, ps-2 > ps-3 > ps-0, ps-3 > ps-0 > ps-1");
     die(0, MST_FAILOVER_GONE);
+    assert_true(mst_failover_advance(&failover, now_ms));
+    char *first =
+        mst_roles_text(&failover.current); // in the proposal that promotes: it is compared when a reign begins
+    assert_string_equal(first, "1.2: ps-1 + ps-2, ps-1 > ps-2 > ps-3, ps-2 > ps-3, ps-3 > ps-1");
+    free(first);
     settle();
     assert_roles("ps-1 + ps-2, ps-1 > ps-2 > ps-3, ps-2 > ps-3, ps-3 > ps-1");
     fill(2);

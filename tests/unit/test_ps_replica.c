@@ -431,6 +431,78 @@ static void test_who_has_half_a_sweep_says_so(void **state)
 
 // ---- joining ----
 
+// Its primary dies, and of its two backups the first is promoted, the other one its joiner.
+static void promote_first_of_two(void)
+{
+    struct mst_replica_id gone = {0, 1};
+    start(0, 2);
+    name_roles(1, MST_NO_PS, MST_NO_PS, 2);
+    store_and_act();
+    settle();
+    assert_false(mst_replica_is_primary(&servers[1].replica, now_ms));
+    assert_int_equal(servers[1].replica.peers[0].phase, MST_PEER_ASKED); // not compared before its own grant ran out
+    mst_replica_gone(&servers[1].replica, &gone);
+}
+
+static void test_a_backup_beside_the_promoted_one_joins_without_a_sweep(void **state)
+{
+    (void)state;
+    name_roles(0, 1, 2, MST_NO_PS);
+    store_and_act();
+    apply(0, 7);
+    settle();
+    promote_first_of_two();
+    struct mst_replica *r = &servers[1].replica;
+    uint64_t seq = apply(1, 8);
+    assert_true(mst_replica_may_answer(r, seq, now_ms)); // nobody waits for it yet
+    now_ms += LEASE_MS / 4;
+    assert_true(carry(1, 2));
+    assert_int_equal(r->peers[0].phase, MST_PEER_FOLLOWS);
+    assert_false(mst_replica_is_complete(r)); // what was answered without it is not there
+    assert_false(mst_replica_may_answer(r, apply(1, 9), now_ms));
+    settle();
+    assert_true(mst_replica_is_complete(r));
+    assert_true(mst_replica_is_swept(&servers[2].replica));
+    assert_true(mst_replica_may_answer(r, r->seq, now_ms));
+    assert_equal_copies(1, 2);
+    assert_false(servers[2].replica.is_begun);
+}
+
+static void test_a_backup_beside_the_promoted_one_is_swept_if_it_has_more(void **state)
+{
+    (void)state;
+    name_roles(0, 1, 2, MST_NO_PS);
+    store_and_act();
+    settle();
+    apply(0, 7);
+    carry(0, 2);
+    promote_first_of_two();
+    apply(1, 8);
+    now_ms += LEASE_MS / 4;
+    assert_true(carry(1, 2));
+    assert_int_equal(servers[1].replica.peers[0].phase, MST_PEER_SWEPT);
+    settle();
+    assert_true(mst_replica_is_complete(&servers[1].replica));
+    assert_equal_copies(1, 2);
+}
+
+// It was backup of the same primary, but not to the end: its number says nothing of what came since.
+static void test_a_backup_that_was_dropped_is_not_compared(void **state)
+{
+    (void)state;
+    name_roles(0, 1, 2, MST_NO_PS);
+    store_and_act();
+    settle();
+    name_roles(0, 1, MST_NO_PS, MST_NO_PS);
+    for (uint32_t ps = 0; ps < 2; ps++) {
+        store(ps);
+        mst_replica_act(&servers[ps].replica, &roles.epoch, now_ms);
+    }
+    name_roles(1, MST_NO_PS, MST_NO_PS, 2);
+    store_and_act();
+    assert_int_equal(servers[1].replica.peers[0].phase, MST_PEER_SWEPT);
+}
+
 static void test_a_joiner_is_swept_and_then_waited_for(void **state)
 {
     (void)state;
@@ -614,6 +686,9 @@ int main(void)
         TEST(test_a_release_of_other_roles_is_nothing),
         TEST(test_the_other_backup_is_compared_and_swept),
         TEST(test_who_has_half_a_sweep_says_so),
+        TEST(test_a_backup_beside_the_promoted_one_joins_without_a_sweep),
+        TEST(test_a_backup_beside_the_promoted_one_is_swept_if_it_has_more),
+        TEST(test_a_backup_that_was_dropped_is_not_compared),
         TEST(test_a_joiner_is_swept_and_then_waited_for),
         TEST(test_what_comes_with_a_bucket_is_not_kept_for_before),
         TEST(test_a_bucket_that_is_there_against_expectation),
