@@ -1,7 +1,8 @@
 /** @file
  *  One simulated synchronous job: the product's rounds of chief, parameter servers and workers over a faulty network,
- *  while workers are killed (some for good), restarted and paused, parameter servers die and come back empty, and the
- *  chief is paused and killed: the next one has a higher term and knows what the parameter servers have stored.
+ *  while workers are killed (some for good), restarted and paused, parameter servers die and come back empty, or have a
+ *  backup that takes over, and the chief is paused and killed: the next one has a higher term and knows what the
+ *  parameter servers have stored.
  *  Everything follows from the seed.
  *
  *      const char *fault = rounds_run(seed, plant, &n_delivered, text);    // NULL, or text says what went wrong
@@ -32,6 +33,12 @@ enum rounds_plant {
     ROUNDS_PLANT_PS_OWN_CLOSE,      // … takes only round 0 as applied, as at the start
     ROUNDS_PLANT_PS_NO_TAKEN,       // … and the round that it takes over is not counted as lost
     ROUNDS_PLANT_PS_NO_STATE_CLOSE, // where no PS has heard of a round, the next chief begins with the first
+    ROUNDS_PLANT_STORED_EARLY,      // a primary says that a close is stored before its backup has it
+    ROUNDS_PLANT_APPLIED_EARLY,     // … that a round is applied
+    ROUNDS_PLANT_MOVED_UNNOTICED,   // the chief takes what a dead primary had for what its backup has
+    ROUNDS_PLANT_NO_AGAIN,          // … waits for ever for what a fenced worker's contribution was lost with
+    ROUNDS_PLANT_REPEAT_TEXT,       // … if it is not the one that closed the round
+    ROUNDS_PLANT_SAME_ATTEMPT,      // two chiefs give the same numbers to their attempts
     N_ROUNDS_PLANTS,
 };
 

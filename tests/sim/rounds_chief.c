@@ -96,15 +96,38 @@ static void send_round(struct world *w, size_t ps)
 static bool is_here(const struct world *w, size_t worker)
 {
     for (size_t ps = 0; ps < w->n_ps; ps++)
-        if (rounds_n_parts(w, ps) > 0 && !mst_round_table_has(&w->ps[ps].table, worker))
+        if (rounds_n_parts(w, ps) > 0 && !mst_round_table_has(&w->ps[ps].copy.table, worker))
             return false;
     return true;
+}
+
+static bool is_stored(const struct world *w)
+{
+    const struct mst_rounds *rounds = &w->chief.coordinator.rounds;
+    bool is_everywhere = true;
+    for (size_t ps = 0; ps < w->n_ps; ps++) {
+        const struct mst_round_table *table = &w->ps[ps].copy.table;
+        is_everywhere = is_everywhere && rounds_backups_is_had(&w->ps[ps]) && table->stored == rounds->close_round &&
+                        table->attempt == rounds->close_attempt;
+    }
+    return is_everywhere;
+}
+
+// True if the planted bug keeps the chief from closing a round again.
+static bool is_kept_from_again(const struct world *w)
+{
+    const struct mst_rounds *rounds = &w->chief.coordinator.rounds;
+    bool may_not = w->plant == ROUNDS_PLANT_NO_AGAIN ||
+                   (w->plant == ROUNDS_PLANT_REPEAT_TEXT && rounds->close_term != rounds->term);
+    return may_not && rounds->act_round < rounds->close_round && !is_stored(w);
 }
 
 // True if the planted bug keeps the chief from closing the next round.
 static bool is_held_up(const struct world *w)
 {
     const struct mst_coordinator *c = &w->chief.coordinator;
+    if (is_kept_from_again(w))
+        return true;
     size_t n_gone = 0;
     size_t n_here = 0;
     for (size_t i = 0; i < c->rounds.next.n_plan; i++) {
@@ -130,7 +153,7 @@ static void finish_cut(struct world *w)
     rounds_oracle_check_even(w, "a cut is made");
     bool are_all_there = true;
     for (size_t ps = 0; ps < w->n_ps; ps++)
-        are_all_there = are_all_there && w->ps[ps].table.has_begun && chief->links[ps].is_placed &&
+        are_all_there = are_all_there && w->ps[ps].copy.table.has_begun && chief->links[ps].is_placed &&
                         chief->links[ps].met == w->ps[ps].life;
     if (are_all_there) { // a checkpoint, which a PS that dies begins with
         chief->checkpoint_steps = w->checkpoint_steps = rounds->close_steps;
@@ -166,7 +189,7 @@ static void decide(struct world *w)
 static void fake_arrivals(const struct world *w, struct mst_msg_arrival *arrivals, struct mst_msg_round_reply *reply)
 {
     struct mst_msg_round_reply first;
-    mst_round_table_reply(&w->ps[0].table, arrivals, &first);
+    mst_round_table_reply(&w->ps[0].copy.table, arrivals, &first);
     if (first.applied_round != reply->applied_round)
         return;
     reply->n_arrivals = first.n_arrivals;
@@ -191,8 +214,9 @@ static void on_round_reply(struct world *w, const struct message *m)
     decide(w);
     // Acts at once, by a report that says of all PSs that they have stored the close.
     for (size_t ps = 0; w->plant == ROUNDS_PLANT_ACT_UNSTORED && ps < w->n_ps; ps++) {
-        mst_round_table_reply(&w->ps[ps].table, arrivals, &reply);
+        mst_round_table_reply(&w->ps[ps].copy.table, arrivals, &reply);
         reply.stored_round = rounds->close_round;
+        reply.stored_attempt = rounds->close_attempt;
         reply.status += 1;
         if (rounds->act_round < rounds->close_round)
             mst_rounds_report(rounds, ps, &reply);
@@ -207,7 +231,7 @@ static void on_round_reply(struct world *w, const struct message *m)
 static void forget_close(struct world *w, struct mst_msg_close *close)
 {
     for (size_t ps = 0; ps < w->n_ps; ps++)
-        if (close->round > 0 && w->ps[ps].table.applied < close->round) {
+        if (close->round > 0 && w->ps[ps].copy.table.applied < close->round) {
             close->next = close->was;
             close->round--;
             close->n_ins = 0;
@@ -220,7 +244,8 @@ static void take_up(struct world *w)
     struct sim_chief *chief = &w->chief;
     struct mst_arena arena;
     mst_arena_init(&arena, 1 << 20);
-    mst_rounds_set_term(&chief->coordinator.rounds, chief->term);
+    // Their number is of the term.
+    mst_rounds_set_term(&chief->coordinator.rounds, w->plant == ROUNDS_PLANT_SAME_ATTEMPT ? 0 : chief->term);
     for (size_t ps = 0; ps < w->n_ps; ps++)
         if (rounds_n_parts(w, ps) == 0)
             mst_rounds_ps_idle(&chief->coordinator.rounds, ps);
@@ -273,7 +298,9 @@ static void on_recalled(struct world *w, const struct message *m)
     if (m->state_term > chief->highest_state.state_term ||
         (m->state_term == chief->highest_state.state_term && m->n > chief->highest_state.n))
         chief->highest_state = *m;
-    if (m->close.len && (!chief->highest_close.close.len || m->round > chief->highest_close.round))
+    const struct message *best = &chief->highest_close;
+    if (m->close.len &&
+        (!best->close.len || m->round > best->round || (m->round == best->round && m->attempt > best->attempt)))
         chief->highest_close = *m;
     for (size_t ps = 0; ps < w->n_ps; ps++)
         if (!chief->has_recalled[ps])

@@ -8,13 +8,13 @@
 static void answer_chief(struct world *w, size_t index)
 {
     struct sim_ps *ps = &w->ps[index];
-    if (!ps->is_asked || ps->table.status == ps->asked_known)
+    if (!ps->is_asked || ps->copy.table.status == ps->asked_known || !rounds_backups_is_had(ps))
         return;
     ps->is_asked = false;
     struct mst_msg_arrival arrivals[MAX_WORKERS];
     struct mst_msg_round_reply reply;
-    mst_round_table_reply(&ps->table, arrivals, &reply);
-    struct mst_msg_square_norm norm = {.hi = ps->norm.hi, .lo = ps->norm.lo};
+    mst_round_table_reply(&ps->copy.table, arrivals, &reply);
+    struct mst_msg_square_norm norm = {.hi = ps->copy.norm.hi, .lo = ps->copy.norm.lo};
     reply.n_norms = rounds_n_parts(w, index) > 0;
     reply.norms = &norm;
     struct mst_buf buf;
@@ -33,8 +33,8 @@ static void answer_worker(struct world *w, size_t index, const struct message *q
     struct message m = *question;
     m.kind = question->kind == M_PUSH ? M_PUSHED : M_PULLED;
     m.to = rounds_worker_node(w, question->worker);
-    mst_round_table_turn(&ps->table, question->worker, &m.turn);
-    m.held_round = ps->table.applied;
+    mst_round_table_turn(&ps->copy.table, question->worker, &m.turn);
+    m.held_round = ps->copy.table.applied;
     if (w->plant == ROUNDS_PLANT_ACK_ARRIVAL && m.kind == M_PUSHED && m.turn.round < question->round)
         m.turn.round = question->round;
     rounds_send(w, &m);
@@ -43,20 +43,28 @@ static void answer_worker(struct world *w, size_t index, const struct message *q
 static void answer_waiting(struct world *w, size_t index)
 {
     struct sim_ps *ps = &w->ps[index];
-    for (size_t i = 0; i < w->n_workers; i++)
+    for (size_t i = 0; i < w->n_workers && rounds_backups_is_had(ps); i++)
         for (size_t b = 0; b < w->n_buckets; b++) {
             struct sim_wait *wait = &ps->waits[i][b];
-            if (!wait->is_waiting || !mst_round_table_is_due(&ps->table, wait->question.round))
+            if (!wait->is_waiting || !mst_round_table_is_due(&ps->copy.table, wait->question.round))
                 continue;
             wait->is_waiting = false;
             answer_worker(w, index, &wait->question);
         }
 }
 
+void rounds_ps_said(struct world *w, size_t index)
+{
+    answer_waiting(w, index);
+    answer_chief(w, index);
+}
+
 static void ps_pull(struct world *w, size_t index, const struct message *m)
 {
     struct sim_ps *ps = &w->ps[index];
-    if (w->plant == ROUNDS_PLANT_PULL_ANY ? ps->table.has_begun : mst_round_table_is_due(&ps->table, m->round))
+    bool is_due = w->plant == ROUNDS_PLANT_PULL_ANY ? ps->copy.table.has_begun
+                                                    : mst_round_table_is_due(&ps->copy.table, m->round);
+    if (is_due && rounds_backups_is_had(ps))
         answer_worker(w, index, m);
     else
         ps->waits[m->worker][m->bucket] = (struct sim_wait){true, *m};
@@ -78,7 +86,7 @@ static void ps_push(struct world *w, size_t index, const struct message *m)
         rounds_fail(w, "worker %u pushed to bucket %zu, which is frozen", m->worker, m->bucket);
         return;
     }
-    switch (mst_round_table_hold(&ps->table, rounds_part(w, m->bucket), &push)) {
+    switch (mst_round_table_hold(&ps->copy.table, rounds_part(w, m->bucket), &push)) {
     case MST_ROUND_TAKE:
     case MST_ROUND_HAVE:
         ps->waits[m->worker][m->bucket] = (struct sim_wait){true, *m};
@@ -86,7 +94,10 @@ static void ps_push(struct world *w, size_t index, const struct message *m)
             answer_worker(w, index, m);
         break;
     case MST_ROUND_OVER:
-        answer_worker(w, index, m);
+        if (rounds_backups_is_had(ps))
+            answer_worker(w, index, m);
+        else
+            ps->waits[m->worker][m->bucket] = (struct sim_wait){true, *m};
         break;
     case MST_ROUND_WAIT:
         break; // it comes again
@@ -108,35 +119,76 @@ static void ps_fence(struct world *w, size_t index, const struct message *m)
     struct sim_ps *ps = &w->ps[index];
     if (m->term < ps->term)
         return;
-    mst_round_table_fence(&ps->table, m->worker, m->number);
-    if (w->plant == ROUNDS_PLANT_FENCE_DROPS) {
-        ps->table.contributions[m->worker].n_held = 0;
-        for (size_t part = 0; part < rounds_n_parts(w, index); part++)
-            ps->table.is_held[part * w->n_workers + m->worker] = false;
+    if (ps->copy.table.fenced[m->worker] < m->number) {
+        struct sim_op op = {.kind = OP_FENCE, .worker = m->worker, .number = m->number};
+        mst_round_table_fence(&ps->copy.table, m->worker, m->number);
+        rounds_backups_log(w, index, &op);
+        ps->fence_seq[m->worker] = ps->copy.n_ops;
     }
+    if (w->plant == ROUNDS_PLANT_FENCE_DROPS) {
+        ps->copy.table.contributions[m->worker].n_held = 0;
+        for (size_t part = 0; part < rounds_n_parts(w, index); part++)
+            ps->copy.table.is_held[part * w->n_workers + m->worker] = false;
+    }
+    if (ps->n_had < ps->fence_seq[m->worker])
+        return; // it is asked again
     struct message reply = {
         .kind = M_FENCE_ANSWER, .ps = (uint32_t)index, .worker = m->worker, .number = m->number, .term = m->term};
     rounds_send(w, &reply);
 }
 
+static void store(struct world *w, size_t index, const struct message *m, const struct mst_msg_close *close)
+{
+    struct sim_copy *copy = &w->ps[index].copy;
+    mst_round_table_store(&copy->table, close);
+    for (size_t i = 0; i < close->n_ins; i++)
+        copy->units[i] = copy->table.contributions[close->ins[i]].unit;
+    copy->norm = rounds_oracle_norm(w, index, copy);
+    if (w->plant != ROUNDS_PLANT_FORGET_CLOSE || close->round == 0)
+        copy->close = m->bytes;
+    struct sim_op op = {.kind = OP_AGGREGATE, .round = close->round, .attempt = close->attempt};
+    memcpy(op.units, copy->units, sizeof op.units);
+    if (close->n_ins > 0)
+        rounds_backups_log(w, index, &op);
+    op.kind = OP_CLOSE;
+    op.close = m->bytes;
+    op.norm = copy->norm;
+    rounds_backups_log(w, index, &op);
+}
+
+static void act(struct world *w, size_t index, const struct mst_msg_round *round)
+{
+    struct sim_copy *copy = &w->ps[index].copy;
+    struct sim_op op = {.kind = OP_APPLY, .round = copy->table.stored, .attempt = copy->table.attempt};
+    op.scale = round->n_scales ? round->scales[0] : 0;
+    if (round->close.round == copy->table.stored)
+        rounds_oracle_acts(w, &round->close);
+    if (copy->table.has_begun)
+        rounds_oracle_applies(w, index, copy, op.scale);
+    else
+        rounds_oracle_takes_over(w, index, &round->close);
+    mst_round_table_act(&copy->table);
+    copy->applied = copy->close;
+    rounds_backups_log(w, index, &op);
+    answer_waiting(w, index);
+}
+
 static void take_close(struct world *w, size_t index, const struct message *m, const struct mst_msg_close *close)
 {
     struct sim_ps *ps = &w->ps[index];
-    if (w->plant == ROUNDS_PLANT_PS_OWN_CLOSE && ps->life > 1 && !ps->table.has_begun && close->round > 0)
+    if (w->plant == ROUNDS_PLANT_PS_OWN_CLOSE && ps->life > 1 && !ps->copy.table.has_begun && close->round > 0)
         return;
-    switch (mst_round_table_check(&ps->table, close)) {
+    switch (mst_round_table_check(&ps->copy.table, close)) {
     case MST_ROUND_CLOSE_WAITS:
+        if (w->is_replicated)
+            break; // the workers send it again
+        // fall through
     case MST_ROUND_CLOSE_REFUSED:
         rounds_fail(w, "ps %zu lacks a contribution that the close of round %llu names, or is not at that round", index,
                     (unsigned long long)close->round);
         break;
     case MST_ROUND_CLOSE_NEW:
-        mst_round_table_store(&ps->table, close);
-        ps->norm = rounds_oracle_norm(w, index, &ps->table);
-        if (w->plant == ROUNDS_PLANT_FORGET_CLOSE && close->round > 0)
-            break;
-        ps->close = m->bytes;
-        ps->close_round = close->round;
+        store(w, index, m, close);
         break;
     case MST_ROUND_CLOSE_OLD:
         break;
@@ -154,16 +206,9 @@ static void ps_round(struct world *w, size_t index, const struct message *m)
     mst_status status = mst_msg_round_decode(m->bytes, &arena, &round, NULL);
     MST_ASSERT(status == MST_OK);
     take_close(w, index, m, &round.close);
-    if (!w->fault[0] && mst_round_table_must_act(&ps->table, round.act_round)) {
-        if (round.close.round == ps->table.stored)
-            rounds_oracle_acts(w, &round.close);
-        if (ps->table.has_begun)
-            rounds_oracle_applies(w, index, round.n_scales ? round.scales[0] : 0);
-        else
-            rounds_oracle_takes_over(w, index, &round.close);
-        mst_round_table_act(&ps->table);
-        answer_waiting(w, index);
-    }
+    bool is_told = ps->copy.table.stored == round.close.round && ps->copy.table.attempt == round.close.attempt;
+    if (!w->fault[0] && (is_told || !w->is_replicated) && mst_round_table_must_act(&ps->copy.table, round.act_round))
+        act(w, index, &round);
     if (m->term >= ps->term) {
         ps->is_asked = true;
         ps->asked_known = round.known;
@@ -172,7 +217,7 @@ static void ps_round(struct world *w, size_t index, const struct message *m)
     mst_arena_fini(&arena);
 }
 
-static void ps_state(struct world *w, size_t index, const struct message *m)
+void rounds_ps_state(struct world *w, size_t index, const struct message *m)
 {
     struct sim_ps *ps = &w->ps[index];
     if (m->term < ps->term)
@@ -186,7 +231,7 @@ static void ps_state(struct world *w, size_t index, const struct message *m)
     rounds_send(w, &reply);
 }
 
-static void ps_recall(struct world *w, size_t index, const struct message *m)
+void rounds_ps_recall(struct world *w, size_t index, const struct message *m)
 {
     struct sim_ps *ps = &w->ps[index];
     struct message reply = {.kind = M_RECALL_REPLY, .ps = (uint32_t)index, .incarnation = m->incarnation};
@@ -201,15 +246,17 @@ static void ps_recall(struct world *w, size_t index, const struct message *m)
     reply.n = ps->state_n;
     reply.bytes = ps->state;
     reply.is_serving = ps->is_serving;
-    reply.close = ps->close;
-    reply.round = ps->close_round;
+    const struct sim_copy *copy = ps->is_dead ? &ps->backup.copy : &ps->copy;
+    reply.close = copy->close;
+    reply.round = copy->table.stored;
+    reply.attempt = copy->table.attempt;
     rounds_send(w, &reply);
 }
 
 void rounds_ps_receive(struct world *w, const struct message *m)
 {
     size_t index = m->to - 1;
-    if (rounds_servers_ps_receive(w, m))
+    if (rounds_backups_receive(w, m) || rounds_servers_ps_receive(w, m))
         return;
     switch (m->kind) {
     case M_PULL:
@@ -225,10 +272,10 @@ void rounds_ps_receive(struct world *w, const struct message *m)
         ps_round(w, index, m);
         break;
     case M_STATE:
-        ps_state(w, index, m);
+        rounds_ps_state(w, index, m);
         break;
     case M_RECALL:
-        ps_recall(w, index, m);
+        rounds_ps_recall(w, index, m);
         break;
     default:
         rounds_fail(w, "a PS got a message of kind %d", m->kind);

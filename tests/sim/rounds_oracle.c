@@ -6,14 +6,14 @@
 
 #include <string.h>
 
-struct mst_square_norm rounds_oracle_norm(const struct world *w, size_t ps, const struct mst_round_table *table)
+struct mst_square_norm rounds_oracle_norm(const struct world *w, size_t ps, const struct sim_copy *copy)
 {
     struct mst_square_norm norm = {0};
     if (rounds_n_parts(w, ps) == 0)
         return norm;
     float x = (float)ps + 1;
-    for (size_t i = 0; i < table->n_ins; i++)
-        x += (float)table->contributions[table->ins[i]].unit;
+    for (size_t i = 0; i < copy->table.n_ins; i++)
+        x += (float)copy->units[i];
     mst_square_norm_add(&norm, &x, 1);
     return norm;
 }
@@ -37,11 +37,12 @@ static void count_units(struct world *w, const struct seen_round *seen)
                         (unsigned long long)seen->epoch);
 }
 
-static void check_scale(struct world *w, const struct mst_round_table *table, double scale)
+static void check_scale(struct world *w, const struct sim_copy *copy, double scale)
 {
+    const struct mst_round_table *table = &copy->table;
     struct mst_square_norm norm = {0};
     for (size_t ps = 0; ps < w->n_ps; ps++) {
-        struct mst_square_norm part = rounds_oracle_norm(w, ps, table);
+        struct mst_square_norm part = rounds_oracle_norm(w, ps, copy);
         mst_square_norm_join(&norm, &part);
     }
     double expected =
@@ -51,17 +52,17 @@ static void check_scale(struct world *w, const struct mst_round_table *table, do
                     scale, expected);
 }
 
-void rounds_oracle_applies(struct world *w, size_t ps, double scale)
+void rounds_oracle_applies(struct world *w, size_t ps, const struct sim_copy *copy, double scale)
 {
-    const struct mst_round_table *table = &w->ps[ps].table;
+    const struct mst_round_table *table = &copy->table;
     struct seen_round now = {
         .is_seen = true, .has_units = rounds_n_parts(w, ps) > 0, .epoch = table->dealt.epoch, .n_ins = table->n_ins};
     for (size_t i = 0; i < now.n_ins; i++) {
         now.ins[i] = table->ins[i];
-        now.units[i] = table->contributions[table->ins[i]].unit;
+        now.units[i] = copy->units[i];
     }
     if (now.has_units && !(w->unscaled_rounds >> table->stored % 64 & 1))
-        check_scale(w, table, scale);
+        check_scale(w, copy, scale);
     struct seen_round *seen = round_at(w, table->stored);
     if (seen->is_seen && (seen->n_ins != now.n_ins || seen->epoch != now.epoch ||
                           memcmp(seen->ins, now.ins, now.n_ins * sizeof now.ins[0]) != 0)) {
@@ -108,7 +109,7 @@ static void check_lost(struct world *w)
 {
     for (size_t i = 0; i < w->n_ps && !w->chief.is_successor; i++) {
         const struct sim_ps *ps = &w->ps[i];
-        bool is_settled = ps->table.has_begun && w->chief.links[i].is_placed && w->chief.links[i].met == ps->life;
+        bool is_settled = ps->copy.table.has_begun && w->chief.links[i].is_placed && w->chief.links[i].met == ps->life;
         if (is_settled && ps->n_said < ps->n_lost)
             rounds_fail(w, "ps %zu lost %llu updates, and the chief says %llu", i, (unsigned long long)ps->n_lost,
                         (unsigned long long)ps->n_said);
@@ -135,9 +136,9 @@ static bool is_behind(const struct world *w, size_t index, uint64_t round)
 {
     const struct sim_ps *ps = &w->ps[index];
     bool is_away = ps->life > 1 && !w->chief.links[index].is_placed;
-    if (is_away || (!ps->table.has_begun && (ps->life > 1 || !ps->is_up)))
+    if (is_away || (!ps->copy.table.has_begun && (ps->life > 1 || !ps->is_up)))
         return false;
-    return !ps->table.has_begun || ps->table.applied != round;
+    return !ps->copy.table.has_begun || ps->copy.table.applied != round;
 }
 
 void rounds_oracle_check_even(struct world *w, const char *what)

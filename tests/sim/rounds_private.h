@@ -41,6 +41,11 @@ enum message_kind {
     M_LINKED,
     M_MAP, // what a PS has to serve, and what it begins with
     M_MAPPED,
+    M_OP, // a primary to its backup
+    M_OP_HAD,
+    M_RESEND,  // a primary's timer
+    M_PROMOTE, // a backup becomes primary
+    M_SWEEP,   // … and has a backup again
 };
 
 struct message {
@@ -56,7 +61,8 @@ struct message {
     uint64_t incarnation;
     uint64_t number;
     uint64_t term;
-    uint64_t n; // of a state
+    uint64_t n;       // of a state, or of operations
+    uint64_t attempt; // RECALL_REPLY: of the close
     uint64_t state_term;
     size_t bucket;
     uint64_t round; // PULL: the one asked for; PUSH, PUSHED: the one pushed for
@@ -74,7 +80,53 @@ struct sim_wait {
     struct message question;
 };
 
+enum { OPS_MAX = 64 };
+
+enum sim_op_kind {
+    OP_AGGREGATE, // what the contributions of a close come to
+    OP_CLOSE,     // it is stored
+    OP_APPLY,
+    OP_FENCE,
+};
+
+struct sim_op {
+    enum sim_op_kind kind;
+    uint64_t seq;
+    uint64_t round;
+    uint64_t attempt;
+    struct mst_bytes close;
+    uint64_t units[MAX_WORKERS];
+    struct mst_square_norm norm;
+    double scale;
+    uint32_t worker;
+    uint64_t number;
+};
+
+// What a replica has: nothing that was contributed.
+struct sim_copy {
+    struct mst_round_table table;
+    struct mst_bytes close;      // the message Round that the stored close was of
+    struct mst_bytes applied;    // … the applied one
+    uint64_t units[MAX_WORKERS]; // the aggregate of the stored close
+    struct mst_square_norm norm;
+    uint64_t n_ops; // given, or had
+};
+
+// The backup of a group, whose primary the sim_ps is.
+struct sim_backup {
+    bool is_there;
+    struct sim_copy copy;
+};
+
 struct sim_ps {
+    bool is_dead; // the group's primary, until its backup is promoted
+    bool is_resending;
+    struct sim_backup backup;
+    struct sim_op *ops[OPS_MAX]; // the backup did not say that it has them
+    size_t n_under_way;
+    uint64_t n_had;                  // operations
+    uint64_t awaited;                // what is said is said when the backup has had operations up to this
+    uint64_t fence_seq[MAX_WORKERS]; // the operation of its last fence
     bool is_up;
     uint64_t life; // of its process, from 1
     bool is_serving;
@@ -84,16 +136,13 @@ struct sim_ps {
     uint64_t n_said;        // … by the chief
     uint64_t term;
     uint64_t term_holder; // the incarnation of the chief that claimed it
-    struct mst_round_table table;
-    struct mst_bytes close; // the message Round that it was stored from
-    uint64_t close_round;
+    struct sim_copy copy;
     uint64_t state_term;
     uint64_t state_n;
     struct mst_bytes state;
     bool is_asked; // the chief's question is open
     uint64_t asked_known;
     struct sim_wait waits[MAX_WORKERS][MAX_BUCKETS];
-    struct mst_square_norm norm; // of the stored close
 };
 
 struct sim_worker {
@@ -132,7 +181,6 @@ struct sim_chief {
     bool has_recalled[MAX_PS];
     struct message highest_state; // of the recalled
     struct message highest_close;
-    uint64_t highest_round;
     uint64_t told[MAX_PS]; // mst_rounds.n_told
     bool is_cutting;
     bool is_stopped;
@@ -162,6 +210,9 @@ struct world {
     unsigned n_pauses_left;
     unsigned n_chief_kills_left;
     unsigned n_ps_kills_left;
+    bool is_replicated;  // every group has a backup, and no PS is lost
+    bool has_slow_links; // between primary and backup
+    unsigned n_failovers_left;
     uint32_t self;             // the node that acts
     uint64_t unscaled_rounds;  // a bit a round, by the remainder of 64: of which a PS lost its part of the norm
     uint64_t checkpoint_steps; // of the last one that is committed
@@ -203,6 +254,20 @@ void rounds_servers_met(struct world *w, size_t ps, uint64_t life);
 // True: it is one of its messages, or of one for a PS that does not serve yet.
 bool rounds_servers_chief_receive(struct world *w, const struct message *m);
 bool rounds_servers_ps_receive(struct world *w, const struct message *m);
+// rounds_backups.c: groups whose backup takes over.
+// All have one that follows: the next primary may die.
+bool rounds_backups_may_fail(const struct world *w);
+void rounds_backups_fail(struct world *w, size_t index);
+// The operation's number is given, and it is on its way.
+void rounds_backups_log(struct world *w, size_t index, const struct sim_op *op);
+// What was stored and applied may be said.
+bool rounds_backups_is_had(const struct sim_ps *ps);
+// True: it is one of its messages, or of one for a primary that is dead.
+bool rounds_backups_receive(struct world *w, const struct message *m);
+void rounds_ps_said(struct world *w, size_t index);
+// What the process of a PS answers, whoever is primary.
+void rounds_ps_state(struct world *w, size_t index, const struct message *m);
+void rounds_ps_recall(struct world *w, size_t index, const struct message *m);
 bool rounds_chief_is_stored(const struct world *w);
 void rounds_chief_touch(struct world *w);
 void rounds_chief_receive(struct world *w, const struct message *m);
@@ -212,10 +277,10 @@ void rounds_worker_start(struct world *w, size_t index);
 void rounds_worker_receive(struct world *w, const struct message *m);
 
 // The oracle.
-// A PS is about to apply its stored close, with the chief's scale (0: it sent none).
-void rounds_oracle_applies(struct world *w, size_t ps, double scale);
+// A PS, or its backup, is about to apply its stored close, with the chief's scale (0: it sent none).
+void rounds_oracle_applies(struct world *w, size_t ps, const struct sim_copy *copy, double scale);
 // The share of a PS in the norm of a round with these contributions.
-struct mst_square_norm rounds_oracle_norm(const struct world *w, size_t ps, const struct mst_round_table *table);
+struct mst_square_norm rounds_oracle_norm(const struct world *w, size_t ps, const struct sim_copy *copy);
 // Somebody acts on a close: which units are in is known, though who had the contributions may have died.
 void rounds_oracle_acts(struct world *w, const struct mst_msg_close *close);
 // A PS that came back takes a close as applied.

@@ -63,13 +63,13 @@ bool rounds_chief_may_die(const struct world *w)
 {
     bool is_all_known = w->chief.is_alive;
     for (size_t ps = 0; ps < w->n_ps; ps++)
-        is_all_known = is_all_known && w->ps[ps].is_up && (w->ps[ps].life == 1 || w->ps[ps].table.has_begun);
+        is_all_known = is_all_known && w->ps[ps].is_up && (w->ps[ps].life == 1 || w->ps[ps].copy.table.has_begun);
     return is_all_known || rounds_servers_may_die(w);
 }
 
 static void make_table(struct world *w, size_t ps)
 {
-    mst_status status = mst_round_table_init(&w->ps[ps].table, w->n_workers, rounds_n_parts(w, ps));
+    mst_status status = mst_round_table_init(&w->ps[ps].copy.table, w->n_workers, rounds_n_parts(w, ps));
     MST_ASSERT(status == MST_OK);
 }
 
@@ -82,7 +82,8 @@ void rounds_servers_kill(struct world *w, size_t index)
 {
     struct sim_ps *ps = &w->ps[index];
     note_unscaled(w);
-    mst_round_table_fini(&ps->table);
+    mst_round_table_fini(&ps->copy.table);
+    mst_round_table_fini(&ps->backup.copy.table);
     *ps = (struct sim_ps){
         .life = ps->life, .counted_steps = ps->counted_steps, .n_said = ps->n_said, .n_lost = ps->n_lost};
     make_table(w, index);
@@ -99,7 +100,7 @@ static void on_map(struct world *w, size_t index, const struct message *m)
         ps->is_serving = true;
         ps->has_steps = m->n_steps;
         for (size_t i = 0; i < w->n_workers; i++)
-            mst_round_table_fence(&ps->table, i, m->refused[i]);
+            mst_round_table_fence(&ps->copy.table, i, m->refused[i]);
     }
     struct message reply = {.kind = M_MAPPED, .ps = (uint32_t)index};
     rounds_send(w, &reply);
@@ -145,6 +146,12 @@ void rounds_servers_met(struct world *w, size_t ps, uint64_t life)
     struct sim_link *link = &chief->links[ps];
     if (link->met == life)
         return;
+    if (w->is_replicated) { // what it was sent before is lost, and nothing else
+        link->met = life;
+        if (!chief->is_recalling && w->plant != ROUNDS_PLANT_MOVED_UNNOTICED)
+            mst_rounds_ps_moved(&chief->coordinator.rounds, ps);
+        return;
+    }
     link->met = life;
     link->is_back = link->is_placed || link->is_back;
     link->is_placed = false;

@@ -28,6 +28,12 @@ static const char *const plant_names[N_ROUNDS_PLANTS] = {
     [ROUNDS_PLANT_PS_OWN_CLOSE] = "ps-own-close",
     [ROUNDS_PLANT_PS_NO_TAKEN] = "ps-no-taken",
     [ROUNDS_PLANT_PS_NO_STATE_CLOSE] = "ps-no-state-close",
+    [ROUNDS_PLANT_STORED_EARLY] = "stored-early",
+    [ROUNDS_PLANT_APPLIED_EARLY] = "applied-early",
+    [ROUNDS_PLANT_MOVED_UNNOTICED] = "moved-unnoticed",
+    [ROUNDS_PLANT_NO_AGAIN] = "no-again",
+    [ROUNDS_PLANT_REPEAT_TEXT] = "repeat-text",
+    [ROUNDS_PLANT_SAME_ATTEMPT] = "same-attempt",
 };
 
 const char *rounds_plant_name(int plant)
@@ -127,6 +133,17 @@ static bool strikes_chief(struct world *w)
     return true;
 }
 
+// More often while a close is on its way to be stored, or nobody is there who knows.
+static bool strikes_primary(struct world *w)
+{
+    const struct mst_rounds *rounds = &w->chief.coordinator.rounds;
+    bool is_well = w->chief.is_alive && rounds->act_round == rounds->close_round;
+    if (is_well || w->n_failovers_left == 0 || engine_draw(&w->engine, 10) != 0)
+        return strikes(w, &w->n_failovers_left);
+    w->n_failovers_left--;
+    return true;
+}
+
 // Between two deliveries somebody may be killed or paused.
 static void draw_faults(struct world *w)
 {
@@ -141,6 +158,8 @@ static void draw_faults(struct world *w)
         w->workers[worker].paused_until_ms = now_ms + engine_draw(&w->engine, 4 * LEASE_MS);
     else if (rounds_chief_may_die(w) && strikes_chief(w))
         kill_chief(w);
+    else if (rounds_backups_may_fail(w) && strikes_primary(w))
+        rounds_backups_fail(w, (size_t)engine_draw(&w->engine, w->n_ps));
     else if (rounds_servers_may_die(w) && strikes(w, &w->n_ps_kills_left))
         rounds_servers_kill(w, (size_t)engine_draw(&w->engine, w->n_ps));
     else if (w->chief.is_alive && strikes(w, &w->n_chief_pauses_left))
@@ -186,6 +205,12 @@ static void draw_job(struct world *w)
     w->n_chief_kills_left = (unsigned)engine_draw(e, 5);
     w->n_chief_pauses_left = (unsigned)engine_draw(e, 3);
     w->n_ps_kills_left = engine_draw(e, 2) ? (unsigned)engine_draw(e, 4) : 0;
+    w->is_replicated = engine_draw(e, 2) == 0;
+    if (w->is_replicated) {
+        w->n_ps_kills_left = 0;
+        w->has_slow_links = engine_draw(e, 3) == 0;
+        w->n_failovers_left = 1 + (unsigned)engine_draw(e, 4);
+    }
     w->stop_ms = engine_draw(e, 8) ? 0 : 1 + engine_draw(e, 2000);
     w->config = (struct mst_coordinator_config){.n_ps = w->n_ps,
                                                 .n_batches = 1 + engine_draw(e, 12),
@@ -207,7 +232,10 @@ static void start(struct world *w, uint64_t seed)
     draw_job(w);
     w->used = mst_alloc(w->config.n_batches * w->config.n_epochs);
     for (size_t ps = 0; ps < w->n_ps; ps++) {
-        mst_status status = mst_round_table_init(&w->ps[ps].table, w->n_workers, rounds_n_parts(w, ps));
+        mst_status status = mst_round_table_init(&w->ps[ps].copy.table, w->n_workers, rounds_n_parts(w, ps));
+        MST_ASSERT(status == MST_OK);
+        w->ps[ps].backup.is_there = w->is_replicated;
+        status = mst_round_table_init(&w->ps[ps].backup.copy.table, w->n_workers, rounds_n_parts(w, ps));
         MST_ASSERT(status == MST_OK);
     }
     rounds_servers_init(w);
@@ -221,8 +249,10 @@ static void start(struct world *w, uint64_t seed)
 static void end(struct world *w)
 {
     mst_coordinator_fini(&w->chief.coordinator);
-    for (size_t ps = 0; ps < w->n_ps; ps++)
-        mst_round_table_fini(&w->ps[ps].table);
+    for (size_t ps = 0; ps < w->n_ps; ps++) {
+        mst_round_table_fini(&w->ps[ps].copy.table);
+        mst_round_table_fini(&w->ps[ps].backup.copy.table);
+    }
     for (size_t i = 0; i < w->n_workers; i++)
         mst_round_session_fini(&w->workers[i].session);
     free(w->used);
