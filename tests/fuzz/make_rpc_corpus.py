@@ -225,6 +225,8 @@ def followers():
     yield "last-seq", op(0xFFFFFFFFFFFFFFFF, version=1) + op(0, version=1)
     yield "sweep", filled + op(6, group=1, bucket=2, version=4)
     yield "sweep-between-operations", sweep(5, 2, is_first=1) + op(6, group=1, bucket=2, version=4) + sweep(6, 3)
+    yield "without-gradients", sweep(5, 2, is_first=1) + op(6, group=1, bucket=3, version=1, body=b"") + \
+        op(7, group=1, bucket=2, version=4, body=b"") + op(1, body=b"") + sweep(6, 3) + op(7, group=1, bucket=3, version=4, body=b"")
     yield "sweep-without-first", sweep(5, 3) + sweep(5, 2)
     yield "sweep-of-a-backup", sweep(1, 0, group=0, is_first=1)
     yield "sweep-bad-body", sweep(5, 2, is_first=1, body=bytes(96)) + sweep(5, 2, is_first=1, body=b"")
