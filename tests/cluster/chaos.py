@@ -178,6 +178,8 @@ class Ground:
                 self.later.remove((when, what))
                 what()
         self.supervise()
+        if self.fill_since:
+            self.look()
         time.sleep(0.01)
 
     def until(self, condition, seconds):
@@ -311,7 +313,8 @@ class Ground:
         role = fault.target
         if self.cluster[role].popen.poll() is not None:
             return
-        self.begun.append((time.monotonic(), fault))
+        if not self.slows_refill and fault.phase != "refill":  # then links are slow besides
+            self.begun.append((time.monotonic(), fault))
         self.note_struck(fault)
         if fault.kind == "kill":
             self.kill(role, fault.back_s)
@@ -582,7 +585,7 @@ def n_kills(records):
 
 def is_enough(options, records, end):
     if options.kills:
-        return n_kills(records) >= options.kills
+        return n_kills(records) >= options.kills or len(records) >= options.kills  # the job may be refused
     return len(records) >= options.schedules if options.schedules else time.monotonic() >= end
 
 
