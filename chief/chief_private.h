@@ -54,6 +54,7 @@ struct ps_link {
     bool is_serving;
     bool is_beating;     // a heartbeat is under way
     bool is_told;        // answered FINISH, or is beyond reach
+    bool is_foreign;     // a process of another job has its address
     uint64_t rate_sent;  // mst_chief.rate_seq with the heartbeat that is under way
     uint64_t rate_heard; // … that it has answered
     // failing_over.c

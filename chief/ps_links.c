@@ -119,6 +119,7 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
     struct ps_link *link = arg;
     (void)peer;
     mst_identity_greet(link->chief->config.identity, greeting);
+    greeting->wanted = link->index + 1;
     // Until it has claimed one, it takes nobody's place who has.
     greeting->term = link->chief->phase > CHIEF_RECALLING ? link->chief->term : MST_TERM_NEWCOMER;
 }
@@ -189,6 +190,7 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     struct ps_link *link = arg;
     struct mst_chief *chief = link->chief;
     (void)peer;
+    link->is_foreign = false;
     link->is_beating = false;
     link->is_storing = link->is_placing = false;
     chief->has_met_job |= chief->phase <= CHIEF_RECALLING && reply->job_state == MST_JOB_RUNNING;
@@ -225,10 +227,33 @@ static void on_down(void *arg, struct mst_peer *peer, mst_status status, const c
             mst_status_name(status), text);
 }
 
+// A server that answers knows that the job is under way, or they all do not: then this chief may be the wrong one.
+static bool is_under_way(const struct mst_chief *chief)
+{
+    return chief->phase > CHIEF_WAITING || chief->term > 1;
+}
+
+static bool may_be_under_way(const struct mst_chief *chief)
+{
+    bool is_open = is_under_way(chief);
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        is_open |= !chief->links[i].is_foreign && !mst_peer_is_up(chief->links[i].peer);
+    return is_open;
+}
+
 static void on_refused(void *arg, struct mst_peer *peer, mst_status status, const char *text)
 {
     struct ps_link *link = arg;
-    (void)peer;
+    if (status == MST_FAILED_PRECONDITION && link->chief->phase < CHIEF_TELLING) {
+        if (!link->is_foreign)
+            MST_LOG(WARN, "chief", "address of another job", "ps=%u address=%s reason=\"%s\"", link->index,
+                    mst_peer_address(peer), text);
+        link->is_foreign = true;
+        if (may_be_under_way(link->chief)) {
+            mst_peer_ask_again(peer, text);
+            return;
+        }
+    }
     link->is_told = true;
     if (status == MST_ALREADY_EXISTS && link->chief->phase < CHIEF_TELLING)
         mst_chief_give_way(link->chief, text);

@@ -465,6 +465,7 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
     greeting->role = MST_PEER_PS;
     greeting->index = link->thread->replicating->config.ps;
     greeting->data_thread = (int32_t)link->remote_thread;
+    greeting->wanted = link->ps + 1;
 }
 
 static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)

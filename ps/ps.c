@@ -140,8 +140,9 @@ static void answer_greeting(struct mst_ps *ps, struct mst_conn *conn, const stru
 static void refuse_greeting(struct mst_conn *conn, const struct mst_message *message, mst_status status,
                             const char *text)
 {
-    MST_LOG(WARN, "ps", "greeting refused", "peer=%s status=%s reason=\"%s\"", mst_conn_name(conn),
-            mst_status_name(status), text);
+    if (!mst_status_is_retryable(status)) // else it comes again and again, and says itself what it waits for
+        MST_LOG(WARN, "ps", "greeting refused", "peer=%s status=%s reason=\"%s\"", mst_conn_name(conn),
+                mst_status_name(status), text);
     mst_conn_reply_error(conn, message, status, "%s", text);
     mst_conn_close_flushed(conn);
 }

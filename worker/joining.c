@@ -21,6 +21,7 @@ enum {
 struct mst_joining {
     struct mst_joining_config config;
     struct mst_peer **rendezvous; // to PSs, until the map has come; NULL after that
+    bool *refused;                // by them
     char *chief_address;
     struct mst_peer *chief;
     struct mst_heartbeat *heartbeat;
@@ -73,7 +74,9 @@ static void end_rendezvous(struct mst_joining *joining)
     for (size_t i = 0; joining->rendezvous && i < joining->config.n_ps; i++)
         mst_peer_free(joining->rendezvous[i]);
     free(joining->rendezvous);
+    free(joining->refused);
     joining->rendezvous = NULL;
+    joining->refused = NULL;
 }
 
 static void ask_map(struct mst_joining *joining);
@@ -205,12 +208,28 @@ static void on_rendezvous_up(void *arg, struct mst_peer *peer, const struct mst_
         over(joining, status, err.text);
 }
 
-static const struct mst_peer_events rendezvous_events = {on_greet, on_rendezvous_up, NULL, on_refused};
+// One of many is of another job: perhaps it took the address of one of ours. The others know, and so does the chief.
+static void on_rendezvous_refused(void *arg, struct mst_peer *peer, mst_status status, const char *text)
+{
+    struct mst_joining *joining = arg;
+    bool are_all_refused = true;
+    for (size_t i = 0; i < joining->config.n_ps; i++) {
+        joining->refused[i] |= joining->rendezvous[i] == peer;
+        are_all_refused &= joining->refused[i] || !joining->rendezvous[i];
+    }
+    if (status != MST_FAILED_PRECONDITION || are_all_refused)
+        over(joining, status, text);
+    else
+        mst_peer_ask_again(peer, text);
+}
+
+static const struct mst_peer_events rendezvous_events = {on_greet, on_rendezvous_up, NULL, on_rendezvous_refused};
 
 static mst_status start_rendezvous(struct mst_joining *joining, struct mst_error *err)
 {
     const struct mst_joining_config *config = &joining->config;
     joining->rendezvous = mst_alloc_array(config->n_ps, sizeof(struct mst_peer *));
+    joining->refused = mst_alloc_array(config->n_ps, sizeof(bool));
     for (size_t i = 0; i < config->n_ps; i++) {
         if (!config->ps_addresses[i])
             continue;

@@ -20,6 +20,7 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
     (void)peer;
     mst_identity_greet(target->targets->config.identity, greeting);
     greeting->data_thread = (int32_t)target->thread;
+    greeting->wanted = target->ps + 1;
 }
 
 static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
@@ -28,6 +29,7 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     const struct mst_targets_config *config = &target->targets->config;
     (void)peer;
     (void)reply;
+    target->is_foreign = false;
     config->events.on_up(config->arg, target);
 }
 
@@ -41,13 +43,20 @@ static void on_down(void *arg, struct mst_peer *peer, mst_status status, const c
 
 static void on_refused(void *arg, struct mst_peer *peer, mst_status status, const char *text)
 {
-    const struct mst_target *target = arg;
+    struct mst_target *target = arg;
     const struct mst_targets_config *config = &target->targets->config;
-    (void)peer;
     if (target->use != MST_TARGET_USED) // asked again when it is used, and then it counts
         return;
-    // Not the fence's status: a PS that refuses our job will not be pleased by another greeting.
-    config->events.on_refused(config->arg, status == MST_FAILED_PRECONDITION ? MST_INVALID_ARGUMENT : status, text);
+    if (status != MST_FAILED_PRECONDITION) {
+        config->events.on_refused(config->arg, status, text);
+        return;
+    }
+    // The chief has let us in, so it is the other process that is none of this job: ours may get its address back.
+    if (!target->is_foreign)
+        MST_LOG(WARN, "worker", "address of another job", "peer=%s address=%s reason=\"%s\"", mst_peer_name(peer),
+                mst_peer_address(peer), text);
+    target->is_foreign = true;
+    mst_peer_ask_again(peer, text);
 }
 
 static const struct mst_peer_events peer_events = {on_greet, on_up, on_down, on_refused};

@@ -31,12 +31,13 @@ struct mst_target {
     enum mst_target_use use;
     enum mst_target_use used_before; // between begin and end: what it was
     uint64_t used_since_ms;
+    bool is_foreign; // a process of another job has its address
 };
 
 struct mst_targets_events {
     /** The link stands. */
     void (*on_up)(void *arg, struct mst_target *target);
-    /** A server that is used refuses us for good. */
+    /** A server that is used refuses us for good; not one of another job, which is asked again. */
     void (*on_refused)(void *arg, mst_status status, const char *text);
 };
 

@@ -359,6 +359,12 @@ void mst_peer_retry(struct mst_peer *peer, const char *why)
     wait_again(peer, why);
 }
 
+void mst_peer_ask_again(struct mst_peer *peer, const char *why)
+{
+    if (peer->state == PEER_IDLE)
+        wait_again(peer, why);
+}
+
 void mst_peer_break(struct mst_peer *peer, const char *why)
 {
     struct mst_conn *conn = mst_peer_conn(peer);

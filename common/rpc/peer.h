@@ -32,7 +32,8 @@ struct mst_peer_events {
     void (*on_up)(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply);
     /** The link broke after on_up; pending calls have failed; it is being made again. May be NULL. */
     void (*on_down)(void *arg, struct mst_peer *peer, mst_status status, const char *text);
-    /** The peer refused the greeting for good (another job or version); the link is idle. May free the peer. */
+    /** The peer refused the greeting for good (another job or version); the link is idle. May free the peer, or ask
+     *  again. */
     void (*on_refused)(void *arg, struct mst_peer *peer, mst_status status, const char *text);
 };
 
@@ -63,6 +64,8 @@ void mst_peer_stop(struct mst_peer *peer);
 /** Closes the connection, and connects again after the back-off; `why` becomes the state's text. Pending calls are
  *  forgotten, on_down does not run. */
 void mst_peer_retry(struct mst_peer *peer, const char *why);
+/** From on_refused: connects again all the same, after the back-off; `why` becomes the state's text. */
+void mst_peer_ask_again(struct mst_peer *peer, const char *why);
 /** Treats the connection of a peer that is up as lost: from the loop pending calls fail, on_down runs, and it connects
  *  again. `why` stands in the text: "connection with ps-1 <why>". */
 void mst_peer_break(struct mst_peer *peer, const char *why);

@@ -39,5 +39,9 @@ mst_status mst_identity_check(const struct mst_identity *self, const struct mst_
             mst_peer_role_name(greeting->role), greeting->index, greeting->job_name,
             (unsigned long long)greeting->job_hash, mst_peer_role_name(self->role), self->index, self->job_name,
             (unsigned long long)self->job_hash);
+    if (greeting->wanted && (self->role != MST_PEER_PS || greeting->wanted - 1 != self->index))
+        return mst_fail(err, MST_UNAVAILABLE,
+                        "%s-%u is at this address and not ps-%u: correct TF_CONFIG, or what the name resolves to",
+                        mst_peer_role_name(self->role), self->index, greeting->wanted - 1);
     return MST_OK;
 }

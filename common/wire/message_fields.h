@@ -13,7 +13,7 @@
     F(VALUE, data_thread, )                                                                                            \
     F(VALUE, incarnation, )                                                                                            \
     F(VALUE, number, )                                                                                                 \
-    F(VALUE, term, ) F(VALUE, held, )
+    F(VALUE, term, ) F(VALUE, held, ) F(VALUE, wanted, )
 #define GREETING_REPLY_FIELDS(F)                                                                                       \
     F(VALUE, version, )                                                                                                \
     F(ENUM, role, MST_PEER_ROLES)                                                                                      \

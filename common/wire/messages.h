@@ -89,6 +89,7 @@ struct mst_msg_greeting {
     uint64_t number;      // given by the chief, 0 before
     uint64_t term;        // of the chief, if this is one
     uint64_t held;        // to the chief: the number that this worker goes by, 0 before it has one
+    uint32_t wanted;      // the index of the parameter server that is meant, plus 1; 0: whoever is there
 };
 
 struct mst_msg_greeting_reply {

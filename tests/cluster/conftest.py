@@ -2,6 +2,7 @@
 
 MUSTER_BINARY names the binary (tools/test sets it; else the newest of build/{asan,release,debug}/muster).
 """
+import functools
 import os
 import pathlib
 import resource
@@ -10,9 +11,11 @@ import subprocess
 
 import pytest
 
+import hosts
 import link
 import processes
 import tiny_job
+from on_hosts import OnHosts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -117,6 +120,22 @@ def cluster(request, binary, tmp_path):
         if getattr(request.node, "test_failed", False) or reported:
             print(one.logs())
     assert not reported, f"sanitizer reports in the logs of {', '.join(reported)}"
+
+
+@pytest.fixture
+def network(tmp_path):
+    """A network that a test makes hosts in; gone with the test."""
+    if not hosts.can_make_networks():
+        pytest.skip(hosts.WHY_NOT)
+    made = hosts.Network(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def on_hosts(network, cluster, run, job, tmp_path):
+    """A counting job with one host a role: on_hosts(n_ps=3, replicas=1, …) is an OnHosts."""
+    return functools.partial(OnHosts, network, cluster, run, job, tmp_path)
 
 
 @pytest.fixture

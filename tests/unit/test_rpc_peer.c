@@ -25,7 +25,7 @@
 enum { CONNS_MAX = 64 };
 
 // What a callback does to the peer.
-enum then { THEN_NOTHING, THEN_FREE, THEN_STOP, THEN_RETRY };
+enum then { THEN_NOTHING, THEN_FREE, THEN_STOP, THEN_RETRY, THEN_ASK_AGAIN };
 
 struct fixture {
     struct mst_loop *loop;
@@ -149,6 +149,8 @@ static void then(struct fixture *f, enum then what)
         mst_peer_stop(f->peer);
     if (what == THEN_RETRY)
         mst_peer_retry(f->peer, "asked to");
+    if (what == THEN_ASK_AGAIN)
+        mst_peer_ask_again(f->peer, f->text);
 }
 
 static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *greeting)
@@ -523,9 +525,12 @@ static void test_refused_for_good(void **state)
     dial_port(f, f->port);
     wait_for(f, has_refusals, 4);
     assert_null(f->peer);
-    f->when_refused = THEN_NOTHING;
+    f->when_refused = THEN_ASK_AGAIN; // with the pauses of the back-off
     dial_port(f, f->port);
-    wait_for(f, has_refusals, 5);
+    assert_false(mst_loop_run_until(f->loop, never, NULL, 400));
+    assert_in_range(f->n_refused, 4 + 1, 4 + 4);
+    f->when_refused = THEN_NOTHING;
+    wait_for(f, has_refusals, f->n_refused + 1);
     f->refuses_with = MST_OK;
     mst_peer_start(f->peer); // told to try again, it does
     wait_for(f, has_ups, 1);

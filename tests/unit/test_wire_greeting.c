@@ -70,6 +70,23 @@ static void test_versions_overlap_or_not(void **state)
     expect_refusal(&greeting, (const char *const[]){"versions 0 to 0"}, 1);
 }
 
+static void test_who_is_meant(void **state)
+{
+    (void)state;
+    struct mst_msg_greeting greeting;
+    struct mst_error err = {.text = ""};
+    mst_identity_greet(&other, &greeting);
+    greeting.wanted = 1 + 1;
+    assert_int_equal(mst_identity_check(&self, &greeting, NULL), MST_OK);
+    greeting.wanted = 0 + 1;
+    // Asked again: who has swapped the two addresses may swap them back.
+    assert_int_equal(mst_identity_check(&self, &greeting, &err), MST_UNAVAILABLE);
+    assert_non_null(strstr(err.text, "ps-1 is at this address and not ps-0"));
+    greeting.wanted = 3 + 1;
+    assert_int_equal(mst_identity_check(&other, &greeting, &err), MST_UNAVAILABLE);
+    assert_non_null(strstr(err.text, "worker-3 is at this address and not ps-3"));
+}
+
 static void test_sums_add_up(void **state)
 {
     (void)state;
@@ -119,8 +136,11 @@ static void test_staleness_is_counted_in_bins(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_same_job_is_accepted),     cmocka_unit_test(test_another_job_names_both),
-        cmocka_unit_test(test_versions_overlap_or_not),      cmocka_unit_test(test_sums_add_up),
+        cmocka_unit_test(test_the_same_job_is_accepted),
+        cmocka_unit_test(test_another_job_names_both),
+        cmocka_unit_test(test_versions_overlap_or_not),
+        cmocka_unit_test(test_who_is_meant),
+        cmocka_unit_test(test_sums_add_up),
         cmocka_unit_test(test_staleness_is_counted_in_bins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,8 +10,8 @@ static void test_greetings(void **state)
 {
     (void)state;
     {
-        const struct mst_msg_greeting sent = {1, 2, "mnist", UINT64_MAX, MST_PEER_EVALUATOR, 5, "h:1", -7,
-                                              8, 9, 10,      12};
+        const struct mst_msg_greeting sent = {1, 2,  "mnist", UINT64_MAX, MST_PEER_EVALUATOR, 5, "h:1", -7, 8,
+                                              9, 10, 12,      13};
         SEND(greeting);
         SAME(min_version);
         SAME(max_version);
@@ -25,6 +25,7 @@ static void test_greetings(void **state)
         SAME(number);
         SAME(term);
         SAME(held);
+        SAME(wanted);
     }
     const struct mst_msg_greeting_reply sent = {
         1, MST_PEER_PS, 3, 4, 5, true, "chief:1", 8, MST_PEER_CHIEF, 10, 11, "Zürich\twaits\n", MST_JOB_FINISHED};

@@ -1,0 +1,45 @@
+"""A counting job on hosts of their own (hosts.py), for the tests that do something to these."""
+import functools
+import time
+
+import hosts
+from replicated import Replicated
+
+LEASE_MS = 1000
+
+
+class OnHosts(Replicated):
+    """Replicated, one role a host."""
+
+    def __init__(self, network, cluster, run, job, folder, n_ps=3, replicas=1, by_name=False, lease_ms=LEASE_MS,
+                 absence_ms=60000, **more):
+        job["cluster"] = {"heartbeat_ms": 100, "lease_ms": lease_ms, "absence_ms": absence_ms}
+        kind = functools.partial(hosts.HostCluster, network, by_name=by_name)
+        super().__init__(functools.partial(cluster, kind=kind), run, job, folder, n_ps, replicas, **more)
+
+    def start(self, n_updates=400):
+        super().start(n_updates)
+        if self.job["replicas"]:
+            self.wait_full()
+        return self
+
+    def longest_pause(self, n_steps):
+        """In seconds without a step, until there are so many more."""
+        begun = step = self.step()
+        longest, at = 0.0, time.monotonic()
+
+        def look():
+            nonlocal longest, step, at
+            now = self.step()
+            if now != step:
+                longest, step, at = max(longest, time.monotonic() - at), now, time.monotonic()
+            return step > begun + n_steps
+        self.wait(look, f"{n_steps} more steps")
+        return longest
+
+    def finish(self, n_torn=0):
+        """All roles end well, and nothing is lost; torn are batches of fenced workers, at most."""
+        self.running.expect_all(0)
+        result = self.check()
+        assert result["torn"] <= n_torn, result
+        return result

@@ -1,0 +1,52 @@
+"""Addresses that change hands: whoever is meant is waited for by name, and nothing is lost. Each role is a process on a
+host of its own (hosts.py), and every example is counted (counting_job.py)."""
+import re
+
+import pytest
+
+
+def test_two_servers_swap_addresses(on_hosts, network):
+    """Their names follow them, as in Kubernetes: all connect anew, and nobody has to be replaced for long."""
+    training = on_hosts(by_name=True, epochs=250).start()
+    network.swap("ps-0", "ps-1")
+    network.publish({role: network.hosts[role].address for role in training.running.roles})
+    training.wait_steps(300)
+    training.wait_full()
+    training.finish()
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_two_servers_are_at_each_others_addresses(on_hosts, network, replicas):
+    """Names that lead to the wrong server: it says who it is, and what it holds is not taken for the other's."""
+    training = on_hosts(replicas=replicas, epochs=200).start()
+    network.swap("ps-0", "ps-1")
+    said = "(ps-1 is at this address and not ps-0|ps-0 is at this address and not ps-1): correct TF_CONFIG"
+    training["worker-0"].wait_log(f'waiting for=".*{said}')  # with replicas the one may have become primary for both
+    network.swap("ps-0", "ps-1")
+    training.wait_steps(100)
+    if replicas:
+        training.wait_full()
+    training.finish()
+    assert "came back empty" not in training.chief.log()
+
+
+def test_a_server_of_another_job_takes_the_address(on_hosts):
+    """It is named and waited out: no process of this job ends, also not those that are started again meanwhile."""
+    training = on_hosts(epochs=700).start()
+    running = training.running
+    running["ps-1"].kill()
+    stranger = running.start("ps-1", ["--set", "name=another"], name="stranger")
+    stranger.wait_log("ps: listening")
+    said = training.chief.wait_log(r'address of another job ps=1 .*')[0]
+    assert re.search(r"'counting'|'tiny'", said) and "'another'" in said, said
+    training.wait_steps(100)
+    running["worker-1"].kill()
+    running.start("worker-1").wait_log("joined number=2")
+    training.chief.kill()
+    running.start("chief-0").wait_log("recalled term=2")
+    training.wait_steps(100)
+    assert stranger.is_running()
+    stranger.kill()
+    running.start("ps-1")
+    training.wait_full()
+    training.finish(n_torn=2)
