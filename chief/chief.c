@@ -364,11 +364,11 @@ void mst_chief_tell(struct mst_chief *chief, mst_status status, const char *text
     mst_chief_check_told(chief);
 }
 
-void mst_chief_give_way(struct mst_chief *chief, const char *text)
+void mst_chief_give_way(struct mst_chief *chief, mst_status status, const char *text)
 {
     MST_LOG(ERROR, "chief", "gives way", "reason=\"%s\"", text);
     chief->phase = CHIEF_OVER;
-    chief->end_status = MST_ALREADY_EXISTS;
+    chief->end_status = status;
     mst_timer_stop(&chief->tick);
     mst_timer_stop(&chief->progress);
     mst_timer_stop(&chief->reminder);

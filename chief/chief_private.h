@@ -70,6 +70,11 @@ struct ps_link {
     struct mst_role_figures figures;
 };
 
+// Of the job, and of this chief.
+#define MST_CHIEF_OTHER_LIST                                                                                           \
+    "the job was begun with %zu parameter servers, and TF_CONFIG names %zu now: correct it, or start all processes "   \
+    "again, with checkpoint.resume"
+
 struct group_call;
 
 // All buckets that the plan gives to one PS, their home. What is asked of them is asked of who is their primary.
@@ -326,8 +331,9 @@ void mst_chief_set_running(struct mst_chief *chief);
 void mst_chief_tell(struct mst_chief *chief, mst_status status, const char *text);
 // The job is done and its result written: later chiefs shall know it before anybody is told.
 void mst_chief_finish(struct mst_chief *chief);
-// Another chief has come: ends now, without a word to anybody. Its workers will find the other.
-void mst_chief_give_way(struct mst_chief *chief, const char *text);
+// Another chief has come (ALREADY_EXISTS), or may go on with the job where this one cannot: ends now, without a word to
+// anybody. Its workers will find the other.
+void mst_chief_give_way(struct mst_chief *chief, mst_status status, const char *text);
 // Ends if everybody has been told.
 void mst_chief_check_told(struct mst_chief *chief);
 

@@ -107,7 +107,7 @@ static void on_reply(void *arg, const struct mst_reply *reply)
     if (chief->phase >= CHIEF_TELLING)
         return;
     if (reply->status == MST_ABORTED) {
-        mst_chief_give_way(chief, reply->text);
+        mst_chief_give_way(chief, MST_ALREADY_EXISTS, reply->text);
         return;
     }
     if (reply->status != MST_OK)
@@ -263,6 +263,12 @@ void mst_chief_failover_read(struct ps_link *link, const struct mst_msg_recall_r
     mst_chief_heard(link);
     if (reply->roles.n_groups && mst_roles_take(&roles, &reply->roles, &err) != MST_OK)
         MST_LOG(WARN, "chief", "report of roles not read", "ps=%u reason=\"%s\"", link->index, err.text);
+    if (roles.n_ps && roles.n_ps != link->chief->config.n_ps) {
+        mst_fail(&err, MST_FAILED_PRECONDITION, MST_CHIEF_OTHER_LIST, (size_t)roles.n_ps, link->chief->config.n_ps);
+        mst_roles_fini(&roles);
+        mst_chief_give_way(link->chief, MST_FAILED_PRECONDITION, err.text);
+        return;
+    }
     struct mst_failover_memory memory = {roles.n_ps ? &roles : NULL, reply->is_acting};
     mst_failover_read(&link->chief->failover, link->index, link->incarnation, &memory);
     mst_roles_fini(&roles);

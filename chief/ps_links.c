@@ -256,7 +256,7 @@ static void on_refused(void *arg, struct mst_peer *peer, mst_status status, cons
     }
     link->is_told = true;
     if (status == MST_ALREADY_EXISTS && link->chief->phase < CHIEF_TELLING)
-        mst_chief_give_way(link->chief, text);
+        mst_chief_give_way(link->chief, MST_ALREADY_EXISTS, text);
     else
         mst_chief_tell(link->chief, status, text);
 }

@@ -149,7 +149,7 @@ static void on_stored(void *arg, const struct mst_reply *reply)
     if (chief->phase >= CHIEF_TELLING)
         return;
     if (reply->status == MST_ABORTED) {
-        mst_chief_give_way(chief, reply->text);
+        mst_chief_give_way(chief, MST_ALREADY_EXISTS, reply->text);
         return;
     }
     if (reply->status != MST_OK)
@@ -212,10 +212,7 @@ static void take_rest(struct mst_chief *chief, const struct mst_chief_state *sta
 static mst_status take_plan(struct mst_chief *chief, const struct mst_chief_state *state, struct mst_error *err)
 {
     if (state->n_ps != chief->config.n_ps)
-        return mst_fail(err, MST_FAILED_PRECONDITION,
-                        "the job was begun with %zu parameter servers, and TF_CONFIG names %zu now: start all "
-                        "processes again, with checkpoint.resume",
-                        state->n_ps, chief->config.n_ps);
+        return mst_fail(err, MST_FAILED_PRECONDITION, MST_CHIEF_OTHER_LIST, state->n_ps, chief->config.n_ps);
     for (size_t i = 0; i < state->n_ps; i++) {
         struct ps_link *link = &chief->links[i];
         if (link->n_threads && link->n_threads < state->ps_threads[i])
@@ -319,6 +316,10 @@ void mst_chief_recall_done(struct mst_chief *chief)
     chief->is_recalled = true;
     chief->recalled_ms = mst_clock_monotonic_ms();
     mst_status status = restore(chief, best, &err);
+    if (status == MST_FAILED_PRECONDITION) { // another chief may go on with the job
+        mst_chief_give_way(chief, status, err.text);
+        return;
+    }
     if (status != MST_OK || chief->is_finished) {
         mst_chief_tell(chief, status, status == MST_OK ? "the job was finished by an earlier run" : err.text);
         return;
@@ -364,7 +365,7 @@ static void on_recalled(void *arg, const struct mst_reply *reply)
     if (chief->phase != CHIEF_RECALLING)
         return;
     if (reply->status == MST_ABORTED) {
-        mst_chief_give_way(chief, reply->text);
+        mst_chief_give_way(chief, MST_ALREADY_EXISTS, reply->text);
         return;
     }
     if (reply->status == MST_DEADLINE_EXCEEDED)

@@ -48,7 +48,7 @@ static void on_reply(void *arg, const struct mst_reply *reply)
     if (reply->status == MST_UNAVAILABLE)
         mst_timer_start_once(&chief->round_again, AGAIN_MS);
     else if (reply->status == MST_ABORTED)
-        mst_chief_give_way(chief, reply->text);
+        mst_chief_give_way(chief, MST_ALREADY_EXISTS, reply->text);
     else if (!mst_status_is_retryable(reply->status) && reply->status != MST_FAILED_PRECONDITION)
         mst_chief_tell(chief, reply->status, reply->text);
 }

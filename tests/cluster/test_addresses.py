@@ -1,5 +1,6 @@
 """Addresses that change hands: whoever is meant is waited for by name, and nothing is lost. Each role is a process on a
 host of its own (hosts.py), and every example is counted (counting_job.py)."""
+import json
 import re
 
 import pytest
@@ -50,3 +51,21 @@ def test_a_server_of_another_job_takes_the_address(on_hosts):
     running.start("ps-1")
     training.wait_full()
     training.finish(n_torn=2)
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_a_list_of_servers_that_shrank(on_hosts, replicas):
+    """A chief that names fewer servers than hold the job ends with one sentence, and it alone."""
+    training = on_hosts(replicas=replicas, epochs=200).start()
+    running = training.running
+    training.chief.kill()
+    wrong = json.loads(running.tf_config("chief-0"))
+    wrong["cluster"]["ps"].pop()
+    other = running.start("chief-0", environment={"TF_CONFIG": json.dumps(wrong)})
+    other.expect(2)
+    said = other.log().splitlines()[-1]
+    assert "was begun with 3 parameter servers, and TF_CONFIG names 2 now" in said, said
+    for role in ("ps-0", "ps-1", "ps-2", "worker-0", "worker-1"):
+        assert running[role].is_running(), running[role].tail()
+    running.start("chief-0").wait_log("recalled term=")
+    training.finish()
