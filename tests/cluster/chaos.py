@@ -318,6 +318,7 @@ class Ground:
         self.note_struck(fault)
         if fault.kind == "kill":
             self.kill(role, fault.back_s)
+            self.fill_since = None if fault.phase == "refill" else self.fill_since
         elif fault.kind == "terminate":
             self.leaving.add(role)
             self.cluster[role].send(signal.SIGTERM)
