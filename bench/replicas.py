@@ -1,10 +1,11 @@
-"""The entries for parameter servers with backups: what they cost, how long training stands still when one is killed, and how
-fast it is filled again."""
+"""The entries for parameter servers with backups: what they cost, how long training stands still when one is killed or drained,
+and how fast it is filled again."""
 import contextlib
 import re
 import shutil
 import signal
 import statistics
+import subprocess
 import time
 
 from checkpoints import ADAM, BIG_BATCH, BIG_UNITS
@@ -24,6 +25,9 @@ SWEPT_BYTES = 3 * 4 * MIB  # a bucket with Adam's slots
 N_ENDLESS_STEPS = 1000000  # such a job is ended when all is measured
 FULL_AGAIN_S = 30  # for the next kill to be allowed
 POLL_S = 0.001
+N_HANDOVERS = 6
+HANDOVER_BATCH = 1024  # steps that are long beside the time in which one can be seen
+HANDOVER_S = 0.5  # the drain and what follows it: the server comes back after 0.2 s, is filled, and is primary again
 
 
 class CostEntry(Entry):
@@ -182,7 +186,68 @@ class FullAgainEntry(RefillEntry):
         yield [("muster", self.muster)], [Comparison("kill_to_full_redundancy", "kill_to_full_redundancy", None, None)]
 
 
+class HandoverEntry(Entry):
+    """Parameter servers are drained one after the other: the longest step of a worker meanwhile, in median steps."""
+
+    def __init__(self, setting, epochs):
+        super().__init__("handover", f"{N_WORKERS} workers + {N_FAILOVER_PS} PS, replicas 1, batches of {HANDOVER_BATCH}: a PS is "
+                         "drained; the longest step", [], "median steps", None, [], lower_is_better=True)
+        self.setting = setting
+        self.changes = {"epochs": setting.epochs(epochs), "batch_size": HANDOVER_BATCH, "data": training_data(), "replicas": 1}
+
+    def steps(self, workers, is_over):
+        """How long each worker's steps take, seen from outside, until is_over(); where several came at once, their mean."""
+        counts, since, took = [None] * len(workers), [0.0] * len(workers), []
+        while not is_over():
+            for i, address in enumerate(workers):
+                count, now = read_metric(address, "muster_worker_steps_total"), time.monotonic()
+                if count is None:
+                    raise RunFailed("a worker ended")
+                if count != counts[i]:
+                    if counts[i] is not None:
+                        took.append((now - since[i]) / (count - counts[i]))
+                    counts[i], since[i] = count, now
+            time.sleep(POLL_S)
+        return took
+
+    def for_seconds(self, seconds):
+        end = time.monotonic() + seconds
+        return lambda: time.monotonic() > end
+
+    def handover(self, job, victim, chief, workers):
+        """Drains one; returns the longest step meanwhile and the longest of as long a time before, in median steps."""
+        until(lambda: read_metric(chief, "muster_redundancy_full") == 1, "full redundancy", FULL_AGAIN_S)
+        before = self.steps(workers, self.for_seconds(HANDOVER_S))
+        command = [self.setting.muster(), "admin", "drain", f"ps-{victim}", "--chief", "%s:%d" % chief, "--timeout", str(FULL_AGAIN_S)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as drain:
+            over = self.for_seconds(HANDOVER_S)
+            during = self.steps(workers, lambda: drain.poll() is not None and over())
+            if drain.returncode != 0:
+                raise RunFailed(drain.stderr.read())
+        return [max(took) / statistics.median(before) for took in (during, before)]
+
+    def muster(self):
+        arguments = ["--workers", N_WORKERS, "--ps", N_FAILOVER_PS, "--max-restarts", 2 * N_HANDOVERS]
+        with RunningJob(self.setting, self.name, arguments, self.changes) as job:
+            job.wait_log("chief", 0, "chief: first step")
+            chief, workers = job.http("chief", 0), [job.http("worker", i) for i in range(N_WORKERS)]
+            pairs = [self.handover(job, i % N_FAILOVER_PS, chief, workers)
+                     for i in range(max(2, round(N_HANDOVERS * self.setting.share)))]
+            result = job.finish()
+        if result.get("lost_updates") or re.search(r"parameter server restored", job.log("chief", 0)):
+            raise RunFailed("updates were lost")
+        during, before = zip(*pairs)
+        return {"median_longest_step": statistics.median(during), "longest_step": max(during),
+                "median_longest_step_undisturbed": statistics.median(before), "longest_step_undisturbed": max(before)}
+
+    @contextlib.contextmanager
+    def opened(self, pairs):
+        metrics = [f"{which}{when}" for which in ("median_longest_step", "longest_step") for when in ("", "_undisturbed")]
+        yield [("muster", self.muster)], [Comparison(metric, metric, None, None) for metric in metrics]
+
+
 def replica_entries(setting):
     return [CostEntry(setting, 64, 24), CostEntry(setting, 256, 36), FailoverEntry(setting, "failover", "killed", 120),
             FailoverEntry(setting, "standstill", "stopped", 400, stops=True),
-            RefillEntry(setting, "refill", BIG_UNITS), FullAgainEntry(setting, "refill-100mb", SMALL_UNITS)]
+            RefillEntry(setting, "refill", BIG_UNITS), FullAgainEntry(setting, "refill-100mb", SMALL_UNITS),
+            HandoverEntry(setting, 120)]
