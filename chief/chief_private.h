@@ -385,6 +385,8 @@ void mst_chief_failover_go_on(struct mst_chief *chief);
 void mst_chief_heard(struct ps_link *link);
 // Its link stands, with link->incarnation.
 void mst_chief_failover_up(struct ps_link *link);
+// Its link broke.
+void mst_chief_failover_down(struct ps_link *link);
 // mst_peer_config.on_gone of a link.
 void mst_chief_failover_gone(void *arg, struct mst_peer *peer);
 // It accepted the term and said what it has.

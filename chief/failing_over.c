@@ -213,7 +213,7 @@ static void declare_dead(struct ps_link *link, enum mst_failover_death how)
 {
     struct mst_chief *chief = link->chief;
     uint64_t now_ms = mst_clock_monotonic_ms();
-    if (mst_failover_is_live(&chief->failover, link->index) && link->incarnation)
+    if (mst_failover_is_live(&chief->failover, link->index) && link->incarnation && !link->is_let_go)
         MST_LOG(WARN, "chief", "parameter server dead", "ps=%u how=\"%s\" silent_ms=%llu", link->index,
                 how == MST_FAILOVER_GONE ? "its process is gone" : "silent for a lease",
                 (unsigned long long)(now_ms - link->heard_ms));
@@ -232,6 +232,14 @@ void mst_chief_failover_gone(void *arg, struct mst_peer *peer)
     struct ps_link *link = arg;
     (void)peer;
     if (mst_chief_has_replicas(link->chief) && link->chief->phase < CHIEF_TELLING)
+        declare_dead(link, MST_FAILOVER_GONE);
+}
+
+// Who was let go and hung up does not come back as what it was, whether or not its port refuses: under a supervisor that
+// keeps the port it does not, and until the next process is there each lease would wait for it to store what was decided.
+void mst_chief_failover_down(struct ps_link *link)
+{
+    if (link->is_let_go)
         declare_dead(link, MST_FAILOVER_GONE);
 }
 

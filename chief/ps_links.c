@@ -225,6 +225,7 @@ static void on_down(void *arg, struct mst_peer *peer, mst_status status, const c
     }
     MST_LOG(WARN, "chief", "parameter server lost", "ps=%u status=%s reason=\"%s\"", link->index,
             mst_status_name(status), text);
+    mst_chief_failover_down(link);
 }
 
 // A server that answers knows that the job is under way, or they all do not: then this chief may be the wrong one.

@@ -149,6 +149,9 @@ void mst_targets_end(struct mst_targets *targets)
             target->used_since_ms = now_ms;
         if (target->use == MST_TARGET_UNUSED)
             mst_timer_start_once(&targets->linger, targets->config.linger_ms);
+        // Who is named again has come back: a link in the middle of its back-off would let pushes wait for it.
+        if (targets->is_started && target->use > target->used_before && !mst_peer_is_up(target->peer))
+            mst_target_renew(target);
     }
     if (targets->is_started)
         mst_targets_start(targets);
