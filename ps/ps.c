@@ -497,6 +497,8 @@ void mst_ps_free(struct mst_ps *ps)
     free(ps->threads);
     mst_ps_fences_free(ps); // the data threads have forgotten them
     for (size_t g = 0; g < ps->n_groups; g++) {
+        if (ps->groups[g].save)
+            mst_ps_save_forget(ps->groups[g].save);
         mst_ps_rounds_free(ps->groups[g].rounds);
         free(ps->groups[g].holdings);
     }

@@ -101,6 +101,8 @@ mst_status mst_ps_build_holding(const struct ps_group *group, uint32_t home_thre
 // restoring.c: MAP once more: buckets of groups that were lost get its values; then it is answered.
 void mst_ps_restore(struct control_conn *control, const struct mst_message *message);
 // saving.c
+// Its group goes, and with a loop what is under way there: the save after it.
+void mst_ps_save_forget(struct ps_save *save);
 void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message);
 
 // memory.c

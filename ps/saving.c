@@ -67,8 +67,14 @@ static void free_save(struct ps_save *save)
 static void on_dropped(void *arg)
 {
     struct ps_save *save = arg;
-    save->group->save = NULL;
+    if (save->group)
+        save->group->save = NULL;
     free_save(save);
+}
+
+void mst_ps_save_forget(struct ps_save *save)
+{
+    save->group = NULL;
 }
 
 static void on_loop_freed(void *arg)
