@@ -235,8 +235,9 @@ void mst_chief_failover_gone(void *arg, struct mst_peer *peer)
         declare_dead(link, MST_FAILOVER_GONE);
 }
 
-// Who was let go and hung up does not come back as what it was, whether or not its port refuses: under a supervisor that
-// keeps the port it does not, and until the next process is there each lease would wait for it to store what was decided.
+// Who was let go and hung up does not come back as what it was, whether or not its port refuses: under a supervisor
+// that keeps the port it does not, and until the next process is there each lease would wait for it to store what was
+// decided.
 void mst_chief_failover_down(struct ps_link *link)
 {
     if (link->is_let_go)
