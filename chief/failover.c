@@ -166,6 +166,11 @@ static bool has_read_or_dead(const struct mst_failover *f, size_t ps)
     return f->servers[ps].is_read || !f->servers[ps].is_live;
 }
 
+static bool has_read_or_gone(const struct mst_failover *f, size_t ps)
+{
+    return f->servers[ps].is_read || f->servers[ps].is_gone;
+}
+
 static bool has_stored(const struct mst_failover *f, size_t ps)
 {
     return f->servers[ps].is_live && mst_epoch_is_same(&f->servers[ps].stored, &f->current.epoch);
@@ -329,7 +334,19 @@ static bool names_all(const struct mst_failover *f, const struct mst_roles *role
     return true;
 }
 
-static bool try_to_lead(struct mst_failover *f)
+// Of two servers one may have stored alone what was decided, so a chief that starts is in no hurry to lead without it.
+static bool are_read_or_given_up(const struct mst_failover *f, uint64_t now_ms)
+{
+    for (size_t i = 0; i < f->config.n_ps; i++) {
+        const struct mst_failover_ps *server = &f->servers[i];
+        bool may_come = server->is_live || (!server->is_gone && now_ms < server->dead_since_ms + f->config.patience_ms);
+        if (!server->is_read && may_come)
+            return false;
+    }
+    return true;
+}
+
+static bool try_to_lead(struct mst_failover *f, uint64_t now_ms)
 {
     const struct mst_roles *best = highest(f);
     size_t n = n_counting(f, has_read);
@@ -339,7 +356,7 @@ static bool try_to_lead(struct mst_failover *f)
         for (size_t i = 0; i < f->config.n_ps; i++)
             first.incarnations[i] = f->servers[i].incarnation;
     } else if (best &&
-               (names_all(f, best) || (is_enough(f, n) && (f->config.n_ps > 2 || are_all(f, has_read_or_dead))))) {
+               (names_all(f, best) || (is_enough(f, n) && (f->config.n_ps > 2 || are_read_or_given_up(f, now_ms))))) {
         mst_roles_copy(&first, best);
     } else {
         return false;
@@ -354,7 +371,7 @@ bool mst_failover_advance(struct mst_failover *f, uint64_t now_ms)
     if (!has_replicas(f))
         return false;
     if (f->phase == MST_FAILOVER_READING)
-        return try_to_lead(f);
+        return try_to_lead(f, now_ms);
     if (mst_epoch_is_same(&f->committed.epoch, &f->current.epoch))
         return try_to_change(f, &f->current, now_ms);
     if (is_overtaken(f))
@@ -513,7 +530,7 @@ void mst_failover_describe(const struct mst_failover *f, char *out, size_t out_b
     if (!has_replicas(f))
         return;
     if (f->phase == MST_FAILOVER_READING) {
-        say_all(f, &text, "say what an earlier chief left", has_read_or_dead);
+        say_all(f, &text, "say what an earlier chief left", f->config.n_ps > 2 ? has_read_or_dead : has_read_or_gone);
         say_counted(f, &text, "are here", n_counting(f, has_read));
     } else if (!is_committed(f)) {
         say_all(f, &text, "store the new roles", has_stored_or_dead);

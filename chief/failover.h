@@ -16,8 +16,9 @@
  *  may come.
  *  - A server that started empty counts once it acts on roles that name its incarnation. Of two servers one is enough
  *    for a change. Where all servers live, all of them are enough, whoever counts: nobody is left who could disagree.
- *  - A chief that starts takes the highest roles of more than half (of two: of every one that is not dead) that count,
- *    or of all servers if none was started again since; where none counts, and all were read, it begins anew.
+ *  - A chief that starts takes the highest roles of more than half that count, or of all servers if none was started
+ *    again since; of two servers, of every one that is not gone, and has not been silent for config.patience_ms. Where
+ *    none counts, and all were read, it begins anew.
  *  - A dead primary is replaced by its first live backup. The other backup may have operations which that one lacks, or
  *    lack some: it is the joiner of the same proposal, and is swept unless it has the same number of them. A joiner is
  *    never promoted.
@@ -56,7 +57,7 @@ enum mst_failover_death {
 struct mst_failover_config {
     size_t n_ps;
     size_t n_replicas;    // backups of a group: 0, 1 or 2, fewer than n_ps
-    uint64_t patience_ms; // how long a dead server's place is kept for it
+    uint64_t patience_ms; // how long a dead server's place is kept for it, and its word waited for
     uint64_t avoid_ms;    // how long one that its primary could not reach is not tried again
 };
 

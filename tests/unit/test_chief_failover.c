@@ -473,6 +473,22 @@ static void test_of_two_servers_a_starting_chief_reads_every_one_that_is_not_dea
     end();
 }
 
+static void test_of_two_servers_a_silent_one_is_waited_for_longer(void **state)
+{
+    (void)state;
+    start_job(2, 1);
+    start_chief(2);
+    read_server(0);
+    die(1, MST_FAILOVER_SILENT);
+    settle();
+    assert_null(mst_failover_committed(&failover));
+    assert_waits_for("ps-1 to say what an earlier chief left");
+    now_ms += PATIENCE_MS;
+    settle();
+    assert_roles("ps-0, ps-0");
+    end();
+}
+
 static void test_a_first_run_that_was_cut_short_begins_anew(void **state)
 {
     (void)state;
@@ -575,6 +591,7 @@ int main(void)
         cmocka_unit_test(test_a_chief_that_starts_goes_on_with_the_highest_roles),
         cmocka_unit_test(test_a_server_that_started_empty_does_not_count_until_it_acts),
         cmocka_unit_test(test_of_two_servers_a_starting_chief_reads_every_one_that_is_not_dead),
+        cmocka_unit_test(test_of_two_servers_a_silent_one_is_waited_for_longer),
         cmocka_unit_test(test_a_first_run_that_was_cut_short_begins_anew),
         cmocka_unit_test(test_what_an_earlier_incarnation_says_late_counts_no_more),
         cmocka_unit_test(test_what_is_stored_is_known_as_roles_are),
