@@ -255,10 +255,11 @@ static bool all_ps(const struct mst_rounds *rounds,
     return n_there > 0;
 }
 
-// A PS that came back alone knows nothing of the last round; its part of the norm is lost with its contributions.
+// A PS that came back alone knows nothing of the last round; its part of the norm is lost with its contributions. One
+// that has applied it may have stored the next one, of a chief before: then all have applied it.
 static bool has_stored_or_is_fresh(const struct mst_rounds *rounds, const struct mst_rounds_ps *ps)
 {
-    return ps->is_fresh || has_stored(rounds, ps);
+    return ps->is_fresh || has_stored(rounds, ps) || has_applied(rounds, ps);
 }
 
 static void set_scales(struct mst_rounds *rounds)

@@ -243,12 +243,12 @@ static void reign(struct ps_rounds *rounds)
                                 closes.has_stored ? &closes.stored : NULL);
     rounds->is_reigning = true;
     rounds->progress_status = rounds->table.status;
+    join_norms(rounds); // also of what is applied here: a new chief asks for them while it is not applied elsewhere
     if (closes.has_stored) {
         // It is to be acted on where that was not done.
         mst_arena_fini(&rounds->order_arena);
         rounds->order_arena = arena;
         set_order(rounds, &closes.stored);
-        join_norms(rounds);
     } else {
         mst_arena_fini(&arena);
     }

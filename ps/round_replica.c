@@ -542,10 +542,11 @@ mst_status mst_round_replica_fill_sweep(const struct mst_holding *holding, struc
     struct mst_msg_close *list = closes;
     if (here.has_applied || here.has_stored)
         list[sweep->n_closes++] = here.has_applied ? here.applied : here.stored;
-    if (here.has_stored) {
+    if (here.has_stored)
         list[sweep->n_closes++] = here.stored;
+    // Also of a close that is applied here: a chief that starts computes the scales again, for whom it is not applied.
+    if (sweep->n_closes > 0)
         sweep->n_norms = list_norms(serving, norms);
-    }
     sweep->closes = list;
     sweep->norms = norms;
     return MST_OK;

@@ -217,7 +217,8 @@ struct world {
     uint64_t unscaled_rounds;  // a bit a round, by the remainder of 64: of which a PS lost its part of the norm
     uint64_t checkpoint_steps; // of the last one that is committed
     unsigned n_chief_pauses_left;
-    uint64_t seen_close; // round, when faults were drawn last
+    uint64_t seen_close; // rounds, when faults were drawn last
+    uint64_t seen_act;
     struct sim_chief chief;
     struct sim_ps ps[MAX_PS];
     struct sim_worker workers[MAX_WORKERS];

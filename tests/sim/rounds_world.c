@@ -122,12 +122,14 @@ static bool strikes(struct world *w, unsigned *n_left)
     return true;
 }
 
-// More often when it has just closed a round, of which nobody has heard yet.
+// More often when it has just decided something about a round, of which nobody has heard yet.
 static bool strikes_chief(struct world *w)
 {
-    bool has_closed = w->chief.coordinator.rounds.close_round != w->seen_close;
-    w->seen_close = w->chief.coordinator.rounds.close_round;
-    if (!has_closed || w->n_chief_kills_left == 0 || engine_draw(&w->engine, 4) != 0)
+    const struct mst_rounds *rounds = &w->chief.coordinator.rounds;
+    bool has_decided = rounds->close_round != w->seen_close || rounds->act_round != w->seen_act;
+    w->seen_close = rounds->close_round;
+    w->seen_act = rounds->act_round;
+    if (!has_decided || w->n_chief_kills_left == 0 || engine_draw(&w->engine, 4) != 0)
         return strikes(w, &w->n_chief_kills_left);
     w->n_chief_kills_left--;
     return true;

@@ -261,6 +261,28 @@ static void test_an_attempt_of_a_former_chief_is_replaced(void **state)
     assert_int_equal(servers[0].attempt, 7 << 16);
 }
 
+// … and of the round after the one that is repeated, which is over then.
+static void test_a_round_that_a_former_chief_went_on_from_is_over(void **state)
+{
+    (void)state;
+    close_first();
+    succeed(6);
+    for (size_t ps = 0; ps < N_PS; ps++) {
+        servers[ps].stored = 2;
+        servers[ps].applied = 1;
+        servers[ps].attempt = 6 << 16;
+        servers[ps].n_arrivals = 0;
+        servers[ps].status++;
+    }
+    talk();
+    assert_over(1, 3);
+    for (uint32_t w = 0; w < N_WORKERS; w++)
+        contributes(w);
+    talk();
+    assert_over(2, 3);
+    assert_int_equal(servers[1].attempt, 7 << 16);
+}
+
 static void test_a_pause_lets_it_be_closed_again(void **state)
 {
     (void)state;
@@ -323,6 +345,7 @@ int main(void)
         TEST(test_a_ps_that_begins_lacks_nothing),
         TEST(test_a_new_chief_closes_again_what_it_repeats),
         TEST(test_an_attempt_of_a_former_chief_is_replaced),
+        TEST(test_a_round_that_a_former_chief_went_on_from_is_over),
         TEST(test_a_pause_lets_it_be_closed_again),
         TEST(test_an_epoch_measures_what_is_in),
     };
