@@ -35,6 +35,9 @@ enum replicas_plant {
     REPLICAS_PLANT_LATE_BUCKET,     // a joiner takes a bucket as it was before operations that came since
     REPLICAS_PLANT_BARE_ON_ITS_WAY, // an operation on a bucket on its way comes without its gradient
     REPLICAS_PLANT_JOINER_EQUAL,    // a joiner that was backup until then is not swept whatever its number
+    REPLICAS_PLANT_MINORITY,        // a chief commits roles that one server has, whatever it hears of the others
+    REPLICAS_PLANT_PROMOTE_JOINER,  // a joiner takes the place of a primary that is dead
+    REPLICAS_PLANT_EMPTY_COUNTS,    // an empty server counts when a chief that starts reads it
     N_REPLICAS_PLANTS,
 };
 

@@ -2,6 +2,8 @@
 // workers survives them here, as if it were stored; how it is stored is another world's matter (world.h).
 #include "replicas_private.h"
 
+#include "chief/failover_private.h"
+
 #include <string.h>
 
 enum { PROBE_MS = CHIEF_TICK_MS, MAX_CHANGES = 20 };
@@ -70,10 +72,39 @@ static void note_silence(struct world *w, struct sim_chief *chief)
             mst_failover_dead(&chief->failover, ps, MST_FAILOVER_SILENT, w->engine.now_ms);
 }
 
+static void commit_minority(struct mst_failover *f)
+{
+    for (size_t ps = 0; ps < f->config.n_ps; ps++)
+        if (f->servers[ps].is_live && mst_epoch_is_same(&f->servers[ps].stored, &f->current.epoch))
+            mst_roles_copy(&f->committed, &f->current);
+}
+
+static void take_joiner_for_backup(const struct mst_failover *f, struct mst_roles *roles)
+{
+    for (size_t g = 0; g < roles->n_ps; g++) {
+        struct mst_group_roles *of = &roles->groups[g];
+        if (of->primary == MST_NO_PS || f->servers[of->primary].is_live || of->joiner == MST_NO_PS || of->n_backups > 0)
+            continue;
+        of->backups[of->n_backups++] = of->joiner;
+        of->joiner = MST_NO_PS;
+    }
+}
+
+static void plant(const struct world *w, struct mst_failover *f)
+{
+    if (f->phase != MST_FAILOVER_LEADING)
+        return;
+    if (w->plant == REPLICAS_PLANT_MINORITY && f->config.n_ps > 2)
+        commit_minority(f);
+    if (w->plant == REPLICAS_PLANT_PROMOTE_JOINER)
+        take_joiner_for_backup(f, &f->current);
+}
+
 static void advance(struct world *w, size_t c)
 {
     struct sim_chief *chief = &w->chiefs[c];
     size_t n = 0;
+    plant(w, &chief->failover);
     for (; n < MAX_CHANGES && mst_failover_advance(&chief->failover, w->engine.now_ms); n++) {
         for (size_t ps = 0; ps < w->n_ps; ps++)
             ask(w, c, ps);
@@ -98,7 +129,7 @@ static void on_reply(struct world *w, size_t c, const struct message *m)
     chief->known[ps] = m->id.incarnation;
     mst_failover_up(f, ps, m->id.incarnation);
     if (m->kind == M_RECALLED) {
-        struct mst_failover_memory memory = {m->roles, m->is_counting};
+        struct mst_failover_memory memory = {m->roles, m->is_counting || w->plant == REPLICAS_PLANT_EMPTY_COUNTS};
         mst_failover_read(f, ps, m->id.incarnation, &memory);
     } else {
         struct mst_msg_roles_reply reply = m->reply;

@@ -30,6 +30,9 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_LATE_BUCKET] = "late-bucket",
     [REPLICAS_PLANT_BARE_ON_ITS_WAY] = "bare-on-its-way",
     [REPLICAS_PLANT_JOINER_EQUAL] = "joiner-equal",
+    [REPLICAS_PLANT_MINORITY] = "minority",
+    [REPLICAS_PLANT_PROMOTE_JOINER] = "promote-joiner",
+    [REPLICAS_PLANT_EMPTY_COUNTS] = "empty-counts",
 };
 
 const char *replicas_plant_name(int plant)
