@@ -312,9 +312,6 @@ static mst_status accept_map(struct mst_ps *ps, const struct mst_message *messag
     if (ps->map.n_round_workers > MST_WORKERS_MAX)
         return mst_fail(err, MST_INVALID_ARGUMENT, "synchronous rounds of %u workers are past the limit of %d",
                         ps->map.n_round_workers, MST_WORKERS_MAX);
-    if (ps->map.n_round_workers > 0 && ps->map.roles.n_groups > 0)
-        return mst_fail(err, MST_UNIMPLEMENTED,
-                        "replicas of parameter servers in synchronous rounds are not built yet");
     MST_TRY(mst_ps_roles_from_map(ps, err));
     return check_nonce(&ps->map, err);
 }

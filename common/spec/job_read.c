@@ -151,7 +151,6 @@ static mst_status check_local(json_t *json, struct sets *sets, struct mst_error 
 // What copies on other servers do not go with.
 static mst_status check_replicas(json_t *json, struct sets *sets, struct mst_error *err)
 {
-    const json_t *staleness = mst_json_at(json, "consistency.staleness");
     if (json_integer_value(json_object_get(json, "replicas")) == 0)
         return MST_OK;
     if (json_is_true(mst_json_at(json, "checkpoint.local")))
@@ -159,11 +158,6 @@ static mst_status check_replicas(json_t *json, struct sets *sets, struct mst_err
                         "%s: checkpoint.local keeps each server's part on its own disk, and with replicas shards move "
                         "to other servers: use a checkpoint.dir that all share",
                         source_of("checkpoint.local", sets));
-    if (json_is_number(staleness) && json_number_value(staleness) == 0)
-        return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "%s: replicas of synchronous rounds are not built yet: set replicas to 0, or "
-                        "consistency.staleness to \"async\" or 1 and more",
-                        source_of("replicas", sets));
     return MST_OK;
 }
 

@@ -41,9 +41,6 @@ static void test_what_they_exclude(void **state)
         {"checkpoint.local=true",
          "--set: checkpoint.local keeps each server's part on its own disk, and with replicas shards move to other "
          "servers: use a checkpoint.dir that all share"},
-        {"consistency.staleness=0",
-         "a/job.json: replicas of synchronous rounds are not built yet: set replicas to 0, or consistency.staleness to "
-         "\"async\" or 1 and more"},
         {"replicas=3", "--set: replicas is 3, must be from 0 to 2"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
