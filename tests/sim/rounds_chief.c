@@ -239,13 +239,18 @@ static void forget_close(struct world *w, struct mst_msg_close *close)
         }
 }
 
+// The number of an attempt is of the term; without that a lower term has to be refused.
+static bool has_own_numbers(const struct world *w)
+{
+    return w->plant != ROUNDS_PLANT_SAME_ATTEMPT && w->plant != ROUNDS_PLANT_TERM_SKIP;
+}
+
 static void take_up(struct world *w)
 {
     struct sim_chief *chief = &w->chief;
     struct mst_arena arena;
     mst_arena_init(&arena, 1 << 20);
-    // Their number is of the term.
-    mst_rounds_set_term(&chief->coordinator.rounds, w->plant == ROUNDS_PLANT_SAME_ATTEMPT ? 0 : chief->term);
+    mst_rounds_set_term(&chief->coordinator.rounds, has_own_numbers(w) ? chief->term : 0);
     for (size_t ps = 0; ps < w->n_ps; ps++)
         if (rounds_n_parts(w, ps) == 0)
             mst_rounds_ps_idle(&chief->coordinator.rounds, ps);
