@@ -289,6 +289,35 @@ static bool name_servers(const struct mst_failover *f, struct mst_roles *roles)
     return is_change;
 }
 
+// Whose changes are proposed: a group that goes on elsewhere is first.
+static uint32_t who_changes(const struct mst_failover *f, const struct mst_roles *from, const struct mst_roles *next)
+{
+    uint32_t who = MST_NO_PS;
+    for (size_t g = 0; g < f->config.n_ps; g++) {
+        uint32_t primary = next->groups[g].primary;
+        if (primary == MST_NO_PS || is_same_group(&next->groups[g], &from->groups[g]) ||
+            !mst_failover_is_there(f, next, primary))
+            continue;
+        if (primary != from->groups[g].primary)
+            return primary;
+        if (who == MST_NO_PS)
+            who = primary;
+    }
+    return who;
+}
+
+// The groups that others are primary of stay as they were. A change that its own primary has not stored would be taken
+// for decided by the next chief if another one had stored it with a change of its own.
+static void keep_one_primary(const struct mst_failover *f, const struct mst_roles *from, struct mst_roles *next,
+                             uint32_t who)
+{
+    for (size_t g = 0; g < f->config.n_ps; g++) {
+        uint32_t primary = next->groups[g].primary;
+        if (primary != MST_NO_PS && primary != who && mst_failover_is_there(f, next, primary))
+            next->groups[g] = from->groups[g];
+    }
+}
+
 // from: the committed roles. If nothing has to change, that is proposed only in place of what is current.
 static bool try_to_change(struct mst_failover *f, const struct mst_roles *from, uint64_t now_ms)
 {
@@ -297,12 +326,20 @@ static bool try_to_change(struct mst_failover *f, const struct mst_roles *from, 
     mst_roles_copy(&next, from);
     for (size_t g = 0; g < f->config.n_ps; g++)
         mst_failover_repair(f, &next, g, now_ms);
+    uint32_t who = who_changes(f, from, &next);
+    if (who != MST_NO_PS)
+        keep_one_primary(f, from, &next, who);
     bool is_change = name_servers(f, &next) || from != &f->current;
     for (size_t g = 0; g < f->config.n_ps; g++) {
         uint32_t primary = next.groups[g].primary;
-        if (primary != MST_NO_PS && primary == from->groups[g].primary && mst_failover_is_there(f, &next, primary))
+        bool may_improve = primary != MST_NO_PS && primary == from->groups[g].primary &&
+                           mst_failover_is_there(f, &next, primary) && (who == MST_NO_PS || who == primary);
+        if (may_improve)
             mst_failover_improve(f, &next, g, is_full, now_ms);
-        is_change |= !is_same_group(&next.groups[g], &from->groups[g]);
+        bool changes = !is_same_group(&next.groups[g], &from->groups[g]);
+        if (may_improve && changes)
+            who = primary;
+        is_change |= changes;
     }
     if (is_change)
         propose(f, &next, f->current.epoch.n + 1);
