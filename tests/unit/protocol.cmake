@@ -2,6 +2,7 @@
 muster_test(test_ps_client_table SOURCES test_ps_client_table.c LINKS muster_ps_protocol)
 muster_test(test_ps_cut_gate SOURCES test_ps_cut_gate.c LINKS muster_ps_protocol)
 muster_test(test_ps_replica SOURCES test_ps_replica.c LINKS muster_ps_protocol)
+muster_test(test_ps_replica_sweep SOURCES test_ps_replica_sweep.c LINKS muster_ps_protocol)
 muster_test(test_ps_round_table SOURCES test_ps_round_table.c LINKS muster_ps_protocol)
 muster_test(test_worker_session SOURCES test_worker_session.c LINKS muster_worker_protocol)
 muster_test(test_worker_round_session SOURCES test_worker_round_session.c LINKS muster_worker_protocol)

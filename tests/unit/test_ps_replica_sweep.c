@@ -1,0 +1,294 @@
+// How a replica comes to be one more copy: compared, swept, waited for. One rule a test.
+#include "replica_servers.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+// Of two backups one has an operation that was never acknowledged.
+static void test_the_other_backup_is_compared_and_swept(void **state)
+{
+    (void)state;
+    name_roles(0, 1, 2, MST_NO_PS);
+    store_and_act();
+    settle();
+    apply(0, 7);
+    apply(0, 8);
+    carry(0, 2);
+    carry(0, 2);
+    carry(0, 1);
+    start(0, 2);
+    name_roles(1, 2, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+    settle();
+    struct mst_replica *r = &servers[1].replica;
+    assert_false(mst_replica_is_primary(r, now_ms));
+    struct mst_replica_id gone = {0, 1};
+    mst_replica_gone(r, &gone);
+    uint64_t seq = apply(1, 9);
+    assert_int_equal(r->peers[0].phase, MST_PEER_SWEPT);
+    assert_int_equal(mst_replica_acked(r), 0);
+    assert_false(mst_replica_is_complete(r));
+    settle();
+    assert_true(mst_replica_may_answer(r, seq, now_ms));
+    assert_equal_copies(1, 2);
+}
+
+static void test_who_has_half_a_sweep_says_so(void **state)
+{
+    (void)state;
+    name_roles(0, 1, 2, MST_NO_PS);
+    store_and_act();
+    settle();
+    apply(0, 7);
+    carry(0, 2);
+    name_roles(1, 2, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+    now_ms += LEASE_MS;
+    carry(1, 2);
+    carry(1, 2); // the first of two buckets
+    assert_int_equal(mst_replica_has_all(&servers[2].replica), MST_REPLICA_NOTHING);
+    start(0, 2);
+    roles.incarnations[0] = 2;
+    name_roles(2, 0, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+    now_ms += LEASE_MS;
+    assert_true(mst_replica_is_primary(&servers[2].replica, now_ms));
+    assert_int_equal(servers[2].replica.peers[0].phase, MST_PEER_SWEPT); // whatever number it may have
+}
+
+// ---- joining ----
+
+// Its primary dies, and of its two backups the first is promoted, the other one its joiner.
+static void promote_first_of_two(void)
+{
+    struct mst_replica_id gone = {0, 1};
+    start(0, 2);
+    name_roles(1, MST_NO_PS, MST_NO_PS, 2);
+    store_and_act();
+    settle();
+    assert_false(mst_replica_is_primary(&servers[1].replica, now_ms));
+    assert_int_equal(servers[1].replica.peers[0].phase, MST_PEER_ASKED); // not compared before its own grant ran out
+    mst_replica_gone(&servers[1].replica, &gone);
+}
+
+static void test_a_backup_beside_the_promoted_one_joins_without_a_sweep(void **state)
+{
+    (void)state;
+    name_roles(0, 1, 2, MST_NO_PS);
+    store_and_act();
+    apply(0, 7);
+    settle();
+    promote_first_of_two();
+    struct mst_replica *r = &servers[1].replica;
+    uint64_t seq = apply(1, 8);
+    assert_true(mst_replica_may_answer(r, seq, now_ms)); // nobody waits for it yet
+    now_ms += LEASE_MS / 4;
+    assert_true(carry(1, 2));
+    assert_int_equal(r->peers[0].phase, MST_PEER_FOLLOWS);
+    assert_false(mst_replica_is_complete(r)); // what was answered without it is not there
+    assert_false(mst_replica_may_answer(r, apply(1, 9), now_ms));
+    settle();
+    assert_true(mst_replica_is_complete(r));
+    assert_true(mst_replica_is_swept(&servers[2].replica));
+    assert_true(mst_replica_may_answer(r, r->seq, now_ms));
+    assert_equal_copies(1, 2);
+    assert_false(servers[2].replica.is_begun);
+}
+
+static void test_a_backup_beside_the_promoted_one_is_swept_if_it_has_more(void **state)
+{
+    (void)state;
+    name_roles(0, 1, 2, MST_NO_PS);
+    store_and_act();
+    settle();
+    apply(0, 7);
+    carry(0, 2);
+    promote_first_of_two();
+    apply(1, 8);
+    now_ms += LEASE_MS / 4;
+    assert_true(carry(1, 2));
+    assert_int_equal(servers[1].replica.peers[0].phase, MST_PEER_SWEPT);
+    settle();
+    assert_true(mst_replica_is_complete(&servers[1].replica));
+    assert_equal_copies(1, 2);
+}
+
+// It was backup of the same primary, but not to the end: its number says nothing of what came since.
+static void test_a_backup_that_was_dropped_is_not_compared(void **state)
+{
+    (void)state;
+    name_roles(0, 1, 2, MST_NO_PS);
+    store_and_act();
+    settle();
+    name_roles(0, 1, MST_NO_PS, MST_NO_PS);
+    for (uint32_t ps = 0; ps < 2; ps++) {
+        store(ps);
+        mst_replica_act(&servers[ps].replica, &roles.epoch, now_ms);
+    }
+    name_roles(1, MST_NO_PS, MST_NO_PS, 2);
+    store_and_act();
+    assert_int_equal(servers[1].replica.peers[0].phase, MST_PEER_SWEPT);
+}
+
+static void test_a_joiner_is_swept_and_then_waited_for(void **state)
+{
+    (void)state;
+    name_roles(0, MST_NO_PS, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+    apply(0, 7);
+    apply(0, 8);
+    struct mst_replica *r = &servers[0].replica;
+    name_roles(0, MST_NO_PS, MST_NO_PS, 1);
+    store_and_act();
+    assert_true(carry(0, 1));
+    uint64_t seq = apply(0, 9);
+    assert_true(mst_replica_may_answer(r, seq, now_ms)); // nobody waits for it yet
+    assert_false(mst_replica_is_swept(&servers[1].replica));
+    assert_false(mst_replica_is_complete(r));
+    settle();
+    assert_true(mst_replica_is_swept(&servers[1].replica));
+    assert_true(mst_replica_is_complete(r));
+    assert_equal_copies(0, 1);
+    seq = apply(0, 10);
+    assert_false(mst_replica_may_answer(r, seq, now_ms));
+    assert_true(mst_replica_is_complete(r));
+    assert_false(mst_replica_serves(r, now_ms + LEASE_MS));
+    name_roles(0, 1, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+    settle();
+    assert_true(mst_replica_may_answer(r, seq, now_ms));
+    assert_equal_copies(0, 1);
+}
+
+static void test_operations_on_buckets_to_come_only_count(void **state)
+{
+    (void)state;
+    name_roles(0, MST_NO_PS, MST_NO_PS, 1);
+    store_and_act();
+    struct mst_replica *joiner = &servers[1].replica;
+    struct mst_replica_call op = {{0, 1}, roles.epoch, 6, 1, false, false};
+    assert_int_equal(mst_replica_take_op(joiner, &op, now_ms), MST_FOLLOW_GAP);
+    assert_int_equal(mst_replica_has(joiner), MST_REPLICA_NOTHING);
+    struct mst_replica_call first = {{0, 1}, roles.epoch, 5, 0, true, false};
+    assert_int_equal(mst_replica_take_sweep(joiner, &first, now_ms), MST_FOLLOW_APPLY);
+    assert_int_equal(mst_replica_take_op(joiner, &op, now_ms), MST_FOLLOW_COUNT);
+    struct mst_replica_call second = {{0, 1}, roles.epoch, 5, 1, false, false};
+    assert_int_equal(mst_replica_take_sweep(joiner, &second, now_ms), MST_FOLLOW_GAP); // as it was before operation 6
+    second.seq = 6;
+    assert_int_equal(mst_replica_take_sweep(joiner, &second, now_ms), MST_FOLLOW_APPLY);
+    struct mst_replica_call third = {{0, 1}, roles.epoch, 6, 2, false, false};
+    assert_int_equal(mst_replica_take_sweep(joiner, &third, now_ms), MST_FOLLOW_APPLY);
+    op.seq = 7;
+    assert_int_equal(mst_replica_take_op(joiner, &op, now_ms), MST_FOLLOW_APPLY);
+    assert_int_equal(mst_replica_take_sweep(joiner, &first, now_ms), MST_FOLLOW_HAVE); // late
+    assert_int_equal(mst_replica_has_all(joiner), 7);
+}
+
+static void test_what_comes_with_a_bucket_is_not_kept_for_before(void **state)
+{
+    (void)state;
+    name_roles(0, MST_NO_PS, MST_NO_PS, 1);
+    store_and_act();
+    struct mst_replica *r = &servers[0].replica;
+    assert_true(mst_replica_is_sweeping(r));
+    assert_true(mst_replica_is_counted(r, 0) && mst_replica_is_counted(r, 1));
+    struct mst_replica_message message;
+    while (mst_replica_next(r, 1, now_ms, &message) && message.kind != MST_REPLICA_SWEEP)
+        mst_replica_sent(r, &message, now_ms);
+    mst_replica_sent(r, &message, now_ms);
+    assert_true(!mst_replica_is_counted(r, 0) && mst_replica_is_counted(r, 1)); // the first is on its way
+    mst_replica_refused(r, 1, now_ms);
+    assert_false(mst_replica_is_counted(r, 0)); // it may have come all the same
+    now_ms += LEASE_MS;
+    assert_true(carry(0, 1));
+    for (uint64_t op = 1; op <= 4; op++)
+        apply(0, op);
+    settle();
+    assert_false(mst_replica_is_sweeping(r));
+    assert_equal_copies(0, 1);
+}
+
+// Over an old connection, say, and its primary does not know.
+static void test_a_bucket_that_is_there_against_expectation(void **state)
+{
+    (void)state;
+    name_roles(0, 2, MST_NO_PS, 1);
+    store_and_act();
+    struct mst_replica *joiner = &servers[1].replica;
+    struct mst_replica_call bucket = {{0, 1}, roles.epoch, 5, 0, true, false};
+    assert_int_equal(mst_replica_take_sweep(joiner, &bucket, now_ms), MST_FOLLOW_APPLY);
+    struct mst_replica_call op = {{0, 1}, roles.epoch, 6, 0, false, true};
+    assert_int_equal(mst_replica_take_op(joiner, &op, now_ms), MST_FOLLOW_GAP);
+    assert_int_equal(mst_replica_has(joiner), MST_REPLICA_NOTHING); // all is swept again
+    op.seq = 1;
+    assert_int_equal(mst_replica_take_op(&servers[2].replica, &op, now_ms), MST_FOLLOW_REFUSED); // it has all
+}
+
+static void test_the_next_bucket_is_on_its_way_with_the_one_before(void **state)
+{
+    (void)state;
+    name_roles(0, MST_NO_PS, MST_NO_PS, 1);
+    store_and_act();
+    struct mst_replica *r = &servers[0].replica;
+    struct mst_replica_message message;
+    size_t n = 0;
+    for (; mst_replica_next(r, 1, now_ms, &message); mst_replica_sent(r, &message, now_ms))
+        n += message.kind == MST_REPLICA_SWEEP;
+    assert_int_equal(n, 1); // the first says that a sweep begins: alone
+    struct mst_replica_answer answer = {{1, 1}, roles.epoch, now_ms, r->seq, r->seq, 0};
+    mst_replica_swept(r, &answer, now_ms);
+    for (n = 0; mst_replica_next(r, 1, now_ms, &message); mst_replica_sent(r, &message, now_ms))
+        n += message.kind == MST_REPLICA_SWEEP;
+    assert_int_equal(n, 2);
+    answer.bucket = 2;
+    mst_replica_swept(r, &answer, now_ms);
+    assert_int_equal(r->peers[0].n_swept, 1); // not in order
+    answer.bucket = 1;
+    mst_replica_swept(r, &answer, now_ms);
+    assert_int_equal(r->peers[0].n_swept, 2);
+}
+
+static void test_a_joiner_that_was_dropped_between_begins_anew(void **state)
+{
+    (void)state;
+    name_roles(0, MST_NO_PS, MST_NO_PS, 1);
+    store_and_act();
+    settle();
+    assert_true(mst_replica_is_complete(&servers[0].replica));
+    name_roles(0, MST_NO_PS, MST_NO_PS, MST_NO_PS);
+    store(1); // it alone: they were never committed
+    name_roles(0, MST_NO_PS, MST_NO_PS, 1);
+    store_and_act();
+    apply(0, 7);
+    assert_false(mst_replica_is_swept(&servers[1].replica));
+    now_ms++;
+    settle();
+    now_ms += LEASE_MS;
+    settle();
+    assert_true(mst_replica_is_swept(&servers[1].replica));
+    assert_equal_copies(0, 1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_the_other_backup_is_compared_and_swept),
+        TEST(test_who_has_half_a_sweep_says_so),
+        TEST(test_a_backup_beside_the_promoted_one_joins_without_a_sweep),
+        TEST(test_a_backup_beside_the_promoted_one_is_swept_if_it_has_more),
+        TEST(test_a_backup_that_was_dropped_is_not_compared),
+        TEST(test_a_joiner_is_swept_and_then_waited_for),
+        TEST(test_what_comes_with_a_bucket_is_not_kept_for_before),
+        TEST(test_a_bucket_that_is_there_against_expectation),
+        TEST(test_the_next_bucket_is_on_its_way_with_the_one_before),
+        TEST(test_operations_on_buckets_to_come_only_count),
+        TEST(test_a_joiner_that_was_dropped_between_begins_anew),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
