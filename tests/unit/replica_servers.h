@@ -1,5 +1,6 @@
-// One replica of a group on each of three servers. What a bucket holds stands for what its operations did: a number that
-// each one changes, so that two copies are equal only if they had the same ones in the same order. For one test program.
+// One replica of a group on each of three servers. What a bucket holds stands for what its operations did: a number
+// that each one changes, so that two copies are equal only if they had the same ones in the same order. For one test
+// program.
 #pragma once
 
 #include "ps/replica.h"
