@@ -371,16 +371,22 @@ static void answer_post(const struct mst_http *http, struct evhttp_request *requ
                (struct mst_bytes){posted.text, strlen(posted.text)});
 }
 
+static bool is_page(const char *path)
+{
+    return path && (strcmp(path, "/metrics") == 0 || strcmp(path, "/healthz") == 0 || strcmp(path, "/readyz") == 0);
+}
+
 static void on_request(struct evhttp_request *request, void *arg)
 {
     const struct mst_http *http = arg;
     enum evhttp_cmd_type method = evhttp_request_get_command(request);
     const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
-    if (method == EVHTTP_REQ_POST && http->post) {
+    bool takes_posts = http->post && !is_page(path);
+    if (method == EVHTTP_REQ_POST && takes_posts) {
         answer_post(http, request);
     } else if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
         evhttp_add_header(evhttp_request_get_output_headers(request), "Allow",
-                          http->post ? "GET, HEAD, POST" : "GET, HEAD");
+                          takes_posts ? "GET, HEAD, POST" : "GET, HEAD");
         if (method == EVHTTP_REQ_CONNECT)
             evhttp_request_set_on_complete_cb(request, on_answered, NULL);
         answer_text(request, HTTP_BADMETHOD, "only GET and HEAD");

@@ -147,7 +147,7 @@ def test_it_is_killed_meanwhile(replicated, draining):
 # ---- it is not ----
 
 def test_the_only_copy(replicated, run):
-    training = replicated(2, epochs=1500)
+    training = replicated(2, epochs=4000)  # ps-0 is waited for ten leases
     training.job["cluster"].update(lease_ms=500, heartbeat_ms=100)
     counting_job.write(training.job, training.shape, training.folder)
     training.start()
@@ -210,7 +210,8 @@ def test_over_http(replicated):
     training.running.wait_training()
     training.wait_full()
     for path, code, words in (("/drain/ps-9", 404, "there is no ps-9"), ("/drain/worker-0", 400, "no parameter server"),
-                              ("/drain/", 400, "no parameter server"), ("/metrics", 404, "/drain/ps-N"),
+                              ("/drain/", 400, "no parameter server"), ("/drains", 404, "/drain/ps-N"),
+                              ("/metrics", 405, "only GET"),
                               ("/drain/ps-1?force", 400, "incarnation=")):
         got = post(chief(training), path)
         assert got[0] == code and words in got[1] and got[1].count("\n") == 1, got
