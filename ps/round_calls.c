@@ -305,10 +305,11 @@ static void on_report(void *arg)
 {
     struct ps_rounds *rounds = arg;
     const struct mst_msg_close *close = &rounds->order.close;
-    if (rounds->has_reigns && !rounds->is_reigning)
+    if (rounds->has_reigns && !rounds->is_reigning) {
         reign(rounds);
-    if (rounds->has_reigns && !rounds->is_reigning)
-        return;
+        if (!rounds->is_reigning)
+            return;
+    }
     bool all_stored = rounds->has_order;
     bool all_applied = rounds->has_order;
     for (size_t t = 0; t < rounds->n_threads; t++) {

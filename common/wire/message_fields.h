@@ -277,7 +277,6 @@
     F(BYTES, data, )                                                                                                   \
     F(BOOL, has_close, )                                                                                               \
     F(ONE, close, close)                                                                                               \
-    F(VALUE, applied_round, )                                                                                          \
     F(VALUE, map_term, )                                                                                               \
     F(VALUE, map_epoch, )                                                                                              \
     F(BOOL, is_serving, )                                                                                              \

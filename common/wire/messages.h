@@ -569,7 +569,6 @@ struct mst_msg_recall_reply {
     struct mst_bytes data;
     bool has_close;
     struct mst_msg_close close;
-    uint64_t applied_round;
     uint64_t map_term;
     uint64_t map_epoch;
     bool is_serving;            // it holds the shards of that map
