@@ -83,7 +83,8 @@ class FailoverEntry(Entry):
             if self.stops and now > begin + self.watched_s() - 1:
                 task.go()
             time.sleep(POLL_S)
-        return longest
+        end = time.monotonic()
+        return max([longest, *(end - moved for moved in since)])  # one may stand still yet
 
     def watched_s(self):
         return 2 * LEASE_S + 1 if self.stops else 1
@@ -224,6 +225,8 @@ class HandoverEntry(Entry):
             during = self.steps(workers, lambda: drain.poll() is not None and over())
             if drain.returncode != 0:
                 raise RunFailed(drain.stderr.read())
+        if not before or not during:
+            raise RunFailed(f"no worker made a step within {HANDOVER_S} s")
         return [max(took) / statistics.median(before) for took in (during, before)]
 
     def muster(self):

@@ -284,7 +284,7 @@ class Ground:
         elif fault.kind == "kill in a push":
             return self.kill_in_push(fault)
         else:
-            self.strike(fault)
+            return self.strike(fault)
         return True
 
     def kill_all_copies(self, fault):
@@ -310,9 +310,10 @@ class Ground:
             self.full = False  # until the next chief says so
 
     def strike(self, fault):
+        """False: there is nobody."""
         role = fault.target
         if self.cluster[role].popen.poll() is not None:
-            return
+            return False
         if not self.slows_refill and fault.phase != "refill":  # then links are slow besides
             self.begun.append((time.monotonic(), fault))
         self.note_struck(fault)
@@ -324,6 +325,7 @@ class Ground:
             self.cluster[role].send(signal.SIGTERM)
         else:
             self.stop(role, SHORT if fault.kind == "stop short" else LONG)
+        return True
 
     def note_struck(self, fault):
         """What the chief said of redundancy is old."""
@@ -339,7 +341,8 @@ class Ground:
         link = self.chance.choice(links)
         event = link.stall_in_push()
         came = self.until(event.is_set, PHASE_S / 4) and (not role.startswith("ps") or self.is_full())
-        if came and self.cluster[role].is_running():
+        came = came and self.cluster[role].is_running()
+        if came:
             self.note_strike(role)
             self.begun.append((time.monotonic(), fault))
             self.note_struck(fault)
