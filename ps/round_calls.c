@@ -206,24 +206,24 @@ static bool is_behind(const struct mst_round_progress *a, const struct mst_round
     return a->stored != b->stored ? a->stored < b->stored : a->attempt < b->attempt;
 }
 
-// False as long as not every holding has begun the reign. One without buckets has no followers that it could know
-// anything from; it takes the first close that it gets as the others'.
+// Reads all reports, so that the next ones are told. False as long as not every holding has begun the reign. One without
+// buckets has no followers that it could know anything from; it takes the first close that it gets as the others'.
 static bool find_least_far(struct ps_rounds *rounds, size_t *out)
 {
     struct mst_round_progress least = {0};
     bool has_least = false;
+    bool have_begun = rounds->is_primary; // then all holdings are here
     for (size_t t = 0; t < rounds->n_threads; t++) {
         struct mst_round_progress progress;
         mst_round_report_read(&rounds->reports[t], &progress);
-        if (progress.reign != rounds->order.reign)
-            return false;
-        if (rounds->group->holdings[t]->n_buckets == 0 || (has_least && !is_behind(&progress, &least)))
+        have_begun = have_begun && progress.reign == rounds->order.reign;
+        if (!have_begun || rounds->group->holdings[t]->n_buckets == 0 || (has_least && !is_behind(&progress, &least)))
             continue;
         has_least = true;
         least = progress;
         *out = t;
     }
-    return true;
+    return have_begun;
 }
 
 static void reign(struct ps_rounds *rounds)
@@ -231,7 +231,7 @@ static void reign(struct ps_rounds *rounds)
     size_t least = 0;
     struct mst_round_closes closes;
     struct mst_arena arena;
-    if (!rounds->is_primary || !find_least_far(rounds, &least))
+    if (!find_least_far(rounds, &least))
         return;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     if (mst_round_report_closes(&rounds->reports[least], &arena, &closes) != MST_OK) {

@@ -22,8 +22,8 @@ def optimizer():
 class Rounds:
     """A synchronous job with replicas, long enough for what is done to it."""
 
-    def __init__(self, running, number):
-        self.running, self.number, self.epoch_before = running, number, (0, 0)
+    def __init__(self, running, number, arguments):
+        self.running, self.number, self.arguments, self.epoch_before = running, number, arguments, (0, 0)
 
     def __getitem__(self, role):
         return self.running[role]
@@ -51,13 +51,13 @@ class Rounds:
 
     def restart(self, role):
         self.running.processes.pop(role)
-        return self.running.start(role)
+        return self.running.start(role, self.arguments)
 
 
 @pytest.fixture
 def rounds(cluster, written, optimizer):
     """Writes and starts one; links: {role: {server: link}} that a role goes through in place of the server's own address."""
-    def start(n_workers=2, n_ps=3, replicas=1, links=None, consistency=None, **keys):
+    def start(n_workers=2, n_ps=3, replicas=1, links=None, consistency=None, arguments=(), **keys):
         path, number = written(consistency or SYNCHRONOUS, optimizer, with_noise,
                                **({"epochs": EPOCHS, "replicas": replicas} | keys))
         job = json.loads(pathlib.Path(path).read_text())
@@ -67,8 +67,8 @@ def rounds(cluster, written, optimizer):
         running = cluster(path, n_workers=n_workers, n_ps=n_ps)
         for (role, server), make in (links or {}).items():
             running.addresses[(role, server)] = make(running.ports[server].address).address
-        running.start_all()
-        return Rounds(running, number)
+        running.start_all(arguments)
+        return Rounds(running, number, arguments)
     return start
 
 
@@ -125,6 +125,20 @@ def test_a_server_dies_in_a_round(rounds, make_link, trained, expected, server):
     running[server].kill()
     links[0].release()
     running.restart(server)
+    running.running.expect_all(0)
+    assert_same(running, trained, want)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_servers_of_one_or_more_data_threads(rounds, trained, expected, n_threads):
+    want = expected()
+    running = rounds(n_ps=2, arguments=["--data-threads", str(n_threads)])
+    for server in ("ps-0", "ps-1"):
+        running.wait_full_again()
+        running.wait_rounds(10)
+        running.note_roles()
+        running[server].kill()
+        running.restart(server)
     running.running.expect_all(0)
     assert_same(running, trained, want)
 
