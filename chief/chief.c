@@ -438,6 +438,8 @@ static void limit_wait(struct mst_chief *chief, uint64_t now_ms)
         char text[512];
         struct mst_error err;
         describe_wait(chief, text, sizeof text);
+        if (!text[0])
+            snprintf(text, sizeof text, "what an earlier chief left");
         mst_status status = mst_fail(&err, MST_UNAVAILABLE,
                                      "the job cannot go on: for %llu ms (cluster.absence_ms) it waited for %s; start "
                                      "all of it again, with checkpoint.resume",
@@ -559,10 +561,11 @@ static mst_status make_failover(struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_job *job = chief->config.job;
     MST_TRY(mst_job_check_ps(job, chief->config.n_ps, err));
-    uint64_t patience_ms = PLACE_LEASES * job->lease_ms;
+    uint64_t patience_ms = PLACE_LEASES * job->lease_ms; // and well before limit_wait ends the job
     struct mst_failover_config config = {.n_ps = chief->config.n_ps,
                                          .n_replicas = (size_t)job->replicas,
-                                         .patience_ms = patience_ms < job->absence_ms ? patience_ms : job->absence_ms,
+                                         .patience_ms =
+                                             patience_ms < job->absence_ms / 2 ? patience_ms : job->absence_ms / 2,
                                          .avoid_ms = job->lease_ms};
     mst_failover_init(&chief->failover, &config);
     return MST_OK;

@@ -14,6 +14,17 @@ static bool is_drained(const struct ps_link *link)
     return (link->is_let_go || !mst_failover_is_live(f, link->index)) && mst_failover_is_drained(f, link->index);
 }
 
+// The process that is meant is no more: another one is in its place, or, for a chief that did not meet it, nobody is.
+static bool is_over(const struct ps_link *link, uint64_t incarnation)
+{
+    const struct mst_chief *chief = link->chief;
+    if (incarnation == 0 || !mst_chief_has_replicas(chief))
+        return false;
+    if (link->incarnation)
+        return incarnation != link->incarnation;
+    return mst_failover_is_drained(&chief->failover, link->index);
+}
+
 static void describe(const struct ps_link *link, char *out, size_t out_bytes)
 {
     mst_failover_describe(&link->chief->failover, out, out_bytes);
@@ -43,8 +54,12 @@ mst_status mst_chief_drain(struct mst_chief *chief, size_t ps, uint64_t incarnat
     if (mst_chief_has_replicas(chief) && chief->phase < CHIEF_RUNNING)
         return mst_fail(err, MST_UNAVAILABLE, "the job to begin");
     struct ps_link *link = &chief->links[ps];
-    if (incarnation && link->incarnation && incarnation != link->incarnation) {
-        out->is_drained = true; // that process is no more
+    if (is_over(link, incarnation)) {
+        for (size_t g = 0; g < chief->config.n_ps; g++)
+            if (mst_failover_is_lost(&chief->failover, g))
+                return mst_fail(err, MST_FAILED_PRECONDITION,
+                                "that process of ps-%zu ended before others had all that it had", ps);
+        out->is_drained = true;
         return MST_OK;
     }
     if (link->incarnation == 0 || link->draining != link->incarnation)

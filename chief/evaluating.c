@@ -56,6 +56,7 @@ static void tell_known(struct mst_chief *chief)
 {
     struct mst_epoch_scores known;
     while (mst_epoch_ledger_take(&chief->ledger, &known)) {
+        MST_ASSERT(chief->n_untold > 0 && chief->untold[0].epoch == known.epoch); // one each, in the same order
         mst_training_sums_fini(&chief->untold[0].sums);
         chief->n_untold--;
         memmove(chief->untold, chief->untold + 1, chief->n_untold * sizeof *chief->untold);

@@ -1,8 +1,8 @@
-// Roles are proposed as a whole: a change looks at every group, and what it wants of them all is one proposal. So two
-// groups that change at once cost one epoch, and no group ever waits for another one's sweep.
+// Roles are proposed as a whole, but what changes is of one primary, who stores it first: two primaries with something to
+// change take two epochs, the one that was just promoted before. No group ever waits for another one's sweep.
 // A proposal that was not committed may be replaced by another one: nobody acts on it.
 // What servers report (quiet, swept, complete, lost) counts only when they act on the very roles that are current: a
-// proposal throws it away, and they say it again.
+// proposal throws it away, and they say it again. Whom a primary has lost is kept until its group changes.
 #include "chief/failover_private.h"
 
 #include "base/alloc.h"
@@ -242,22 +242,24 @@ bool mst_failover_is_known(const struct mst_failover *f, bool (*has)(const void 
 
 // ---- proposing ----
 
-static void forget_reports(struct mst_failover *f)
+// Whom a primary cannot reach is kept where the group stays as it is: it may have to wait for another primary's turn.
+static void forget_reports(struct mst_failover *f, const struct mst_roles *next)
 {
     for (size_t g = 0; g < f->config.n_ps; g++) {
         struct mst_failover_group *group = &f->groups[g];
         group->is_quiet = group->is_swept = group->is_complete = false;
-        group->lost_ps = MST_NO_PS;
+        if (f->current.n_ps == 0 || !is_same_group(&f->current.groups[g], &next->groups[g]))
+            group->lost_ps = MST_NO_PS;
     }
 }
 
 // Takes roles over as the next proposal.
 static void propose(struct mst_failover *f, struct mst_roles *roles, uint64_t n)
 {
+    forget_reports(f, roles);
     mst_roles_fini(&f->current);
     f->current = *roles;
     f->current.epoch = (struct mst_epoch){f->term, n};
-    forget_reports(f);
     for (size_t g = 0; g < f->config.n_ps; g++)
         f->groups[g].has_changed = f->committed.n_ps &&
                                    !is_same_group(&f->current.groups[g], &f->committed.groups[g]) &&

@@ -131,8 +131,7 @@ bool mst_chief_groups_restored(struct ps_link *link)
 
 // ---- roles ----
 
-// What the old primary answers from now on counts no more; the new one is asked everything again. (A job has rounds or
-// replicas, not both. With both rounds.ps[g].status would have to begin anew, too.)
+// What the old primary answers from now on counts no more; the new one is asked everything again.
 static void change_primary(struct ps_group *group, uint32_t primary)
 {
     struct mst_chief *chief = group->chief;

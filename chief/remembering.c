@@ -216,7 +216,7 @@ static mst_status take_plan(struct mst_chief *chief, const struct mst_chief_stat
     for (size_t i = 0; i < state->n_ps; i++) {
         struct ps_link *link = &chief->links[i];
         if (link->n_threads && link->n_threads < state->ps_threads[i])
-            return mst_fail(err, MST_FAILED_PRECONDITION,
+            return mst_fail(err, MST_INVALID_ARGUMENT, // no other chief could go on either
                             "ps-%zu has %zu data threads, and its shards are planned for %llu: give it --data-threads "
                             "%llu",
                             i, link->n_threads, (unsigned long long)state->ps_threads[i],

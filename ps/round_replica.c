@@ -409,7 +409,8 @@ mst_status mst_round_replica_check_op(const struct mst_holding *holding, const s
     const struct round_serving *serving = holding->serving;
     if (!serving)
         return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: no rounds are served here", op->bucket);
-    if (op->kind == MST_OP_AGGREGATE && (!mean || mean->place->bucket->id != op->bucket))
+    if (op->kind == MST_OP_AGGREGATE &&
+        (!mean || mean->place->bucket->id != op->bucket || mean->place->bucket->is_frozen))
         return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: an aggregate without its gradient", op->bucket);
     if (op->kind == MST_OP_CLOSE && (op->n_closes != 1 || !is_close_of(serving, &op->closes[0])))
         return mst_fail(err, MST_INVALID_ARGUMENT, "the close of round %llu names workers that rounds are not of",
@@ -556,6 +557,9 @@ mst_status mst_round_replica_check_sweep(const struct mst_holding *holding, cons
                                          struct mst_error *err)
 {
     const struct round_serving *serving = holding->serving;
+    const struct mst_round_place *place = serving ? mst_round_places_find(serving->rounds, sweep->bucket) : NULL;
+    if (sweep->has_aggregate && place && place->bucket->is_frozen)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u is frozen, and an aggregate came for it", sweep->bucket);
     if (!serving && (sweep->has_aggregate || sweep->n_closes > 0))
         return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: no rounds are served here", sweep->bucket);
     for (size_t i = 0; i < sweep->n_closes; i++)
@@ -606,7 +610,9 @@ void mst_round_replica_swept(struct mst_holding *holding, const struct mst_msg_s
         mean->round = serving->rounds->table.stored;
         mean->attempt = serving->rounds->table.attempt;
     }
-    mst_round_place_replaced(place, mean ? mst_round_mean_ref(mean) : NULL);
+    bool is_wanted = mean && serving->rounds->table.has_begun && serving->rounds->table.n_ins > 0 &&
+                     is_to_apply(&serving->rounds->table);
+    mst_round_place_replaced(place, is_wanted ? mst_round_mean_ref(mean) : NULL);
     for (size_t w = 0; w < sweep->n_fenced; w++)
         mst_round_table_fence(&serving->rounds->table, w, sweep->fenced[w]);
 }

@@ -192,6 +192,9 @@ static mst_status join_chief(struct mst_joining *joining, const char *address, s
 static void on_rendezvous_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
 {
     struct mst_joining *joining = arg;
+    for (size_t i = 0; i < joining->config.n_ps; i++)
+        if (joining->rendezvous[i] == peer)
+            joining->refused[i] = false;
     if (reply->job_state == MST_JOB_FINISHED) {
         over(joining, MST_OK, "the job is finished"); // the chief may be gone
         return;
