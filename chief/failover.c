@@ -1,5 +1,5 @@
-// Roles are proposed as a whole, but what changes is of one primary, who stores it first: two primaries with something to
-// change take two epochs, the one that was just promoted before. No group ever waits for another one's sweep.
+// Roles are proposed as a whole, but what changes is of one primary, who stores it first: two primaries with something
+// to change take two epochs, the one that was just promoted before. No group ever waits for another one's sweep.
 // A proposal that was not committed may be replaced by another one: nobody acts on it.
 // What servers report (quiet, swept, complete, lost) counts only when they act on the very roles that are current: a
 // proposal throws it away, and they say it again. Whom a primary has lost is kept until its group changes.

@@ -127,7 +127,7 @@ static enum mst_body_verdict on_op_head(void *arg, struct mst_conn *conn, const 
     struct mst_error err;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_op_decode(message->meta, &arena, &op, &err);
-    mst_arena_fini(&arena); // it is numbers
+    mst_arena_fini(&arena); // only numbers are looked at before the body is there
     struct mst_holding *holding = status == MST_OK ? find_holding(follower->thread, op.group, op.thread) : NULL;
     size_t position = holding ? mst_holding_position(holding, op.bucket) : 0;
     bool is_aggregate = holding && holding->serving && op.kind == MST_OP_AGGREGATE;

@@ -206,8 +206,9 @@ static bool is_behind(const struct mst_round_progress *a, const struct mst_round
     return a->stored != b->stored ? a->stored < b->stored : a->attempt < b->attempt;
 }
 
-// Reads all reports, so that the next ones are told. False as long as not every holding has begun the reign. One without
-// buckets has no followers that it could know anything from; it takes the first close that it gets as the others'.
+// Reads all reports, so that the next ones are told. False as long as not every holding has begun the reign. One
+// without buckets has no followers that it could know anything from; it takes the first close that it gets as the
+// others'.
 static bool find_least_far(struct ps_rounds *rounds, size_t *out)
 {
     struct mst_round_progress least = {0};

@@ -391,18 +391,6 @@ void mst_round_replica_reset(struct round_serving *serving)
 
 // ---- a follower: operations ----
 
-static bool is_close_of(const struct round_serving *serving, const struct mst_msg_close *close)
-{
-    size_t n_workers = serving->rounds->n_workers;
-    for (size_t i = 0; i < close->n_ins; i++)
-        if (close->ins[i] >= n_workers || (i > 0 && close->ins[i] <= close->ins[i - 1]))
-            return false;
-    for (size_t i = 0; i < close->next.n_plan; i++)
-        if (close->next.plan[i].worker >= n_workers)
-            return false;
-    return true;
-}
-
 mst_status mst_round_replica_check_op(const struct mst_holding *holding, const struct mst_msg_op *op,
                                       const struct mst_round_mean *mean, struct mst_error *err)
 {
@@ -412,7 +400,8 @@ mst_status mst_round_replica_check_op(const struct mst_holding *holding, const s
     if (op->kind == MST_OP_AGGREGATE &&
         (!mean || mean->place->bucket->id != op->bucket || mean->place->bucket->is_frozen))
         return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: an aggregate without its gradient", op->bucket);
-    if (op->kind == MST_OP_CLOSE && (op->n_closes != 1 || !is_close_of(serving, &op->closes[0])))
+    if (op->kind == MST_OP_CLOSE &&
+        (op->n_closes != 1 || !mst_round_table_is_of_its_workers(&serving->rounds->table, &op->closes[0])))
         return mst_fail(err, MST_INVALID_ARGUMENT, "the close of round %llu names workers that rounds are not of",
                         (unsigned long long)op->round);
     if (op->kind == MST_OP_APPLY && !mst_round_places_can_act(serving->rounds))
@@ -563,7 +552,7 @@ mst_status mst_round_replica_check_sweep(const struct mst_holding *holding, cons
     if (!serving && (sweep->has_aggregate || sweep->n_closes > 0))
         return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: no rounds are served here", sweep->bucket);
     for (size_t i = 0; i < sweep->n_closes; i++)
-        if (i == 2 || !is_close_of(serving, &sweep->closes[i]))
+        if (i == 2 || !mst_round_table_is_of_its_workers(&serving->rounds->table, &sweep->closes[i]))
             return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: a close names workers that rounds are not of",
                             sweep->bucket);
     return MST_OK;

@@ -132,7 +132,7 @@ void mst_round_table_fence(struct mst_round_table *table, size_t worker, uint64_
         table->fenced[worker] = number;
 }
 
-static bool is_well_formed(const struct mst_round_table *table, const struct mst_msg_close *close)
+bool mst_round_table_is_of_its_workers(const struct mst_round_table *table, const struct mst_msg_close *close)
 {
     for (size_t i = 0; i < close->n_ins; i++)
         if (close->ins[i] >= table->n_workers || (i > 0 && close->ins[i] <= close->ins[i - 1]))
@@ -147,7 +147,7 @@ static bool is_well_formed(const struct mst_round_table *table, const struct mst
 enum mst_round_close_verdict mst_round_table_check(const struct mst_round_table *table,
                                                    const struct mst_msg_close *close)
 {
-    if (!is_well_formed(table, close))
+    if (!mst_round_table_is_of_its_workers(table, close))
         return MST_ROUND_CLOSE_REFUSED;
     if (table->has_close &&
         (close->round < table->stored || (close->round == table->stored && close->attempt <= table->attempt)))

@@ -123,6 +123,8 @@ void mst_round_table_fence(struct mst_round_table *table, size_t worker, uint64_
 /** What to do with a close; changes nothing. Who it names ascends and is < n_workers, or it is refused. */
 enum mst_round_close_verdict mst_round_table_check(const struct mst_round_table *table,
                                                    const struct mst_msg_close *close);
+/** True if whom a close names, and whom its next deal names, ascends and is < n_workers. */
+bool mst_round_table_is_of_its_workers(const struct mst_round_table *table, const struct mst_msg_close *close);
 /** Stores a close that is new. */
 void mst_round_table_store(struct mst_round_table *table, const struct mst_msg_close *close);
 /** True if the stored close is to be acted on now: it is not applied, and rounds up to act_round are to be. */

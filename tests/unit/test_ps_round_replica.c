@@ -89,7 +89,7 @@ static void test_what_a_backup_does_not_understand_is_sent_again(void **state)
 {
     struct fixture *f = *state;
     struct server *primary = &f->servers[0];
-    size_t *n_workers = &f->servers[1].rounds->n_workers;
+    size_t *n_workers = &f->servers[1].rounds->table.n_workers;
     const size_t n = *n_workers;
     const struct mst_msg_close close = close_of(1, 0, 2);
     give_roles(f, 0, 1, MST_NO_PS);
