@@ -87,7 +87,6 @@ class Ground:
         self.begun = []  # (when, fault), for the pauses
         self.ended_at = 0.0  # when the chief said so
         self.full_from = 0.0  # before that the chief may not have noticed what happened
-        self.n_starts = 0
         self.stopped = set()
         self.leaving = set()  # told to stop, and started again when they have
         self.n_restarts = collections.Counter()
@@ -113,10 +112,6 @@ class Ground:
 
     def start(self, role):
         self.absent.pop(role, None)
-        if role in self.cluster.processes:  # its log is kept beside the new one
-            before = self.cluster[role]
-            before.log_path = before.log_path.rename(self.folder / f"{role}.{self.n_starts}.log")
-        self.n_starts += 1
         self.cluster.start(role)
         self.started_at[role] = time.monotonic()
         for link in self.proxies.to(role):
@@ -402,7 +397,7 @@ class Ground:
         self.proxies.close()
 
     def chief_logs(self):
-        return "\n".join(process.log() for name, process in self.cluster.processes.items() if name.startswith("chief"))
+        return self.cluster.log_of("chief-0")
 
     def muster(self, *arguments):
         done = subprocess.run([str(self.binary), *map(str, arguments)], cwd=self.folder, stdin=subprocess.DEVNULL,

@@ -65,6 +65,10 @@ class Process:
     def log(self):
         return self.log_path.read_text(errors="replace")
 
+    def set_log_aside(self, name):
+        """Another process begins a log of that name; this one's is found under another."""
+        self.log_path = self.log_path.rename(self.log_path.with_name(f"{name}.log"))
+
     def is_running(self):
         return self.popen.poll() is None
 
@@ -179,9 +183,9 @@ class Cluster:
         self.http_ports = {role: Port() for role in self.roles}
         self.addresses = {}  # {(who reads it, whose address): other than its own, a link's}
         self.processes = {}
+        self.former = []  # (role, process) of those that another was started in place of, in order
         self.progress_path = self.folder / "progress.jsonl"
         self.progress_path.touch()
-        self.n_extra = 0
         self.named_evaluators = []
 
     def add_evaluator(self, is_named):
@@ -219,12 +223,12 @@ class Cluster:
             pass_fds = (progress,)
             command += ["--progress-fd", str(progress)]
         variables = {"TF_CONFIG": self.tf_config(role), **(environment or {})}
+        if name is None and role in self.processes:
+            self.former.append((role, self.processes.pop(role)))
+            self.former[-1][1].set_log_aside(f"{role}.{len(self.former)}")
         process = Process(name or role, command, variables, self.folder, pass_fds)
         for fd in pass_fds:
             os.close(fd)
-        if name is None and role in self.processes:
-            self.n_extra += 1
-            self.processes[f"{role} (before {self.n_extra})"] = self.processes[role]
         self.processes[name or role] = process
         return process
 
@@ -261,15 +265,23 @@ class Cluster:
         for role in self.roles:
             self.processes[role].expect(code)
 
+    def log_of(self, role):
+        """What all said that were this role, one after the other."""
+        return "".join(process.log() for other, process in [*self.former, *self.processes.items()] if other == role)
+
+    def all(self):
+        """Every process that was started, also those that others took the place of."""
+        return [process for _, process in self.former] + list(self.processes.values())
+
     def logs(self):
-        return "\n".join(f"--- {name} (exit {process.popen.poll()})\n{process.tail(40)}"
-                         for name, process in self.processes.items())
+        return "\n".join(f"--- {process.log_path.stem} (exit {process.popen.poll()})\n{process.tail(40)}"
+                         for process in self.all())
 
     def sanitizer_reports(self):
-        return [name for name, process in self.processes.items() if SANITIZER.search(process.log())]
+        return [process.log_path.stem for process in self.all() if SANITIZER.search(process.log())]
 
     def close(self):
-        for process in self.processes.values():
+        for process in self.all():
             process.resume()
             process.kill()
         for port in list(self.ports.values()) + list(self.http_ports.values()):

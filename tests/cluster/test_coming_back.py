@@ -174,7 +174,7 @@ def test_a_server_comes_back_twice(cluster, long_job, write_job):
     running = start_training(cluster, long_job, write_job)
     seen = []
     for _ in range(2):
-        running.processes.pop("ps-1").kill()
+        running["ps-1"].kill()
         running.start("ps-1")
         steps = seen[-1][1] if seen else -1
         found = running["chief-0"].wait_log(rf"(?:.*\n)*.*parameter server restored ps=1 lost_updates=(\d+) steps=((?!{steps} )\d+)")

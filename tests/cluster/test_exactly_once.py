@@ -88,7 +88,7 @@ class Disturbed:
         self.running, self.shape, self.random = running, shape, random.Random(f"{seed} {len(running.roles)} {shape}")
         self.workers = [role for role in running.roles if role.startswith("worker")]
         servers = [role for role in running.roles if role.startswith("ps")]
-        self.links, self.before = {}, ""
+        self.links = {}
         for worker in self.workers:
             server = self.random.choice(servers)
             self.links[worker] = make_link(running.ports[server].address, read_bytes=self.random.choice([200, 65536]))
@@ -149,16 +149,12 @@ class Disturbed:
     def kill_chief(self, _=None):
         """Another goes on with what the parameter servers have stored."""
         self.running["chief-0"].kill()
-        self.before += self.running["chief-0"].log()
         self.running.start("chief-0")
-
-    def chief_log(self):
-        return self.before + self.running["chief-0"].log()
 
     def kill_all(self):
         """Every process at once; all of them are started again, and go on from the newest checkpoint."""
         for role in self.running.roles:
-            self.running.processes.pop(role).kill()
+            self.running[role].kill()
         for worker in self.workers:
             self.links[worker].cut()
         for role in self.running.roles:
@@ -176,7 +172,7 @@ class Disturbed:
                 self.running.start(worker)
             self.running[worker].wait_log("worker: joined")
         self.running.expect_all(0)
-        return self.chief_log()
+        return self.running.log_of("chief-0")
 
 
 @pytest.fixture

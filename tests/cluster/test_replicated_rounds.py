@@ -50,7 +50,6 @@ class Rounds:
         self.running.wait_running(lambda: (self.chief_metric("muster_chief_round") or 0) >= begun + n_more, "more rounds")
 
     def restart(self, role):
-        self.running.processes.pop(role)
         return self.running.start(role, self.arguments)
 
 
