@@ -128,7 +128,7 @@ def test_a_server_dies_in_a_round(rounds, make_link, trained, expected, server):
     assert_same(running, trained, want)
 
 
-@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("n_threads", [1, pytest.param(3, marks=pytest.mark.threads)])
 def test_servers_of_one_or_more_data_threads(rounds, trained, expected, n_threads):
     want = expected()
     running = rounds(n_ps=2, arguments=["--data-threads", str(n_threads)])
