@@ -232,6 +232,7 @@ static void count_failure(struct mst_chief *chief, const char *text)
 
 void mst_chief_finish(struct mst_chief *chief)
 {
+    mst_chief_end_note(chief);
     chief->is_finished = true;
     chief->finished_ms = mst_clock_monotonic_ms();
     mst_chief_touch(chief);
@@ -464,6 +465,7 @@ static void on_tick(void *arg)
         MST_LOG(WARN, "chief", "workers declared dead", "n=%zu", n_dead);
     }
     mst_chief_failover_tick(chief, now_ms);
+    mst_chief_end_look(chief, now_ms);
     limit_wait(chief, now_ms);
     mst_chief_links_tick(chief, now_ms);
     mst_chief_cut_tick(chief, now_ms);
@@ -576,6 +578,9 @@ static mst_status set_up(struct mst_chief *chief, struct mst_error *err)
     const struct mst_chief_config *config = &chief->config;
     MST_TRY(make_failover(chief, err));
     MST_TRY(read_data_header(chief, err));
+    chief->was_finished = mst_chief_end_was_noted(chief);
+    if (chief->was_finished)
+        MST_LOG(WARN, "chief", "was finished", "by=\"an earlier chief, which was killed before it ended\"");
     struct mst_server_config server = {.on_greeting = mst_chief_on_greeting, .arg = chief};
     MST_TRY(mst_server_new(config->control, &server, &chief->server));
     MST_TRY(config->listen_fd >= 0 ? mst_server_listen_fd(chief->server, config->listen_fd, err)

@@ -59,6 +59,9 @@ MST_MUST_USE mst_status mst_chief_new(const struct mst_chief_config *config, str
                                       struct mst_error *err);
 /** Releases it; NULL is fine. Thread: the loop has stopped */
 void mst_chief_free(struct mst_chief *chief);
+/** The process of a chief that ended well ends: a note that the job is over, for one that is started again before that,
+ *  is deleted. Thread: any */
+void mst_chief_end_forget(const struct mst_job *job);
 /** The port it listens on. */
 uint16_t mst_chief_port(const struct mst_chief *chief);
 /** Ends the job soon, because a process of it is to stop: gives out no more work, writes a checkpoint of what is

@@ -250,6 +250,8 @@ struct mst_chief {
     uint64_t recalled_ms;
     bool is_finished; // the result is written, and later chiefs are to know
     uint64_t finished_ms;
+    bool was_finished;      // an earlier chief noted that
+    uint64_t end_looked_ms; // since when this one knows; 0: it has not looked
     uint64_t n_lost_updates;
     char *nonce_path;
     char *nonce;
@@ -575,6 +577,16 @@ void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *
 void mst_chief_take_rows(struct mst_chief *chief, const struct mst_msg_client_row *rows, size_t n_rows);
 bool mst_chief_is_saving(const struct mst_chief *chief);
 void mst_chief_save_free(struct mst_chief *chief);
+
+// ending.c
+#define MST_CHIEF_END_NOTE     ".finished" // beside result.json
+#define MST_CHIEF_WAS_FINISHED "the job was finished by an earlier run"
+// Notes that the result is written, before anybody is told.
+void mst_chief_end_note(const struct mst_chief *chief);
+// True if an earlier chief of this very job has, and did not end well.
+bool mst_chief_end_was_noted(const struct mst_chief *chief);
+// Then this one tells whoever is there in half a lease, if no server has said it before.
+void mst_chief_end_look(struct mst_chief *chief, uint64_t now_ms);
 
 // closing.c
 // Evaluates and writes the model directory and result.json, then tells everybody. After the last checkpoint.

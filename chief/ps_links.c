@@ -120,8 +120,9 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
     (void)peer;
     mst_identity_greet(link->chief->config.identity, greeting);
     greeting->wanted = link->index + 1;
-    // Until it has claimed one, it takes nobody's place who has.
-    greeting->term = link->chief->phase > CHIEF_RECALLING ? link->chief->term : MST_TERM_NEWCOMER;
+    // Until it has claimed one, it takes nobody's place who has. (It may have ended before it had one to claim.)
+    bool has_term = link->chief->phase > CHIEF_RECALLING && link->chief->term > 0;
+    greeting->term = has_term ? link->chief->term : MST_TERM_NEWCOMER;
 }
 
 // A link that broke stands again. Another incarnation has lost all it held.
@@ -195,9 +196,11 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     link->is_storing = link->is_placing = false;
     chief->has_met_job |= chief->phase <= CHIEF_RECALLING && reply->job_state == MST_JOB_RUNNING;
     if (reply->job_state == MST_JOB_FINISHED) {
-        mst_chief_tell(chief, MST_OK, "the job was finished by an earlier run");
+        mst_chief_tell(chief, MST_OK, MST_CHIEF_WAS_FINISHED);
         return;
     }
+    if (chief->phase >= CHIEF_TELLING)
+        return; // it hears how the job ended, and no more
     if (chief->phase >= CHIEF_PLACING) {
         meet_again(link, reply);
         return;

@@ -309,7 +309,12 @@ void mst_chief_recall_done(struct mst_chief *chief)
     const struct ps_link *best = best_of(chief);
     struct mst_error err;
     chief->phase = CHIEF_PLACING;
+    if (chief->was_finished) { // what servers know of it, if anything, is from just before
+        mst_chief_tell(chief, MST_OK, MST_CHIEF_WAS_FINISHED);
+        return;
+    }
     if (!best) {
+        mst_chief_end_forget(chief->config.job); // of another job, then
         mst_chief_place(chief);
         return;
     }
@@ -321,7 +326,7 @@ void mst_chief_recall_done(struct mst_chief *chief)
         return;
     }
     if (status != MST_OK || chief->is_finished) {
-        mst_chief_tell(chief, status, status == MST_OK ? "the job was finished by an earlier run" : err.text);
+        mst_chief_tell(chief, status, status == MST_OK ? MST_CHIEF_WAS_FINISHED : err.text);
         return;
     }
     size_t n_live = mst_membership_n_live(&chief->coordinator.membership);

@@ -101,7 +101,7 @@ json_t *mst_result_json(const struct mst_result *result)
 
 mst_status mst_result_write(const char *dir, const json_t *result, struct mst_error *err)
 {
-    char *path = mst_text("%s/result.json", dir);
+    char *path = mst_text("%s/%s", dir, MST_RESULT_FILE);
     char *temporary = mst_text("%s/.result.json.tmp", dir);
     char *json = json_dumps(result, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     char *text = mst_text("%s\n", json);

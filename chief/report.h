@@ -32,6 +32,8 @@ struct mst_scores {
     double values[MST_MEASURES_MAX];
 };
 
+#define MST_RESULT_FILE "result.json" // in output.dir
+
 /** All that result.json says. Borrowed pointers. */
 struct mst_result {
     const char *name;

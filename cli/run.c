@@ -677,6 +677,10 @@ mst_status mst_run(const struct mst_run_options *options, int *exit_code_out, st
         if (status == MST_OK && options->parks && !run.signal)
             park(&run);
     }
+    if (status == MST_OK && runs_chief(&run)) {
+        stop_work(&run);
+        mst_chief_end_forget(run.context->job); // last, for until then a chief may be started again
+    }
     if (run.signal && status != MST_OK) {
         *exit_code_out = 128 + run.signal;
         status = MST_OK;
