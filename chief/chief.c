@@ -327,6 +327,8 @@ void mst_chief_check_told(struct mst_chief *chief)
     for (size_t i = 0; i < chief->config.n_ps; i++)
         if (!chief->links[i].is_told)
             return;
+    if (mst_chief_drain_is_asked(chief))
+        return;
     chief->phase = CHIEF_OVER;
     mst_timer_stop(&chief->telling);
     chief->config.on_end(chief->config.arg, chief->end_status, chief->end_text);
@@ -606,6 +608,7 @@ mst_status mst_chief_new(const struct mst_chief_config *config, struct mst_chief
     mst_timer_init(&chief->progress, config->control, on_progress, chief);
     mst_timer_init(&chief->reminder, config->control, on_reminder, chief);
     mst_timer_init(&chief->telling, config->control, on_telling_too_long, chief);
+    mst_timer_init(&chief->asked, config->control, mst_chief_on_asked, chief);
     mst_status status = set_up(chief, err);
     if (status != MST_OK) {
         mst_chief_free(chief);
@@ -644,6 +647,7 @@ void mst_chief_free(struct mst_chief *chief)
     mst_timer_fini(&chief->progress);
     mst_timer_fini(&chief->reminder);
     mst_timer_fini(&chief->telling);
+    mst_timer_fini(&chief->asked);
     mst_coordinator_fini(&chief->coordinator);
     mst_training_sums_fini(&chief->last_epoch.sums);
     mst_evaluations_fini(&chief->evaluations);

@@ -283,6 +283,8 @@ struct mst_chief {
     struct mst_timer reminder;
     uint64_t reminded_step; // steps done at the last one
     struct mst_timer telling;
+    struct mst_timer asked;  // while a drain's asker has not heard of the end
+    uint64_t drain_asked_ms; // when somebody asked last who will ask again; 0: nobody did
     struct mst_chief_metrics metrics;
     struct mst_chief_round_metrics round_metrics;
     bool is_deciding;         // about rounds, further up the stack
@@ -396,6 +398,11 @@ void mst_chief_failover_read(struct ps_link *link, const struct mst_msg_recall_r
 void mst_chief_failover_tick(struct mst_chief *chief, uint64_t now_ms);
 // It was told to stop: others take over what it has, or the job ends.
 void mst_chief_ps_stops(struct ps_link *link, const char *text);
+
+// draining.c
+// Somebody waits for a drain and is about to ask again. Then mst_chief_on_asked is called when he is not any more.
+bool mst_chief_drain_is_asked(struct mst_chief *chief);
+void mst_chief_on_asked(void *arg);
 
 // fencing.c
 // Members are to be fenced from now on: stored first, then told.

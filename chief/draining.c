@@ -1,11 +1,14 @@
 // `muster admin drain`: what a signal to a server does, asked of the chief. The server is told with its roles, so that
 // the next chief hears of it as after a signal, and is let go when it has nothing any more (failing_over.c).
 // Who asks waits by asking again, and names the process that he means: the one that is started after it is not drained.
+// So at the end of the job this process stays until he has asked once more, and heard of it.
 #include "chief/chief_private.h"
 
 #include "base/clock.h"
 
 #include <stdio.h>
+
+enum { ASKED_MS = 1000 }; // he asks ten times meanwhile (cli/admin.c)
 
 // Let go, or dead while it was about to be.
 static bool is_drained(const struct ps_link *link)
@@ -42,8 +45,8 @@ static mst_status begin(struct ps_link *link, struct mst_error *err)
     return MST_OK;
 }
 
-mst_status mst_chief_drain(struct mst_chief *chief, size_t ps, uint64_t incarnation, struct mst_chief_drain *out,
-                           struct mst_error *err)
+static mst_status ask(struct mst_chief *chief, size_t ps, uint64_t incarnation, struct mst_chief_drain *out,
+                      struct mst_error *err)
 {
     *out = (struct mst_chief_drain){.incarnation = incarnation};
     if (ps >= chief->config.n_ps)
@@ -69,4 +72,27 @@ mst_status mst_chief_drain(struct mst_chief *chief, size_t ps, uint64_t incarnat
     if (!out->is_drained)
         describe(link, out->waits_for, sizeof out->waits_for);
     return MST_OK;
+}
+
+mst_status mst_chief_drain(struct mst_chief *chief, size_t ps, uint64_t incarnation, struct mst_chief_drain *out,
+                           struct mst_error *err)
+{
+    mst_status status = ask(chief, ps, incarnation, out, err);
+    if (status == MST_OK ? !out->is_drained : mst_status_is_retryable(status))
+        chief->drain_asked_ms = mst_clock_monotonic_ms();
+    return status;
+}
+
+bool mst_chief_drain_is_asked(struct mst_chief *chief)
+{
+    uint64_t since_ms = mst_clock_monotonic_ms() - chief->drain_asked_ms;
+    if (chief->drain_asked_ms == 0 || since_ms >= ASKED_MS)
+        return false;
+    mst_timer_start_once(&chief->asked, ASKED_MS - since_ms);
+    return true;
+}
+
+void mst_chief_on_asked(void *arg)
+{
+    mst_chief_check_told(arg);
 }

@@ -160,6 +160,21 @@ def test_the_only_copy(replicated, run):
     training.check()
 
 
+def test_the_job_ends_meanwhile(replicated, draining):
+    """Who waits hears of it from the chief, and not that there is none any more."""
+    training = replicated(2, epochs=300)
+    training.job["cluster"].update(lease_ms=6000)  # ten of them the place of ps-0 is kept
+    counting_job.write(training.job, training.shape, training.folder)
+    training.start(50)
+    training.wait_full()
+    training["ps-0"].kill()
+    asked = draining(training, "ps-1")
+    asked.wait_log("ps-1: waits for ")
+    training.expect("ps-1")
+    assert asked.wait(20) == 1, asked.log()
+    assert asked.log().endswith("muster: ps-1 is not drained: the job is over: all its processes end\n"), asked.log()
+
+
 def test_without_replicas(cluster, job, write_job, run):
     job["epochs"] = 1_000_000
     running = cluster(write_job(job))
