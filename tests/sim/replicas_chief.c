@@ -13,6 +13,7 @@ void replicas_chief_start(struct world *w, size_t c)
     struct sim_chief *chief = &w->chiefs[c];
     replicas_chief_end(w, c);
     *chief = (struct sim_chief){.is_up = true, .incarnation = ++w->incarnations};
+    w->n_chiefs++;
     if (w->plant != REPLICAS_PLANT_REUSE_TERM || w->terms == 0)
         w->terms++;
     chief->ticked_ms = w->engine.now_ms;
@@ -21,8 +22,10 @@ void replicas_chief_start(struct world *w, size_t c)
         .n_ps = w->n_ps, .n_replicas = w->n_replicas, .patience_ms = 2 * (uint64_t)LEASE_MS, .avoid_ms = LEASE_MS};
     mst_failover_init(&chief->failover, &config);
     mst_failover_begin(&chief->failover, chief->term);
-    for (size_t ps = 0; ps < w->n_ps; ps++)
+    for (size_t ps = 0; ps < w->n_ps; ps++) {
         chief->heard_ms[ps] = w->engine.now_ms;
+        chief->groups[ps].primary = MST_NO_PS;
+    }
     struct message tick = {.kind = M_TICK, .to = (uint32_t)c, .to_incarnation = chief->incarnation};
     engine_schedule(&w->engine, &tick, 1);
 }
@@ -31,6 +34,8 @@ void replicas_chief_end(struct world *w, size_t c)
 {
     if (w->chiefs[c].is_up)
         mst_failover_fini(&w->chiefs[c].failover);
+    for (size_t g = 0; w->chiefs[c].is_up && g < w->n_ps; g++)
+        w->losses[g].is_unknown |= w->chiefs[c].groups[g].is_empty;
     w->chiefs[c].is_up = false;
 }
 
@@ -69,7 +74,9 @@ static void note_silence(struct world *w, struct sim_chief *chief)
     chief->ticked_ms = w->engine.now_ms;
     for (size_t ps = 0; ps < w->n_ps; ps++)
         if (w->engine.now_ms > chief->heard_ms[ps] + LEASE_MS)
-            mst_failover_dead(&chief->failover, ps, MST_FAILOVER_SILENT, w->engine.now_ms);
+            mst_failover_dead(&chief->failover, ps,
+                              w->plant == REPLICAS_PLANT_SILENT_LOST ? MST_FAILOVER_GONE : MST_FAILOVER_SILENT,
+                              w->engine.now_ms);
 }
 
 static void commit_minority(struct mst_failover *f)
@@ -106,9 +113,12 @@ static void advance(struct world *w, size_t c)
     size_t n = 0;
     plant(w, &chief->failover);
     for (; n < MAX_CHANGES && mst_failover_advance(&chief->failover, w->engine.now_ms); n++) {
+        replicas_lost_roles_changed(w, chief);
         for (size_t ps = 0; ps < w->n_ps; ps++)
             ask(w, c, ps);
     }
+    if (n > 0)
+        replicas_lost_place(w, c);
     if (n == MAX_CHANGES)
         replicas_fail(w, "the chief changed roles %zu times for one piece of news", n);
     if (replicas_leader(w) != chief || chief->has_led)
@@ -126,6 +136,7 @@ static void on_reply(struct world *w, size_t c, const struct message *m)
     if (m->term != chief->term || m->id.incarnation < chief->known[ps])
         return;
     chief->heard_ms[ps] = w->engine.now_ms;
+    chief->is_placed[ps] = chief->is_placed[ps] && chief->known[ps] == m->id.incarnation;
     chief->known[ps] = m->id.incarnation;
     mst_failover_up(f, ps, m->id.incarnation);
     if (m->kind == M_RECALLED) {
@@ -154,7 +165,7 @@ static void send_fences(struct world *w, size_t c, uint32_t worker)
     for (size_t g = 0; g < w->n_ps; g++)
         for (size_t ps = 0; ps < w->n_ps; ps++) {
             bool is_asked = ps == mst_failover_primary(&chief->failover, g) || w->plant == REPLICAS_PLANT_FENCE_ANY;
-            if (member->has_answered[g] || !is_asked)
+            if (member->has_answered[g] || !is_asked || chief->groups[g].is_empty)
                 continue;
             struct message m = {.kind = M_FENCE, .to = replicas_ps_node(ps), .term = chief->term, .group = g};
             m.from = (uint32_t)c;
@@ -196,6 +207,8 @@ static void on_worker(struct world *w, size_t c, const struct message *m)
     if (m->kind == M_HEARTBEAT) {
         if (member->incarnation == m->id.incarnation && member->number == m->op.number)
             member->heard_ms = w->engine.now_ms;
+        if (member->incarnation == m->id.incarnation && member->number == m->op.number && !member->is_fencing)
+            replicas_lost_reported(w, m);
         return;
     }
     if (member->is_fencing || (member->incarnation && member->incarnation != m->id.incarnation))
@@ -221,8 +234,11 @@ static void on_tick(struct world *w, size_t c, const struct message *m)
     advance(w, c);
     for (size_t ps = 0; ps < w->n_ps; ps++)
         ask(w, c, ps);
-    if (replicas_leader(w) == chief)
+    replicas_lost_place(w, c);
+    if (replicas_leader(w) == chief) {
         tick_workers(w, c);
+        replicas_lost_save(w, chief);
+    }
     engine_schedule(&w->engine, m, PROBE_MS);
 }
 
@@ -237,6 +253,10 @@ void replicas_chief_receive(struct world *w, size_t c, const struct message *m)
     case M_RECALLED:
     case M_ROLES_REPLY:
         on_reply(w, c, m);
+        break;
+    case M_MAPPED:
+        if (is_leader)
+            replicas_lost_mapped(w, chief, m);
         break;
     case M_GONE:
         if (m->id.incarnation >= chief->known[m->id.ps])

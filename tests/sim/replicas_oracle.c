@@ -1,7 +1,7 @@
 // What must hold at any moment of a job with replicas, counted from outside.
 #include "replicas_private.h"
 
-static size_t bit_of(const struct sim_op *op)
+size_t replicas_bit_of(const struct sim_op *op)
 {
     return ((size_t)op->worker * MAX_NUMBERS + (size_t)op->number - 1) * MAX_STEPS + (size_t)op->step - 1;
 }
@@ -14,7 +14,7 @@ static bool has_bit(const uint64_t *bits, size_t bit)
 void replicas_oracle_applies(struct world *w, size_t ps, size_t group, struct sim_bucket *bucket,
                              const struct sim_op *op)
 {
-    size_t bit = bit_of(op);
+    size_t bit = replicas_bit_of(op);
     if (has_bit(bucket->state.bits, bit))
         replicas_fail(w, "ps %zu applied step %llu of worker %u.%llu twice in group %zu", ps,
                       (unsigned long long)op->step, op->worker, (unsigned long long)op->number, group);
@@ -25,7 +25,7 @@ void replicas_oracle_applies(struct world *w, size_t ps, size_t group, struct si
 
 void replicas_oracle_acked(struct world *w, size_t group, const struct sim_op *op)
 {
-    size_t bit = bit_of(op);
+    size_t bit = replicas_bit_of(op);
     w->acked[group][op->bucket][bit / 64] |= (uint64_t)1 << bit % 64;
     w->is_changed[group] = true;
 }
@@ -37,10 +37,10 @@ void replicas_oracle_counted(struct world *w, size_t group, const struct message
     w->is_changed[group] = true;
 }
 
-static uint64_t last_step(const struct sim_state *state, size_t worker, size_t number)
+uint64_t replicas_last_step(const struct sim_state *state, size_t worker, size_t number)
 {
     struct sim_op op = {.worker = (uint32_t)worker, .number = number, .step = MAX_STEPS};
-    size_t bit = bit_of(&op);
+    size_t bit = replicas_bit_of(&op);
     while (op.step > 0 && !has_bit(state->bits, bit--))
         op.step--;
     return op.step;
@@ -52,7 +52,7 @@ static void check_fences(struct world *w, size_t ps, size_t group, size_t b)
     for (size_t worker = 0; worker < w->n_workers; worker++)
         for (size_t number = 1; number < w->members[worker].number + 1; number++) {
             const struct sim_counted *counted = &w->counted[group][b][worker][number];
-            uint64_t last = counted->is_counted ? last_step(state, worker, number) : 0;
+            uint64_t last = counted->is_counted ? replicas_last_step(state, worker, number) : 0;
             if (counted->is_counted && last != counted->step)
                 replicas_fail(w, "ps %zu serves group %zu with step %llu of worker %zu.%zu, its fence counted %llu", ps,
                               group, (unsigned long long)last, worker, number, (unsigned long long)counted->step);
@@ -98,7 +98,7 @@ void replicas_oracle_check(struct world *w, size_t group)
     unsigned serving = 0;
     for (size_t ps = 0; ps < w->n_ps; ps++) {
         const struct sim_copy *copy = &w->ps[ps].copies[group];
-        if (!copy->replica.is_reigning || !replicas_is_awake(w, ps) ||
+        if (!copy->replica.is_reigning || copy->awaits_values || !replicas_is_awake(w, ps) ||
             !mst_replica_is_primary(&copy->replica, w->engine.now_ms))
             continue;
         for (size_t i = 0; i < copy->replica.n_peers; i++)

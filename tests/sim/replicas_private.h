@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "chief/failover.h"
+#include "chief/setback.h"
 #include "engine.h"
 #include "ps/client_table.h"
 #include "ps/replica.h"
@@ -33,6 +34,7 @@ enum message_kind {
     M_START,    // a process begins: a chief, a PS, a worker
     M_HEAL,     // cuts end
     M_COMPUTED, // a worker's own gradient is ready
+    M_BLOW,     // a PS dies whatever else is so
     // chief and PS
     M_RECALL,
     M_RECALLED,
@@ -41,6 +43,8 @@ enum message_kind {
     M_OUT,  // to a chief: a higher term is known
     M_GONE, // to a chief or a PS: who is meant has no process any more
     M_GO,   // to a PS that is drained
+    M_MAP,
+    M_MAPPED,
     M_FENCE,
     M_FENCE_REPLY,
     // PS and PS
@@ -108,6 +112,10 @@ struct message {
             struct sim_row rows[MAX_WORKERS];
         };
         uint64_t steps[MAX_BUCKETS]; // FENCE_REPLY: the last of that number, by bucket
+        struct {                     // MAP
+            size_t checkpoint;       // 0: none
+            uint64_t refused[MAX_WORKERS];
+        };
     };
 };
 
@@ -134,6 +142,8 @@ struct sim_copy {
     struct sim_waiting waiting[MAX_WAITING];
     size_t n_waiting;
     uint64_t unanswered_ms[MAX_PS]; // when something was sent there that is not answered; 0: nothing
+    bool is_made;                   // roles named it
+    bool awaits_values;             // of a checkpoint: the group was lost
 };
 
 struct sim_ps {
@@ -151,6 +161,14 @@ struct sim_ps {
     struct sim_copy copies[MAX_PS];
 };
 
+// What a chief knows of a group that nobody has any more.
+struct sim_group {
+    uint32_t primary;
+    bool is_empty;
+    bool is_restoring;
+    struct mst_setback setback;
+};
+
 struct sim_chief {
     bool is_up;
     uint64_t paused_until_ms;
@@ -161,6 +179,8 @@ struct sim_chief {
     uint64_t ticked_ms;
     uint64_t heard_ms[MAX_PS];
     uint64_t known[MAX_PS]; // incarnations
+    bool is_placed[MAX_PS]; // it answered the map
+    struct sim_group groups[MAX_PS];
 };
 
 // What the chiefs have of a worker. It survives them: tests/sim/world.h is about how.
@@ -189,6 +209,23 @@ struct sim_counted {
     uint64_t step;
 };
 
+struct sim_checkpoint {
+    uint64_t done[N_WORDS];
+    uint64_t bits[MAX_PS][MAX_BUCKETS][N_WORDS];
+};
+
+// A group whose copies are gone. Steps are bits.
+struct sim_loss {
+    bool may_be;               // nobody has it, as far as one can know
+    uint64_t told[N_WORDS];    // reported when its home was told to restore it
+    uint64_t had[N_WORDS];     // was there and is not any more
+    uint64_t late[N_WORDS];    // … and was not reported when the home was told
+    uint64_t open[N_WORDS];    // what is to be counted by now, and no chief did
+    uint64_t counted[N_WORDS]; // counted as lost
+    size_t checkpoint;         // it was restored from
+    bool is_unknown;           // to chiefs: the one that knew died, and did not hand on that the group is empty
+};
+
 struct world {
     struct engine engine;
     enum replicas_plant plant;
@@ -199,8 +236,11 @@ struct world {
     uint64_t n_steps;
     bool is_free;      // pauses and cuts come at any time
     bool is_link_lost; // a link that is cut stays so
+    bool is_harsh;     // servers die at any time, all copies of a group at once
     unsigned crash_odds;
     unsigned n_crashes_left;
+    unsigned n_blows_left;
+    bool was_full;
     unsigned n_pauses_left;
     unsigned n_cuts_left;
     unsigned n_link_cuts_left;
@@ -212,7 +252,9 @@ struct world {
     unsigned n_worker_pauses_left;
     uint64_t end_ms; // not before: so that there are faults
     uint64_t terms;
+    uint64_t n_chiefs; // that ever started
     uint64_t incarnations;
+    uint64_t n_first; // incarnations that the job began with
     bool is_link_cut[MAX_PS][MAX_PS];
     struct sim_chief chiefs[MAX_CHIEFS];
     struct sim_ps ps[MAX_PS];
@@ -220,7 +262,11 @@ struct world {
     struct sim_member members[MAX_WORKERS];
     struct mst_roles **roles; // all that were ever sent
     size_t n_roles;
+    uint64_t done[N_WORDS]; // steps that workers reported
+    struct sim_checkpoint *checkpoints;
+    size_t n_checkpoints;
     // The oracle's.
+    struct sim_loss losses[MAX_PS];
     bool is_changed[MAX_PS];     // something of the group that it looks at
     unsigned had_served[MAX_PS]; // who served the group when it looked last, as bits
     uint64_t acked[MAX_PS][MAX_BUCKETS][N_WORDS];
@@ -254,7 +300,26 @@ void replicas_worker_start(struct world *w, size_t i);
 void replicas_worker_receive(struct world *w, size_t i, const struct message *m);
 void replicas_worker_end(struct world *w, size_t i);
 
+// Groups that are lost. What a chief does of it:
+void replicas_lost_roles_changed(struct world *w, struct sim_chief *chief);
+void replicas_lost_place(struct world *w, size_t c);
+void replicas_lost_mapped(struct world *w, struct sim_chief *chief, const struct message *m);
+void replicas_lost_reported(struct world *w, const struct message *m);
+// Now and then it makes a checkpoint.
+void replicas_lost_save(struct world *w, const struct sim_chief *chief);
+// … and a PS:
+void replicas_lost_map(struct world *w, size_t ps, const struct message *m);
+void replicas_lost_store(struct world *w, size_t ps, size_t g, const struct mst_roles *roles);
+// … and the oracle. A server is dead:
+void replicas_lost_dies(struct world *w, bool was_full);
+void replicas_lost_restored(struct world *w, size_t ps, size_t g, size_t checkpoint);
+void replicas_lost_counted(struct world *w, size_t g, uint64_t n);
+void replicas_lost_end(struct world *w);
+
 // The oracle.
+size_t replicas_bit_of(const struct sim_op *op);
+// The last one of this number that is there.
+uint64_t replicas_last_step(const struct sim_state *state, size_t worker, size_t number);
 // A push is applied to a copy of a bucket, or an operation.
 void replicas_oracle_applies(struct world *w, size_t ps, size_t group, struct sim_bucket *bucket,
                              const struct sim_op *op);

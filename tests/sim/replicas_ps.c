@@ -169,7 +169,7 @@ static uint64_t pump_copy(struct world *w, size_t ps, size_t group)
 {
     struct sim_copy *copy = copy_of(w, ps, group);
     uint64_t now_ms = w->engine.now_ms;
-    for (uint32_t to = 0; to < w->n_ps; to++) {
+    for (uint32_t to = 0; to < w->n_ps && !copy->awaits_values; to++) {
         struct mst_replica_message message;
         while (mst_replica_next(&copy->replica, to, now_ms, &message)) {
             mst_replica_sent(&copy->replica, &message, now_ms);
@@ -376,7 +376,7 @@ static void ps_push(struct world *w, size_t ps, const struct message *m)
     struct sim_copy *copy = copy_of(w, ps, m->group);
     struct mst_replica *r = &copy->replica;
     const struct sim_op *op = &m->op;
-    if (!mst_replica_admits(r, w->engine.now_ms))
+    if (copy->awaits_values || !mst_replica_admits(r, w->engine.now_ms))
         return; // it is sent again, here or elsewhere
     struct message reply = {.kind = M_PUSHED, .to = m->from, .to_incarnation = m->id.incarnation, .group = m->group};
     reply.op = *op;
@@ -428,7 +428,7 @@ static void ps_fence(struct world *w, size_t ps, const struct message *m)
         replicas_send(w, replicas_ps_node(ps), &reply);
         return;
     }
-    if (!mst_replica_admits(r, w->engine.now_ms))
+    if (copy->awaits_values || !mst_replica_admits(r, w->engine.now_ms))
         return;
     const struct mst_client_table *clients = &copy->buckets[0].clients;
     if (m->op.worker >= clients->n_rows || clients->fenced[m->op.worker] < m->op.number) {
@@ -493,7 +493,7 @@ static void take_roles(struct world *w, size_t ps, const struct message *m)
         if (w->plant == REPLICAS_PLANT_RELEASE_EARLY && was_reigning && !is_acted && m->roles->groups[g].primary != ps)
             release_early(w, ps, g, m->roles);
         else
-            mst_replica_store(r, m->roles);
+            replicas_lost_store(w, ps, g, m->roles);
         if (is_acted)
             mst_replica_act(r, &m->roles->epoch, now_ms);
         if (w->plant == REPLICAS_PLANT_PROMOTE_EARLY && r->is_reigning && !was_reigning)
@@ -572,11 +572,12 @@ static void drained(struct world *w, size_t ps)
 void replicas_ps_receive(struct world *w, size_t ps, const struct message *m)
 {
     static void (*const handlers[])(struct world *w, size_t ps, const struct message *m) = {
-        [M_TICK] = on_tick,       [M_RECALL] = ps_recall,        [M_ROLES] = ps_roles,
-        [M_GONE] = on_gone,       [M_FENCE] = ps_fence,          [M_OP] = ps_op,
-        [M_OP_REPLY] = on_answer, [M_SWEEP] = ps_sweep,          [M_SWEEP_REPLY] = on_answer,
-        [M_GRANT] = ps_grant,     [M_GRANT_REPLY] = on_answer,   [M_RELEASE] = ps_release,
-        [M_PUSH] = ps_push,       [M_RELEASE_REPLY] = on_answer, [M_REFUSED] = on_answer,
+        [M_TICK] = on_tick,          [M_RECALL] = ps_recall,        [M_ROLES] = ps_roles,
+        [M_GONE] = on_gone,          [M_FENCE] = ps_fence,          [M_OP] = ps_op,
+        [M_OP_REPLY] = on_answer,    [M_SWEEP] = ps_sweep,          [M_SWEEP_REPLY] = on_answer,
+        [M_GRANT] = ps_grant,        [M_GRANT_REPLY] = on_answer,   [M_RELEASE] = ps_release,
+        [M_PUSH] = ps_push,          [M_RELEASE_REPLY] = on_answer, [M_REFUSED] = on_answer,
+        [M_MAP] = replicas_lost_map,
     };
     if (m->kind == M_GO) {
         drained(w, ps);

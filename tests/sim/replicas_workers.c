@@ -98,6 +98,7 @@ static void on_tick(struct world *w, size_t i, const struct message *m)
         hello.id.incarnation = worker->incarnation;
         hello.op.worker = (uint32_t)i;
         hello.op.number = worker->session.number;
+        hello.op.step = worker->n_done;
         replicas_send(w, replicas_worker_node(w, i), &hello);
     }
     push_outstanding(w, i);

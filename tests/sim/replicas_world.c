@@ -33,6 +33,12 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_MINORITY] = "minority",
     [REPLICAS_PLANT_PROMOTE_JOINER] = "promote-joiner",
     [REPLICAS_PLANT_EMPTY_COUNTS] = "empty-counts",
+    [REPLICAS_PLANT_SILENT_LOST] = "silent-lost",
+    [REPLICAS_PLANT_LOST_UNRESTORED] = "lost-unrestored",
+    [REPLICAS_PLANT_MAP_RESTORES_ALL] = "map-restores-all",
+    [REPLICAS_PLANT_RESTORE_UNREFUSED] = "restore-unrefused",
+    [REPLICAS_PLANT_RESTORE_ROWLESS] = "restore-rowless",
+    [REPLICAS_PLANT_LOST_COUNTED_AGAIN] = "lost-counted-again",
 };
 
 const char *replicas_plant_name(int plant)
@@ -172,10 +178,11 @@ static void restart_later(struct world *w, uint32_t node, uint64_t most_ms)
     engine_schedule(&w->engine, &restart, 1 + engine_draw(&w->engine, most_ms));
 }
 
-static void crash(struct world *w, size_t ps)
+static void crash(struct world *w, size_t ps, bool was_full)
 {
     struct message gone = {.kind = M_GONE, .id = {(uint32_t)ps, w->ps[ps].incarnation}};
     replicas_ps_end(w, ps);
+    replicas_lost_dies(w, was_full);
     for (size_t other = 0; other < w->n_ps; other++) {
         gone.to = replicas_ps_node(other);
         gone.from = gone.to;
@@ -183,6 +190,33 @@ static void crash(struct world *w, size_t ps)
             engine_send(&w->engine, &gone);
     }
     restart_later(w, replicas_ps_node(ps), 4 * LEASE_MS);
+}
+
+// A chief is there that knows who has what, and no other one will be read before enough of them know it again.
+static bool may_be_struck(struct world *w)
+{
+    return replicas_leader(w) && !(w->chiefs[0].is_up && w->chiefs[1].is_up);
+}
+
+static void blow(struct world *w, size_t ps)
+{
+    if (may_be_struck(w) && w->ps[ps].is_up)
+        crash(w, ps, false);
+}
+
+// All copies of a group, or any server.
+static void draw_blow(struct world *w, size_t ps)
+{
+    const struct mst_roles *roles = &replicas_leader(w)->failover.committed;
+    bool is_at_once = engine_draw(&w->engine, 2);
+    bool is_alone = engine_draw(&w->engine, 3) == 0;
+    w->n_blows_left--;
+    for (uint32_t other = 0; other < w->n_ps; other++) {
+        enum mst_replica_role role = mst_roles_of(roles, (uint32_t)ps, other);
+        struct message m = {.kind = M_BLOW, .to = replicas_ps_node(other)};
+        if (is_alone ? other == ps : role == MST_REPLICA_PRIMARY || role == MST_REPLICA_BACKUP)
+            engine_schedule(&w->engine, &m, is_at_once ? 1 : 1 + engine_draw(&w->engine, 3 * LEASE_MS));
+    }
 }
 
 static void cut_link(struct world *w, size_t ps)
@@ -223,9 +257,12 @@ static void pause(struct world *w, uint64_t *until_ms, uint64_t most_ms)
 static void draw_ps_faults(struct world *w)
 {
     size_t ps = (size_t)engine_draw(&w->engine, w->n_ps);
-    if (strikes(w, &w->n_crashes_left, w->crash_odds) && is_full(w)) {
+    if (strikes(w, &w->n_blows_left, 200) && may_be_struck(w) && (w->was_full || is_full(w))) {
+        w->was_full = true;
+        draw_blow(w, ps);
+    } else if (strikes(w, &w->n_crashes_left, w->crash_odds) && is_full(w)) {
         w->n_crashes_left--;
-        crash(w, ps);
+        crash(w, ps, true);
     } else if (strikes(w, &w->n_drains_left, 60) && is_full(w)) {
         w->n_drains_left--;
         w->ps[ps].wants_drain = true;
@@ -243,15 +280,24 @@ static void draw_ps_faults(struct world *w)
     }
 }
 
+// More than half know what was decided, so a chief that starts will learn it.
+static bool is_known(const struct world *w)
+{
+    size_t n = 0;
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        n += w->ps[ps].is_up && w->ps[ps].is_counting;
+    return !w->is_harsh || 2 * n > w->n_ps;
+}
+
 static void draw_chief_faults(struct world *w)
 {
     size_t c = (size_t)engine_draw(&w->engine, MAX_CHIEFS);
     if (!w->chiefs[c].is_up) {
-        if (w->chiefs[1 - c].is_up && strikes(w, &w->n_second_chiefs_left, 300)) {
+        if (w->chiefs[1 - c].is_up && strikes(w, &w->n_second_chiefs_left, 300) && is_known(w)) {
             w->n_second_chiefs_left--;
             replicas_chief_start(w, c);
         }
-    } else if (strikes(w, &w->n_chief_kills_left, 300)) {
+    } else if (strikes(w, &w->n_chief_kills_left, 300) && is_known(w)) {
         w->n_chief_kills_left--;
         replicas_chief_end(w, c);
         restart_later(w, (uint32_t)c, 3 * LEASE_MS);
@@ -291,7 +337,9 @@ static void start_process(struct world *w, uint32_t node)
 {
     if (node < MAX_CHIEFS) {
         // Of two servers a chief reads one only; then there must not be another chief beside it.
-        if (w->n_ps > 2 || !w->chiefs[1 - node].is_up)
+        if ((w->chiefs[0].is_up || w->chiefs[1].is_up) && !is_known(w))
+            restart_later(w, node, LEASE_MS);
+        else if (w->n_ps > 2 || !w->chiefs[1 - node].is_up)
             replicas_chief_start(w, node);
     } else if (is_ps(w, node)) {
         replicas_ps_start(w, node - MAX_CHIEFS);
@@ -309,6 +357,8 @@ static void deliver(struct world *w, const struct message *m)
         heal(w, m->to - MAX_CHIEFS);
     else if (!is_there(w, m))
         return;
+    else if (m->kind == M_BLOW)
+        blow(w, m->to - MAX_CHIEFS);
     else if (w->engine.now_ms < until_ms)
         engine_schedule(&w->engine, m, until_ms - w->engine.now_ms); // it finds it in its socket later
     else if (m->to < MAX_CHIEFS)
@@ -357,6 +407,8 @@ static void draw_job(struct world *w)
     w->n_worker_kills_left = (unsigned)engine_draw(e, 3);
     w->n_worker_pauses_left = (unsigned)engine_draw(e, 3);
     w->end_ms = engine_draw(e, FAULTS_END_MS);
+    w->is_harsh = engine_draw(e, 4) == 0;
+    w->n_blows_left = w->is_harsh ? 1 + (unsigned)engine_draw(e, 3) : 0;
 }
 
 static bool has_cut_link(const struct world *w)
@@ -419,6 +471,7 @@ const char *replicas_run(uint64_t seed, int plant, size_t *n_delivered, char *te
     for (uint32_t node = 0; node < MAX_CHIEFS + w->n_ps + w->n_workers; node++)
         if (node != 1) // the second chief may come later
             start_process(w, node);
+    w->n_first = w->incarnations;
     struct message m;
     while (!w->fault[0] && !is_done(w) && engine_next(&w->engine, &m)) {
         if (w->engine.now_ms > JOB_END_MS) {
@@ -430,6 +483,7 @@ const char *replicas_run(uint64_t seed, int plant, size_t *n_delivered, char *te
         draw_faults(w);
     }
     *n_delivered += w->engine.n_delivered;
+    replicas_lost_end(w);
     end(w);
     free(w);
     return text[0] ? text : NULL;
