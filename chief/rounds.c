@@ -464,7 +464,17 @@ static void take_close_back(struct mst_rounds *rounds)
     mst_deal_fini(&rounds->next);
 }
 
-// Whoever lives sends again what was lost, and is waited for: its sums are to be known, too.
+// What it measured went with a group that nobody has any more, and this chief never heard of it.
+static bool is_unmeasured(const struct mst_rounds *rounds, uint64_t worker)
+{
+    bool is_any_fresh = false;
+    for (size_t i = 0; i < rounds->config.n_ps; i++)
+        is_any_fresh = is_any_fresh || rounds->ps[i].is_away || rounds->ps[i].is_fresh;
+    return is_any_fresh && rounds->seats[worker].sums_round != rounds->close_round;
+}
+
+// Whoever lives sends again what was lost, and is waited for: its sums are to be known, too. If they cannot be, what it
+// contributed is dealt anew.
 static bool try_close_again(struct mst_rounds *rounds)
 {
     if (!must_close_again(rounds))
@@ -475,7 +485,7 @@ static bool try_close_again(struct mst_rounds *rounds)
     take_close_back(rounds);
     size_t n = 0;
     for (size_t i = 0; i < rounds->n_ins; i++)
-        if (!is_lost(rounds, rounds->ins[i]))
+        if (!is_lost(rounds, rounds->ins[i]) && !is_unmeasured(rounds, rounds->ins[i]))
             rounds->ins[n++] = rounds->ins[i];
     rounds->n_ins = n;
     uint64_t first = rounds->term * ATTEMPTS_MAX;

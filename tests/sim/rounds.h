@@ -1,8 +1,8 @@
 /** @file
  *  One simulated synchronous job: the product's rounds of chief, parameter servers and workers over a faulty network,
  *  while workers are killed (some for good), restarted and paused, parameter servers die and come back empty, or have a
- *  backup that takes over, and the chief is paused and killed: the next one has a higher term and knows what the
- *  parameter servers have stored.
+ *  backup that takes over and may die, too, and the chief is paused and killed: the next one has a higher term and
+ *  knows what the parameter servers have stored.
  *  Everything follows from the seed.
  *
  *      const char *fault = rounds_run(seed, plant, &n_delivered, text);    // NULL, or text says what went wrong
@@ -39,6 +39,7 @@ enum rounds_plant {
     ROUNDS_PLANT_NO_AGAIN,          // … waits for ever for what a fenced worker's contribution was lost with
     ROUNDS_PLANT_REPEAT_TEXT,       // … if it is not the one that closed the round
     ROUNDS_PLANT_SAME_ATTEMPT,      // two chiefs give the same numbers to their attempts
+    ROUNDS_PLANT_LOST_MOVED,        // the home of a group that is lost is taken for one that took over
     N_ROUNDS_PLANTS,
 };
 

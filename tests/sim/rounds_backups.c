@@ -6,12 +6,12 @@
 
 enum { RESEND_MS = 20 };
 
-bool rounds_backups_may_fail(const struct world *w)
+bool rounds_backups_may_fail(const struct world *w, size_t index)
 {
     for (size_t ps = 0; ps < w->n_ps; ps++)
-        if (w->ps[ps].is_dead || !w->ps[ps].backup.is_there)
+        if (w->ps[ps].is_dead)
             return false;
-    return w->is_replicated;
+    return w->is_replicated && w->ps[index].backup.is_there;
 }
 
 static void schedule(struct world *w, size_t index, enum message_kind kind, uint64_t delay_ms)
@@ -26,6 +26,11 @@ void rounds_backups_fail(struct world *w, size_t index)
     w->ps[index].is_dead = true;
     uint64_t most_ms = engine_draw(&w->engine, 2) ? 30 : 2 * LEASE_MS;
     schedule(w, index, M_PROMOTE, 1 + engine_draw(&w->engine, most_ms));
+}
+
+void rounds_backups_sweep_later(struct world *w, size_t index)
+{
+    schedule(w, index, M_SWEEP, 1 + engine_draw(&w->engine, LEASE_MS));
 }
 
 // ---- operations ----
@@ -170,7 +175,7 @@ static void on_promote(struct world *w, size_t index)
     ps->n_had = ps->awaited = ps->copy.n_ops;
     memset(ps->fence_seq, 0, sizeof ps->fence_seq);
     memset(ps->waits, 0, sizeof ps->waits);
-    schedule(w, index, M_SWEEP, 1 + engine_draw(&w->engine, LEASE_MS));
+    rounds_backups_sweep_later(w, index);
 }
 
 static void on_sweep(struct world *w, size_t index)

@@ -296,7 +296,7 @@ static void on_recalled(struct world *w, const struct message *m)
     }
     if (m->is_refused || m->term != chief->term || chief->has_recalled[m->ps])
         return;
-    rounds_servers_met(w, m->ps, m->life);
+    rounds_servers_met(w, m->ps, m->life, m->is_serving);
     chief->has_recalled[m->ps] = true;
     chief->links[m->ps].is_placed = m->is_serving;
     chief->links[m->ps].is_back = !m->is_serving;

@@ -210,7 +210,7 @@ struct world {
     unsigned n_pauses_left;
     unsigned n_chief_kills_left;
     unsigned n_ps_kills_left;
-    bool is_replicated;  // every group has a backup, and no PS is lost
+    bool is_replicated;  // every group has a backup; a PS that is lost is lost with it
     bool has_slow_links; // between primary and backup
     unsigned n_failovers_left;
     uint32_t self;             // the node that acts
@@ -251,14 +251,16 @@ bool rounds_chief_may_die(const struct world *w);
 // False: its connection, or the process at one end of it, is gone by now.
 bool rounds_servers_hears(const struct world *w, const struct message *m);
 void rounds_servers_tick(struct world *w);
-void rounds_servers_met(struct world *w, size_t ps, uint64_t life);
+void rounds_servers_met(struct world *w, size_t ps, uint64_t life, bool is_serving);
 // True: it is one of its messages, or of one for a PS that does not serve yet.
 bool rounds_servers_chief_receive(struct world *w, const struct message *m);
 bool rounds_servers_ps_receive(struct world *w, const struct message *m);
 // rounds_backups.c: groups whose backup takes over.
-// All have one that follows: the next primary may die.
-bool rounds_backups_may_fail(const struct world *w);
+// It has one that follows, and no other group is without a primary.
+bool rounds_backups_may_fail(const struct world *w, size_t index);
 void rounds_backups_fail(struct world *w, size_t index);
+// It gets a backup some time later.
+void rounds_backups_sweep_later(struct world *w, size_t index);
 // The operation's number is given, and it is on its way.
 void rounds_backups_log(struct world *w, size_t index, const struct sim_op *op);
 // What was stored and applied may be said.

@@ -101,6 +101,8 @@ static void on_map(struct world *w, size_t index, const struct message *m)
         ps->has_steps = m->n_steps;
         for (size_t i = 0; i < w->n_workers; i++)
             mst_round_table_fence(&ps->copy.table, i, m->refused[i]);
+        if (w->is_replicated)
+            rounds_backups_sweep_later(w, index);
     }
     struct message reply = {.kind = M_MAPPED, .ps = (uint32_t)index};
     rounds_send(w, &reply);
@@ -109,7 +111,7 @@ static void on_map(struct world *w, size_t index, const struct message *m)
 bool rounds_servers_ps_receive(struct world *w, const struct message *m)
 {
     struct sim_ps *ps = &w->ps[m->to - 1];
-    struct message reply = {.kind = M_LINKED, .ps = m->to - 1};
+    struct message reply = {.kind = M_LINKED, .ps = m->to - 1, .is_serving = ps->is_serving};
     switch (m->kind) {
     case M_RESTART:
         ps->is_up = true;
@@ -140,26 +142,41 @@ static bool is_linked(const struct world *w, size_t ps)
     return w->ps[ps].is_up && w->chief.links[ps].met == w->ps[ps].life;
 }
 
-void rounds_servers_met(struct world *w, size_t ps, uint64_t life)
+// By the planted bug.
+static bool is_unnoticed(const struct world *w)
+{
+    return w->plant == ROUNDS_PLANT_PS_UNNOTICED || (w->plant == ROUNDS_PLANT_LOST_MOVED && w->is_replicated);
+}
+
+// Nobody speaks for the group, then its home, as chief/ps_groups.c tells it.
+static void lose(struct world *w, size_t ps)
+{
+    struct mst_rounds *rounds = &w->chief.coordinator.rounds;
+    if (!is_unnoticed(w))
+        mst_rounds_ps_lost(rounds, ps);
+    for (int i = 0; w->is_replicated && i < 2; i++)
+        mst_rounds_ps_moved(rounds, ps);
+}
+
+void rounds_servers_met(struct world *w, size_t ps, uint64_t life, bool is_serving)
 {
     struct sim_chief *chief = &w->chief;
     struct sim_link *link = &chief->links[ps];
     if (link->met == life)
         return;
-    if (w->is_replicated) { // what it was sent before is lost, and nothing else
-        link->met = life;
+    link->met = life;
+    if (w->is_replicated && is_serving) { // what it was sent before is lost, and nothing else
         if (!chief->is_recalling && w->plant != ROUNDS_PLANT_MOVED_UNNOTICED)
             mst_rounds_ps_moved(&chief->coordinator.rounds, ps);
         return;
     }
-    link->met = life;
     link->is_back = link->is_placed || link->is_back;
     link->is_placed = false;
     mst_setback_emptied(&link->setback);
     chief->has_stored[ps] = false;
     note_unscaled(w);
-    if (link->is_back && !chief->is_recalling && w->plant != ROUNDS_PLANT_PS_UNNOTICED)
-        mst_rounds_ps_lost(&chief->coordinator.rounds, ps);
+    if (link->is_back && !chief->is_recalling)
+        lose(w, ps);
     if (!chief->is_recalling)
         rounds_chief_touch(w); // the last close is known to nobody else, where all come back
 }
@@ -200,7 +217,7 @@ static void on_mapped(struct world *w, size_t index)
     link->is_back = false;
     uint64_t n_taken = w->plant == ROUNDS_PLANT_PS_NO_TAKEN ? 0 : rounds->close_steps;
     w->ps[index].n_said += mst_setback_restored(&link->setback, n_taken);
-    if (w->plant != ROUNDS_PLANT_PS_UNNOTICED)
+    if (!is_unnoticed(w))
         mst_rounds_ps_back(rounds, index);
     rounds_chief_touch(w);
 }
@@ -208,7 +225,7 @@ static void on_mapped(struct world *w, size_t index)
 bool rounds_servers_chief_receive(struct world *w, const struct message *m)
 {
     if (m->kind == M_LINKED)
-        rounds_servers_met(w, m->ps, m->life);
+        rounds_servers_met(w, m->ps, m->life, m->is_serving);
     else if (m->kind == M_MAPPED)
         on_mapped(w, m->ps);
     else

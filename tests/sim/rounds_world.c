@@ -34,6 +34,7 @@ static const char *const plant_names[N_ROUNDS_PLANTS] = {
     [ROUNDS_PLANT_NO_AGAIN] = "no-again",
     [ROUNDS_PLANT_REPEAT_TEXT] = "repeat-text",
     [ROUNDS_PLANT_SAME_ATTEMPT] = "same-attempt",
+    [ROUNDS_PLANT_LOST_MOVED] = "lost-moved",
 };
 
 const char *rounds_plant_name(int plant)
@@ -146,6 +147,15 @@ static bool strikes_primary(struct world *w)
     return true;
 }
 
+// A group of which the primary is dead, and the backup has not taken over; else this one.
+static size_t dead_or(const struct world *w, size_t ps)
+{
+    for (size_t i = 0; i < w->n_ps; i++)
+        if (w->ps[i].is_dead)
+            return i;
+    return ps;
+}
+
 // Between two deliveries somebody may be killed or paused.
 static void draw_faults(struct world *w)
 {
@@ -153,6 +163,7 @@ static void draw_faults(struct world *w)
     if (now_ms >= FAULTS_END_MS)
         return;
     size_t worker = (size_t)engine_draw(&w->engine, w->n_workers);
+    size_t ps = (size_t)engine_draw(&w->engine, w->n_ps);
     bool is_alive = w->workers[worker].is_alive;
     if (is_alive && strikes(w, &w->n_kills_left))
         kill_worker(w, worker);
@@ -160,10 +171,10 @@ static void draw_faults(struct world *w)
         w->workers[worker].paused_until_ms = now_ms + engine_draw(&w->engine, 4 * LEASE_MS);
     else if (rounds_chief_may_die(w) && strikes_chief(w))
         kill_chief(w);
-    else if (rounds_backups_may_fail(w) && strikes_primary(w))
-        rounds_backups_fail(w, (size_t)engine_draw(&w->engine, w->n_ps));
+    else if (rounds_backups_may_fail(w, ps) && strikes_primary(w))
+        rounds_backups_fail(w, ps);
     else if (rounds_servers_may_die(w) && strikes(w, &w->n_ps_kills_left))
-        rounds_servers_kill(w, (size_t)engine_draw(&w->engine, w->n_ps));
+        rounds_servers_kill(w, dead_or(w, ps));
     else if (w->chief.is_alive && strikes(w, &w->n_chief_pauses_left))
         w->chief.paused_until_ms = now_ms + engine_draw(&w->engine, 4 * LEASE_MS);
 }
@@ -209,7 +220,7 @@ static void draw_job(struct world *w)
     w->n_ps_kills_left = engine_draw(e, 2) ? (unsigned)engine_draw(e, 4) : 0;
     w->is_replicated = engine_draw(e, 2) == 0;
     if (w->is_replicated) {
-        w->n_ps_kills_left = 0;
+        w->n_ps_kills_left = engine_draw(e, 4) ? 0 : 1 + (unsigned)engine_draw(e, 2);
         w->has_slow_links = engine_draw(e, 3) == 0;
         w->n_failovers_left = 1 + (unsigned)engine_draw(e, 4);
     }

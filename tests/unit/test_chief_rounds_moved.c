@@ -237,6 +237,27 @@ static void test_a_new_chief_closes_again_what_it_repeats(void **state)
     assert_int_equal(rounds.next.tail[0], 1);
 }
 
+// A group is lost with the sums of a round, and a new chief has to close it again.
+static void test_what_nobody_measured_is_dealt_anew(void **state)
+{
+    (void)state;
+    close_first();
+    succeed(6);
+    mst_rounds_ps_lost(&rounds, 0);
+    servers[0] = (struct fake_ps){0};
+    moves(1);
+    mst_rounds_ps_back(&rounds, 0);
+    mst_rounds_set_worker(&rounds, 1, MST_ROUND_WORKER_GONE);
+    sends_again(0, 1);
+    sends_again(2, 1);
+    talk();
+    assert_over(1, 0);
+    assert_int_equal(rounds.n_again, 1);
+    assert_int_equal(rounds.close_steps, 0);
+    assert_int_equal(rounds.total_sums.examples, 0);
+    assert_int_equal(rounds.next.n_tail, 3);
+}
+
 // The last words of a primary of the former chief reach its backup after that was asked what it has.
 static void test_an_attempt_of_a_former_chief_is_replaced(void **state)
 {
@@ -344,6 +365,7 @@ int main(void)
         TEST(test_what_one_has_applied_stays),
         TEST(test_a_ps_that_begins_lacks_nothing),
         TEST(test_a_new_chief_closes_again_what_it_repeats),
+        TEST(test_what_nobody_measured_is_dealt_anew),
         TEST(test_an_attempt_of_a_former_chief_is_replaced),
         TEST(test_a_round_that_a_former_chief_went_on_from_is_over),
         TEST(test_a_pause_lets_it_be_closed_again),
