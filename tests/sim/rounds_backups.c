@@ -14,6 +14,14 @@ bool rounds_backups_may_fail(const struct world *w, size_t index)
     return w->is_replicated && w->ps[index].backup.is_there;
 }
 
+size_t rounds_backups_swept_or(const struct world *w, size_t index)
+{
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        if (w->ps[ps].backup.is_there && w->ps[ps].backup.has_swept_close)
+            return ps;
+    return index;
+}
+
 static void schedule(struct world *w, size_t index, enum message_kind kind, uint64_t delay_ms)
 {
     struct message m = {.kind = kind, .to = 1 + (uint32_t)index, .from = 1 + (uint32_t)index};
@@ -30,7 +38,7 @@ void rounds_backups_fail(struct world *w, size_t index)
 
 void rounds_backups_sweep_later(struct world *w, size_t index)
 {
-    schedule(w, index, M_SWEEP, 1 + engine_draw(&w->engine, LEASE_MS));
+    schedule(w, index, M_SWEEP, 1 + engine_draw(&w->engine, engine_draw(&w->engine, 2) ? 30 : LEASE_MS));
 }
 
 // ---- operations ----
@@ -139,6 +147,7 @@ static void follow_apply(struct world *w, size_t index, const struct sim_op *op)
         rounds_oracle_applies(w, index, copy, op->scale);
     mst_round_table_act(&copy->table);
     copy->applied = copy->close;
+    w->ps[index].backup.has_swept_close = false;
 }
 
 static void on_op(struct world *w, size_t index, const struct sim_op *op)
@@ -197,7 +206,10 @@ static void on_sweep(struct world *w, size_t index)
     for (size_t i = 0; i < w->n_workers; i++)
         mst_round_table_fence(&copy->table, i, from->fenced[i]);
     mst_arena_fini(&arena);
+    if (w->plant == ROUNDS_PLANT_SWEEP_NORMS)
+        copy->norm = (struct mst_square_norm){0};
     ps->backup.is_there = true;
+    ps->backup.has_swept_close = has_stored;
 }
 
 bool rounds_backups_receive(struct world *w, const struct message *m)

@@ -115,6 +115,7 @@ struct sim_copy {
 // The backup of a group, whose primary the sim_ps is.
 struct sim_backup {
     bool is_there;
+    bool has_swept_close; // it has the stored close from its sweep
     struct sim_copy copy;
 };
 
@@ -258,6 +259,8 @@ bool rounds_servers_ps_receive(struct world *w, const struct message *m);
 // rounds_backups.c: groups whose backup takes over.
 // It has one that follows, and no other group is without a primary.
 bool rounds_backups_may_fail(const struct world *w, size_t index);
+// The group whose backup has a close from a sweep that is not applied yet; else this one.
+size_t rounds_backups_swept_or(const struct world *w, size_t index);
 void rounds_backups_fail(struct world *w, size_t index);
 // It gets a backup some time later.
 void rounds_backups_sweep_later(struct world *w, size_t index);

@@ -35,6 +35,7 @@ static const char *const plant_names[N_ROUNDS_PLANTS] = {
     [ROUNDS_PLANT_REPEAT_TEXT] = "repeat-text",
     [ROUNDS_PLANT_SAME_ATTEMPT] = "same-attempt",
     [ROUNDS_PLANT_LOST_MOVED] = "lost-moved",
+    [ROUNDS_PLANT_SWEEP_NORMS] = "sweep-norms",
 };
 
 const char *rounds_plant_name(int plant)
@@ -164,6 +165,8 @@ static void draw_faults(struct world *w)
         return;
     size_t worker = (size_t)engine_draw(&w->engine, w->n_workers);
     size_t ps = (size_t)engine_draw(&w->engine, w->n_ps);
+    if (w->n_failovers_left > 0 && engine_draw(&w->engine, 2))
+        ps = rounds_backups_swept_or(w, ps);
     bool is_alive = w->workers[worker].is_alive;
     if (is_alive && strikes(w, &w->n_kills_left))
         kill_worker(w, worker);
