@@ -88,8 +88,9 @@ mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_cl
     if (start == MST_ROUNDS_APPLIED)
         go_further(rounds);
     mst_training_sums_copy(&rounds->epoch_sums, &close->epoch_sums);
-    mst_training_sums_copy(&rounds->epoch_sums_before, &close->epoch_sums_before);
-    if (start == MST_ROUNDS_REPEAT) {
+    if (start ==
+        MST_ROUNDS_REPEAT) { // what is applied is not taken back, and what was measured so far is another run's
+        mst_training_sums_copy(&rounds->epoch_sums_before, &close->epoch_sums_before);
         mst_training_sums_copy(&rounds->total_sums, &close->total_sums);
         mst_training_sums_copy(&rounds->total_sums_before, &close->total_sums_before);
     }
