@@ -655,7 +655,6 @@ void mst_chief_free(struct mst_chief *chief)
     mst_failover_fini(&chief->failover);
     free(chief->cut.late);
     mst_epoch_ledger_fini(&chief->ledger);
-    mst_chief_forget_untold(chief);
     json_decref(chief->evaluated);
     mst_weights_free(chief->config.initial);
     mst_plan_free(chief->plan);

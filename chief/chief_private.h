@@ -265,9 +265,7 @@ struct mst_chief {
     bool *told; // how the job ended: by worker index
     size_t n_told;
     struct mst_evaluations evaluations;
-    struct mst_epoch_ledger ledger;
-    size_t n_untold;
-    struct mst_epoch_record *untold; // those of the ledger; before training goes on: those of an earlier chief's
+    struct mst_epoch_ledger ledger; // before training goes on: of an earlier chief's epochs
     struct final_evaluation final;
     struct mst_callbacks *callbacks;
     struct epoch_checkpoint *epoch_checkpoints; // best.c; oldest first
@@ -508,9 +506,8 @@ void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_
 // Training goes on: the epochs that an earlier chief left waiting for their validation are told. The last one is
 // evaluated before; the weights of the others are gone.
 void mst_chief_take_up_epochs(struct mst_chief *chief);
-// An epoch is over that is not told yet. Owner: copies record
+// One of those, to be taken up. Owner: copies record
 void mst_chief_keep_untold(struct mst_chief *chief, const struct mst_epoch_record *record);
-void mst_chief_forget_untold(struct mst_chief *chief);
 // Wants what is due by now, gives up what will not come, tells what is known.
 void mst_chief_evaluations_advance(struct mst_chief *chief);
 // Everything is trained: wants the last one.

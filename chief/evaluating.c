@@ -29,39 +29,11 @@ static void on_epoch_known(struct mst_chief *chief, const struct mst_epoch_score
     mst_chief_touch(chief); // a later chief is not to tell them again
 }
 
-void mst_chief_keep_untold(struct mst_chief *chief, const struct mst_epoch_record *record)
-{
-    chief->untold = mst_realloc_array(chief->untold, chief->n_untold + 1, sizeof *chief->untold);
-    struct mst_epoch_record *own = &chief->untold[chief->n_untold++];
-    *own = (struct mst_epoch_record){.epoch = record->epoch, .n_steps = record->n_steps};
-    mst_training_sums_init(&own->sums, record->sums.n_values);
-    mst_training_sums_copy(&own->sums, &record->sums);
-}
-
-static void free_records(struct mst_epoch_record *records, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        mst_training_sums_fini(&records[i].sums);
-    free(records);
-}
-
-void mst_chief_forget_untold(struct mst_chief *chief)
-{
-    free_records(chief->untold, chief->n_untold);
-    chief->untold = NULL;
-    chief->n_untold = 0;
-}
-
 static void tell_known(struct mst_chief *chief)
 {
     struct mst_epoch_scores known;
-    while (mst_epoch_ledger_take(&chief->ledger, &known)) {
-        MST_ASSERT(chief->n_untold > 0 && chief->untold[0].epoch == known.epoch); // one each, in the same order
-        mst_training_sums_fini(&chief->untold[0].sums);
-        chief->n_untold--;
-        memmove(chief->untold, chief->untold + 1, chief->n_untold * sizeof *chief->untold);
+    while (mst_epoch_ledger_take(&chief->ledger, &known))
         on_epoch_known(chief, &known);
-    }
 }
 
 // Which weights are the trained model depends on the epochs' validations.
@@ -87,8 +59,7 @@ void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_
                                 const struct mst_scores *scores)
 {
     mst_chief_best_epoch_trained(chief, record->epoch);
-    mst_chief_keep_untold(chief, record);
-    mst_epoch_ledger_trained(&chief->ledger, record->epoch, scores, awaits_validation(chief));
+    mst_epoch_ledger_trained(&chief->ledger, record, scores, awaits_validation(chief));
     // The last epoch's is the evaluation of the trained model, unless the model depends on it.
     if (awaits_validation(chief) && (!mst_coordinator_finished(&chief->coordinator) || waits_for_epochs(chief)))
         want(chief, (struct mst_evaluation_task){
@@ -96,23 +67,26 @@ void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_
     tell_known(chief);
 }
 
+void mst_chief_keep_untold(struct mst_chief *chief, const struct mst_epoch_record *record)
+{
+    const struct mst_scores later = {.is_known = false};
+    mst_epoch_ledger_trained(&chief->ledger, record, &later, true);
+}
+
 void mst_chief_take_up_epochs(struct mst_chief *chief)
 {
-    struct mst_epoch_record *records = chief->untold;
-    size_t n = chief->n_untold;
-    chief->untold = NULL;
-    chief->n_untold = 0;
-    for (size_t i = 0; i < n; i++) {
-        struct mst_scores scores = mst_scores_of(chief->config.compile, &records[i].sums);
-        MST_LOG(INFO, "chief", "epoch taken up", "epoch=%llu", (unsigned long long)records[i].epoch + 1);
-        if (i + 1 == n) {
-            mst_chief_on_epoch_trained(chief, &records[i], &scores);
-        } else {
-            mst_chief_keep_untold(chief, &records[i]);
-            mst_epoch_ledger_trained(&chief->ledger, records[i].epoch, &scores, false);
-        }
+    struct mst_epoch_ledger left = chief->ledger;
+    chief->ledger = (struct mst_epoch_ledger){0};
+    for (size_t i = 0; i < left.n; i++) {
+        const struct mst_epoch_record *record = mst_epoch_ledger_at(&left, i);
+        struct mst_scores scores = mst_scores_of(chief->config.compile, &record->sums);
+        MST_LOG(INFO, "chief", "epoch taken up", "epoch=%llu", (unsigned long long)record->epoch + 1);
+        if (i + 1 == left.n)
+            mst_chief_on_epoch_trained(chief, record, &scores);
+        else
+            mst_epoch_ledger_trained(&chief->ledger, record, &scores, false);
     }
-    free_records(records, n);
+    mst_epoch_ledger_fini(&left);
 }
 
 static void want_by_steps(struct mst_chief *chief)

@@ -70,10 +70,11 @@ static mst_status encode(struct mst_chief *chief)
     uint64_t *threads = mst_alloc_array(chief->config.n_ps, sizeof *threads);
     for (size_t i = 0; i < chief->config.n_ps; i++)
         threads[i] = chief->links[i].n_threads;
-    struct mst_msg_epoch_sums *untold = mst_alloc_array(chief->n_untold, sizeof *untold);
-    for (size_t i = 0; i < chief->n_untold; i++)
-        untold[i] =
-            (struct mst_msg_epoch_sums){chief->untold[i].epoch, chief->untold[i].n_steps, chief->untold[i].sums};
+    struct mst_msg_epoch_sums *untold = mst_alloc_array(chief->ledger.n, sizeof *untold);
+    for (size_t i = 0; i < chief->ledger.n; i++) {
+        const struct mst_epoch_record *record = mst_epoch_ledger_at(&chief->ledger, i);
+        untold[i] = (struct mst_msg_epoch_sums){record->epoch, record->n_steps, record->sums};
+    }
     char *evaluated = json_dumps(chief->evaluated, JSON_COMPACT);
     struct mst_chief_state state = {.map_term = chief->map.term,
                                     .map_epoch = chief->map.epoch,
@@ -95,7 +96,7 @@ static mst_status encode(struct mst_chief *chief)
                                     .evaluated_step = chief->evaluated_step,
                                     .n_checkpoint_rows = chief->n_checkpoint_rows,
                                     .checkpoint_rows = chief->checkpoint_rows,
-                                    .n_untold = chief->n_untold,
+                                    .n_untold = chief->ledger.n,
                                     .untold = untold,
                                     .has_close = chief->coordinator.is_synchronous};
     if (state.has_close)
