@@ -191,6 +191,18 @@ static void test_all_that_stands_beside(void **state)
     assert_int_equal(got.evaluated_step, want.evaluated_step);
 }
 
+// Field 37 was a bool once, and is in checkpoints.
+static void test_a_field_of_before_is_passed_over(void **state)
+{
+    static const uint8_t field_37[] = {0xa8, 0x02, 0x01};
+    struct fixture *f = *state;
+    struct mst_chief_state got;
+    encode(f);
+    assert_int_equal(mst_buf_append(&f->bytes, field_37, sizeof field_37), MST_OK);
+    assert_int_equal(decode(f, mst_buf_view(&f->bytes), &got, NULL), MST_OK);
+    assert_int_equal(got.n_untold, 2);
+}
+
 static void test_the_last_close(void **state)
 {
     struct fixture *f = *state;
@@ -408,6 +420,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {CASE(test_an_empty_one),
                                        CASE(test_all_that_stands_beside),
+                                       CASE(test_a_field_of_before_is_passed_over),
                                        CASE(test_the_last_close),
                                        CASE(test_it_goes_on_as_before),
                                        CASE(test_who_was_live_has_two_leases),
