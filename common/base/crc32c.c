@@ -1,17 +1,35 @@
 // With SSE4.2 three independent streams hide the instruction's latency of three cycles; their CRCs are joined by
-// multiplying with x^(8 n) mod P, a table lookup per byte of state. Elsewhere: slicing by eight.
+// multiplying with x^(8 n) mod P, a table lookup per byte of state. Where there are carry-less products of 512 bits,
+// long inputs are folded: 16 pieces of 128 bits are moved on over the next 256 bytes, as Gopal et al. do it ("Fast CRC
+// Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel, 2009), so that memory is what limits it.
+// Elsewhere: slicing by eight.
 #include "base/crc32c.h"
 
+#include "crc32c_private.h"
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 
 #define POLYNOMIAL 0x82f63b78u // Castagnoli, bit-reversed
 
-enum { STREAM_BYTES = 1024 }; // three streams of this length a turn: long enough to pay for the join
+enum {
+    STREAM_BYTES = 1024, // three streams of this length a turn: long enough to pay for the join
+    REGISTER_BYTES = 64, // of a fold
+    N_REGISTERS = 4,     // hide the latency of a product
+    FOLD_BYTES = N_REGISTERS * REGISTER_BYTES,
+    FOLD_MIN_BYTES = 1024, // less is not worth the end of a fold
+};
+
+// What moves the first and the last 64 bits of a register on by a distance.
+struct fold_factors {
+    uint64_t first;
+    uint64_t last;
+};
 
 static uint32_t slices[8][256];
 static uint32_t shift_table[4][256]; // advances a CRC over STREAM_BYTES zero bytes
+static struct fold_factors by_register;
+static struct fold_factors by_fold;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static uint32_t advance_zeros(uint32_t crc, size_t n_bytes)
@@ -19,6 +37,21 @@ static uint32_t advance_zeros(uint32_t crc, size_t n_bytes)
     for (size_t i = 0; i < n_bytes; i++)
         crc = slices[0][crc & 0xff] ^ crc >> 8;
     return crc;
+}
+
+// x^n mod P, as a factor of a carry-less product: bit-reversed, in the upper half of 64 bits.
+static uint64_t power_of_x(size_t n)
+{
+    uint32_t power = 1u << 31;
+    for (; n > 0; n--)
+        power = power & 1 ? power >> 1 ^ POLYNOMIAL : power >> 1;
+    return (uint64_t)power << 32;
+}
+
+// The product of bit-reversed factors is one bit short of 128, so it is x times too large.
+static struct fold_factors fold_factors_of(size_t n_bytes)
+{
+    return (struct fold_factors){.first = power_of_x(8 * n_bytes + 64 - 1), .last = power_of_x(8 * n_bytes - 1)};
 }
 
 static void build_tables(void)
@@ -44,6 +77,8 @@ static void build_tables(void)
                     sum ^= of_bit[byte * 8 + bit];
             shift_table[byte][i] = sum;
         }
+    by_register = fold_factors_of(REGISTER_BYTES);
+    by_fold = fold_factors_of(FOLD_BYTES);
 }
 
 static uint64_t load64(const uint8_t *p)
@@ -101,11 +136,59 @@ __attribute__((target("sse4.2"))) static uint32_t extend_sse42(uint32_t crc, con
     return crc;
 }
 
+__attribute__((target("avx512f"))) static __m512i spread(struct fold_factors by)
+{
+    return _mm512_set4_epi64((long long)by.last, (long long)by.first, (long long)by.last, (long long)by.first);
+}
+
+__attribute__((target("avx512f,vpclmulqdq"))) static __m512i fold(__m512i x, __m512i by, __m512i next)
+{
+    __m512i first = _mm512_clmulepi64_epi128(x, by, 0x00);
+    __m512i last = _mm512_clmulepi64_epi128(x, by, 0x11);
+    return _mm512_ternarylogic_epi64(first, last, next, 0x96); // the XOR of the three
+}
+
+// At least FOLD_BYTES.
+__attribute__((target("avx512f,vpclmulqdq,sse4.2"))) static uint32_t extend_folding(uint32_t crc, const uint8_t *p,
+                                                                                    size_t len)
+{
+    __m512i sum[N_REGISTERS];
+    for (int i = 0; i < N_REGISTERS; i++)
+        sum[i] = _mm512_loadu_si512(p + i * REGISTER_BYTES);
+    sum[0] = _mm512_xor_si512(sum[0], _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)crc)));
+    p += FOLD_BYTES;
+    len -= FOLD_BYTES;
+    for (__m512i by = spread(by_fold); len >= FOLD_BYTES; p += FOLD_BYTES, len -= FOLD_BYTES)
+        for (int i = 0; i < N_REGISTERS; i++)
+            sum[i] = fold(sum[i], by, _mm512_loadu_si512(p + i * REGISTER_BYTES));
+    for (int i = 1; i < N_REGISTERS; i++)
+        sum[i] = fold(sum[i - 1], spread(by_register), sum[i]);
+    uint8_t rest[REGISTER_BYTES]; // what came so far has the CRC of these bytes
+    _mm512_storeu_si512(rest, sum[N_REGISTERS - 1]);
+    _mm256_zeroupper(); // GCC leaves it out before the calls; without it all SSE code that follows is slower
+    return extend_sse42(extend_sse42(0, rest, sizeof rest), p, len);
+}
+
 static bool has_sse42(void)
 {
     return __builtin_cpu_supports("sse4.2");
 }
+
+static bool has_folding(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq");
+}
 #else
+static uint32_t extend_folding(uint32_t crc, const uint8_t *p, size_t len)
+{
+    return extend_tables(crc, p, len);
+}
+
+static bool has_folding(void)
+{
+    return false;
+}
+
 static uint32_t extend_sse42(uint32_t crc, const uint8_t *p, size_t len)
 {
     return extend_tables(crc, p, len);
@@ -117,10 +200,25 @@ static bool has_sse42(void)
 }
 #endif
 
-uint32_t mst_crc32c_extend(uint32_t crc, const void *data, size_t len)
+bool mst_crc32c_can(enum mst_crc32c_way way)
+{
+    return way == MST_CRC32C_TABLES || (way == MST_CRC32C_SSE42 ? has_sse42() : has_folding());
+}
+
+uint32_t mst_crc32c_extend_by(enum mst_crc32c_way way, uint32_t crc, const void *data, size_t len)
 {
     pthread_once(&once, build_tables);
-    return ~(has_sse42() ? extend_sse42(~crc, data, len) : extend_tables(~crc, data, len));
+    if (way == MST_CRC32C_FOLDING && len >= FOLD_MIN_BYTES)
+        return ~extend_folding(~crc, data, len);
+    return ~(way == MST_CRC32C_TABLES ? extend_tables(~crc, data, len) : extend_sse42(~crc, data, len));
+}
+
+uint32_t mst_crc32c_extend(uint32_t crc, const void *data, size_t len)
+{
+    enum mst_crc32c_way way = MST_CRC32C_FOLDING;
+    while (!mst_crc32c_can(way))
+        way--;
+    return mst_crc32c_extend_by(way, crc, data, len);
 }
 
 uint32_t mst_crc32c(const void *data, size_t len)

@@ -1,6 +1,6 @@
 /** @file
  *  CRC-32C (Castagnoli), and the masked form of TFRecord and TensorBundle files.
- *  Uses the SSE4.2 instruction when the processor has it, else tables. Thread: any
+ *  Uses carry-less products of 512 bits or SSE4.2 where the processor has them, else tables. Thread: any
  *  Source: RFC 3720 appendix B.4; mask: TensorFlow core/lib/hash/crc32c.h
  */
 #pragma once

@@ -16,9 +16,9 @@
 #include <string.h>
 
 enum {
-    SCAN_FLOATS = 4096,
-    BLOCK_BYTES = 4 * SCAN_FLOATS, // looked at twice: the second time it is in the core's nearest cache
-    COPY_BYTES = 512 << 10,        // in the next one
+    SCAN_FLOATS = 16384,
+    BLOCK_BYTES = 4 * SCAN_FLOATS, // looked at twice: the second time it is in a cache of the core
+    COPY_BYTES = 512 << 10,        // still in one of them
     WRITE_BYTES = 8 << 20,
 };
 

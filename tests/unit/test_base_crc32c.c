@@ -1,6 +1,7 @@
 // CRC-32C against RFC 3720's vectors and against a bit-by-bit reference, at every alignment and split.
 #include "base/crc32c.h"
 
+#include "base/crc32c_private.h"
 #include "base/rng.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,7 +44,7 @@ static uint32_t reference(const uint8_t *data, size_t len)
     return ~crc;
 }
 
-// Long enough for the three streams, at each alignment.
+// Long enough for the three streams, and for the folds, at each alignment, in every way that the processor has.
 static void test_lengths_and_alignments(void **state)
 {
     (void)state;
@@ -51,10 +52,16 @@ static void test_lengths_and_alignments(void **state)
     struct mst_rng_key key = mst_rng_key_of(1, "crc", 0);
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)mst_rng_word(key, i);
-    static const size_t lengths[] = {1, 7, 8, 9, 63, 1024, 3071, 3072, 3073, 6144, 9001, 9991};
+    static const size_t lengths[] = {1,    7,    8,    9,    63,   1023, 1024, 1025, 1279,
+                                     1280, 1535, 1536, 3071, 3072, 3073, 6144, 9001, 9991};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++)
-        for (size_t offset = 0; offset < 9; offset++)
-            assert_int_equal(mst_crc32c(data + offset, lengths[i]), reference(data + offset, lengths[i]));
+        for (size_t offset = 0; offset < 9; offset++) {
+            uint32_t expected = reference(data + offset, lengths[i]);
+            assert_int_equal(mst_crc32c(data + offset, lengths[i]), expected);
+            for (enum mst_crc32c_way way = MST_CRC32C_TABLES; way <= MST_CRC32C_FOLDING; way++)
+                if (mst_crc32c_can(way))
+                    assert_int_equal(mst_crc32c_extend_by(way, 0, data + offset, lengths[i]), expected);
+        }
 }
 
 static void test_extending_is_the_same(void **state)
