@@ -376,29 +376,41 @@ static bool is_page(const char *path)
     return path && (strcmp(path, "/metrics") == 0 || strcmp(path, "/healthz") == 0 || strcmp(path, "/readyz") == 0);
 }
 
+static void answer_page(const struct mst_http *http, struct evhttp_request *request, const char *path)
+{
+    if (strcmp(path, "/metrics") == 0)
+        answer_metrics(http, request);
+    else if (strcmp(path, "/healthz") == 0)
+        answer_text(request, HTTP_OK, "alive");
+    else
+        answer_ready(http, request);
+}
+
+// allows: what the path is there for.
+static void refuse_method(struct evhttp_request *request, const char *allows, const char *text)
+{
+    evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", allows);
+    if (evhttp_request_get_command(request) == EVHTTP_REQ_CONNECT)
+        evhttp_request_set_on_complete_cb(request, on_answered, NULL);
+    answer_text(request, HTTP_BADMETHOD, text);
+}
+
 static void on_request(struct evhttp_request *request, void *arg)
 {
     const struct mst_http *http = arg;
     enum evhttp_cmd_type method = evhttp_request_get_command(request);
     const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
-    bool takes_posts = http->post && !is_page(path);
-    if (method == EVHTTP_REQ_POST && takes_posts) {
-        answer_post(http, request);
-    } else if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
-        evhttp_add_header(evhttp_request_get_output_headers(request), "Allow",
-                          takes_posts ? "GET, HEAD, POST" : "GET, HEAD");
-        if (method == EVHTTP_REQ_CONNECT)
-            evhttp_request_set_on_complete_cb(request, on_answered, NULL);
-        answer_text(request, HTTP_BADMETHOD, "only GET and HEAD");
-    } else if (path && strcmp(path, "/metrics") == 0) {
-        answer_metrics(http, request);
-    } else if (path && strcmp(path, "/healthz") == 0) {
-        answer_text(request, HTTP_OK, "alive");
-    } else if (path && strcmp(path, "/readyz") == 0) {
-        answer_ready(http, request);
-    } else {
+    bool is_reading = method == EVHTTP_REQ_GET || method == EVHTTP_REQ_HEAD;
+    if (is_page(path) && is_reading)
+        answer_page(http, request, path);
+    else if (is_page(path) || method == EVHTTP_REQ_CONNECT) // which has no path
+        refuse_method(request, "GET, HEAD", "only GET and HEAD");
+    else if (is_reading || !http->post)
         answer_text(request, HTTP_NOTFOUND, "there are /metrics, /healthz and /readyz");
-    }
+    else if (method == EVHTTP_REQ_POST)
+        answer_post(http, request);
+    else
+        refuse_method(request, "POST", "only POST");
 }
 
 // ---- lifecycle ----

@@ -8,7 +8,8 @@
  *  /metrics  all metrics in Prometheus's text format 0.0.4
  *  /healthz  200 while the loop is alive
  *  /readyz   200 when the role has joined its job, else 503 with the sentence of the callback
- *  Any other path is 404, any other method 405 (one that HTTP does not know: 501). A connection answers one request.
+ *  Any other path is 404; where POSTs are taken, one may be posted to. A method that is not for the path is 405, with
+ *  those that are; one that HTTP does not know is 501. A connection answers one request.
  *  A POST that a browser sends for a page (it has an Origin) is 403: who can reach a port from his browser lends that
  *  to every page that he opens.
  *  Requests, their bodies, the number of connections and the life of each are bounded; the limits are named below.

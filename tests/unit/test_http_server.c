@@ -201,6 +201,9 @@ static void test_other_paths_and_methods(void **state)
         snprintf(request, sizeof request, "%s /metrics HTTP/1.1\r\nHost: x\r\n\r\n", methods[i]);
         assert_int_equal(ask(f, request), 405);
         expect_header(f, "Allow: GET, HEAD");
+        assert_string_equal(body_of(f), "only GET and HEAD\n");
+        snprintf(request, sizeof request, "%s /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", methods[i]);
+        assert_int_equal(ask(f, request), 404);
     }
     uint64_t begin_ms = mst_clock_monotonic_ms();
     assert_int_equal(ask(f, "CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n"), 405);
@@ -221,7 +224,7 @@ static void on_post(void *arg, const char *path, const char *query, struct mst_h
 static void test_posts(void **state)
 {
     struct fixture *f = *state;
-    assert_int_equal(ask(f, "POST /a/b%20c HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"), 405);
+    assert_int_equal(ask(f, "POST /a/b%20c HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"), 404);
     mst_http_take_posts(f->http, on_post, f);
     assert_int_equal(ask(f, "POST /a/b%20c HTTP/1.0\r\nContent-Length: 4\r\n\r\nbody"), 200);
     expect_header(f, "Content-Type: application/json");
@@ -234,7 +237,8 @@ static void test_posts(void **state)
     assert_int_equal(ask(f, "POST /a/b%20c HTTP/1.0\r\n\r\n"), 503);
     assert_string_equal(body_of(f), "{\"query\":\"\"}\n");
     assert_int_equal(ask(f, "PUT /a/b%20c HTTP/1.0\r\n\r\n"), 405);
-    expect_header(f, "Allow: GET, HEAD, POST");
+    expect_header(f, "Allow: POST");
+    assert_string_equal(body_of(f), "only POST\n");
     assert_int_equal(ask(f, "GET /a/b%20c HTTP/1.0\r\n\r\n"), 404);
 }
 
@@ -295,7 +299,7 @@ static void test_bodies_have_a_limit(void **state)
     assert_int_equal(ask(f, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4097\r\n\r\n"), 413);
     assert_int_equal(ask(f, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n"), 413);
     assert_int_equal(ask(f, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n"), 413);
-    assert_int_equal(ask(f, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"), 405);
+    assert_int_equal(ask(f, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"), 404);
     assert_int_equal(ask(f, "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5000\r\n\r\n"), 413);
 }
 
