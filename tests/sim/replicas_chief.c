@@ -162,12 +162,13 @@ static void send_fences(struct world *w, size_t c, uint32_t worker)
 {
     const struct sim_chief *chief = &w->chiefs[c];
     const struct sim_member *member = &w->members[worker];
-    for (size_t g = 0; g < w->n_ps; g++)
+    for (size_t part = 0; part < w->n_parts; part++)
         for (size_t ps = 0; ps < w->n_ps; ps++) {
+            uint32_t g = replicas_group_of(w, part);
             bool is_asked = ps == mst_failover_primary(&chief->failover, g) || w->plant == REPLICAS_PLANT_FENCE_ANY;
-            if (member->has_answered[g] || !is_asked || chief->groups[g].is_empty)
+            if (member->has_answered[part] || !is_asked || chief->groups[g].is_empty)
                 continue;
-            struct message m = {.kind = M_FENCE, .to = replicas_ps_node(ps), .term = chief->term, .group = g};
+            struct message m = {.kind = M_FENCE, .to = replicas_ps_node(ps), .term = chief->term, .part = part};
             m.from = (uint32_t)c;
             m.op = (struct sim_op){.is_fence = true, .worker = worker, .number = member->number};
             replicas_send(w, (uint32_t)c, &m);
@@ -190,12 +191,12 @@ static void tick_workers(struct world *w, size_t c)
 static void on_fence_reply(struct world *w, const struct message *m)
 {
     struct sim_member *member = &w->members[m->op.worker];
-    if (!member->is_fencing || member->number != m->op.number || member->has_answered[m->group])
+    if (!member->is_fencing || member->number != m->op.number || member->has_answered[m->part])
         return;
-    member->has_answered[m->group] = true;
-    replicas_oracle_counted(w, m->group, m);
-    for (size_t g = 0; g < w->n_ps; g++)
-        if (!member->has_answered[g])
+    member->has_answered[m->part] = true;
+    replicas_oracle_counted(w, m->part, m);
+    for (size_t part = 0; part < w->n_parts; part++)
+        if (!member->has_answered[part])
             return;
     member->is_fencing = false;
     member->incarnation = 0;

@@ -49,9 +49,13 @@ void replicas_lost_dies(struct world *w, bool was_full)
 
 static bool is_serving(const struct world *w, uint32_t ps, size_t g)
 {
-    const struct sim_copy *copy = &w->ps[ps].copies[g];
-    return replicas_is_awake(w, ps) && !copy->awaits_values && copy->replica.is_reigning &&
-           replicas_may_answer(w, ps, copy, 0);
+    bool is_serving = replicas_is_awake(w, ps);
+    for (size_t t = 0; t < w->n_threads; t++) {
+        const struct sim_copy *copy = &w->ps[ps].copies[replicas_part(w, g, t)];
+        is_serving =
+            is_serving && !copy->awaits_values && copy->replica.is_reigning && replicas_may_answer(w, ps, copy, 0);
+    }
+    return is_serving;
 }
 
 void replicas_lost_save(struct world *w, const struct sim_chief *chief)
@@ -66,18 +70,19 @@ void replicas_lost_save(struct world *w, const struct sim_chief *chief)
     w->checkpoints = mst_realloc_array(w->checkpoints, w->n_checkpoints + 1, sizeof *w->checkpoints);
     struct sim_checkpoint *checkpoint = &w->checkpoints[w->n_checkpoints++];
     memcpy(checkpoint->done, w->done, sizeof checkpoint->done);
-    for (size_t g = 0; g < w->n_ps; g++) {
-        const struct sim_copy *copy = &w->ps[mst_failover_primary(&chief->failover, g)].copies[g];
+    for (size_t part = 0; part < w->n_parts; part++) {
+        uint32_t primary = mst_failover_primary(&chief->failover, replicas_group_of(w, part));
+        const struct sim_copy *copy = &w->ps[primary].copies[part];
         for (size_t b = 0; b < w->n_buckets; b++)
             for (size_t i = 0; i < N_WORDS; i++)
-                checkpoint->bits[g][b][i] = copy->buckets[b].state.bits[i] & w->done[i];
+                checkpoint->bits[part][b][i] = copy->buckets[b].state.bits[i] & w->done[i];
     }
 }
 
-static const uint64_t *saved_bits(const struct world *w, size_t checkpoint, size_t g, size_t b)
+static const uint64_t *saved_bits(const struct world *w, size_t checkpoint, size_t part, size_t b)
 {
     static const uint64_t none[N_WORDS];
-    return checkpoint ? w->checkpoints[checkpoint - 1].bits[g][b] : none;
+    return checkpoint ? w->checkpoints[checkpoint - 1].bits[part][b] : none;
 }
 
 void replicas_lost_reported(struct world *w, const struct message *m)
@@ -186,30 +191,38 @@ static void restore_bucket(struct world *w, struct sim_bucket *bucket, const uin
     }
 }
 
+static bool restore_part(struct world *w, struct sim_copy *copy, size_t part, const struct message *m)
+{
+    bool is_meant = copy->awaits_values || w->plant == REPLICAS_PLANT_MAP_RESTORES_ALL;
+    if (!is_meant || mst_replica_role(&copy->replica) != MST_REPLICA_PRIMARY)
+        return false;
+    copy->awaits_values = false;
+    for (size_t b = 0; b < w->n_buckets; b++)
+        restore_bucket(w, &copy->buckets[b], saved_bits(w, m->checkpoint, part, b), m);
+    return true;
+}
+
 void replicas_lost_map(struct world *w, size_t ps, const struct message *m)
 {
     struct sim_ps *server = &w->ps[ps];
     // On one connection it comes after the roles and before the next ones.
     if (m->term < server->term || !mst_epoch_is_same(&m->roles->epoch, &server->acting))
         return;
-    for (size_t g = 0; g < w->n_ps; g++) {
-        struct sim_copy *copy = &server->copies[g];
-        bool is_meant = copy->awaits_values || w->plant == REPLICAS_PLANT_MAP_RESTORES_ALL;
-        if (!is_meant || mst_replica_role(&copy->replica) != MST_REPLICA_PRIMARY)
-            continue;
-        copy->awaits_values = false;
-        for (size_t b = 0; b < w->n_buckets; b++)
-            restore_bucket(w, &copy->buckets[b], saved_bits(w, m->checkpoint, g, b), m);
-        replicas_lost_restored(w, ps, g, m->checkpoint);
+    for (uint32_t g = 0; g < w->n_ps; g++) {
+        bool is_any = false;
+        for (size_t t = 0; t < w->n_threads; t++)
+            is_any |= restore_part(w, &server->copies[replicas_part(w, g, t)], replicas_part(w, g, t), m);
+        if (is_any)
+            replicas_lost_restored(w, ps, g, m->checkpoint);
     }
     struct message reply = {.kind = M_MAPPED, .to = m->from, .term = m->term, .roles = m->roles};
     reply.id = (struct mst_replica_id){(uint32_t)ps, server->incarnation};
     replicas_send(w, replicas_ps_node(ps), &reply);
 }
 
-void replicas_lost_store(struct world *w, size_t ps, size_t g, const struct mst_roles *roles)
+void replicas_lost_store(struct world *w, size_t ps, size_t part, const struct mst_roles *roles)
 {
-    struct sim_copy *copy = &w->ps[ps].copies[g];
+    struct sim_copy *copy = &w->ps[ps].copies[part];
     const struct mst_replica_view *stored = &copy->replica.stored;
     bool was_lost = (stored->epoch.term || stored->epoch.n) && stored->primary.ps == MST_NO_PS && !stored->n_backups;
     mst_replica_store(&copy->replica, roles);
@@ -226,23 +239,36 @@ void replicas_lost_store(struct world *w, size_t ps, size_t g, const struct mst_
 
 // ---- the oracle ----
 
-static void forget_fences(struct world *w, size_t g, size_t b, const struct sim_state *state)
+static void forget_fences(struct world *w, size_t part, size_t b, const struct sim_state *state)
 {
     for (size_t i = 0; i < w->n_workers; i++)
         for (uint64_t number = 1; number <= w->members[i].number; number++)
-            if (w->counted[g][b][i][number].is_counted)
-                w->counted[g][b][i][number].step = replicas_last_step(state, i, number);
+            if (w->counted[part][b][i][number].is_counted)
+                w->counted[part][b][i][number].step = replicas_last_step(state, i, number);
 }
 
 // Of what was reported, what its checkpoint lacks in any bucket.
 static void note_open(struct world *w, size_t g, struct sim_loss *loss, const uint64_t *reported)
 {
     memset(loss->open, 0, sizeof loss->open);
+    for (size_t t = 0; t < w->n_threads; t++)
+        for (size_t b = 0; b < w->n_buckets; b++) {
+            const uint64_t *bits = saved_bits(w, loss->checkpoint, replicas_part(w, g, t), b);
+            for (size_t i = 0; i < N_WORDS; i++)
+                loss->open[i] |= reported[i] & ~bits[i] & ~loss->counted[i];
+        }
+}
+
+static void forget_acked(struct world *w, size_t ps, size_t part, struct sim_loss *loss)
+{
     for (size_t b = 0; b < w->n_buckets; b++) {
-        const uint64_t *bits = saved_bits(w, loss->checkpoint, g, b);
+        const uint64_t *bits = saved_bits(w, loss->checkpoint, part, b);
         for (size_t i = 0; i < N_WORDS; i++)
-            loss->open[i] |= reported[i] & ~bits[i] & ~loss->counted[i];
+            loss->had[i] |= w->acked[part][b][i] & ~bits[i];
+        memcpy(w->acked[part][b], bits, sizeof w->acked[part][b]);
+        forget_fences(w, part, b, &w->ps[ps].copies[part].buckets[b].state);
     }
+    w->is_changed[part] = true;
 }
 
 void replicas_lost_restored(struct world *w, size_t ps, size_t g, size_t checkpoint)
@@ -255,14 +281,8 @@ void replicas_lost_restored(struct world *w, size_t ps, size_t g, size_t checkpo
     loss->may_be = !mst_epoch_is_same(&r->stored.epoch, &r->acting.epoch);
     loss->checkpoint = checkpoint;
     note_open(w, g, loss, w->done);
-    for (size_t b = 0; b < w->n_buckets; b++) {
-        const uint64_t *bits = saved_bits(w, checkpoint, g, b);
-        for (size_t i = 0; i < N_WORDS; i++)
-            loss->had[i] |= w->acked[g][b][i] & ~bits[i];
-        memcpy(w->acked[g][b], bits, sizeof w->acked[g][b]);
-        forget_fences(w, g, b, &w->ps[ps].copies[g].buckets[b].state);
-    }
-    w->is_changed[g] = true;
+    for (size_t t = 0; t < w->n_threads; t++)
+        forget_acked(w, ps, replicas_part(w, g, t), loss);
 }
 
 void replicas_lost_counted(struct world *w, size_t g, uint64_t n)

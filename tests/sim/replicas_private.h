@@ -13,8 +13,10 @@
 enum {
     MAX_CHIEFS = 2,
     MAX_PS = 4,
+    MAX_THREADS = 2,
+    MAX_PARTS = MAX_PS * MAX_THREADS, // of groups: one home thread each
     MAX_WORKERS = 3,
-    MAX_BUCKETS = 3, // of a group
+    MAX_BUCKETS = 3, // of a part
     MAX_STEPS = 12,
     MAX_NUMBERS = 8, // of a worker
     MAX_WAITING = 64,
@@ -23,6 +25,7 @@ enum {
     LEASE_MS = 160,
     CHIEF_TICK_MS = 40,
     PS_TICK_MS = 40,
+    VISIT_MS = 10, // from one home thread to the next
     WORKER_TICK_MS = 50,
 };
 
@@ -45,6 +48,7 @@ enum message_kind {
     M_GO,   // to a PS that is drained
     M_MAP,
     M_MAPPED,
+    M_VISIT, // of a PS to itself
     M_FENCE,
     M_FENCE_REPLY,
     // PS and PS
@@ -98,7 +102,7 @@ struct message {
     bool is_committed;
     bool is_counting;
     struct mst_replica_id id; // of the PS that sends; GONE: that is meant
-    size_t group;
+    size_t part;
     struct sim_op op; // also a push, and a fence
     union {
         struct { // ROLES_REPLY
@@ -137,13 +141,13 @@ struct sim_waiting {
 struct sim_copy {
     struct mst_replica replica;
     struct sim_bucket buckets[MAX_BUCKETS];
-    struct sim_op ops[MAX_OPS]; // by seq
-    uint64_t floor;             // operations that it said it needs no more
-    struct sim_waiting waiting[MAX_WAITING];
+    uint64_t floor; // operations that it said it needs no more
     size_t n_waiting;
-    uint64_t unanswered_ms[MAX_PS]; // when something was sent there that is not answered; 0: nothing
-    bool is_made;                   // roles named it
-    bool awaits_values;             // of a checkpoint: the group was lost
+    uint64_t unanswered_ms[MAX_PS];          // when something was sent there that is not answered; 0: nothing
+    bool is_made;                            // roles named it
+    bool awaits_values;                      // of a checkpoint: the group was lost
+    struct sim_waiting waiting[MAX_WAITING]; // from here on it is not cleared
+    struct sim_op ops[MAX_OPS];              // by seq
 };
 
 struct sim_ps {
@@ -155,10 +159,13 @@ struct sim_ps {
     uint64_t term;
     uint32_t term_holder; // node of a chief
     struct mst_roles stored;
+    struct mst_epoch told; // stored by all its threads
     struct mst_epoch acting;
+    size_t n_visits; // roles on their way through them
+    uint64_t visit_ms;
     bool is_counting;
     uint64_t wake_ms; // a tick of its copies is due then; not later than now: none
-    struct sim_copy copies[MAX_PS];
+    struct sim_copy copies[MAX_PARTS];
 };
 
 // What a chief knows of a group that nobody has any more.
@@ -189,7 +196,7 @@ struct sim_member {
     uint64_t number;
     uint64_t heard_ms;
     bool is_fencing;
-    bool has_answered[MAX_PS];
+    bool has_answered[MAX_PARTS];
 };
 
 struct sim_worker {
@@ -201,7 +208,7 @@ struct sim_worker {
     bool is_pushing;
     uint64_t out; // a number of its own that is fenced
     uint64_t n_done;
-    uint32_t believed[MAX_PS]; // who is primary, by group
+    uint32_t believed[MAX_PARTS]; // who is primary
 };
 
 struct sim_counted {
@@ -211,7 +218,7 @@ struct sim_counted {
 
 struct sim_checkpoint {
     uint64_t done[N_WORDS];
-    uint64_t bits[MAX_PS][MAX_BUCKETS][N_WORDS];
+    uint64_t bits[MAX_PARTS][MAX_BUCKETS][N_WORDS];
 };
 
 // A group whose copies are gone. Steps are bits.
@@ -231,7 +238,9 @@ struct world {
     enum replicas_plant plant;
     size_t n_ps;
     size_t n_replicas;
-    size_t n_buckets; // of each group
+    size_t n_threads;
+    size_t n_parts;
+    size_t n_buckets; // of each part
     size_t n_workers;
     uint64_t n_steps;
     bool is_free;      // pauses and cuts come at any time
@@ -267,10 +276,10 @@ struct world {
     size_t n_checkpoints;
     // The oracle's.
     struct sim_loss losses[MAX_PS];
-    bool is_changed[MAX_PS];     // something of the group that it looks at
-    unsigned had_served[MAX_PS]; // who served the group when it looked last, as bits
-    uint64_t acked[MAX_PS][MAX_BUCKETS][N_WORDS];
-    struct sim_counted counted[MAX_PS][MAX_BUCKETS][MAX_WORKERS][MAX_NUMBERS + 1];
+    bool is_changed[MAX_PARTS];     // something of the part that it looks at
+    unsigned had_served[MAX_PARTS]; // who served it when it looked last, as bits
+    uint64_t acked[MAX_PARTS][MAX_BUCKETS][N_WORDS];
+    struct sim_counted counted[MAX_PARTS][MAX_BUCKETS][MAX_WORKERS][MAX_NUMBERS + 1];
     char *fault; // 256 bytes
 };
 
@@ -283,8 +292,10 @@ void replicas_send(struct world *w, uint32_t from, struct message *m);
 // A copy that lives as long as the world.
 const struct mst_roles *replicas_keep(struct world *w, const struct mst_roles *roles);
 bool replicas_is_awake(const struct world *w, size_t ps);
-// It is about one group, m->group.
-bool replicas_is_of_group(const struct message *m);
+uint32_t replicas_group_of(const struct world *w, size_t part);
+size_t replicas_part(const struct world *w, size_t group, size_t thread);
+// It is about one part, m->part.
+bool replicas_is_of_part(const struct message *m);
 
 void replicas_chief_start(struct world *w, size_t c);
 void replicas_chief_end(struct world *w, size_t c);
@@ -309,7 +320,7 @@ void replicas_lost_reported(struct world *w, const struct message *m);
 void replicas_lost_save(struct world *w, const struct sim_chief *chief);
 // … and a PS:
 void replicas_lost_map(struct world *w, size_t ps, const struct message *m);
-void replicas_lost_store(struct world *w, size_t ps, size_t g, const struct mst_roles *roles);
+void replicas_lost_store(struct world *w, size_t ps, size_t part, const struct mst_roles *roles);
 // … and the oracle. A server is dead:
 void replicas_lost_dies(struct world *w, bool was_full);
 void replicas_lost_restored(struct world *w, size_t ps, size_t g, size_t checkpoint);
@@ -321,9 +332,9 @@ size_t replicas_bit_of(const struct sim_op *op);
 // The last one of this number that is there.
 uint64_t replicas_last_step(const struct sim_state *state, size_t worker, size_t number);
 // A push is applied to a copy of a bucket, or an operation.
-void replicas_oracle_applies(struct world *w, size_t ps, size_t group, struct sim_bucket *bucket,
+void replicas_oracle_applies(struct world *w, size_t ps, size_t part, struct sim_bucket *bucket,
                              const struct sim_op *op);
-void replicas_oracle_acked(struct world *w, size_t group, const struct sim_op *op);
-void replicas_oracle_counted(struct world *w, size_t group, const struct message *reply);
-// All rules that hold at any moment, for one group.
-void replicas_oracle_check(struct world *w, size_t group);
+void replicas_oracle_acked(struct world *w, size_t part, const struct sim_op *op);
+void replicas_oracle_counted(struct world *w, size_t part, const struct message *reply);
+// All rules that hold at any moment, for one part.
+void replicas_oracle_check(struct world *w, size_t part);

@@ -7,9 +7,9 @@ void replicas_worker_start(struct world *w, size_t i)
     struct sim_worker *worker = &w->workers[i];
     replicas_worker_end(w, i);
     *worker = (struct sim_worker){.is_up = true, .incarnation = ++w->incarnations};
-    mst_session_init(&worker->session, w->n_ps * w->n_buckets, w->n_ps * w->n_buckets);
-    for (uint32_t g = 0; g < w->n_ps; g++)
-        worker->believed[g] = g;
+    mst_session_init(&worker->session, w->n_parts * w->n_buckets, w->n_parts * w->n_buckets);
+    for (size_t part = 0; part < w->n_parts; part++)
+        worker->believed[part] = replicas_group_of(w, part);
     struct message tick = {.kind = M_TICK, .to = replicas_worker_node(w, i), .to_incarnation = worker->incarnation};
     engine_schedule(&w->engine, &tick, 1);
 }
@@ -24,11 +24,11 @@ void replicas_worker_end(struct world *w, size_t i)
 static void push_one(struct world *w, size_t i, size_t index)
 {
     const struct sim_worker *worker = &w->workers[i];
-    size_t group = index / w->n_buckets;
-    uint32_t ps = worker->believed[group];
+    size_t part = index / w->n_buckets;
+    uint32_t ps = worker->believed[part];
     if (engine_draw(&w->engine, 3) == 0)
         ps = (uint32_t)engine_draw(&w->engine, w->n_ps);
-    struct message m = {.kind = M_PUSH, .to = replicas_ps_node(ps), .group = group};
+    struct message m = {.kind = M_PUSH, .to = replicas_ps_node(ps), .part = part};
     m.id.incarnation = worker->incarnation;
     m.op = (struct sim_op){.bucket = (uint32_t)(index % w->n_buckets),
                            .worker = (uint32_t)i,
@@ -126,9 +126,9 @@ void replicas_worker_receive(struct world *w, size_t i, const struct message *m)
         }
         break;
     default:
-        worker->believed[m->group] = m->from - replicas_ps_node(0);
+        worker->believed[m->part] = m->from - replicas_ps_node(0);
         if (worker->is_pushing &&
-            mst_session_pushed(&worker->session, m->op.number, m->op.step, m->group * w->n_buckets + m->op.bucket)) {
+            mst_session_pushed(&worker->session, m->op.number, m->op.step, m->part * w->n_buckets + m->op.bucket)) {
             worker->is_pushing = false;
             worker->n_done++;
         }

@@ -33,6 +33,8 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_MINORITY] = "minority",
     [REPLICAS_PLANT_PROMOTE_JOINER] = "promote-joiner",
     [REPLICAS_PLANT_EMPTY_COUNTS] = "empty-counts",
+    [REPLICAS_PLANT_FIRST_THREAD] = "first-thread",
+    [REPLICAS_PLANT_TOLD_EARLY] = "told-early",
     [REPLICAS_PLANT_SILENT_LOST] = "silent-lost",
     [REPLICAS_PLANT_LOST_UNRESTORED] = "lost-unrestored",
     [REPLICAS_PLANT_MAP_RESTORES_ALL] = "map-restores-all",
@@ -76,7 +78,17 @@ bool replicas_is_awake(const struct world *w, size_t ps)
     return w->ps[ps].is_up && w->ps[ps].paused_until_ms <= w->engine.now_ms;
 }
 
-bool replicas_is_of_group(const struct message *m)
+uint32_t replicas_group_of(const struct world *w, size_t part)
+{
+    return (uint32_t)(part % w->n_ps);
+}
+
+size_t replicas_part(const struct world *w, size_t group, size_t thread)
+{
+    return thread * w->n_ps + group;
+}
+
+bool replicas_is_of_part(const struct message *m)
 {
     return (m->kind >= M_FENCE && m->kind <= M_REFUSED) || m->kind == M_PUSH || m->kind == M_PUSHED;
 }
@@ -139,7 +151,8 @@ static bool is_there(const struct world *w, const struct message *m)
         incarnation = w->workers[m->to - MAX_CHIEFS - w->n_ps].incarnation;
     }
     return is_up && (m->to_incarnation == 0 || m->to_incarnation == incarnation) &&
-           (m->kind == M_TICK || m->kind == M_COMPUTED || !is_cut(w, m->from, m->to));
+           (m->kind == M_TICK || m->kind == M_COMPUTED || m->kind == M_VISIT || m->kind == M_BLOW ||
+            !is_cut(w, m->from, m->to));
 }
 
 // ---- faults ----
@@ -372,11 +385,11 @@ static void deliver(struct world *w, const struct message *m)
 // Nothing else than what came can have broken a rule: whoever becomes primary by time alone has a tick then.
 static void check(struct world *w, const struct message *m)
 {
-    if (replicas_is_of_group(m) && (is_ps(w, m->to) || m->kind == M_FENCE_REPLY))
-        replicas_oracle_check(w, m->group);
+    if (replicas_is_of_part(m) && (is_ps(w, m->to) || m->kind == M_FENCE_REPLY))
+        replicas_oracle_check(w, m->part);
     else if (is_ps(w, m->to) && (m->kind != M_ROLES || m->roles) && m->kind != M_RECALL)
-        for (size_t group = 0; group < w->n_ps; group++)
-            replicas_oracle_check(w, group);
+        for (size_t part = 0; part < w->n_parts; part++)
+            replicas_oracle_check(w, part);
 }
 
 static void draw_job(struct world *w)
@@ -409,6 +422,8 @@ static void draw_job(struct world *w)
     w->end_ms = engine_draw(e, FAULTS_END_MS);
     w->is_harsh = engine_draw(e, 4) == 0;
     w->n_blows_left = w->is_harsh ? 1 + (unsigned)engine_draw(e, 3) : 0;
+    w->n_threads = engine_draw(e, 4) ? 1 : MAX_THREADS;
+    w->n_parts = w->n_ps * w->n_threads;
 }
 
 static bool has_cut_link(const struct world *w)
