@@ -170,14 +170,14 @@ def counts(run, shape, folder):
     return Counts(shape, list(held.values()), list(held))
 
 
-def check(run, job, shape, folder, chief_log):
+def check(run, job, shape, folder, chief_log, is_resumed=False):
     """Every example exactly once an epoch but for torn units, of which the counts, the chief's log and result.json say the
-    same number; returns it."""
+    same number; returns it. How many examples there were, result.json says for the last life of a job."""
     result = json.loads((pathlib.Path(job["output"]["dir"]) / "result.json").read_text())
     assert result["status"] == "finished"
     fenced = [int(n) for n in re.findall(r"worker fenced worker=.* torn=(\d+)", chief_log)]
     said = int(re.search(r"training done steps=\d+ torn=(\d+)", chief_log).group(1))
     assert result["torn"] == said == sum(fenced), (result["torn"], said, fenced)
     counts(run, shape, folder).check(said)
-    assert result["examples"] == shape.epochs * shape.n_examples
+    assert is_resumed or result["examples"] == shape.epochs * shape.n_examples
     return said

@@ -3,13 +3,13 @@ import functools
 import time
 
 import hosts
-from replicated import Replicated
+from replicated import Counting
 
 LEASE_MS = 1000
 
 
-class OnHosts(Replicated):
-    """Replicated, one role a host."""
+class OnHosts(Counting):
+    """Counting, one role a host."""
 
     def __init__(self, network, cluster, run, job, folder, n_ps=3, replicas=1, by_name=False, lease_ms=LEASE_MS,
                  absence_ms=60000, **more):
@@ -36,10 +36,3 @@ class OnHosts(Replicated):
             return step > begun + n_steps
         self.wait(look, f"{n_steps} more steps")
         return longest
-
-    def finish(self, n_torn=0):
-        """All roles end well, and nothing is lost; torn are batches of fenced workers, at most."""
-        self.running.expect_all(0)
-        result = self.check()
-        assert result["torn"] <= n_torn, result
-        return result

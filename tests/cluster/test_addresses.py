@@ -8,9 +8,10 @@ import pytest
 
 def test_two_servers_swap_addresses(on_hosts, network):
     """Their names follow them, as in Kubernetes: all connect anew, and nobody has to be replaced for long."""
-    training = on_hosts(by_name=True, epochs=250).start()
+    training = on_hosts(by_name=True).start()
     network.swap("ps-0", "ps-1")
     network.publish({role: network.hosts[role].address for role in training.running.roles})
+    training.chief.wait_log("parameter server lost")
     training.wait_steps(300)
     training.wait_full()
     training.finish()
@@ -19,7 +20,7 @@ def test_two_servers_swap_addresses(on_hosts, network):
 @pytest.mark.parametrize("replicas", [0, 1])
 def test_two_servers_are_at_each_others_addresses(on_hosts, network, replicas):
     """Names that lead to the wrong server: it says who it is, and what it holds is not taken for the other's."""
-    training = on_hosts(replicas=replicas, epochs=200).start()
+    training = on_hosts(replicas=replicas).start()
     network.swap("ps-0", "ps-1")
     said = "(ps-1 is at this address and not ps-0|ps-0 is at this address and not ps-1): correct TF_CONFIG"
     training["worker-0"].wait_log(f'waiting for=".*{said}')  # with replicas the one may have become primary for both
@@ -33,7 +34,7 @@ def test_two_servers_are_at_each_others_addresses(on_hosts, network, replicas):
 
 def test_a_server_of_another_job_takes_the_address(on_hosts):
     """It is named and waited out: no process of this job ends, also not those that are started again meanwhile."""
-    training = on_hosts(epochs=700).start()
+    training = on_hosts().start()
     running = training.running
     running["ps-1"].kill()
     stranger = running.start("ps-1", ["--set", "name=another"], name="stranger")
@@ -56,7 +57,7 @@ def test_a_server_of_another_job_takes_the_address(on_hosts):
 @pytest.mark.parametrize("replicas", [0, 1])
 def test_a_list_of_servers_that_shrank(on_hosts, replicas):
     """A chief that names fewer servers than hold the job ends with one sentence, and it alone."""
-    training = on_hosts(replicas=replicas, epochs=200).start()
+    training = on_hosts(replicas=replicas).start()
     running = training.running
     training.chief.kill()
     wrong = json.loads(running.tf_config("chief-0"))

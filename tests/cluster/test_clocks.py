@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(not hosts.can_shift_clocks(), reason=WHY_NOT)
 
 def test_clocks_that_differ(on_hosts):
     """Years apart in both directions; a server that is replaced and comes back has another clock by then."""
-    training = on_hosts(epochs=500)
+    training = on_hosts()
     training.running.shifts = {"ps-0": hosts.shift(10**9), "ps-1": hosts.shift(86400), "chief-0": hosts.shift(10**6),
                                "worker-0": hosts.shift(3 * 10**8), "worker-1": hosts.shift(5)}
     training.start()

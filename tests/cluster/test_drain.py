@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 
 import pytest
@@ -11,12 +12,12 @@ import pytest
 import counting_job
 from counting_job import Shape
 from processes import Port, Process, http_get, metric, until
-from replicated import Replicated
+from replicated import ENDLESS, Counting, epoch_after, go_on
 
 
 @pytest.fixture
 def replicated(cluster, run, job, tmp_path):
-    return lambda n_ps=2, replicas=1, **more: Replicated(cluster, run, job, tmp_path, n_ps, replicas, **more)
+    return lambda n_ps=2, replicas=1, **more: Counting(cluster, run, job, tmp_path, n_ps, replicas, **more)
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def stuck(training, draining):
 @pytest.mark.parametrize("n_ps, replicas", [(2, 1), (3, 1), (3, 2)])
 def test_one_server_after_the_other(replicated, run, n_ps, replicas):
     """Asked for without a look at redundancy: each drain waits for that itself."""
-    training = replicated(n_ps, replicas, epochs=1500)
+    training = replicated(n_ps, replicas)
     training.start()
     for i in range(n_ps):
         code, out, error = run("admin", "drain", f"ps-{i}", "--chief", chief(training))
@@ -58,8 +59,7 @@ def test_one_server_after_the_other(replicated, run, n_ps, replicas):
         training.wait_steps(100)
         training.running.start(f"ps-{i}")
     training.wait_full()
-    training.running.expect_all(0)
-    assert training.check()["torn"] == 0
+    training.finish()
     for worker in ("worker-0", "worker-1"):
         assert training[worker].log().count("joined") == 1
     assert "parameter server restored" not in training.chief.log()
@@ -67,7 +67,7 @@ def test_one_server_after_the_other(replicated, run, n_ps, replicas):
 
 def test_of_a_muster_local(muster, run, job, tmp_path):
     """The job is named as for `muster top`; what it supervises is started again by itself."""
-    shape = Shape(shards=2, epochs=1000)
+    shape = Shape(shards=2, epochs=ENDLESS, workers=2)
     job["replicas"] = 1
     path = counting_job.write(job, shape, tmp_path)
     local = muster("local", path, "--workers", "2", "--ps", "2")
@@ -80,18 +80,21 @@ def test_of_a_muster_local(muster, run, job, tmp_path):
     address, = (role["http"] for role in told["roles"] if role["role"] == "chief")
     until(lambda: metric(int(address.rpartition(":")[2]), "muster_redundancy_full") == 1, "full redundancy")
     assert local.is_running(), local.tail()
-    local.expect(0)
-    log = (logs / "chief-0.log").read_text()
-    assert counting_job.check(run, job, shape, tmp_path, log) == 0
     for role in ("ps-0", "ps-1"):
         assert re.search(rf"{role} ended with exit code 143", local.log()), local.log()
         assert "asked to leave" in (logs / f"{role}.log").read_text()
+    local.send(signal.SIGTERM)
+    local.expect(143)
+    log = (logs / "chief-0.log").read_text()
+    shape.epochs = epoch_after(shape, int(re.findall(r"checkpoint written prefix=\S+model-(\d+)", log)[-1]))
+    said = go_on(run, path, shape.epochs)
+    assert counting_job.check(run, job, shape, tmp_path, log + said, is_resumed=True) == 0
     assert run("admin", "drain", "ps-1", "--job", path)[0] == 1
 
 
 def test_it_is_joined_and_goes_on_without_who_asked(replicated, draining, run):
     """Two wait for one drain; a third one waits for a second and is told why; whoever asked need not stay."""
-    training = replicated(2, epochs=1500)
+    training = replicated(2)
     first = stuck(training, draining)
     second = draining(training, "ps-1")
     second.wait_log("ps-1: leaves; waits for .*a server that takes group 1 from ps-1")
@@ -107,13 +110,12 @@ def test_it_is_joined_and_goes_on_without_who_asked(replicated, draining, run):
     training.wait_steps(100)
     training.running.start("ps-1")
     training.wait_full()
-    training.running.expect_all(0)
-    assert training.check()["torn"] == 0
+    training.finish()
 
 
 def test_the_chief_dies_meanwhile(replicated, draining):
     """The next one hears from the server that it is to leave, and who asked waits for it."""
-    training = replicated(2, epochs=1500)
+    training = replicated(2)
     asked = stuck(training, draining)
     training.chief.kill()
     asked.wait_log("waits for the chief at")
@@ -123,13 +125,12 @@ def test_the_chief_dies_meanwhile(replicated, draining):
     training["ps-1"].expect(143)
     training.running.start("ps-1")
     training.wait_full()
-    training.running.expect_all(0)
-    assert training.check()["torn"] == 0
+    training.finish()
 
 
 def test_it_is_killed_meanwhile(replicated, draining):
     """What is gone need not leave, and its successor is not drained."""
-    training = replicated(3, epochs=1500)
+    training = replicated(3)
     training.start()
     training.wait_full()
     training["ps-2"].pause()  # which has the copy of group 1
@@ -141,13 +142,13 @@ def test_it_is_killed_meanwhile(replicated, draining):
     asked.expect(0)
     training.wait_full()
     assert again.is_running() and "asked to leave" not in again.log()
-    training.running.expect_all(0)
+    training.finish()
 
 
 # ---- it is not ----
 
 def test_the_only_copy(replicated, run):
-    training = replicated(2, epochs=4000)  # ps-0 is waited for ten leases
+    training = replicated(2)
     training.job["cluster"].update(lease_ms=500, heartbeat_ms=100)
     counting_job.write(training.job, training.shape, training.folder)
     training.start()
@@ -156,8 +157,7 @@ def test_the_only_copy(replicated, run):
     code, _, error = run("admin", "drain", "ps-1", "--chief", chief(training))
     assert code == 1 and error.startswith("muster: ps-1 is not drained: ps-1 has the only copy of group "), error
     assert "start one first" in error
-    training.expect("ps-1")
-    training.check()
+    training.finish("ps-0")
 
 
 def test_the_job_ends_meanwhile(replicated, draining):
@@ -217,7 +217,7 @@ def post(address, path, headers=()):
 
 def test_over_http(replicated):
     """As curl asks: one sentence for what is refused, JSON for what is not."""
-    training = replicated(2, epochs=1500)
+    training = replicated(2)
     training.running.start("chief-0").wait_log("http: listening")
     assert post(chief(training), "/drain/ps-1") == (503, "the job to begin\n")
     for role in training.running.roles[1:]:
@@ -242,8 +242,7 @@ def test_over_http(replicated):
     training.wait_full()
     assert json.loads(post(chief(training), named)[1])["state"] == "drained"
     assert again.is_running()
-    training.running.expect_all(0)
-    training.check()
+    training.finish()
 
 
 def test_wrong_words(run, tmp_path):
