@@ -1,6 +1,5 @@
 """A counting job on hosts of their own (hosts.py), for the tests that do something to these."""
 import functools
-import time
 
 import hosts
 from replicated import Counting
@@ -22,17 +21,3 @@ class OnHosts(Counting):
         if self.job["replicas"]:
             self.wait_full()
         return self
-
-    def longest_pause(self, n_steps):
-        """In seconds without a step, until there are so many more."""
-        begun = step = self.step()
-        longest, at = 0.0, time.monotonic()
-
-        def look():
-            nonlocal longest, step, at
-            now = self.step()
-            if now != step:
-                longest, step, at = max(longest, time.monotonic() - at), now, time.monotonic()
-            return step > begun + n_steps
-        self.wait(look, f"{n_steps} more steps")
-        return longest
