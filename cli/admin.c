@@ -7,7 +7,7 @@
 #include "cli/drain_request.h"
 #include "cli/http_get.h"
 #include "cli/role_addresses.h"
-#include "spec/json_source.h"
+#include "cli/subcommands.h"
 
 #include <poll.h>
 #include <stdarg.h>
@@ -50,18 +50,6 @@ MST_PRINTF(2, 3) static void tell(struct drain *drain, const char *format, ...)
     fflush(stdout);
 }
 
-// The one line of a refusal, printable.
-static void copy_sentence(struct mst_bytes body, char *out, size_t out_bytes)
-{
-    size_t n = 0;
-    const char *text = body.data;
-    while (n < body.len && n + 1 < out_bytes && text[n] != '\n' && text[n] != '\r') {
-        out[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : '?';
-        n++;
-    }
-    out[n] = '\0';
-}
-
 static enum outcome take_answer(struct drain *drain, const struct mst_http_get *get, struct mst_error *err)
 {
     struct mst_drain_answer answer;
@@ -76,7 +64,7 @@ static enum outcome take_answer(struct drain *drain, const struct mst_http_get *
         tell(drain, "leaves; waits for %s", answer.waits_for);
         return WAIT;
     }
-    copy_sentence(get->body, sentence, sizeof sentence);
+    mst_drain_sentence_copy(get->body, sentence, sizeof sentence);
     if (get->code == mst_status_http(MST_UNAVAILABLE)) {
         tell(drain, "waits for %s", sentence);
         return WAIT;
@@ -195,35 +183,9 @@ static mst_status drain_command(const struct mst_call *call, int *exit_code, str
     return status;
 }
 
-static void print_usage(FILE *to)
-{
-    fprintf(to,
-            "usage: muster admin drain … [options]\n\n"
-            "Changes a job that runs.\n\noptions:\n"
-            "  %-8s  %s\n\n'muster admin drain --help' says more.\n\nexamples:\n  %s\n      %s\n",
-            "drain", drain_summary, drain_examples[0], drain_examples[1]);
-}
-
 mst_status mst_admin_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
-    static const char *const words[] = {"drain"};
-    *exit_code = 0;
-    if (call->on_command)
-        return drain_command(call, exit_code, err);
-    const char *word = call->argc ? call->argv[0] : "";
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-        print_usage(stdout);
-        return MST_OK;
-    }
-    const struct mst_call rest = {.argc = call->argc - 1, .argv = call->argv + 1};
-    if (strcmp(word, words[0]) == 0)
-        return drain_command(&rest, exit_code, err);
-    if (call->argc == 0) {
-        print_usage(stderr);
-        *exit_code = mst_status_exit_code(MST_INVALID_ARGUMENT);
-        return MST_OK;
-    }
-    const char *nearest = mst_nearest_word(word, words, LENGTH(words));
-    return mst_fail(err, MST_INVALID_ARGUMENT, "unknown sub-command 'admin %s'; %s'muster admin %s'", word,
-                    nearest ? "did you mean " : "see ", nearest ? nearest : "--help");
+    const struct mst_subcommand rows[] = {{"drain", drain_command, drain_summary, drain_examples}};
+    const struct mst_subcommands table = {"admin", "Changes a job that runs.", rows, LENGTH(rows)};
+    return mst_subcommands_run(&table, call, exit_code, err);
 }

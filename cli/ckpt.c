@@ -6,9 +6,8 @@
 #include "cli/ckpt_diff.h"
 #include "cli/ckpt_operand.h"
 #include "cli/ckpt_reshard.h"
-#include "cli/command_table.h"
 #include "cli/options.h"
-#include "spec/json_source.h"
+#include "cli/subcommands.h"
 #include "tfio/bundle_reader.h"
 
 #include <errno.h>
@@ -251,7 +250,37 @@ static mst_status verify(const char *name, int *exit_code, struct mst_error *err
 
 // --- the words
 
-typedef mst_status (*act_fn)(const char *operand, bool as_json, int *exit_code, struct mst_error *err);
+// One that reads what its operand names.
+struct reader {
+    mst_status (*act)(const char *operand, bool as_json, int *exit_code, struct mst_error *err);
+    const char *name; // as the help text shows it
+    const char *operand;
+    const char *summary;
+    const char *details;
+    bool has_json;
+    const char *const *examples;
+};
+
+static mst_status read_command(const struct reader *reader, const struct mst_call *call, int *exit_code,
+                               struct mst_error *err)
+{
+    const char *operand = NULL;
+    bool as_json = false;
+    const struct mst_option options[] = {
+        MST_OPTION_FLAG("json", &as_json, "print one JSON document"),
+    };
+    const struct mst_command command = {.name = reader->name,
+                                        .summary = reader->summary,
+                                        .details = reader->details,
+                                        .operand = reader->operand,
+                                        .operand_value = &operand,
+                                        .options = options,
+                                        .n_options = reader->has_json ? LENGTH(options) : 0,
+                                        .examples = reader->examples};
+    bool is_to_run;
+    MST_TRY(mst_options_read(&command, call, &is_to_run, err));
+    return is_to_run ? reader->act(operand, as_json, exit_code, err) : MST_OK;
+}
 
 static mst_status on_ls(const char *operand, bool as_json, int *exit_code, struct mst_error *err)
 {
@@ -271,108 +300,70 @@ static mst_status on_verify(const char *operand, bool as_json, int *exit_code, s
     return verify(operand, exit_code, err);
 }
 
+static const char ls_summary[] = "Lists the checkpoints of a directory, or of a job's checkpoint.dir.";
 static const char *const ls_examples[] = {"muster ckpt ls run/ckpt",
                                           "the checkpoints of a directory, in order of steps",
                                           "muster ckpt ls job.json", "those of a job's checkpoint.dir", NULL};
+
+static mst_status ls_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
+{
+    static const struct reader ls = {
+        on_ls,
+        "ckpt ls",
+        "DIR|JOB",
+        ls_summary,
+        "Any directory of TensorBundles: ours, TensorFlow's, a model directory. One that is not whole is listed with "
+        "the reason.",
+        true,
+        ls_examples};
+    return read_command(&ls, call, exit_code, err);
+}
+
+static const char inspect_summary[] = "Prints the tensors of a checkpoint: type, shape, slices, bytes.";
 static const char *const inspect_examples[] = {"muster ckpt inspect run/ckpt/model-4690", "its tensors, a line each",
                                                "muster ckpt inspect run/model/weights --json",
                                                "a model directory's, with every slice, for a program", NULL};
+
+static mst_status inspect_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
+{
+    static const struct reader inspect = {
+        on_inspect,
+        "ckpt inspect",
+        "PREFIX",
+        inspect_summary,
+        "PREFIX is the path of the checkpoint's files without '.index' or '.data-…'. Slots of the optimizer follow "
+        "their variable's name.",
+        true,
+        inspect_examples};
+    return read_command(&inspect, call, exit_code, err);
+}
+
+static const char verify_summary[] = "Reads every byte of checkpoints and compares the checksums.";
 static const char *const verify_examples[] = {"muster ckpt verify run/ckpt/model-4690", "one checkpoint",
                                               "muster ckpt verify run/ckpt", "all in a directory", NULL};
 
-static const struct {
-    const char *word;
-    act_fn act;
-    const char *name; // as the help text shows it
-    const char *operand;
-    const char *summary;
-    const char *details;
-    bool has_json;
-    const char *const *examples;
-    mst_command_fn command; // instead of all but word, summary and examples
-} words[] = {
-    {"ls", on_ls, "ckpt ls", "DIR|JOB", "Lists the checkpoints of a directory, or of a job's checkpoint.dir.",
-     "Any directory of TensorBundles: ours, TensorFlow's, a model directory. One that is not whole is listed with the "
-     "reason.",
-     true, ls_examples, NULL},
-    {"inspect", on_inspect, "ckpt inspect", "PREFIX", "Prints the tensors of a checkpoint: type, shape, slices, bytes.",
-     "PREFIX is the path of the checkpoint's files without '.index' or '.data-…'. Slots of the optimizer follow their "
-     "variable's name.",
-     true, inspect_examples, NULL},
-    {"verify", on_verify, "ckpt verify", "PREFIX|DIR", "Reads every byte of checkpoints and compares the checksums.",
-     "Prints a line for each torn tensor or missing file. Exit code: 0 all whole, 1 something is torn.", false,
-     verify_examples, NULL},
-    {.word = "reshard",
-     .summary = mst_ckpt_reshard_summary,
-     .examples = mst_ckpt_reshard_examples,
-     .command = mst_ckpt_reshard_command},
-    {.word = "diff",
-     .summary = mst_ckpt_diff_summary,
-     .examples = mst_ckpt_diff_examples,
-     .command = mst_ckpt_diff_command},
-};
-
-static void print_usage(FILE *to)
+static mst_status verify_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
-    fprintf(to, "usage: muster ckpt ls|inspect|verify|reshard|diff … [options]\n\n"
-                "Lists, shows, checks, rewrites and compares checkpoints, ours and TensorFlow's.\n\noptions:\n");
-    for (size_t i = 0; i < LENGTH(words); i++)
-        fprintf(to, "  %-8s  %s\n", words[i].word, words[i].summary);
-    fprintf(to, "\n'muster ckpt ls --help' says more, and so do the others.\n\nexamples:\n");
-    for (size_t i = 0; i < LENGTH(words); i++)
-        fprintf(to, "  %s\n      %s\n", words[i].examples[0], words[i].examples[1]);
-}
-
-static mst_status run_word(size_t at, const struct mst_call *call, int *exit_code, struct mst_error *err)
-{
-    const char *operand = NULL;
-    bool as_json = false;
-    if (words[at].command)
-        return words[at].command(call, exit_code, err);
-    const struct mst_option options[] = {
-        MST_OPTION_FLAG("json", &as_json, "print one JSON document"),
-    };
-    const struct mst_command command = {.name = words[at].name,
-                                        .summary = words[at].summary,
-                                        .details = words[at].details,
-                                        .operand = words[at].operand,
-                                        .operand_value = &operand,
-                                        .options = options,
-                                        .n_options = words[at].has_json ? LENGTH(options) : 0,
-                                        .examples = words[at].examples};
-    bool is_to_run;
-    MST_TRY(mst_options_read(&command, call, &is_to_run, err));
-    return is_to_run ? words[at].act(operand, as_json, exit_code, err) : MST_OK;
-}
-
-static mst_status show_words(const struct mst_call *call, int *exit_code, struct mst_error *err)
-{
-    for (size_t i = 0; i < LENGTH(words); i++)
-        MST_TRY(run_word(i, call, exit_code, err));
-    return MST_OK;
+    static const struct reader verify = {
+        on_verify,
+        "ckpt verify",
+        "PREFIX|DIR",
+        verify_summary,
+        "Prints a line for each torn tensor or missing file. Exit code: 0 all whole, 1 something is torn.",
+        false,
+        verify_examples};
+    return read_command(&verify, call, exit_code, err);
 }
 
 mst_status mst_ckpt_command(const struct mst_call *call, int *exit_code, struct mst_error *err)
 {
-    const char *names[LENGTH(words)];
-    *exit_code = 0;
-    if (call->on_command)
-        return show_words(call, exit_code, err);
-    if (call->argc < 1)
-        return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "muster ckpt needs a sub-command: ls, inspect, verify, reshard or diff ('muster ckpt --help')");
-    const char *word = call->argv[0];
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-        print_usage(stdout);
-        return MST_OK;
-    }
-    const struct mst_call rest = {.argc = call->argc - 1, .argv = call->argv + 1};
-    for (size_t i = 0; i < LENGTH(words); i++) {
-        names[i] = words[i].word;
-        if (strcmp(word, names[i]) == 0)
-            return run_word(i, &rest, exit_code, err);
-    }
-    const char *nearest = mst_nearest_word(word, names, LENGTH(names));
-    return mst_fail(err, MST_INVALID_ARGUMENT, "unknown sub-command 'ckpt %s'; %s'muster ckpt %s'", word,
-                    nearest ? "did you mean " : "see ", nearest ? nearest : "--help");
+    const struct mst_subcommand rows[] = {
+        {"ls", ls_command, ls_summary, ls_examples},
+        {"inspect", inspect_command, inspect_summary, inspect_examples},
+        {"verify", verify_command, verify_summary, verify_examples},
+        {"reshard", mst_ckpt_reshard_command, mst_ckpt_reshard_summary, mst_ckpt_reshard_examples},
+        {"diff", mst_ckpt_diff_command, mst_ckpt_diff_summary, mst_ckpt_diff_examples}};
+    const struct mst_subcommands table = {
+        "ckpt", "Lists, shows, checks, rewrites and compares checkpoints, ours and TensorFlow's.", rows, LENGTH(rows)};
+    return mst_subcommands_run(&table, call, exit_code, err);
 }

@@ -72,6 +72,17 @@ void mst_drain_answer_print(size_t ps, const struct mst_drain_answer *answer, ch
     json_decref(json);
 }
 
+void mst_drain_sentence_copy(struct mst_bytes text, char *out, size_t out_bytes)
+{
+    size_t n = 0;
+    const char *from = text.data;
+    while (n < text.len && n + 1 < out_bytes && from[n] != '\n' && from[n] != '\r') {
+        out[n] = from[n] >= ' ' && from[n] <= '~' ? from[n] : '?'; // it goes to a terminal
+        n++;
+    }
+    out[n] = '\0';
+}
+
 mst_status mst_drain_answer_parse(struct mst_bytes text, struct mst_drain_answer *out, struct mst_error *err)
 {
     *out = (struct mst_drain_answer){0};
@@ -83,9 +94,8 @@ mst_status mst_drain_answer_parse(struct mst_bytes text, struct mst_drain_answer
                    (strcmp(state, "drained") == 0 || strcmp(state, "leaves") == 0);
     if (is_read) {
         out->is_drained = state[0] == 'd';
-        snprintf(out->waits_for, sizeof out->waits_for, "%s", waits_for ? waits_for : "");
-        for (char *at = out->waits_for; *at; at++)
-            *at = *at >= ' ' && *at <= '~' ? *at : '?'; // it goes to a terminal
+        const struct mst_bytes sentence = {waits_for, waits_for ? strlen(waits_for) : 0};
+        mst_drain_sentence_copy(sentence, out->waits_for, sizeof out->waits_for);
     }
     json_decref(json);
     if (!is_read)

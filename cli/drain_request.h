@@ -41,3 +41,5 @@ void mst_drain_answer_print(size_t ps, const struct mst_drain_answer *answer, ch
 /** Reads it. Errors: DATA_LOSS it is no such answer */
 MST_MUST_USE mst_status mst_drain_answer_parse(struct mst_bytes text, struct mst_drain_answer *out,
                                                struct mst_error *err);
+/** Copies the first line of a text of somebody else's, printable: what is not has a '?' in its place. */
+void mst_drain_sentence_copy(struct mst_bytes text, char *out, size_t out_bytes);

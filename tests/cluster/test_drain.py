@@ -246,7 +246,7 @@ def test_over_http(replicated):
 
 
 def test_wrong_words(run, tmp_path):
-    for arguments, words in (([], "usage: muster admin drain"), (["drian"], "did you mean 'muster admin drain'"),
+    for arguments, words in (([], "muster admin needs a sub-command: drain ("), (["drian"], "did you mean 'muster admin drain'"),
                              (["drain"], "needs PS"), (["drain", "1", "--chief", "1"], "'1' is no parameter server"),
                              (["drain", "ps-1"], "nothing says whom to ask"),
                              (["drain", "ps-1", "--chief", "x"], "'x' is no address"),
