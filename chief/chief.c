@@ -9,8 +9,10 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "chief/effective_rate.h"
+#include "chief/round_sizes.h"
 #include "data/dataset.h"
 #include "weights/weights.h"
+#include "wire/replica_sizes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -521,6 +523,17 @@ mst_status mst_chief_ready(const struct mst_chief *chief, struct mst_error *err)
 
 // ---- making and freeing ----
 
+// What would not fit a message in the middle of the job.
+static mst_status check_sizes(const struct mst_chief *chief, struct mst_error *err)
+{
+    const struct mst_replica_sizes sizes = {.n_workers = chief->config.n_workers};
+    if (chief->config.job->replicas == 0)
+        return MST_OK;
+    if (chief->coordinator.is_synchronous)
+        return mst_round_sizes_check(&chief->coordinator.rounds.config, err);
+    return mst_replica_sizes_check(&sizes, err);
+}
+
 static mst_status read_data_header(struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_job *job = chief->config.job;
@@ -558,7 +571,7 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
     mst_coordinator_init(&chief->coordinator, &config);
     mst_evaluations_init(&chief->evaluations, config.lease_ms, config.grace_ms);
     mst_cuts_init(&chief->cut.machine, chief->config.n_ps);
-    return MST_OK;
+    return check_sizes(chief, err);
 }
 
 static mst_status make_failover(struct mst_chief *chief, struct mst_error *err)

@@ -202,17 +202,19 @@ struct build {
     struct mst_roles roles; // as they were stored when the map came; of none: there are no roles
 };
 
-// A bucket goes to a server that joins in one frame.
-static mst_status check_sizes(const struct mst_holding *holding, struct mst_error *err)
+// A bucket goes to a server that joins in one frame, in rounds with what the stored close comes to.
+static mst_status check_sizes(const struct mst_holding *holding, bool has_rounds, struct mst_error *err)
 {
+    const uint64_t limit = MST_FRAME_BODY_MAX - sizeof(uint32_t); // a checksum ends it
     for (size_t i = 0; i < holding->n_buckets; i++) {
         const struct mst_bucket *bucket = holding->buckets[i];
-        size_t n_bytes = mst_bucket_bytes(bucket) + mst_bucket_slot_bytes(bucket);
-        if (n_bytes > MST_FRAME_BODY_MAX)
+        uint64_t n_bytes = (has_rounds ? 2 : 1) * mst_bucket_bytes(bucket) + mst_bucket_slot_bytes(bucket);
+        if (n_bytes > limit)
             return mst_fail(err, MST_INVALID_ARGUMENT,
-                            "bucket %u has %zu bytes with its optimizer's slots, and with replicas it may have %llu: a "
-                            "partitioner cuts large variables",
-                            bucket->id, n_bytes, (unsigned long long)MST_FRAME_BODY_MAX);
+                            "bucket %u has %llu bytes with its optimizer's slots%s, and with replicas it may have "
+                            "%llu: a partitioner cuts large variables",
+                            bucket->id, (unsigned long long)n_bytes, has_rounds ? " and a round's mean" : "",
+                            (unsigned long long)limit);
     }
     return MST_OK;
 }
@@ -229,7 +231,7 @@ static mst_status build(const struct build *build, struct ps_group *group, struc
         return MST_OK;
     const struct mst_msg_map *values = role == MST_REPLICA_JOINER ? NULL : &ps->map;
     MST_TRY(mst_ps_build_holding(group, home_thread, values, &holding, err));
-    mst_status status = build->roles.n_ps ? check_sizes(holding, err) : MST_OK;
+    mst_status status = build->roles.n_ps ? check_sizes(holding, group->rounds, err) : MST_OK;
     if (status != MST_OK) {
         mst_holding_free(holding);
         return status;

@@ -308,7 +308,7 @@ static void send_op(struct link *link, struct replication *replication, const st
     meta.n = message->epoch.n;
     mst_buf_init(&buf, MST_FRAME_META_MAX);
     mst_status status = mst_msg_op_encode(&meta, &buf);
-    MST_ASSERT(status == MST_OK); // a few numbers
+    MST_ASSERT(status == MST_OK); // a few numbers, or what was looked at before it became an operation
     struct mst_call to = {.method = MST_METHOD_OP};
     if (op->part.iov_base) {
         to.body = (struct mst_body){&op->part, 1, on_op_sent, op};

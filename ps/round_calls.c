@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "optim/clip.h"
+#include "wire/replica_sizes.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -339,6 +340,16 @@ static bool is_ordered(const struct ps_rounds *rounds, const struct mst_msg_clos
            rounds->order.close.attempt == close->attempt;
 }
 
+// What it comes to as operations, and as a part of a sweep, has to fit a message: those have no other way to go.
+static mst_status check_sizes(const struct ps_rounds *rounds, const struct mst_msg_close *close, struct mst_error *err)
+{
+    const struct mst_replica_sizes sizes = {.n_workers = rounds->n_workers,
+                                            .n_norms = rounds->n_groups,
+                                            .close_bytes =
+                                                close && rounds->has_reigns ? mst_replica_close_bytes(close) : 0};
+    return rounds->has_reigns ? mst_replica_sizes_check(&sizes, err) : MST_OK;
+}
+
 // A new close becomes the order; arena holds its arrays and is taken over then.
 static mst_status take_close(struct ps_rounds *rounds, const struct mst_msg_close *close, struct mst_arena *arena,
                              struct mst_error *err)
@@ -359,6 +370,7 @@ static mst_status take_close(struct ps_rounds *rounds, const struct mst_msg_clos
     if (is_busy(rounds))
         return mst_fail(err, MST_UNAVAILABLE, "round %llu is still being closed; ask again",
                         (unsigned long long)rounds->order.close.round);
+    MST_TRY(check_sizes(rounds, close, err));
     mst_arena_fini(&rounds->order_arena);
     rounds->order_arena = *arena;
     mst_arena_init(arena, MST_MSG_ARENA_MAX);
@@ -514,6 +526,7 @@ static void find_parts(struct ps_rounds *rounds)
 mst_status mst_ps_rounds_start(struct ps_rounds *rounds, struct mst_error *err)
 {
     size_t n_parts = 0;
+    MST_TRY(check_sizes(rounds, NULL, err));
     find_parts(rounds);
     for (size_t t = 0; t < rounds->n_threads; t++)
         n_parts += rounds->has_part[t];

@@ -1,6 +1,7 @@
 #include "ps_rounds_fixture.h"
 
 #include "base/alloc.h"
+#include "rpc/resolve.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,19 +99,45 @@ void greet(struct fixture *f, struct stranger *stranger, const struct mst_msg_gr
     expect_reply(stranger, 1);
 }
 
-void send_map(struct fixture *f, uint32_t n_round_workers, const uint64_t *fenced, size_t n_fenced)
+static void send_map_of(struct fixture *f, const struct mst_msg_map *map)
 {
-    struct mst_msg_map map = {.term = TERM,
-                              .epoch = 1,
-                              .n_shards = sizeof shards / sizeof shards[0],
-                              .shards = shards,
-                              .n_fenced = n_fenced,
-                              .fenced = fenced,
-                              .n_round_workers = n_round_workers};
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
-    assert_int_equal(mst_msg_map_encode(&map, &meta), MST_OK);
+    assert_int_equal(mst_msg_map_encode(map, &meta), MST_OK);
     send_meta(&f->chief, MST_METHOD_MAP, ++f->call, &meta);
+}
+
+void send_map(struct fixture *f, uint32_t n_round_workers, const uint64_t *fenced, size_t n_fenced)
+{
+    const struct mst_msg_map map = {.term = TERM,
+                                    .epoch = 1,
+                                    .n_shards = sizeof shards / sizeof shards[0],
+                                    .shards = shards,
+                                    .n_fenced = n_fenced,
+                                    .fenced = fenced,
+                                    .n_round_workers = n_round_workers};
+    send_map_of(f, &map);
+}
+
+void send_map_with_roles(struct fixture *f, uint32_t n_round_workers, const char *restore_prefix)
+{
+    static const struct mst_msg_group_roles home = {.has_primary = true};
+    static const uint64_t threads[] = {N_THREADS};
+    const struct mst_msg_map map = {.term = TERM,
+                                    .epoch = 1,
+                                    .n_shards = sizeof shards / sizeof shards[0],
+                                    .shards = shards,
+                                    .restore_prefix = restore_prefix,
+                                    .n_round_workers = n_round_workers,
+                                    .n_ps_threads = 1,
+                                    .ps_threads = threads,
+                                    .roles = {.term = TERM,
+                                              .n = 1,
+                                              .n_groups = 1,
+                                              .groups = &home,
+                                              .n_incarnations = 1,
+                                              .incarnations = &f->identity.incarnation}};
+    send_map_of(f, &map);
 }
 
 uint64_t ask(struct fixture *f, const struct mst_msg_round *round)
@@ -319,7 +346,9 @@ int set_up(void **state)
 {
     struct fixture *f = *state = mst_alloc(sizeof *f);
     struct mst_error err;
-    f->identity = (struct mst_identity){.job_name = "rounds", .job_hash = 1, .role = MST_PEER_PS, .address = ""};
+    static const char *const addresses[] = {"127.0.0.1:1"}; // nobody is called
+    f->identity = (struct mst_identity){
+        .job_name = "rounds", .job_hash = 1, .role = MST_PEER_PS, .incarnation = 7, .address = ""};
     mst_arena_init(&f->arena, MST_MSG_ARENA_MAX);
     json_t *json = json_pack("{s:s, s:{s:f}}", "class_name", "SGD", "config", "learning_rate", 1.0);
     assert_int_equal(mst_optimizer_parse(json, "optimizer", &f->optimizer, &err), MST_OK);
@@ -327,6 +356,7 @@ int set_up(void **state)
     struct mst_bytes text = {model_json, strlen(model_json)};
     assert_int_equal(mst_model_parse(text, "model", &f->model, &err), MST_OK);
     assert_int_equal(mst_loop_new("control", &f->control, NULL), MST_OK);
+    assert_int_equal(mst_resolver_new(&f->resolver, NULL), MST_OK);
     for (size_t t = 0; t < N_THREADS; t++)
         assert_int_equal(mst_loop_new("data", &f->data[t], NULL), MST_OK);
     struct mst_ps_config config = {.identity = &f->identity,
@@ -337,6 +367,9 @@ int set_up(void **state)
                                    .n_data_loops = N_THREADS,
                                    .listen_fd = -1,
                                    .lease_ms = 20000,
+                                   .resolver = f->resolver,
+                                   .ps_addresses = addresses,
+                                   .n_ps = 1,
                                    .on_end = on_end};
     assert_int_equal(mst_ps_new(&config, &f->ps, &err), MST_OK);
     for (size_t t = 0; t < N_THREADS; t++)
@@ -376,6 +409,7 @@ int tear_down(void **state)
     for (size_t t = 0; t < N_THREADS; t++)
         mst_loop_free(f->data[t]);
     mst_loop_free(f->control);
+    mst_resolver_free(f->resolver);
     mst_model_free(f->model);
     mst_optimizer_free(f->optimizer);
     mst_arena_fini(&f->arena);

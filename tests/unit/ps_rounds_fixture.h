@@ -20,6 +20,7 @@ struct fixture {
     struct mst_identity identity;
     struct mst_model *model;
     struct mst_optimizer *optimizer;
+    struct mst_resolver *resolver;
     struct mst_ps *ps;
     struct stranger chief;
     uint64_t call;
@@ -41,6 +42,8 @@ const struct mst_message *expect_reply(struct stranger *stranger, uint64_t call)
 void greet(struct fixture *f, struct stranger *stranger, const struct mst_msg_greeting *greeting);
 // Gives the PS its shards, with synchronous rounds of so many workers (0: none).
 void send_map(struct fixture *f, uint32_t n_round_workers, const uint64_t *fenced, size_t n_fenced);
+// The same in a job with replicas, of this server alone: as primary of the only group.
+void send_map_with_roles(struct fixture *f, uint32_t n_round_workers, const char *restore_prefix);
 // Sends a ROUND; returns its call.
 uint64_t ask(struct fixture *f, const struct mst_msg_round *round);
 // The answer of that call; valid until the next one.

@@ -1,5 +1,6 @@
 // Synchronous rounds over real sockets: pushes and pulls, late, doubled, half and refused; what the chief asks and
 // hears.
+#include "base/alloc.h"
 #include "ps_rounds_fixture.h"
 
 #include <setjmp.h>
@@ -8,6 +9,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
+#include <stdlib.h>
 
 static void test_a_round_is_the_weighted_mean_and_answers_everybody(void **state)
 {
@@ -316,6 +319,37 @@ static void test_a_map_without_rounds_has_none(void **state)
     stranger_expect_error(&f->chief, ask(f, &round), MST_INVALID_ARGUMENT, "without synchronous rounds");
 }
 
+static bool has_begun(const struct mst_msg_round_reply *reply, uint64_t n)
+{
+    (void)n;
+    return reply->has_begun;
+}
+
+// Two closes of that size, with all else that a backup has to know, are more than a message.
+static void test_with_replicas_a_close_has_to_fit_what_a_backup_gets(void **state)
+{
+    struct fixture *f = *state;
+    double *values = mst_alloc_array(MST_SUMS_MAX, sizeof *values);
+    struct mst_msg_round round = round_of(0, NULL, 0, 0);
+    round.close.total_sums = (struct mst_training_sums){.steps = 1, .n_values = MST_SUMS_MAX, .values = values};
+    round.close.epoch_sums = round.close.total_sums;
+    send_map_with_roles(f, N_WORKERS, NULL);
+    expect_reply(&f->chief, f->call);
+    struct mst_msg_round small = round_of(0, NULL, 0, 0);
+    while (true) { // until the data threads have begun the reign
+        uint64_t call = ask(f, &small);
+        const struct mst_message *message = stranger_read(&f->chief);
+        assert_int_equal(message->call, call);
+        if (!(message->flags & MST_FRAME_ERROR))
+            break;
+    }
+    ask_until(f, small, has_begun, 0);
+    round.close.round = 1;
+    stranger_expect_error(&f->chief, ask(f, &round), MST_INVALID_ARGUMENT, "of a message to a backup, over the limit");
+    apply_round(f, 1, NULL, 0); // it goes on
+    free(values);
+}
+
 // A server that came back: whom it had refused, it refuses.
 static void test_a_map_says_who_is_fenced(void **state)
 {
@@ -358,6 +392,7 @@ int main(void)
         TEST(test_the_chief_hears_something_within_a_second, set_up_begun),
         TEST(test_decisions_that_cannot_be_are_refused, set_up_begun),
         TEST(test_a_map_without_rounds_has_none, set_up),
+        TEST(test_with_replicas_a_close_has_to_fit_what_a_backup_gets, set_up),
         TEST(test_a_map_says_who_is_fenced, set_up),
         TEST(test_a_map_of_too_many_workers_is_refused, set_up),
     };
