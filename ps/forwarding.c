@@ -325,32 +325,33 @@ static void free_sweep(void *arg)
     free(out);
 }
 
+// Afterwards the numbers in *sweep may be looked at, but nothing that it points to.
 static mst_status encode_sweep(const struct replication *replication, const struct mst_replica_message *message,
-                               struct mst_buf *buf)
+                               struct mst_msg_sweep *sweep, struct mst_buf *buf)
 {
     const struct mst_bucket *bucket = replication->holding->buckets[message->bucket];
     const struct mst_client_table *clients = &bucket->clients;
     struct mst_msg_client_row *rows = mst_alloc_array(clients->n_rows, sizeof *rows);
-    struct mst_msg_sweep sweep = {.group = replication->holding->group,
-                                  .thread = replication->holding->home_thread,
-                                  .term = message->epoch.term,
-                                  .n = message->epoch.n,
-                                  .seq = message->seq,
-                                  .bucket = bucket->id,
-                                  .is_first = message->is_first,
-                                  .n_updates = bucket->n_updates,
-                                  .counter = bucket->current->counter,
-                                  .rows = rows,
-                                  .n_fenced = clients->n_rows,
-                                  .fenced = clients->fenced};
+    *sweep = (struct mst_msg_sweep){.group = replication->holding->group,
+                                    .thread = replication->holding->home_thread,
+                                    .term = message->epoch.term,
+                                    .n = message->epoch.n,
+                                    .seq = message->seq,
+                                    .bucket = bucket->id,
+                                    .is_first = message->is_first,
+                                    .n_updates = bucket->n_updates,
+                                    .counter = bucket->current->counter,
+                                    .rows = rows,
+                                    .n_fenced = clients->n_rows,
+                                    .fenced = clients->fenced};
     for (size_t w = 0; w < clients->n_rows; w++)
         if (clients->rows[w].number)
-            rows[sweep.n_rows++] = mst_client_row_message(bucket->id, (uint32_t)w, &clients->rows[w]);
+            rows[sweep->n_rows++] = mst_client_row_message(bucket->id, (uint32_t)w, &clients->rows[w]);
     struct mst_arena arena;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    mst_status status = mst_round_replica_fill_sweep(replication->holding, &sweep, &arena);
+    mst_status status = mst_round_replica_fill_sweep(replication->holding, sweep, &arena);
     if (status == MST_OK)
-        status = mst_msg_sweep_encode(&sweep, buf);
+        status = mst_msg_sweep_encode(sweep, buf);
     mst_arena_fini(&arena);
     free(rows);
     return status;
@@ -377,16 +378,28 @@ static struct sweep_out *keep_bucket(struct mst_bucket *bucket, struct mst_round
     return out;
 }
 
+// Time does not make it smaller; other roles may.
+static void give_sweep_up(struct replication *replication, const struct mst_replica_message *message,
+                          const struct mst_msg_sweep *sweep)
+{
+    MST_LOG(ERROR, "ps", "follower not filled",
+            "group=%u ps=%u reason=\"bucket %u with rows of %zu workers, %zu closes and norms of %zu groups does not "
+            "fit a message of %u bytes\" note=\"the job goes on without this copy; it is tried again when roles "
+            "change\"",
+            sweep->group, message->to.ps, sweep->bucket, sweep->n_rows, sweep->n_closes, sweep->n_norms,
+            MST_FRAME_META_MAX);
+    mst_replica_cannot_sweep(&replication->replica, message->to.ps);
+    mst_replicating_wake(replication->replicating); // it may be lost by that
+}
+
 static bool send_sweep(struct link *link, struct replication *replication, const struct mst_replica_message *message)
 {
     struct mst_bucket *bucket = replication->holding->buckets[message->bucket];
+    struct mst_msg_sweep sweep;
     struct mst_buf buf;
     mst_buf_init(&buf, MST_FRAME_META_MAX);
-    if (encode_sweep(replication, message, &buf) != MST_OK) {
-        MST_LOG(ERROR, "ps", "sweep put off", "group=%u bucket=%u reason=\"its client rows do not fit a frame\"",
-                replication->holding->group, bucket->id);
-        mst_replica_refused(&replication->replica, message->to.ps, now_ms());
-        mst_replicating_wake(replication->replicating);
+    if (encode_sweep(replication, message, &sweep, &buf) != MST_OK) {
+        give_sweep_up(replication, message, &sweep);
         mst_buf_fini(&buf);
         return false;
     }

@@ -166,6 +166,7 @@ static void name_peer(struct mst_replica *r, const struct mst_replica_peer *befo
             peer->sent = peer->acked; // what is on its way may be refused under the new roles
             peer->n_sent = peer->n_swept;
             peer->retry_ms = 0;
+            peer->is_too_large = false;
             return;
         }
     if (is_new_reign && can_be_compared(r, named))
@@ -330,9 +331,12 @@ bool mst_replica_is_complete(const struct mst_replica *r)
 
 uint32_t mst_replica_lost(const struct mst_replica *r, uint64_t now_ms)
 {
-    for (size_t i = 0; may_reign(r) && i < r->n_peers; i++)
-        if (r->peers[i].n_tries >= TRIES && now_ms > r->peers[i].heard_ms + r->config.lease_ms)
-            return r->peers[i].id.ps;
+    for (size_t i = 0; may_reign(r) && i < r->n_peers; i++) {
+        const struct mst_replica_peer *peer = &r->peers[i];
+        bool is_silent = peer->n_tries >= TRIES && now_ms > peer->heard_ms + r->config.lease_ms;
+        if (is_silent || (peer->is_too_large && waits_for(peer)))
+            return peer->id.ps;
+    }
     return MST_NO_PS;
 }
 
@@ -356,6 +360,8 @@ static bool is_fed(const struct mst_replica_peer *peer)
 static bool may_sweep(const struct mst_replica *r, const struct mst_replica_peer *peer)
 {
     size_t window = peer->has_base ? SWEEP_WINDOW : 1;
+    if (peer->is_too_large)
+        return false;
     return peer->phase == MST_PEER_SWEPT && peer->n_sent < peer->n_swept + window && peer->n_sent < r->config.n_buckets;
 }
 
@@ -526,6 +532,13 @@ void mst_replica_refused(struct mst_replica *r, uint32_t ps, uint64_t now_ms)
         return;
     peer->n_tries++;
     send_again(r, peer, now_ms);
+}
+
+void mst_replica_cannot_sweep(struct mst_replica *r, uint32_t ps)
+{
+    struct mst_replica_peer *peer = find_peer(r, ps);
+    if (peer)
+        peer->is_too_large = true;
 }
 
 void mst_replica_linked(struct mst_replica *r, uint32_t ps)

@@ -77,6 +77,7 @@ struct mst_replica_peer {
     size_t n_swept;      // buckets that are there
     size_t n_sent;       // … or on their way
     size_t n_offered;    // … or were, in this sweep
+    bool is_too_large;   // the next one cannot be sent, under these roles
     uint64_t swept_ms;   // when the phase began
     uint64_t lease_ms;   // its lease runs until then
     uint64_t ask_at_ms;  // it is asked for a lease, if nothing else is sent before
@@ -225,6 +226,9 @@ void mst_replica_released(struct mst_replica *r, uint32_t ps);
 /** Something sent to a PS was refused, the connection broke, or there is none although mst_replica_next has something
  *  for it: what it has not answered is sent again after a pause. */
 void mst_replica_refused(struct mst_replica *r, uint32_t ps, uint64_t now_ms);
+/** The next bucket for a PS does not fit a message: no more are sent under these roles. If that PS is waited for, it is
+ *  lost. */
+void mst_replica_cannot_sweep(struct mst_replica *r, uint32_t ps);
 /** A new connection stands: what is to be sent again need not wait for the pause. */
 void mst_replica_linked(struct mst_replica *r, uint32_t ps);
 

@@ -60,6 +60,36 @@ static void test_who_has_half_a_sweep_says_so(void **state)
     assert_int_equal(servers[2].replica.peers[0].phase, MST_PEER_SWEPT); // whatever number it may have
 }
 
+// A backup that cannot be sent what there is holds everybody up until it is dropped; a joiner holds up nobody.
+static void test_a_bucket_that_does_not_fit_a_message(void **state)
+{
+    (void)state;
+    struct mst_replica *r = &servers[0].replica;
+    struct mst_replica_message message;
+    name_roles(0, MST_NO_PS, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+    apply(0, 7);
+    start(1, 2);
+    roles.incarnations[1] = 2;
+    name_roles(0, MST_NO_PS, MST_NO_PS, 1);
+    store_and_act();
+    assert_true(mst_replica_next(r, 1, now_ms, &message) && message.kind == MST_REPLICA_SWEEP);
+    mst_replica_cannot_sweep(r, 1);
+    settle();
+    for (int i = 0; i < 20; i++) { // it is asked for leases, and not forgotten
+        now_ms += LEASE_MS / 8;
+        settle();
+        assert_true(!mst_replica_next(r, 1, now_ms, &message) || message.kind == MST_REPLICA_GRANT);
+    }
+    assert_int_equal(mst_replica_lost(r, now_ms), MST_NO_PS);
+    assert_true(mst_replica_may_answer(r, apply(0, 8), now_ms));
+    name_roles(0, 1, MST_NO_PS, MST_NO_PS); // not what a chief does before it is complete
+    store_and_act();
+    assert_true(mst_replica_next(r, 1, now_ms, &message) && message.kind == MST_REPLICA_SWEEP);
+    mst_replica_cannot_sweep(r, 1);
+    assert_int_equal(mst_replica_lost(r, now_ms), 1);
+}
+
 // ---- joining ----
 
 // Its primary dies, and of its two backups the first is promoted, the other one its joiner.
@@ -280,6 +310,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_the_other_backup_is_compared_and_swept),
         TEST(test_who_has_half_a_sweep_says_so),
+        TEST(test_a_bucket_that_does_not_fit_a_message),
         TEST(test_a_backup_beside_the_promoted_one_joins_without_a_sweep),
         TEST(test_a_backup_beside_the_promoted_one_is_swept_if_it_has_more),
         TEST(test_a_backup_that_was_dropped_is_not_compared),

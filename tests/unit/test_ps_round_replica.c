@@ -232,6 +232,41 @@ static void test_a_joiner_is_filled_between_rounds(void **state)
     }
 }
 
+static bool is_too_large(void *arg)
+{
+    const struct mst_replica *r = &((const struct server *)arg)->holding->replication->replica;
+    return r->n_peers == 2 && r->peers[1].is_too_large;
+}
+
+// More workers than a bucket has room for beside it: rounds go on, and other roles try it again.
+static void test_a_bucket_that_does_not_fit_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+    struct server *primary = &f->servers[0];
+    const struct mst_client_row row = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0, true};
+    struct mst_client_table *clients = &primary->holding->buckets[1]->clients;
+    kill_server(&f->servers[2]);
+    start_server(f, 2, 200, 7);
+    give_roles(f, 0, 1, MST_NO_PS);
+    begin(primary);
+    for (uint32_t w = 20000; w-- > N_WORKERS;) // the table grows once
+        mst_client_table_record(clients, w, &row);
+    give_roles(f, 0, 1, 2);
+    run_until(f->loop, is_too_large, primary);
+    for (uint64_t round = 1; round < 4; round++)
+        run_round(primary, round, half);
+    expect_as_alone(f, 1);
+    assert_int_equal(primary->holding->replication->replica.peers[1].n_sent, 1); // it is not even tried
+    assert_int_equal(mst_holding_status(primary->holding).lost, MST_NO_PS);
+    assert_false(mst_holding_status(primary->holding).is_complete);
+    clients->n_rows = N_WORKERS;
+    give_roles(f, 0, 1, 2);
+    run_until(f->loop, is_complete, primary);
+    run_round(primary, 4, half);
+    expect_as_alone(f, 2);
+    clients->n_rows = 20000; // as they are released
+}
+
 static void test_who_is_not_primary_any_more_drops_what_it_was_to_do(void **state)
 {
     struct fixture *f = *state;
@@ -316,6 +351,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_attempts_of_one_primary, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_joiner_gets_the_stored_close, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_joiner_is_filled_between_rounds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_bucket_that_does_not_fit_is_given_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_backup_that_differs_is_given_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_is_not_primary_any_more_drops_what_it_was_to_do, set_up, tear_down),
     };
