@@ -48,9 +48,9 @@ void mst_data_thread_serve(struct mst_data_thread *thread, struct mst_holding *h
  *  Owner: version is a reference of the callee's; turn is borrowed. Thread: loop */
 typedef void (*mst_round_answer_fn)(void *arg, uint32_t bucket, struct mst_version *version,
                                     const struct mst_msg_turn *turn, bool is_finite);
-/** A push to a synchronous round from within the process: what a PUSH with this meta and the gradient as body does. The
- *  gradient is copied; fn(arg) hears when the round is applied, within the call if it is so already, and never if an
- *  error is returned.
+/** A push to a synchronous round from within the process, which has no replicas: what a PUSH with this meta and the
+ *  gradient as body does. The gradient is copied; fn(arg) hears when the round is applied, within the call if it is so
+ *  already, and never if an error is returned.
  *  Errors: those that a PUSH is answered with: FAILED_PRECONDITION an incarnation that is out; INVALID_ARGUMENT not
  *          what the worker was dealt; NOT_FOUND no such bucket on this thread; UNAVAILABLE rounds have not begun */
 MST_MUST_USE mst_status mst_data_thread_contribute(struct mst_data_thread *thread, const struct mst_msg_push *push,

@@ -528,7 +528,7 @@ void mst_round_serve_fence(struct mst_holding *holding, uint32_t worker, uint64_
         mst_round_table_fence(&holding->serving->rounds->table, worker, number);
 }
 
-// ---- the direct carrier ----
+// ---- the direct carrier: a process that serves all by itself, so nothing of it has replicas ----
 
 static void wait_directly(struct round_serving *serving, struct mst_round_place *place,
                           const struct mst_round_waiter *base, mst_round_answer_fn fn, void *arg)
@@ -574,8 +574,6 @@ static mst_status find_place(const struct mst_data_thread *thread, uint32_t buck
     struct round_serving *serving = holding->serving;
     if (!serving)
         return mst_fail(err, MST_UNAVAILABLE, "bucket %u: rounds are not served here", bucket);
-    if (holding->replication && mst_forwarding_admits(holding->replication) != MST_FORWARD_OK)
-        return mst_forwarding_refuse(holding->replication, bucket, err);
     *serving_out = serving;
     *out = mst_round_places_find(serving->rounds, bucket);
     return MST_OK;
@@ -599,12 +597,10 @@ mst_status mst_data_thread_contribute(struct mst_data_thread *thread, const stru
     if (status_of(verdict) != MST_OK)
         return mst_fail(err, status_of(verdict), "push of worker-%u refused: %s", push->worker,
                         mst_round_verdict_text(verdict));
-    bool is_told = !serving->holding->replication || mst_round_replica_has_told(serving);
-    if (verdict == MST_ROUND_OVER && is_told) {
+    if (verdict == MST_ROUND_OVER) {
         answer_directly(serving, place, push->worker, fn, arg);
         return MST_OK;
     }
-    serving->has_untold = true; // with replicas it may be due
     struct mst_round_waiter base = {.round = own.round, .worker = own.worker, .since_ns = mst_clock_monotonic_ns()};
     wait_directly(serving, place, &base, fn, arg);
     if (verdict == MST_ROUND_TAKE) {
@@ -622,13 +618,11 @@ mst_status mst_data_thread_await(struct mst_data_thread *thread, const struct ms
     mst_status status = find_place(thread, pull->bucket, &serving, &place, err);
     if (!place)
         return status;
-    bool is_told = !serving->holding->replication || mst_round_replica_has_told(serving);
-    if (is_told && mst_round_table_is_due(&serving->rounds->table, pull->round)) {
+    if (mst_round_table_is_due(&serving->rounds->table, pull->round)) {
         answer_directly(serving, place, pull->worker, fn, arg);
         return MST_OK;
     }
     struct mst_round_waiter base = {.round = pull->round, .worker = pull->worker};
-    serving->has_untold = true; // with replicas it may be due
     wait_directly(serving, place, &base, fn, arg);
     return MST_OK;
 }

@@ -162,6 +162,39 @@ static void test_calls_wait_for_a_primary_to_be(void **state)
     stranger_close(&workers[1]);
 }
 
+static bool is_waiting_twice(void *arg)
+{
+    return n_waiting(arg) == 2;
+}
+
+// A round that is applied here only is nobody's to know: what comes again waits, as what came first does.
+static void test_a_round_that_the_backup_has_not_is_not_told(void **state)
+{
+    struct fixture *f = *state;
+    struct stranger worker;
+    struct server *primary = &f->servers[0];
+    const struct mst_msg_close close = close_of(1, 0, 1);
+    give_roles(f, 0, 1, MST_NO_PS);
+    begin(primary);
+    connect_worker(f, 0, &worker);
+    send_push(&worker, 41, 0, 1, FLOATS * sizeof(float));
+    run_until(f->loop, holds, primary);
+    assert_int_equal(contribute_to(primary, 0, 1, 1), MST_OK);
+    order(primary, &close, false, NULL);
+    await_report(primary, has_stored, 1, 0);
+    kill_server(&f->servers[1]);
+    order(primary, &close, true, half);
+    assert_int_equal(primary->rounds->table.applied, 1);
+    send_push(&worker, 42, 0, 1, FLOATS * sizeof(float));
+    run_until(f->loop, is_waiting_twice, primary);
+    assert_int_equal(f->n_heard, 0);
+    give_roles(f, 0, MST_NO_PS, MST_NO_PS);
+    uint64_t first = stranger_read(&worker)->call;
+    assert_int_equal(first + stranger_read(&worker)->call, 41 + 42);
+    assert_int_equal(f->n_heard, 1);
+    stranger_close(&worker);
+}
+
 static bool is_waiting(void *arg)
 {
     return n_waiting(arg) == 1;
@@ -308,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_all_calls_are_refused_when_another_is_primary, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_calls_wait_for_a_primary_to_be, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_round_that_the_backup_has_not_is_not_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_half_a_sweep_with_the_round_applied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_half_a_sweep_of_one_that_was_behind, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_half_a_sweep_with_the_close_stored, set_up, tear_down),
