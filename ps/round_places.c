@@ -46,6 +46,7 @@ struct mst_round_mean *mst_round_mean_new(struct mst_round_place *place)
     struct mst_round_mean *mean = place->free_means;
     if (mean) {
         place->free_means = mean->next_free;
+        place->n_free_means--;
         mean->n_refs = 1;
         return mean;
     }
@@ -63,12 +64,24 @@ struct mst_round_mean *mst_round_mean_ref(struct mst_round_mean *mean)
     return mean;
 }
 
+static void free_mean(struct mst_round_mean *mean)
+{
+    free(mean->floats);
+    free(mean);
+}
+
 void mst_round_mean_unref(struct mst_round_mean *mean)
 {
     if (!mean || --mean->n_refs > 0)
         return;
-    mean->next_free = mean->place->free_means;
-    mean->place->free_means = mean;
+    struct mst_round_place *place = mean->place;
+    if (place->n_free_means == MST_ROUND_MEANS_KEPT) {
+        free_mean(mean);
+        return;
+    }
+    mean->next_free = place->free_means;
+    place->free_means = mean;
+    place->n_free_means++;
 }
 
 static void free_means(struct mst_round_place *place)
@@ -79,8 +92,7 @@ static void free_means(struct mst_round_place *place)
     while (place->free_means) {
         struct mst_round_mean *mean = place->free_means;
         place->free_means = mean->next_free;
-        free(mean->floats);
-        free(mean);
+        free_mean(mean);
     }
 }
 

@@ -21,6 +21,10 @@
 
 struct mst_round_places;
 
+// Means that a place keeps though nobody has them: the sum of the next round is there at once, and one more while a
+// follower is slow. What a sweep, or a follower that stood still, held beside them is freed when it comes back.
+enum { MST_ROUND_MEANS_KEPT = 2 };
+
 /** Somebody who is answered when a round is applied. Lives in the caller's struct. */
 struct mst_round_waiter {
     struct mst_round_waiter *next;
@@ -62,6 +66,7 @@ struct mst_round_place {
     bool is_lent;                  // … in the memory of the only contribution, which has other memory now
     struct mst_round_mean *coming; // follower: of the close that comes next
     struct mst_round_mean *free_means;
+    size_t n_free_means;
 };
 
 struct mst_round_places {
@@ -119,7 +124,7 @@ void mst_round_places_drop(struct mst_round_places *rounds,
 struct mst_round_mean *mst_round_mean_new(struct mst_round_place *place);
 /** One reference more. */
 struct mst_round_mean *mst_round_mean_ref(struct mst_round_mean *mean);
-/** One reference less; with the last one the place may use it again. NULL is fine. */
+/** One reference less; with the last one the place uses it again, or frees it if it keeps enough. NULL is fine. */
 void mst_round_mean_unref(struct mst_round_mean *mean);
 /** True if there is memory for the means of a close. */
 bool mst_round_places_can_store(struct mst_round_places *rounds);

@@ -445,6 +445,40 @@ static void test_a_round_waits_for_a_buffer(void **state)
     release(f);
 }
 
+// A follower that stands still holds the means of the rounds that it has not yet; there are no more of them afterwards
+// than before.
+static void test_means_that_were_held_for_long_are_freed(void **state)
+{
+    (void)state;
+    enum { N_HELD = 6 };
+    static const uint64_t ins[] = {1, 2};
+    struct fixture *f = make(NULL, 0);
+    const struct mst_round_place *place = &f->rounds->places[0];
+    struct mst_round_mean *held[N_HELD];
+    f->rounds->is_replicated = true;
+    begin(f);
+    draw(f, 9);
+    for (uint64_t round = 1; round <= N_HELD; round++) {
+        contribute(f, 1, round);
+        contribute(f, 2, round);
+        store(f, round, ins, 2);
+        held[round - 1] = mst_round_mean_ref(place->stored);
+        act(f, NULL, 0);
+        assert_int_equal(place->n_free_means, 0);
+    }
+    for (size_t i = 0; i < N_HELD; i++)
+        mst_round_mean_unref(held[i]);
+    assert_int_equal(place->n_free_means, MST_ROUND_MEANS_KEPT);
+    for (uint64_t round = N_HELD + 1; round <= N_HELD + 2; round++) {
+        contribute(f, 1, round);
+        contribute(f, 2, round);
+        store(f, round, ins, 2);
+        act(f, NULL, 0);
+    }
+    assert_int_equal(place->n_free_means, MST_ROUND_MEANS_KEPT); // one of them was used
+    release(f);
+}
+
 static void test_memory_that_is_not_there_is_refused_by_name(void **state)
 {
     (void)state;
@@ -474,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_a_bucket_remembers_who_was_in),
         cmocka_unit_test(test_whoever_waits_is_told_once_and_not_before),
         cmocka_unit_test(test_a_round_waits_for_a_buffer),
+        cmocka_unit_test(test_means_that_were_held_for_long_are_freed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
