@@ -55,8 +55,9 @@ struct mst_ps {
     struct ps_fence *fences; // under way
     struct mst_msg_map map;  // accepted; arrays in map_arena
     struct mst_arena map_arena;
-    bool is_finished; // the job is, and whoever greets is told
-    bool is_leaving;  // told to stop; the chief hears of it
+    bool is_restoring; // values of groups that were lost are being read
+    bool is_finished;  // the job is, and whoever greets is told
+    bool is_leaving;   // told to stop; the chief hears of it
     char leaving_text[256];
     uint64_t n_bytes; // of the map's buckets, parameters and slots
 };

@@ -401,7 +401,7 @@ void mst_holding_store_roles(struct mst_holding *holding, const struct mst_roles
     if (mst_replica_role(&replication->replica) != MST_REPLICA_PRIMARY)
         replication->awaits_values = false;
     else if (was_lost)
-        replication->awaits_values = true;
+        mst_holding_await_values(holding);
     on_changed(replication);
 }
 
@@ -416,7 +416,7 @@ void mst_holding_act(struct mst_holding *holding, const struct mst_epoch *epoch)
 
 void mst_holding_restored(struct mst_holding *holding)
 {
-    if (!mst_holding_awaits_values(holding))
+    if (mst_holding_awaits_values(holding) == 0)
         return;
     holding->replication->awaits_values = false;
     if (holding->serving)
@@ -427,13 +427,17 @@ void mst_holding_restored(struct mst_holding *holding)
 
 void mst_holding_await_values(struct mst_holding *holding)
 {
-    if (holding->replication)
-        holding->replication->awaits_values = true;
+    struct replication *replication = holding->replication;
+    if (!replication)
+        return;
+    replication->n_awaited += !replication->awaits_values;
+    replication->awaits_values = true;
 }
 
-bool mst_holding_awaits_values(const struct mst_holding *holding)
+uint64_t mst_holding_awaits_values(const struct mst_holding *holding)
 {
-    return holding->replication && holding->replication->awaits_values;
+    const struct replication *replication = holding->replication;
+    return replication && replication->awaits_values ? replication->n_awaited : 0;
 }
 
 // ---- life ----

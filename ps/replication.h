@@ -72,8 +72,8 @@ void mst_holding_act(struct mst_holding *holding, const struct mst_epoch *epoch)
 /** It is primary of a group that was lost: nothing is done before mst_holding_restored. So are those that were told by
  *  their roles. Fine without a replica. */
 void mst_holding_await_values(struct mst_holding *holding);
-/** True until then. */
-bool mst_holding_awaits_values(const struct mst_holding *holding);
+/** Until then which time it does so, from 1; else 0. */
+uint64_t mst_holding_awaits_values(const struct mst_holding *holding);
 /** Its buckets hold what a checkpoint has. Fine without a replica. */
 void mst_holding_restored(struct mst_holding *holding);
 /** How it stands. Thread: any */

@@ -92,6 +92,7 @@ struct replication {
     struct pending_push *pulls; // until it serves
     struct mst_holding_fencing *fencings;
     bool awaits_values;  // of a checkpoint: the group was lost
+    uint64_t n_awaited;  // times that it did
     uint32_t mismatched; // a follower whose content differs, under this epoch
     struct mst_epoch mismatch_epoch;
     struct mst_epoch complained; // that a follower did not understand something, under this epoch

@@ -99,7 +99,7 @@ void greet(struct fixture *f, struct stranger *stranger, const struct mst_msg_gr
     expect_reply(stranger, 1);
 }
 
-static void send_map_of(struct fixture *f, const struct mst_msg_map *map)
+void send_map_of(struct fixture *f, const struct mst_msg_map *map)
 {
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
@@ -346,7 +346,7 @@ int set_up(void **state)
 {
     struct fixture *f = *state = mst_alloc(sizeof *f);
     struct mst_error err;
-    static const char *const addresses[] = {"127.0.0.1:1"}; // nobody is called
+    static const char *const addresses[] = {"127.0.0.1:1", "127.0.0.1:1"}; // nobody is called
     f->identity = (struct mst_identity){
         .job_name = "rounds", .job_hash = 1, .role = MST_PEER_PS, .incarnation = 7, .address = ""};
     mst_arena_init(&f->arena, MST_MSG_ARENA_MAX);
@@ -369,7 +369,7 @@ int set_up(void **state)
                                    .lease_ms = 20000,
                                    .resolver = f->resolver,
                                    .ps_addresses = addresses,
-                                   .n_ps = 1,
+                                   .n_ps = 2,
                                    .on_end = on_end};
     assert_int_equal(mst_ps_new(&config, &f->ps, &err), MST_OK);
     for (size_t t = 0; t < N_THREADS; t++)

@@ -40,6 +40,8 @@ void send_meta(struct stranger *stranger, uint16_t method, uint64_t id, struct m
 const struct mst_message *expect_reply(struct stranger *stranger, uint64_t call);
 // Connects and greets as role, index, data thread, number and term of this greeting say.
 void greet(struct fixture *f, struct stranger *stranger, const struct mst_msg_greeting *greeting);
+// Sends a map.
+void send_map_of(struct fixture *f, const struct mst_msg_map *map);
 // Gives the PS its shards, with synchronous rounds of so many workers (0: none).
 void send_map(struct fixture *f, uint32_t n_round_workers, const uint64_t *fenced, size_t n_fenced);
 // The same in a job with replicas, of this server alone: as primary of the only group.
