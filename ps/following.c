@@ -192,9 +192,11 @@ static void apply(struct mst_holding *holding, struct mst_bucket *bucket, const 
     }
 }
 
-// A push that is only counted here, because its bucket comes later, came without its gradient.
-static bool is_bare(const struct mst_msg_op *op, const struct mst_message *message)
+// A push, or what a round comes to, that is only counted here, because its bucket comes later, came without gradient.
+static bool is_bare(const struct follower *follower, const struct mst_msg_op *op, const struct mst_message *message)
 {
+    if (op->kind == MST_OP_AGGREGATE)
+        return !follower->mean;
     return op->kind == MST_OP_PUSH && message->body_bytes == 0;
 }
 
@@ -204,7 +206,7 @@ static mst_status check_op(const struct mst_msg_op *op, const struct mst_bucket 
     if (op->worker >= MST_WORKERS_MAX)
         return mst_fail(err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", op->worker, MST_WORKERS_MAX);
     if (op->kind == MST_OP_PUSH &&
-        (bucket->is_frozen || (!is_bare(op, message) && message->body_bytes != mst_bucket_bytes(bucket))))
+        (bucket->is_frozen || (message->body_bytes > 0 && message->body_bytes != mst_bucket_bytes(bucket))))
         return mst_fail(err, MST_INVALID_ARGUMENT, "a push of bucket %u without its gradient", bucket->id);
     if (op->kind == MST_OP_PUSH && !mst_bucket_can_apply((struct mst_bucket *)(uintptr_t)bucket))
         return mst_fail(err, MST_UNAVAILABLE, "bucket %u: every buffer is held here; send it again", bucket->id);
@@ -234,7 +236,7 @@ static void take_op(struct follower *follower, const struct mst_message *message
     }
     struct mst_replica_call call = call_of(follower, op->term, op->n, op->seq);
     call.bucket = position;
-    call.is_bare = is_bare(op, message);
+    call.is_bare = is_bare(follower, op, message);
     enum mst_follow_verdict verdict = mst_replica_take_op(&holding->replication->replica, &call, now_ms());
     if (verdict == MST_FOLLOW_REFUSED) {
         refuse(follower, message, holding);

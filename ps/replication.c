@@ -56,8 +56,7 @@ void mst_replication_keep_checksum(struct replication *replication, const struct
     op->meta.crc32c = mst_bucket_crc32c(bucket);
 }
 
-// What a sweep brings later needs no gradients before.
-static bool is_counted_only(const struct replication *replication, const struct mst_bucket *bucket)
+bool mst_replication_is_counted_only(const struct replication *replication, const struct mst_bucket *bucket)
 {
     return mst_replica_is_sweeping(&replication->replica) &&
            mst_replica_is_counted(&replication->replica, mst_holding_position(replication->holding, bucket->id));
@@ -91,7 +90,7 @@ static void keep_push(struct replication *replication, struct pending_push *push
     op->meta.offset = push->push.offset;
     op->meta.learning_rate = (double)rate;
     mst_metric_add(replicating->metrics.ops, 1);
-    if (!is_counted_only(replication, push->bucket))
+    if (!mst_replication_is_counted_only(replication, push->bucket))
         keep_gradient(replicating, op, push);
     if (push->bucket->n_updates % MST_CHECKSUM_VERSIONS == 0)
         mst_replication_keep_checksum(replication, push->bucket);

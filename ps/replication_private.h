@@ -144,6 +144,8 @@ void mst_replicating_wake(struct replicating *replicating);
 void mst_replication_progress(struct replication *replication);
 // The same, after a lease that this one had granted ended: what was held is looked at again.
 void mst_replication_look_again(struct replication *replication);
+// What a sweep brings later needs no gradients before.
+bool mst_replication_is_counted_only(const struct replication *replication, const struct mst_bucket *bucket);
 // The content of a bucket is compared with the followers'.
 void mst_replication_keep_checksum(struct replication *replication, const struct mst_bucket *bucket);
 void mst_replication_fence_buckets(struct mst_holding *holding, const struct mst_holding_fencing *fencing);

@@ -106,7 +106,8 @@ void mst_round_replica_stored(struct round_serving *serving, const struct mst_ms
         if (!op)
             continue;
         op->meta.bucket = place->bucket->id;
-        mst_forwarding_give_mean(op, mst_round_mean_ref(place->stored));
+        if (!mst_replication_is_counted_only(serving->holding->replication, place->bucket))
+            mst_forwarding_give_mean(op, mst_round_mean_ref(place->stored));
     }
     struct op *op = add_op(serving, MST_OP_CLOSE);
     if (op) {
@@ -397,9 +398,10 @@ mst_status mst_round_replica_check_op(const struct mst_holding *holding, const s
     const struct round_serving *serving = holding->serving;
     if (!serving)
         return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: no rounds are served here", op->bucket);
-    if (op->kind == MST_OP_AGGREGATE &&
-        (!mean || mean->place->bucket->id != op->bucket || mean->place->bucket->is_frozen))
-        return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: an aggregate without its gradient", op->bucket);
+    const struct mst_round_place *place = mst_round_places_find(serving->rounds, op->bucket);
+    if (op->kind == MST_OP_AGGREGATE && (!place || place->bucket->is_frozen || (mean && mean->place != place)))
+        return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: what a round comes to in a bucket that is not pushed",
+                        op->bucket);
     if (op->kind == MST_OP_CLOSE &&
         (op->n_closes != 1 || !mst_round_table_is_of_its_workers(&serving->rounds->table, &op->closes[0])))
         return mst_fail(err, MST_INVALID_ARGUMENT, "the close of round %llu names workers that rounds are not of",

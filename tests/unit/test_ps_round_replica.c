@@ -197,6 +197,73 @@ static void test_a_joiner_gets_the_stored_close(void **state)
     expect_as_alone(f, 2);
 }
 
+static bool has_sent_one(void *arg)
+{
+    return ((const struct server *)arg)->holding->replication->replica.peers[0].n_sent == 1;
+}
+
+// A primary with a joiner that it has sent one bucket, and a close that it stores then: what the round comes to goes to
+// the joiner with the operation in that bucket, and with the bucket in the next one.
+static void store_beside_the_first_bucket(struct fixture *f, const struct mst_msg_close *close)
+{
+    struct server *primary = &f->servers[0];
+    kill_server(&f->servers[2]);
+    start_server(f, 2, 200, 7);
+    give_roles(f, 0, MST_NO_PS, MST_NO_PS);
+    begin(primary);
+    run_round(primary, 1, half);
+    contribute(primary, 0, close->round);
+    contribute(primary, 1, close->round);
+    give_roles(f, 0, MST_NO_PS, 2);
+    run_until(f->loop, has_sent_one, primary);
+    order(primary, close, false, NULL);
+    struct replication *replication = primary->holding->replication;
+    assert_int_equal(replication->n_ops, N_PUSHED + 1);
+    assert_non_null(mst_forwarding_find_op(replication, replication->replica.seq - 2)->mean);
+    assert_null(mst_forwarding_find_op(replication, replication->replica.seq - 1)->mean);
+    assert_int_equal(replication->replicating->op_bytes, FLOATS * sizeof(float));
+}
+
+static void expect_joined(struct fixture *f, const struct mst_msg_close *close)
+{
+    struct server *primary = &f->servers[0];
+    run_until(f->loop, is_complete, primary);
+    expect_closes(&f->servers[2], 1, true, 2, 0);
+    order(primary, close, true, half);
+    await_report(primary, has_applied, 2, 0);
+    apply_alone(f, 2, 2, 0.5);
+    expect_as_alone(f, 0);
+    expect_as_alone(f, 2);
+    run_round(primary, 3, half);
+    expect_as_alone(f, 2);
+}
+
+static void test_what_a_bucket_to_come_brings_comes_once(void **state)
+{
+    struct fixture *f = *state;
+    const struct mst_msg_close close = close_of(2, 0, 2);
+    store_beside_the_first_bucket(f, &close);
+    expect_joined(f, &close);
+}
+
+static bool has_forgotten(void *arg)
+{
+    return !((const struct server *)arg)->holding->replication->replica.is_begun;
+}
+
+// As a bucket of an older sweep that was late would be: then all comes again.
+static void test_a_mean_that_is_missed_is_swept_again(void **state)
+{
+    struct fixture *f = *state;
+    struct server *joiner = &f->servers[2];
+    const struct mst_msg_close close = close_of(2, 0, 2);
+    store_beside_the_first_bucket(f, &close);
+    run_until(f->loop, has_one_bucket, joiner);
+    joiner->holding->replication->replica.is_swept[1] = true;
+    run_until(f->loop, has_forgotten, joiner);
+    expect_joined(f, &close);
+}
+
 // Rounds go on while it is filled: what is here is applied, what is not comes as it is then.
 static void test_a_joiner_is_filled_between_rounds(void **state)
 {
@@ -348,6 +415,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_attempts_of_one_primary, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_joiner_gets_the_stored_close, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_joiner_is_filled_between_rounds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_a_bucket_to_come_brings_comes_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_mean_that_is_missed_is_swept_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_bucket_that_does_not_fit_is_given_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_backup_that_differs_is_given_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_is_not_primary_any_more_drops_what_it_was_to_do, set_up, tear_down),
