@@ -147,6 +147,8 @@ static void on_reply(struct world *w, size_t c, const struct message *m)
         reply.groups = m->groups;
         if (f->phase == MST_FAILOVER_LEADING)
             mst_failover_heard(f, ps, m->id.incarnation, &reply);
+        if (w->plant == REPLICAS_PLANT_TEXT_EMPTY && reply.stored_term > 0)
+            f->servers[ps].is_counting = true;
         if (mst_failover_is_drained(f, ps)) {
             struct message go = {
                 .kind = M_GO, .to = replicas_ps_node(ps), .to_incarnation = m->id.incarnation, .term = chief->term};

@@ -36,6 +36,7 @@ enum message_kind {
     M_TICK,     // a node's own timer
     M_START,    // a process begins: a chief, a PS, a worker
     M_HEAL,     // cuts end
+    M_SPLIT,    // the next step of a split
     M_COMPUTED, // a worker's own gradient is ready
     M_BLOW,     // a PS dies whatever else is so
     // chief and PS
@@ -265,6 +266,8 @@ struct world {
     uint64_t incarnations;
     uint64_t n_first; // incarnations that the job began with
     bool is_link_cut[MAX_PS][MAX_PS];
+    bool is_apart[MAX_CHIEFS][MAX_PS]; // beyond its reach
+    uint32_t split;                    // the first PS of one
     struct sim_chief chiefs[MAX_CHIEFS];
     struct sim_ps ps[MAX_PS];
     struct sim_worker workers[MAX_WORKERS];

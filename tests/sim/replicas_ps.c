@@ -465,6 +465,8 @@ static void ps_recall(struct world *w, size_t ps, const struct message *m)
         return;
     struct message reply = {.kind = M_RECALLED, .term = m->term, .is_counting = server->is_counting};
     reply.roles = server->stored.n_ps ? replicas_keep(w, &server->stored) : NULL;
+    if (w->plant == REPLICAS_PLANT_TEXT_EMPTY && server->stored.n_ps)
+        reply.is_counting = true;
     reply.to = m->from;
     reply.id = (struct mst_replica_id){(uint32_t)ps, server->incarnation};
     replicas_send(w, replicas_ps_node(ps), &reply);

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_NONE] = "none",
@@ -35,6 +36,7 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_EMPTY_COUNTS] = "empty-counts",
     [REPLICAS_PLANT_FIRST_THREAD] = "first-thread",
     [REPLICAS_PLANT_TOLD_EARLY] = "told-early",
+    [REPLICAS_PLANT_TEXT_EMPTY] = "text-empty",
     [REPLICAS_PLANT_SILENT_LOST] = "silent-lost",
     [REPLICAS_PLANT_LOST_UNRESTORED] = "lost-unrestored",
     [REPLICAS_PLANT_MAP_RESTORES_ALL] = "map-restores-all",
@@ -109,8 +111,8 @@ static bool is_cut(const struct world *w, uint32_t a, uint32_t b)
     if (is_ps(w, a) && is_ps(w, b))
         return w->is_link_cut[a - MAX_CHIEFS][b - MAX_CHIEFS];
     if (a < MAX_CHIEFS && is_ps(w, b))
-        return w->ps[b - MAX_CHIEFS].is_cut;
-    return b < MAX_CHIEFS && is_ps(w, a) && w->ps[a - MAX_CHIEFS].is_cut;
+        return w->ps[b - MAX_CHIEFS].is_cut || w->is_apart[a][b - MAX_CHIEFS];
+    return b < MAX_CHIEFS && is_ps(w, a) && (w->ps[a - MAX_CHIEFS].is_cut || w->is_apart[b][a - MAX_CHIEFS]);
 }
 
 void replicas_send(struct world *w, uint32_t from, struct message *m)
@@ -251,6 +253,54 @@ static void heal(struct world *w, size_t ps)
         w->is_link_cut[ps][other] = w->is_link_cut[other][ps] = false;
 }
 
+// ---- a split ----
+
+static void split_later(struct world *w, size_t step, uint64_t least_ms, uint64_t most_ms)
+{
+    struct message m = {.kind = M_SPLIT, .part = step};
+    engine_schedule(&w->engine, &m, least_ms + engine_draw(&w->engine, most_ms));
+}
+
+// A chief goes on in the dark while another one leads and drops a server, then finds one that was started again, and
+// writes to it what it knows. The next chief hears of that server, of the one that was dropped, and not of the third.
+// At random this takes too many faults at once.
+static void split(struct world *w, size_t step)
+{
+    size_t dropped = w->split;
+    size_t emptied = (w->split + 1) % w->n_ps;
+    size_t third = (w->split + 2) % w->n_ps;
+    switch (step) {
+    case 0:
+        for (size_t ps = 0; ps < w->n_ps; ps++)
+            w->is_apart[0][ps] = true;
+        replicas_chief_start(w, 1);
+        split_later(w, 1, LEASE_MS, 2 * LEASE_MS);
+        break;
+    case 1:
+        w->ps[dropped].is_cut = true;
+        split_later(w, 2, 2 * LEASE_MS, 3 * LEASE_MS);
+        break;
+    case 2:
+        w->is_apart[1][emptied] = true;
+        w->is_apart[0][emptied] = false;
+        crash(w, emptied, false);
+        split_later(w, 3, 1, LEASE_MS);
+        break;
+    case 3:
+        split_later(w, w->ps[emptied].is_up ? 4 : 3, LEASE_MS / 4, LEASE_MS);
+        break;
+    default:
+        memset(w->is_apart, 0, sizeof w->is_apart);
+        w->ps[dropped].is_cut = false;
+        w->ps[third].is_cut = true;
+        heal_later(w, third);
+        replicas_chief_end(w, 1);
+        restart_later(w, 1, LEASE_MS);
+    }
+}
+
+// ---- faults by chance ----
+
 // The dice say so; may_strike is the more expensive question.
 static bool strikes(struct world *w, const unsigned *n_left, unsigned one_in)
 {
@@ -368,6 +418,8 @@ static void deliver(struct world *w, const struct message *m)
         start_process(w, m->to);
     else if (m->kind == M_HEAL)
         heal(w, m->to - MAX_CHIEFS);
+    else if (m->kind == M_SPLIT)
+        split(w, m->part);
     else if (!is_there(w, m))
         return;
     else if (m->kind == M_BLOW)
@@ -390,6 +442,22 @@ static void check(struct world *w, const struct message *m)
     else if (is_ps(w, m->to) && (m->kind != M_ROLES || m->roles) && m->kind != M_RECALL)
         for (size_t part = 0; part < w->n_parts; part++)
             replicas_oracle_check(w, part);
+}
+
+// Nothing else goes wrong there but on the network.
+static void draw_split(struct world *w)
+{
+    struct engine *e = &w->engine;
+    w->n_ps = 3;
+    w->n_threads = 1;
+    w->n_parts = w->n_ps;
+    w->n_replicas = 1 + (size_t)engine_draw(e, 2);
+    w->is_harsh = true;
+    w->is_link_lost = false;
+    w->n_crashes_left = w->n_pauses_left = w->n_cuts_left = w->n_link_cuts_left = w->n_drains_left = 0;
+    w->n_blows_left = w->n_chief_kills_left = w->n_chief_pauses_left = w->n_second_chiefs_left = 0;
+    w->split = (uint32_t)engine_draw(e, w->n_ps);
+    split_later(w, 0, LEASE_MS, 2 * LEASE_MS);
 }
 
 static void draw_job(struct world *w)
@@ -424,6 +492,8 @@ static void draw_job(struct world *w)
     w->n_blows_left = w->is_harsh ? 1 + (unsigned)engine_draw(e, 3) : 0;
     w->n_threads = engine_draw(e, 4) ? 1 : MAX_THREADS;
     w->n_parts = w->n_ps * w->n_threads;
+    if (engine_draw(e, 16) == 0)
+        draw_split(w);
 }
 
 static bool has_cut_link(const struct world *w)
