@@ -113,8 +113,9 @@ def test_it_is_joined_and_goes_on_without_who_asked(replicated, draining, run):
     training.finish()
 
 
-def test_the_chief_dies_meanwhile(replicated, draining):
+def test_the_chief_dies_meanwhile(replicated, draining, job):
     """The next one hears from the server that it is to leave, and who asked waits for it."""
+    job["cluster"].update(lease_ms=1000, heartbeat_ms=100)  # of two servers it waits ten leases for the one that is silent
     training = replicated(2)
     asked = stuck(training, draining)
     training.chief.kill()
@@ -147,10 +148,9 @@ def test_it_is_killed_meanwhile(replicated, draining):
 
 # ---- it is not ----
 
-def test_the_only_copy(replicated, run):
+def test_the_only_copy(replicated, run, job):
+    job["cluster"].update(lease_ms=500, heartbeat_ms=100)
     training = replicated(2)
-    training.job["cluster"].update(lease_ms=500, heartbeat_ms=100)
-    counting_job.write(training.job, training.shape, training.folder)
     training.start()
     training.wait_full()
     training["ps-0"].kill()
