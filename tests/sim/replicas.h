@@ -42,6 +42,9 @@ enum replicas_plant {
     REPLICAS_PLANT_FIRST_THREAD,       // what one home thread of a group says counts for all of them
     REPLICAS_PLANT_TOLD_EARLY,         // roles count as stored when the first of them has stored them
     REPLICAS_PLANT_TEXT_EMPTY,         // an empty server counts as soon as any chief wrote to it
+    REPLICAS_PLANT_NUMBER_UNSTORED,    // a worker hears of its number before that is stored
+    REPLICAS_PLANT_FENCE_UNTOLD,       // a server hears of a fence before it is stored that there is one
+    REPLICAS_PLANT_STATE_ANYWHERE,     // what one server has counts as stored
     REPLICAS_PLANT_SILENT_LOST,        // a group whose copies are only out of reach is lost
     REPLICAS_PLANT_LOST_UNRESTORED,    // the home of a lost group serves what it has
     REPLICAS_PLANT_MAP_RESTORES_ALL,   // a map makes a server restore whatever it is primary of

@@ -1,5 +1,4 @@
-// The chiefs of a job with replicas: they carry chief/failover.h, and fence workers that are dead. What they know of
-// workers survives them here, as if it were stored; how it is stored is another world's matter (world.h).
+// The chiefs of a job with replicas: they carry chief/failover.h, and fence workers that are dead.
 #include "replicas_private.h"
 
 #include "chief/failover_private.h"
@@ -124,8 +123,7 @@ static void advance(struct world *w, size_t c)
     if (replicas_leader(w) != chief || chief->has_led)
         return;
     chief->has_led = true;
-    for (size_t i = 0; i < w->n_workers; i++)
-        w->members[i].heard_ms = w->engine.now_ms;
+    replicas_state_lead(w, c);
 }
 
 static void on_reply(struct world *w, size_t c, const struct message *m)
@@ -136,12 +134,16 @@ static void on_reply(struct world *w, size_t c, const struct message *m)
     if (m->term != chief->term || m->id.incarnation < chief->known[ps])
         return;
     chief->heard_ms[ps] = w->engine.now_ms;
-    chief->is_placed[ps] = chief->is_placed[ps] && chief->known[ps] == m->id.incarnation;
+    if (chief->known[ps] != m->id.incarnation) {
+        chief->is_placed[ps] = false;
+        chief->stored_n[ps] = 0;
+    }
     chief->known[ps] = m->id.incarnation;
     mst_failover_up(f, ps, m->id.incarnation);
     if (m->kind == M_RECALLED) {
         struct mst_failover_memory memory = {m->roles, m->is_counting || w->plant == REPLICAS_PLANT_EMPTY_COUNTS};
         mst_failover_read(f, ps, m->id.incarnation, &memory);
+        replicas_state_read(chief, m->saved);
     } else {
         struct mst_msg_roles_reply reply = m->reply;
         reply.groups = m->groups;
@@ -163,7 +165,7 @@ static void on_reply(struct world *w, size_t c, const struct message *m)
 static void send_fences(struct world *w, size_t c, uint32_t worker)
 {
     const struct sim_chief *chief = &w->chiefs[c];
-    const struct sim_member *member = &w->members[worker];
+    const struct sim_member *member = &chief->members[worker];
     for (size_t part = 0; part < w->n_parts; part++)
         for (size_t ps = 0; ps < w->n_ps; ps++) {
             uint32_t g = replicas_group_of(w, part);
@@ -179,20 +181,22 @@ static void send_fences(struct world *w, size_t c, uint32_t worker)
 
 static void tick_workers(struct world *w, size_t c)
 {
+    struct sim_chief *chief = &w->chiefs[c];
     for (uint32_t i = 0; i < w->n_workers; i++) {
-        struct sim_member *member = &w->members[i];
+        struct sim_member *member = &chief->members[i];
         if (member->incarnation && !member->is_fencing && w->engine.now_ms > member->heard_ms + 2 * LEASE_MS) {
-            member->is_fencing = true;
+            member->is_fencing = chief->is_touched = true;
             memset(member->has_answered, 0, sizeof member->has_answered);
         }
-        if (member->is_fencing)
+        bool may_be_told = replicas_state_is_stored(w, chief) || w->plant == REPLICAS_PLANT_FENCE_UNTOLD;
+        if (member->is_fencing && may_be_told)
             send_fences(w, c, i);
     }
 }
 
-static void on_fence_reply(struct world *w, const struct message *m)
+static void on_fence_reply(struct world *w, struct sim_chief *chief, const struct message *m)
 {
-    struct sim_member *member = &w->members[m->op.worker];
+    struct sim_member *member = &chief->members[m->op.worker];
     if (!member->is_fencing || member->number != m->op.number || member->has_answered[m->part])
         return;
     member->has_answered[m->part] = true;
@@ -202,11 +206,13 @@ static void on_fence_reply(struct world *w, const struct message *m)
             return;
     member->is_fencing = false;
     member->incarnation = 0;
+    chief->is_touched = true;
 }
 
 static void on_worker(struct world *w, size_t c, const struct message *m)
 {
-    struct sim_member *member = &w->members[m->op.worker];
+    struct sim_chief *chief = &w->chiefs[c];
+    struct sim_member *member = &chief->members[m->op.worker];
     if (m->kind == M_HEARTBEAT) {
         if (member->incarnation == m->id.incarnation && member->number == m->op.number)
             member->heard_ms = w->engine.now_ms;
@@ -218,6 +224,9 @@ static void on_worker(struct world *w, size_t c, const struct message *m)
         return; // it asks again
     if (!member->incarnation) {
         member->number++;
+        if (member->number > w->n_numbers[m->op.worker])
+            w->n_numbers[m->op.worker] = member->number;
+        chief->is_touched = true;
         if (member->number > MAX_NUMBERS) {
             replicas_fail(w, "worker %u got number %llu", m->op.worker, (unsigned long long)member->number);
             return;
@@ -225,6 +234,9 @@ static void on_worker(struct world *w, size_t c, const struct message *m)
     }
     member->incarnation = m->id.incarnation;
     member->heard_ms = w->engine.now_ms;
+    replicas_state_store(w, c);
+    if (!replicas_state_is_stored(w, chief) && w->plant != REPLICAS_PLANT_NUMBER_UNSTORED)
+        return; // it asks again
     struct message reply = {.kind = M_GREETED, .to = m->from, .to_incarnation = m->id.incarnation};
     reply.op.number = member->number;
     replicas_send(w, (uint32_t)c, &reply);
@@ -240,6 +252,7 @@ static void on_tick(struct world *w, size_t c, const struct message *m)
     replicas_lost_place(w, c);
     if (replicas_leader(w) == chief) {
         tick_workers(w, c);
+        replicas_state_store(w, c);
         replicas_lost_save(w, chief);
     }
     engine_schedule(&w->engine, m, PROBE_MS);
@@ -257,6 +270,10 @@ void replicas_chief_receive(struct world *w, size_t c, const struct message *m)
     case M_ROLES_REPLY:
         on_reply(w, c, m);
         break;
+    case M_STATE_REPLY:
+        if (is_leader)
+            replicas_state_taken(w, c, m);
+        break;
     case M_MAPPED:
         if (is_leader)
             replicas_lost_mapped(w, chief, m);
@@ -272,7 +289,7 @@ void replicas_chief_receive(struct world *w, size_t c, const struct message *m)
         break;
     case M_FENCE_REPLY:
         if (is_leader)
-            on_fence_reply(w, m);
+            on_fence_reply(w, chief, m);
         break;
     default:
         if (is_leader)

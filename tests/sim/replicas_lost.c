@@ -133,7 +133,7 @@ void replicas_lost_place(struct world *w, size_t c)
 {
     struct sim_chief *chief = &w->chiefs[c];
     const struct mst_roles *roles = mst_failover_committed(&chief->failover);
-    for (uint32_t ps = 0; w->is_harsh && roles && ps < w->n_ps; ps++) {
+    for (uint32_t ps = 0; w->is_harsh && roles && replicas_state_is_stored(w, chief) && ps < w->n_ps; ps++) {
         if (chief->is_placed[ps] || !mst_failover_is_live(&chief->failover, ps))
             continue;
         struct message m = {.kind = M_MAP, .to = replicas_ps_node(ps), .term = chief->term};
@@ -141,7 +141,7 @@ void replicas_lost_place(struct world *w, size_t c)
         m.roles = replicas_keep(w, roles);
         m.checkpoint = w->n_checkpoints;
         for (size_t i = 0; i < w->n_workers; i++) {
-            const struct sim_member *member = &w->members[i];
+            const struct sim_member *member = &chief->members[i];
             m.refused[i] = member->incarnation && !member->is_fencing ? member->number - 1 : member->number;
         }
         tell(w, chief, ps);
@@ -181,7 +181,7 @@ static void restore_bucket(struct world *w, struct sim_bucket *bucket, const uin
     memcpy(bucket->state.bits, bits, sizeof bucket->state.bits);
     bucket->state.hash = m->checkpoint;
     for (uint32_t i = 0; i < w->n_workers; i++) {
-        for (uint64_t number = 1; number <= w->members[i].number; number++) {
+        for (uint64_t number = 1; number <= w->n_numbers[i]; number++) {
             struct mst_client_row row = {.number = number, .step = replicas_last_step(&bucket->state, i, number)};
             if (row.step > 0 && w->plant != REPLICAS_PLANT_RESTORE_ROWLESS)
                 mst_client_table_restore(&bucket->clients, i, &row);
@@ -242,7 +242,7 @@ void replicas_lost_store(struct world *w, size_t ps, size_t part, const struct m
 static void forget_fences(struct world *w, size_t part, size_t b, const struct sim_state *state)
 {
     for (size_t i = 0; i < w->n_workers; i++)
-        for (uint64_t number = 1; number <= w->members[i].number; number++)
+        for (uint64_t number = 1; number <= w->n_numbers[i]; number++)
             if (w->counted[part][b][i][number].is_counted)
                 w->counted[part][b][i][number].step = replicas_last_step(state, i, number);
 }

@@ -50,7 +50,7 @@ static void check_fences(struct world *w, size_t ps, size_t part, size_t b)
 {
     const struct sim_state *state = &w->ps[ps].copies[part].buckets[b].state;
     for (size_t worker = 0; worker < w->n_workers; worker++)
-        for (size_t number = 1; number < w->members[worker].number + 1; number++) {
+        for (size_t number = 1; number < w->n_numbers[worker] + 1; number++) {
             const struct sim_counted *counted = &w->counted[part][b][worker][number];
             uint64_t last = counted->is_counted ? replicas_last_step(state, worker, number) : 0;
             if (counted->is_counted && last != counted->step)

@@ -49,6 +49,8 @@ enum message_kind {
     M_GO,   // to a PS that is drained
     M_MAP,
     M_MAPPED,
+    M_STATE,
+    M_STATE_REPLY,
     M_VISIT, // of a PS to itself
     M_FENCE,
     M_FENCE_REPLY,
@@ -100,6 +102,7 @@ struct message {
     uint64_t to_incarnation; // 0: whoever is there
     uint64_t term;
     const struct mst_roles *roles; // the world's, for good; NULL: none
+    const struct sim_saved *saved; // likewise
     bool is_committed;
     bool is_counting;
     struct mst_replica_id id; // of the PS that sends; GONE: that is meant
@@ -159,6 +162,7 @@ struct sim_ps {
     uint64_t incarnation;
     uint64_t term;
     uint32_t term_holder; // node of a chief
+    const struct sim_saved *saved;
     struct mst_roles stored;
     struct mst_epoch told; // stored by all its threads
     struct mst_epoch acting;
@@ -167,6 +171,22 @@ struct sim_ps {
     bool is_counting;
     uint64_t wake_ms; // a tick of its copies is due then; not later than now: none
     struct sim_copy copies[MAX_PARTS];
+};
+
+// What a chief has of a worker.
+struct sim_member {
+    uint64_t incarnation; // 0: absent
+    uint64_t number;
+    uint64_t heard_ms;
+    bool is_fencing;
+    bool has_answered[MAX_PARTS];
+};
+
+// … as it is stored.
+struct sim_saved {
+    uint64_t term;
+    uint64_t n;
+    struct sim_member members[MAX_WORKERS];
 };
 
 // What a chief knows of a group that nobody has any more.
@@ -189,15 +209,11 @@ struct sim_chief {
     uint64_t known[MAX_PS]; // incarnations
     bool is_placed[MAX_PS]; // it answered the map
     struct sim_group groups[MAX_PS];
-};
-
-// What the chiefs have of a worker. It survives them: tests/sim/world.h is about how.
-struct sim_member {
-    uint64_t incarnation; // 0: absent
-    uint64_t number;
-    uint64_t heard_ms;
-    bool is_fencing;
-    bool has_answered[MAX_PARTS];
+    struct sim_member members[MAX_WORKERS];
+    bool is_touched;               // what is to be stored is not …
+    const struct sim_saved *saved; // … what is on its way to be
+    uint64_t stored_n[MAX_PS];     // what is there
+    const struct sim_saved *best;  // that was read
 };
 
 struct sim_worker {
@@ -271,7 +287,9 @@ struct world {
     struct sim_chief chiefs[MAX_CHIEFS];
     struct sim_ps ps[MAX_PS];
     struct sim_worker workers[MAX_WORKERS];
-    struct sim_member members[MAX_WORKERS];
+    uint64_t n_numbers[MAX_WORKERS]; // that were ever given
+    struct sim_saved **saved;
+    size_t n_saved;
     struct mst_roles **roles; // all that were ever sent
     size_t n_roles;
     uint64_t done[N_WORDS]; // steps that workers reported
@@ -313,6 +331,16 @@ bool replicas_may_answer(const struct world *w, size_t ps, const struct sim_copy
 void replicas_worker_start(struct world *w, size_t i);
 void replicas_worker_receive(struct world *w, size_t i, const struct message *m);
 void replicas_worker_end(struct world *w, size_t i);
+
+// What chiefs store for those that come after.
+bool replicas_state_is_stored(const struct world *w, const struct sim_chief *chief);
+// Sends it to whoever lacks it, and what was touched when what was sent before is stored.
+void replicas_state_store(struct world *w, size_t c);
+void replicas_state_take(struct world *w, size_t ps, const struct message *m);
+void replicas_state_taken(struct world *w, size_t c, const struct message *m);
+void replicas_state_read(struct sim_chief *chief, const struct sim_saved *saved);
+void replicas_state_lead(struct world *w, size_t c);
+void replicas_state_end(struct world *w);
 
 // Groups that are lost. What a chief does of it:
 void replicas_lost_roles_changed(struct world *w, struct sim_chief *chief);

@@ -465,6 +465,7 @@ static void ps_recall(struct world *w, size_t ps, const struct message *m)
         return;
     struct message reply = {.kind = M_RECALLED, .term = m->term, .is_counting = server->is_counting};
     reply.roles = server->stored.n_ps ? replicas_keep(w, &server->stored) : NULL;
+    reply.saved = server->saved;
     if (w->plant == REPLICAS_PLANT_TEXT_EMPTY && server->stored.n_ps)
         reply.is_counting = true;
     reply.to = m->from;
@@ -634,7 +635,7 @@ void replicas_ps_receive(struct world *w, size_t ps, const struct message *m)
         [M_OP_REPLY] = on_answer,    [M_SWEEP] = ps_sweep,          [M_SWEEP_REPLY] = on_answer,
         [M_GRANT] = ps_grant,        [M_GRANT_REPLY] = on_answer,   [M_RELEASE] = ps_release,
         [M_PUSH] = ps_push,          [M_RELEASE_REPLY] = on_answer, [M_REFUSED] = on_answer,
-        [M_MAP] = replicas_lost_map, [M_VISIT] = on_visit,
+        [M_MAP] = replicas_lost_map, [M_VISIT] = on_visit,          [M_STATE] = replicas_state_take,
     };
     if (m->kind == M_GO) {
         drained(w, ps);

@@ -37,6 +37,9 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_FIRST_THREAD] = "first-thread",
     [REPLICAS_PLANT_TOLD_EARLY] = "told-early",
     [REPLICAS_PLANT_TEXT_EMPTY] = "text-empty",
+    [REPLICAS_PLANT_NUMBER_UNSTORED] = "number-unstored",
+    [REPLICAS_PLANT_FENCE_UNTOLD] = "fence-untold",
+    [REPLICAS_PLANT_STATE_ANYWHERE] = "state-anywhere",
     [REPLICAS_PLANT_SILENT_LOST] = "silent-lost",
     [REPLICAS_PLANT_LOST_UNRESTORED] = "lost-unrestored",
     [REPLICAS_PLANT_MAP_RESTORES_ALL] = "map-restores-all",
@@ -542,6 +545,7 @@ static void end(struct world *w)
         free(w->roles[i]);
     }
     free(w->roles);
+    replicas_state_end(w);
     engine_fini(&w->engine);
 }
 

@@ -1,0 +1,110 @@
+// What a chief of a job with replicas has of its workers, stored on the parameter servers for the next one, as
+// chief/remembering.c does it: every server that lives stores it, and enough of those that count
+// (mst_failover_is_known), before a worker hears of its number or a server of a fence.
+#include "replicas_private.h"
+
+#include "base/alloc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool has_stored(const void *arg, size_t ps)
+{
+    const struct sim_chief *chief = arg;
+    return chief->stored_n[ps] >= chief->saved->n;
+}
+
+static bool is_known(const struct world *w, const struct sim_chief *chief)
+{
+    bool is_anywhere = false;
+    if (w->plant != REPLICAS_PLANT_STATE_ANYWHERE)
+        return !chief->saved || mst_failover_is_known(&chief->failover, has_stored, chief);
+    for (size_t ps = 0; chief->saved && ps < w->n_ps; ps++)
+        is_anywhere |= has_stored(chief, ps);
+    return is_anywhere || !chief->saved;
+}
+
+bool replicas_state_is_stored(const struct world *w, const struct sim_chief *chief)
+{
+    return !chief->is_touched && is_known(w, chief);
+}
+
+static void save(struct world *w, struct sim_chief *chief)
+{
+    struct sim_saved *saved = mst_alloc(sizeof *saved);
+    saved->term = chief->term;
+    saved->n = chief->saved && chief->saved->term == chief->term ? chief->saved->n + 1 : 1;
+    memcpy(saved->members, chief->members, sizeof saved->members);
+    w->saved = mst_realloc_array(w->saved, w->n_saved + 1, sizeof(struct sim_saved *));
+    w->saved[w->n_saved++] = saved;
+    chief->saved = saved;
+    chief->is_touched = false;
+}
+
+void replicas_state_store(struct world *w, size_t c)
+{
+    struct sim_chief *chief = &w->chiefs[c];
+    if (!chief->has_led)
+        return;
+    if (chief->is_touched && is_known(w, chief))
+        save(w, chief);
+    for (size_t ps = 0; chief->saved && ps < w->n_ps; ps++) {
+        struct message m = {.kind = M_STATE, .to = replicas_ps_node(ps), .term = chief->term, .saved = chief->saved};
+        m.to_incarnation = chief->known[ps];
+        if (!has_stored(chief, ps) && mst_failover_is_live(&chief->failover, ps))
+            replicas_send(w, (uint32_t)c, &m);
+    }
+}
+
+static bool is_newer(const struct sim_saved *a, const struct sim_saved *b)
+{
+    return a && (!b || a->term > b->term || (a->term == b->term && a->n > b->n));
+}
+
+void replicas_state_take(struct world *w, size_t ps, const struct message *m)
+{
+    struct sim_ps *server = &w->ps[ps];
+    if (m->term < server->term)
+        return;
+    if (is_newer(m->saved, server->saved))
+        server->saved = m->saved;
+    struct message reply = {.kind = M_STATE_REPLY, .to = m->from, .term = m->term, .saved = m->saved};
+    reply.id = (struct mst_replica_id){(uint32_t)ps, server->incarnation};
+    replicas_send(w, replicas_ps_node(ps), &reply);
+}
+
+void replicas_state_taken(struct world *w, size_t c, const struct message *m)
+{
+    struct sim_chief *chief = &w->chiefs[c];
+    uint64_t *n = &chief->stored_n[m->id.ps];
+    if (m->term != chief->term || m->id.incarnation != chief->known[m->id.ps] || m->saved->n <= *n)
+        return;
+    *n = m->saved->n;
+    replicas_state_store(w, c);
+}
+
+void replicas_state_read(struct sim_chief *chief, const struct sim_saved *saved)
+{
+    if (is_newer(saved, chief->best))
+        chief->best = saved;
+}
+
+void replicas_state_lead(struct world *w, size_t c)
+{
+    struct sim_chief *chief = &w->chiefs[c];
+    if (chief->best)
+        memcpy(chief->members, chief->best->members, sizeof chief->members);
+    for (size_t i = 0; i < w->n_workers; i++) {
+        chief->members[i].heard_ms = w->engine.now_ms;
+        memset(chief->members[i].has_answered, 0, sizeof chief->members[i].has_answered);
+    }
+    chief->is_touched = true;
+    replicas_state_store(w, c);
+}
+
+void replicas_state_end(struct world *w)
+{
+    for (size_t i = 0; i < w->n_saved; i++)
+        free(w->saved[i]);
+    free(w->saved);
+}
