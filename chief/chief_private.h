@@ -482,7 +482,8 @@ void mst_chief_on_map(void *arg, struct mst_conn *conn, const struct mst_message
 void mst_chief_answer_greeting(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
                                uint64_t number);
 void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message);
-void mst_chief_refuse(struct mst_conn *conn, const struct mst_message *message, mst_status status, const char *text);
+void mst_chief_refuse(const struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
+                      mst_status status, const char *text);
 
 // role_questions.c. When roles are committed, mst_chief_answer_parked is to be called.
 // Adds the roles, and how many data threads each PS has, to what a worker or a PS is told. Errors: the arena's

@@ -210,7 +210,7 @@ static void refuse_rival(struct mst_chief *chief, struct mst_conn *conn, const s
     bool is_final = now_ms - rival->since_ms >= 2 * chief->config.job->lease_ms;
     static const char text[] = "another process is the evaluator and alive; there is at most one";
     if (is_final) {
-        mst_chief_refuse(conn, message, MST_ALREADY_EXISTS, text);
+        mst_chief_refuse(chief, conn, message, MST_ALREADY_EXISTS, text);
         return;
     }
     mst_conn_reply_error(conn, message, MST_UNAVAILABLE, "%s", text);

@@ -529,10 +529,13 @@ static void on_closed(void *arg, struct mst_conn *conn, mst_status status, const
     }
 }
 
-void mst_chief_refuse(struct mst_conn *conn, const struct mst_message *message, mst_status status, const char *text)
+void mst_chief_refuse(const struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
+                      mst_status status, const char *text)
 {
-    MST_LOG(WARN, "chief", "greeting refused", "peer=%s status=%s reason=\"%s\"", mst_conn_name(conn),
-            mst_status_name(status), text);
+    size_t n_unlogged;
+    if (mst_server_tells_refusal(chief->server, &n_unlogged))
+        MST_LOG(WARN, "chief", "greeting refused", "peer=%s status=%s reason=\"%s\" unlogged=%zu", mst_conn_name(conn),
+                mst_status_name(status), text, n_unlogged);
     mst_conn_reply_error(conn, message, status, "%s", text);
     mst_conn_close_flushed(conn);
 }
@@ -569,7 +572,7 @@ static void refuse_rival(struct mst_chief *chief, struct mst_conn *conn, const s
     mst_fail(&err, status, "another process is worker-%u and alive; stop it, or give this one another index",
              greeting->index);
     if (is_final) {
-        mst_chief_refuse(conn, message, status, err.text);
+        mst_chief_refuse(chief, conn, message, status, err.text);
         return;
     }
     mst_conn_reply_error(conn, message, status, "%s", err.text);
@@ -630,7 +633,7 @@ void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_me
                           "set consistency.workers to more, or give it an index below %zu",
                           greeting->index, n_places, n_places);
     if (status != MST_OK) {
-        mst_chief_refuse(conn, message, status, err.text);
+        mst_chief_refuse(chief, conn, message, status, err.text);
         return;
     }
     if (chief->phase >= CHIEF_TELLING) { // nothing is left that it could do twice: it is told how the job ended

@@ -505,12 +505,15 @@ static void on_down(void *arg, struct mst_peer *peer, mst_status status, const c
     mst_replicating_wake(link->thread->replicating);
 }
 
-// Asked again at the next tick that needs it: the process there may be another one by then.
+// Asked again while it is needed: the process there may be another one by then.
 static void on_refused(void *arg, struct mst_peer *peer, mst_status status, const char *text)
 {
-    const struct link *link = arg;
-    (void)peer, (void)status;
-    MST_LOG(WARN, "ps", "link refused", "ps=%u reason=\"%s\"", link->ps, text);
+    struct link *link = arg;
+    size_t n_unlogged;
+    (void)status;
+    if (mst_log_rate_allows(&link->refusals, now_ms(), &n_unlogged))
+        MST_LOG(WARN, "ps", "link refused", "ps=%u reason=\"%s\" unlogged=%zu", link->ps, text, n_unlogged);
+    mst_peer_ask_again(peer, text);
 }
 
 static const struct mst_peer_events link_events = {on_greet, on_up, on_down, on_refused};
@@ -542,7 +545,7 @@ static void need_link(const struct replication *replication, uint32_t ps)
     mst_status status = mst_peer_new(replicating->thread->loop, config->resolver, &peer, &link->peer, &err);
     free(name);
     if (status != MST_OK) {
-        MST_LOG(ERROR, "ps", "link refused", "ps=%u reason=\"%s\"", ps, err.text);
+        MST_LOG(ERROR, "ps", "link refused", "ps=%u reason=\"%s\" unlogged=0", ps, err.text);
         free(link);
         return;
     }

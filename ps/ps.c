@@ -137,12 +137,14 @@ static void answer_greeting(struct mst_ps *ps, struct mst_conn *conn, const stru
     mst_buf_fini(&meta);
 }
 
-static void refuse_greeting(struct mst_conn *conn, const struct mst_message *message, mst_status status,
-                            const char *text)
+static void refuse_greeting(const struct mst_ps *ps, struct mst_conn *conn, const struct mst_message *message,
+                            mst_status status, const char *text)
 {
-    if (!mst_status_is_retryable(status)) // else it comes again and again, and says itself what it waits for
-        MST_LOG(WARN, "ps", "greeting refused", "peer=%s status=%s reason=\"%s\"", mst_conn_name(conn),
-                mst_status_name(status), text);
+    size_t n_unlogged;
+    bool is_final = !mst_status_is_retryable(status); // else it says itself what it waits for
+    if (is_final && mst_server_tells_refusal(ps->server, &n_unlogged))
+        MST_LOG(WARN, "ps", "greeting refused", "peer=%s status=%s reason=\"%s\" unlogged=%zu", mst_conn_name(conn),
+                mst_status_name(status), text, n_unlogged);
     mst_conn_reply_error(conn, message, status, "%s", text);
     mst_conn_close_flushed(conn);
 }
@@ -167,7 +169,7 @@ static void refuse_rival(struct mst_ps *ps, struct mst_conn *conn, const struct 
         ps->rival_since_ms = now_ms;
     }
     if (now_ms - ps->rival_since_ms >= RIVAL_LEASES * ps->config.lease_ms) {
-        refuse_greeting(conn, message, MST_ALREADY_EXISTS, text);
+        refuse_greeting(ps, conn, message, MST_ALREADY_EXISTS, text);
         return;
     }
     mst_conn_reply_error(conn, message, MST_UNAVAILABLE, text);
@@ -206,7 +208,7 @@ static void adopt_chief(struct mst_ps *ps, struct mst_conn *conn, const struct m
                      "not %llu",
                      ps->config.identity->index, ps->chief_address ? ps->chief_address : "?",
                      (unsigned long long)ps->chief_term, (unsigned long long)greeting->term);
-        refuse_greeting(conn, message, status, err.text);
+        refuse_greeting(ps, conn, message, status, err.text);
         return;
     }
     if (is_new && ps->phase != PS_WAITING && is_heard) {
@@ -259,7 +261,7 @@ static void hand_over(struct mst_ps *ps, struct mst_conn *conn, const struct mst
         return;
     }
     if (index >= ps->config.n_data_loops || (!is_evaluator && greeting->index >= MST_WORKERS_MAX)) {
-        refuse_greeting(conn, message, MST_OUT_OF_RANGE, "no such data thread, or a worker index past the limit");
+        refuse_greeting(ps, conn, message, MST_OUT_OF_RANGE, "no such data thread, or a worker index past the limit");
         return;
     }
     answer_greeting(ps, conn, message);
@@ -281,7 +283,7 @@ static void on_greeting(void *arg, struct mst_conn *conn, const struct mst_messa
     struct mst_error err;
     mst_status status = mst_identity_check(ps->config.identity, greeting, &err);
     if (status != MST_OK) {
-        refuse_greeting(conn, message, status, err.text);
+        refuse_greeting(ps, conn, message, status, err.text);
     } else if (greeting->data_thread >= 0) {
         hand_over(ps, conn, message, greeting);
     } else if (greeting->term > 0 && !ps->is_finished) {

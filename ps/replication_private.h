@@ -2,6 +2,7 @@
 // ps/holding.c. All on the data thread's loop.
 #pragma once
 
+#include "base/log_rate.h"
 #include "event/timer.h"
 #include "ps/data_thread_private.h"
 #include "ps/replica.h"
@@ -52,6 +53,7 @@ struct link {
     struct mst_peer *peer;
     size_t n_calls; // not answered
     bool is_needed;
+    struct mst_log_rate refusals;
 };
 
 struct replication_metrics {

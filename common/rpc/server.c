@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/log_rate.h"
 #include "base/metrics.h"
 #include "event/timer.h"
 #include "rpc/conn_private.h"
@@ -53,6 +54,8 @@ struct mst_server {
     struct quota *quota;
     struct mst_metric *accepted;
     struct mst_metric *refused;
+    struct mst_metric *greetings_refused;
+    struct mst_log_rate greetings_told;
     uint64_t log_second; // of the last line about a refusal
     size_t n_logged;     // in that second
     size_t n_unlogged;   // since the last line
@@ -247,6 +250,9 @@ mst_status mst_server_new(struct mst_loop *loop, const struct mst_server_config 
     server->accepted = mst_metric_counter("muster_rpc_connections_total", "Connections accepted", NULL);
     server->refused = mst_metric_counter("muster_rpc_connections_refused_total",
                                          "Connections ended before a valid greeting, or over the limit", NULL);
+    server->greetings_refused =
+        mst_metric_counter("muster_rpc_greetings_refused_total",
+                           "Greetings of another job, version or role, or of a second process", NULL);
     *out = server;
     return MST_OK;
 }
@@ -314,4 +320,10 @@ void mst_server_stop_listening(struct mst_server *server)
 size_t mst_server_n_connections(const struct mst_server *server)
 {
     return atomic_load_explicit(&server->quota->n_shares, memory_order_relaxed) - 1;
+}
+
+bool mst_server_tells_refusal(struct mst_server *server, size_t *n_unlogged_out)
+{
+    mst_metric_add(server->greetings_refused, 1);
+    return mst_log_rate_allows(&server->greetings_told, mst_clock_monotonic_ms(), n_unlogged_out);
 }

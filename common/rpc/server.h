@@ -46,6 +46,9 @@ MST_MUST_USE mst_status mst_server_listen(struct mst_server *server, uint16_t po
 MST_MUST_USE mst_status mst_server_listen_fd(struct mst_server *server, int fd, struct mst_error *err);
 /** The port listened on, 0 before. */
 uint16_t mst_server_port(const struct mst_server *server);
+/** on_greeting refuses one for good: counts it. True if that is to be logged, which others can cause as often as they
+ *  like; *n_unlogged_out: how many were not since the last one. */
+bool mst_server_tells_refusal(struct mst_server *server, size_t *n_unlogged_out);
 /** Accepts no more; what is open stays. */
 void mst_server_stop_listening(struct mst_server *server);
 /** Connections open now, handed over ones included. Thread: any */
