@@ -1,6 +1,8 @@
 // Reading: one readv takes what the parser has room for (the rest of a body in its final place, then the small buffer),
 // until a short read says that the socket is empty or the budget is spent, so that one busy peer does not starve the
 // others. Within a body more is surely on its way, and asking the socket once more costs less than a round of the loop.
+// When it has nothing, the next event comes when much of the body is there (SO_RCVLOWAT): to be woken for every segment
+// costs the peer, who does the waking, and this thread more than they win by copying at the same time.
 // Writing: at once when nothing waits, else when the socket takes more; many frames a sendmsg.
 // A callback may close or detach the connection. `gone` points to a flag on the stack of the event handler that is
 // running then; close and detach set it, and the handler returns without another look at the connection.
@@ -31,10 +33,12 @@
 #include <unistd.h>
 
 enum {
-    PARTS = 256,           // of one readv or sendmsg: 4 KiB of stack
-    WRITES = 16,           // sendmsg calls in a row before other connections get their turn
-    READ_BUDGET = 8 << 20, // bytes, likewise
-    LINGER_MS = 2000,      // for the last frames, and for the peer to read them
+    PARTS = 256,                // of one readv or sendmsg: 4 KiB of stack
+    WRITES = 16,                // sendmsg calls in a row before other connections get their turn
+    READ_BUDGET = 8 << 20,      // bytes, likewise
+    LINGER_MS = 2000,           // for the last frames, and for the peer to read them
+    LOW_WATER_MIN = 64 << 10,   // bytes of a body that are waited for at once: less is not worth two calls
+    LOW_WATER_MAX = 1024 << 10, // more would leave one side idle
 };
 
 enum conn_state {
@@ -66,6 +70,7 @@ struct mst_conn {
     bool is_parked;
     bool is_choked; // too many replies wait: nothing is read
     bool adds_crc;
+    int low_water;      // bytes that the socket waits for before it is readable; 0: it was never told
     bool is_shut;       // our half is closed
     bool has_heard;     // a whole frame
     bool has_last_word; // an error frame, perhaps still on its way
@@ -491,6 +496,17 @@ static bool read_some(struct mst_conn *conn, size_t *n_read, bool *is_short)
     return true;
 }
 
+// What is left of a body is sure to come, or the end of the connection, which is told at once.
+static void set_low_water(struct mst_conn *conn)
+{
+    uint64_t n_left = conn->parser.state == MST_PARSE_BODY ? conn->parser.body_left : 0;
+    int low_water = n_left < LOW_WATER_MIN ? 1 : n_left < LOW_WATER_MAX ? (int)n_left : LOW_WATER_MAX;
+    if (low_water == conn->low_water || (low_water == 1 && conn->low_water == 0))
+        return;
+    conn->low_water = low_water;
+    setsockopt(conn->fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water);
+}
+
 // While lingering: nobody wants it.
 static void discard(struct mst_conn *conn)
 {
@@ -533,8 +549,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
             return;
         n_done += n_read;
     }
-    if (!gone)
-        conn->gone = NULL;
+    if (gone)
+        return;
+    conn->gone = NULL;
+    set_low_water(conn);
 }
 
 void mst_conn_set_events(struct mst_conn *conn, const struct mst_conn_events *events, void *arg)

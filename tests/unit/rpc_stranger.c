@@ -48,6 +48,21 @@ void stranger_connect(struct stranger *stranger, struct mst_loop *loop, uint16_t
     init(stranger, loop, fd);
 }
 
+void stranger_tcp_pair(struct stranger *stranger, struct mst_loop *loop, int *fd_out)
+{
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    MST_ASSERT(listener >= 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    assert_int_equal(bind(listener, (const struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+    stranger_connect(stranger, loop, ntohs(address.sin_port));
+    *fd_out = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(*fd_out >= 0);
+    close(listener);
+}
+
 void stranger_close(struct stranger *stranger)
 {
     if (stranger->fd >= 0)

@@ -21,6 +21,8 @@ struct stranger {
 
 // A pair of connected sockets: one is the stranger's, the other in *fd_out.
 void stranger_pair(struct stranger *stranger, struct mst_loop *loop, int *fd_out);
+// The same over TCP.
+void stranger_tcp_pair(struct stranger *stranger, struct mst_loop *loop, int *fd_out);
 // Connects to a port of this machine.
 void stranger_connect(struct stranger *stranger, struct mst_loop *loop, uint16_t port);
 // Closes it.
