@@ -80,19 +80,19 @@ struct group_call;
 // All buckets that the plan gives to one PS, their home. What is asked of them is asked of who is their primary.
 struct ps_group {
     struct mst_chief *chief;
-    uint32_t index;           // the home's
-    uint32_t primary;         // whose answers count; MST_NO_PS: nobody's
-    bool is_empty;            // nobody has it: it begins anew from the last checkpoint
-    bool is_restoring;        // … which its primary was told to read
-    struct group_call *calls; // under way, and of former primaries
-    uint64_t n_changes;       // of its primary
-    bool is_fencing;          // a fence is under way
-    struct mst_fence fence;   // that one
-    bool is_cutting;          // a message of a cut is under way
-    size_t n_round_calls;     // ROUND calls under way
-    uint64_t round_told;      // mst_rounds.n_told of the newest of them
-    // What is lost with it.
-    struct mst_setback setback;
+    uint32_t index;             // the home's
+    uint32_t primary;           // whose answers count; MST_NO_PS: nobody's
+    bool is_empty;              // nobody has it: it begins anew from the last checkpoint
+    bool is_restoring;          // … which its primary was told to read
+    struct group_call *calls;   // under way, and of former primaries
+    uint64_t n_changes;         // of its primary
+    bool is_fencing;            // a fence is under way
+    struct mst_fence fence;     // that one
+    bool is_cutting;            // a message of a cut is under way
+    size_t n_round_calls;       // ROUND calls under way
+    uint64_t round_told;        // mst_rounds.n_told of the newest of them
+    struct mst_setback setback; // what is lost with it
+    bool has_all;               // the cut under way has all that workers had done before
 };
 
 // Calls a PS with a message, whose size is ours; its answer goes to reply_fn with arg.
@@ -370,10 +370,18 @@ bool mst_chief_is_awaited(const struct ps_link *link);
 void mst_chief_group_gone(struct ps_group *group);
 // A PS has lost all it held. With replicas the roles tell what that means.
 void mst_chief_groups_emptied(struct ps_link *link);
-// MAP is sent to a PS: what is empty of its groups is read from the last checkpoint …
-void mst_chief_groups_restoring(struct ps_link *link);
+// MAP is sent to a PS: what is empty of its groups is read from the last checkpoint. Returns from which step on its
+// updates are counted …
+uint64_t mst_chief_groups_restoring(struct ps_link *link);
 // … and when it was answered. False if another one is empty since then: it has to be sent again.
 bool mst_chief_groups_restored(struct ps_link *link);
+// A cut is marked that says exactly how much is done, so many batches of it torn: what was lost is known exactly, too.
+void mst_chief_groups_settle(struct mst_chief *chief, uint64_t n_torn);
+// There is a new checkpoint: nothing before it is lost later.
+void mst_chief_groups_committed(struct mst_chief *chief);
+// What a later chief has to know of losses, by group. Owner: the caller's.
+struct mst_msg_setback *mst_chief_list_setbacks(const struct mst_chief *chief);
+void mst_chief_take_setback(struct ps_group *group, const struct mst_msg_setback *from);
 // Roles are committed: what was under way with the primaries of before is begun again, or given up.
 void mst_chief_roles_changed(struct mst_chief *chief);
 

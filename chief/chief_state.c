@@ -82,6 +82,8 @@ static struct mst_msg_chief_state plain_of(const struct mst_chief_state *state, 
                                         .untold = state->untold,
                                         .has_close = state->has_close,
                                         .close = state->close,
+                                        .n_setbacks = state->n_setbacks,
+                                        .setbacks = state->setbacks,
                                         .n_batches = leases->n_batches,
                                         .n_epochs = leases->n_epochs,
                                         .is_stopped = leases->is_stopped,
@@ -268,6 +270,8 @@ static mst_status check_rest(const struct mst_msg_chief_state *m, const struct m
                              struct mst_error *err)
 {
     MST_TRY(check_members(m, err));
+    if (m->n_setbacks && m->n_setbacks != m->n_ps_threads)
+        return odd(err, "it is of other parameter servers");
     uint64_t n_epochs = n_epochs_planned(&c->leases);
     if ((!c->is_synchronous && m->first_epoch > m->n_epochs_done) || m->first_epoch > n_epochs ||
         m->n_epoch_sums > n_epochs - m->first_epoch)
@@ -415,7 +419,9 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
                                     .n_untold = m.n_untold,
                                     .untold = m.untold,
                                     .has_close = m.has_close,
-                                    .close = m.close};
+                                    .close = m.close,
+                                    .n_setbacks = m.n_setbacks,
+                                    .setbacks = m.setbacks};
     return MST_OK;
 }
 

@@ -43,6 +43,8 @@ struct mst_chief_state {
     const struct mst_msg_epoch_sums *untold; // … in order
     bool has_close;
     struct mst_msg_close close; // rounds: the last one, for where no PS has heard of any
+    size_t n_setbacks;
+    const struct mst_msg_setback *setbacks; // by group: what is known of its last loss
 };
 
 /** The progress of one worker at a cut, as one PS has it (all PSs have the same of a worker that nobody fenced). */

@@ -225,6 +225,23 @@ size_t mst_coordinator_marks(const struct mst_msg_client_row *rows, size_t n_row
     return n;
 }
 
+static bool has_pushed(const struct mst_lease_holder *holder, const struct mst_msg_client_row *rows, size_t n_rows)
+{
+    for (size_t i = 0; i < n_rows; i++)
+        if (rows[i].worker == holder->worker && rows[i].number == holder->number && rows[i].step > 0 &&
+            !rows[i].is_restored)
+            return true;
+    return false;
+}
+
+bool mst_coordinator_all_pushed(const struct mst_coordinator *c, const struct mst_msg_client_row *rows, size_t n_rows)
+{
+    for (size_t i = 0; i < c->leases.n_holders; i++)
+        if (c->leases.holders[i].n_held > 0 && !has_pushed(&c->leases.holders[i], rows, n_rows))
+            return false;
+    return true;
+}
+
 void mst_coordinator_stop(struct mst_coordinator *c)
 {
     if (c->is_synchronous)

@@ -138,6 +138,9 @@ bool mst_coordinator_fence_answered(struct mst_coordinator *c, const struct mst_
 /** The marks that rows of buckets are, in marks (room for n_rows); returns how many. A row of number 0 is none: a
  *  worker pulls before it pushes, so that bucket has not met it, or has forgotten it with all that its server lost. */
 size_t mst_coordinator_marks(const struct mst_msg_client_row *rows, size_t n_rows, struct mst_lease_mark *marks);
+/** True if everybody who holds leases has pushed to buckets with these rows (the newest of each worker) since they
+ *  began anew: no step that it did before is on its way to other buckets. */
+bool mst_coordinator_all_pushed(const struct mst_coordinator *c, const struct mst_msg_client_row *rows, size_t n_rows);
 /** No more work is given out (mst_leases_stop). */
 void mst_coordinator_stop(struct mst_coordinator *c);
 /** A synchronous job: goes on from a close. Before anybody is admitted.

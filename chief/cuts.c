@@ -12,6 +12,7 @@ enum { STATE_MAX_BYTES = 64 << 20, STATE_ARENA_MAX = 256 << 20 };
 void mst_cuts_init(struct mst_cuts *cuts, size_t n_ps)
 {
     *cuts = (struct mst_cuts){.n_ps = n_ps, .answered = mst_alloc(n_ps)};
+    cuts->n_updates = mst_alloc_array(n_ps, sizeof *cuts->n_updates);
     mst_buf_init(&cuts->state, STATE_MAX_BYTES);
 }
 
@@ -32,6 +33,7 @@ void mst_cuts_fini(struct mst_cuts *cuts)
     forget(cuts);
     mst_buf_fini(&cuts->state);
     free(cuts->answered);
+    free(cuts->n_updates);
     *cuts = (struct mst_cuts){0};
 }
 
@@ -157,6 +159,7 @@ enum mst_cuts_news mst_cuts_answered(struct mst_cuts *cuts, size_t ps, const str
             take_highest(cuts, &reply->rows[i]);
         else
             add_mark(cuts, &reply->rows[i]);
+    cuts->n_updates[ps] = reply->n_updates;
     if (cuts->pause_us < reply->pause_us)
         cuts->pause_us = reply->pause_us;
     return count(cuts, ps);
@@ -197,6 +200,7 @@ void mst_cuts_settle(struct mst_cuts *cuts, const struct mst_coordinator_config 
     if (status == MST_OK) {
         mst_chief_state_settle(&copy, cuts->marks, cuts->n_marks);
         cuts->n_done = copy.leases.n_done;
+        cuts->n_torn = copy.leases.n_torn;
         mst_buf_reset(&cuts->state);
         status = mst_chief_state_encode(&beside, &copy, &cuts->state);
     }

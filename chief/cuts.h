@@ -45,10 +45,12 @@ struct mst_cuts {
     size_t n_rows;
     struct mst_chief_state_row *marks; // where a bucket was marked: with less than the cut says, or as it says
     size_t n_marks;
-    struct mst_buf state;               // of the chief, at the cut; empty: none is kept
-    uint64_t n_done;                    // batches done, of a settled state
-    uint64_t pause_us;                  // the longest of a PS
-    char why[256];                      // it failed
+    struct mst_buf state; // of the chief, at the cut; empty: none is kept
+    uint64_t n_done;      // batches done, of a settled state
+    uint64_t n_torn;      // of these
+    uint64_t pause_us;    // the longest of a PS
+    uint64_t *n_updates;  // by PS: the most that a bucket of it was marked with; UINT64_MAX: none is pushed
+    char why[256];        // it failed
     struct mst_msg_client_row *missing; // … and these pushes had not come
     size_t n_missing;
 };

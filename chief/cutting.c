@@ -76,6 +76,9 @@ static void marked(struct mst_chief *chief)
     mst_cuts_settle(&cut->machine, &chief->coordinator_config, mst_clock_monotonic_ms());
     bool is_counted = cut->machine.state.len > 0 && !is_synchronous;
     cut->n_done = is_counted ? cut->machine.n_done : mst_chief_steps_done(chief);
+    const struct mst_leases *leases = &chief->coordinator.leases;
+    if (is_counted || (!is_synchronous && mst_leases_n_held(leases) == 0))
+        mst_chief_groups_settle(chief, is_counted ? cut->machine.n_torn : leases->n_torn);
     MST_LOG(INFO, "chief", "cut marked", "cut=%llu pause_us=%llu ms=%llu", (unsigned long long)cut->machine.id,
             (unsigned long long)cut->machine.pause_us, (unsigned long long)(mst_clock_monotonic_ms() - cut->began_ms));
     void (*on_over)(struct mst_chief *, bool) = cut->on_over;
@@ -102,6 +105,15 @@ static void take_news(struct mst_chief *chief, enum mst_cuts_news news)
     send_all(chief);
 }
 
+static enum mst_cuts_news take_answer(struct ps_group *group, const struct mst_msg_cut_reply *answer)
+{
+    const struct mst_chief *chief = group->chief;
+    struct mst_cuts *machine = &group->chief->cut.machine;
+    if (group->setback.is_open && machine->phase == MST_CUTS_HOLDING && answer->id == machine->id)
+        group->has_all = mst_coordinator_all_pushed(&chief->coordinator, answer->rows, answer->n_rows);
+    return mst_cuts_answered(machine, group->index, answer);
+}
+
 static void on_answer(void *arg, const struct mst_reply *reply)
 {
     struct ps_group *group = mst_chief_group_answered(arg);
@@ -116,7 +128,7 @@ static void on_answer(void *arg, const struct mst_reply *reply)
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     enum mst_cuts_news news = MST_CUTS_NOTHING;
     if (mst_msg_cut_reply_decode(reply->message->meta, &arena, &answer, NULL) == MST_OK)
-        news = mst_cuts_answered(&chief->cut.machine, group->index, &answer);
+        news = take_answer(group, &answer);
     mst_arena_fini(&arena);
     take_news(chief, news);
 }

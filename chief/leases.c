@@ -217,14 +217,20 @@ struct mst_leases_revoked mst_leases_revoke(struct mst_leases *leases, uint32_t 
     return revoked;
 }
 
+uint64_t mst_leases_n_held(const struct mst_leases *leases)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < leases->n_holders; i++)
+        for (size_t k = 0; k < leases->holders[i].n_held; k++)
+            n += leases->holders[i].held[k].n_batches;
+    return n;
+}
+
 void mst_leases_stop(struct mst_leases *leases)
 {
     leases->is_stopped = true;
     leases->n_ranges = 0;
-    leases->n_total = leases->n_done;
-    for (size_t i = 0; i < leases->n_holders; i++)
-        for (size_t k = 0; k < leases->holders[i].n_held; k++)
-            leases->n_total += leases->holders[i].held[k].n_batches;
+    leases->n_total = leases->n_done + mst_leases_n_held(leases);
 }
 
 bool mst_leases_finished(const struct mst_leases *leases)

@@ -102,6 +102,8 @@ bool mst_leases_complete(struct mst_leases *leases, uint32_t worker, uint64_t nu
  *  returned. A restored one is no lowest. */
 struct mst_leases_revoked mst_leases_revoke(struct mst_leases *leases, uint32_t worker, uint64_t number,
                                             const struct mst_lease_mark *marks, size_t n_marks);
+/** Batches of leases that are held: how many of them are done is not known. */
+uint64_t mst_leases_n_held(const struct mst_leases *leases);
 /** Ends it early: no more leases are given out, those that are held are the last; what the dead left, or leave, is not
  *  done. */
 void mst_leases_stop(struct mst_leases *leases);

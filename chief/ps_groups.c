@@ -70,7 +70,8 @@ void mst_chief_group_gone(struct ps_group *group)
 {
     struct mst_chief *chief = group->chief;
     group->is_empty = true;
-    mst_setback_emptied(&group->setback);
+    mst_setback_emptied(&group->setback, mst_chief_steps_done(chief), chief->coordinator.leases.n_torn);
+    mst_chief_touch(chief); // by this number its updates are counted, by whatever chief
     if (chief->coordinator.is_synchronous)
         mst_rounds_ps_lost(&chief->coordinator.rounds, group->index);
 }
@@ -84,17 +85,24 @@ void mst_chief_groups_emptied(struct ps_link *link)
         mst_chief_group_gone(group);
 }
 
-void mst_chief_groups_restoring(struct ps_link *link)
+uint64_t mst_chief_groups_restoring(struct ps_link *link)
 {
     struct mst_chief *chief = link->chief;
+    uint64_t n_steps = mst_chief_steps_done(chief);
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_group *group = &chief->groups[i];
         if (group->primary != link->index)
             continue;
         group->is_restoring = group->is_empty;
-        if (group->is_empty)
-            mst_setback_restoring(&group->setback, chief->committed_step, mst_chief_steps_done(chief));
+        if (!group->is_empty)
+            continue;
+        if (chief->coordinator.is_synchronous && !group->setback.is_restoring) // a round may have been over since
+            mst_setback_emptied(&group->setback, n_steps, 0);
+        mst_setback_restoring(&group->setback, chief->committed_step);
+        if (!chief->coordinator.is_synchronous)
+            n_steps = group->setback.n_steps;
     }
+    return n_steps;
 }
 
 static void restored(struct ps_group *group, const struct ps_link *link)
@@ -104,6 +112,7 @@ static void restored(struct ps_group *group, const struct ps_link *link)
     uint64_t n_lost = mst_setback_restored(
         &group->setback, chief->coordinator.is_synchronous ? chief->coordinator.rounds.close_steps : 0);
     group->is_empty = group->is_restoring = false;
+    group->has_all = false; // of a cut under way it answered before
     chief->n_lost_updates += n_lost;
     if (chief->coordinator.is_synchronous)
         mst_rounds_ps_back(&chief->coordinator.rounds, group->index);
@@ -129,6 +138,62 @@ bool mst_chief_groups_restored(struct ps_link *link)
     return is_all;
 }
 
+static void count_more(struct ps_group *group, uint64_t n_more)
+{
+    struct mst_chief *chief = group->chief;
+    chief->n_lost_updates += n_more;
+    mst_chief_touch(chief);
+    MST_LOG(WARN, "chief", "lost updates counted", "ps=%u lost_updates=%llu unreported=%llu", group->index,
+            (unsigned long long)mst_setback_n_lost(&group->setback), (unsigned long long)n_more);
+}
+
+// What nobody had reported when they were gone: a cut that began since, and is not too early, knows of it.
+void mst_chief_groups_settle(struct mst_chief *chief, uint64_t n_torn)
+{
+    const struct mst_chief_cut *cut = &chief->cut;
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_group *group = &chief->groups[i];
+        const struct mst_setback_cut said = {cut->n_done, n_torn, cut->machine.n_updates[i]};
+        mst_setback_seen(&group->setback, &said);
+        if (group->setback.is_open && group->has_all)
+            count_more(group, mst_setback_settle(&group->setback));
+    }
+}
+
+void mst_chief_groups_committed(struct mst_chief *chief)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        struct ps_group *group = &chief->groups[i];
+        uint64_t n_more = mst_setback_committed(&group->setback, chief->committed_step);
+        if (n_more)
+            count_more(group, n_more);
+    }
+}
+
+struct mst_msg_setback *mst_chief_list_setbacks(const struct mst_chief *chief)
+{
+    struct mst_msg_setback *list = mst_alloc_array(chief->config.n_ps, sizeof *list);
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        const struct mst_setback *from = &chief->groups[i].setback;
+        list[i] = (struct mst_msg_setback){from->is_gone, from->is_open,   from->n_steps,
+                                           from->n_torn,  from->from_step, from->counted_step};
+    }
+    return list;
+}
+
+void mst_chief_take_setback(struct ps_group *group, const struct mst_msg_setback *from)
+{
+    group->setback = (struct mst_setback){.is_gone = from->is_gone,
+                                          .is_open = from->is_open,
+                                          .n_steps = from->n_steps,
+                                          .n_torn = from->n_torn,
+                                          .from_step = from->from_step,
+                                          .counted_step = from->counted_step};
+    // Whether it was restored since, only its server knows; in rounds the next close tells.
+    if (!group->chief->coordinator.is_synchronous)
+        group->is_empty = from->is_gone;
+}
+
 // ---- roles ----
 
 // What the old primary answers from now on counts no more; the new one is asked everything again.
@@ -147,16 +212,23 @@ static void change_primary(struct ps_group *group, uint32_t primary)
 
 void mst_chief_roles_changed(struct mst_chief *chief)
 {
+    bool is_any_gone = false;
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         struct ps_group *group = &chief->groups[i];
         uint32_t primary = mst_failover_primary(&chief->failover, i);
-        if (mst_failover_is_lost(&chief->failover, i) && !group->is_empty)
+        if (mst_failover_is_lost(&chief->failover, i) && !group->is_empty) {
             mst_chief_group_gone(group);
+            is_any_gone = true;
+        }
         if (primary != group->primary)
             change_primary(group, primary);
-        if (primary != MST_NO_PS && group->is_empty)
+        if (primary != MST_NO_PS && group->is_empty) {
             chief->links[primary].is_placed = false; // MAP tells it to restore the group
+            chief->links[primary].place_mark = mst_chief_mark(chief);
+        }
     }
+    if (is_any_gone)
+        mst_chief_store(chief);
     mst_chief_answer_parked(chief);
     mst_chief_links_place(chief);
     mst_chief_fences_go_on(chief);

@@ -79,7 +79,7 @@ static void place(struct ps_link *link)
     char *part = NULL;
     if (chief->config.job->checkpoint_local && map.restore_prefix && map.restore_prefix[0])
         map.restore_prefix = part = mst_chief_part_prefix(chief, map.restore_prefix, link->index);
-    map.iterations = mst_chief_steps_done(chief);
+    map.iterations = mst_chief_groups_restoring(link);
     uint64_t *fenced = list_refused(members);
     map.fenced = fenced;
     map.n_fenced = members->n_members;
@@ -88,7 +88,6 @@ static void place(struct ps_link *link)
     free(link->placed_prefix);
     link->placed_prefix = map.restore_prefix && map.restore_prefix[0] ? mst_strdup(map.restore_prefix) : NULL;
     link->is_placing = true;
-    mst_chief_groups_restoring(link);
     MST_CHIEF_CALL(link, MAP, map, &map, PLACE_MS, on_placed, link);
     free(fenced);
     free(part);
@@ -141,10 +140,8 @@ static void meet_again(struct ps_link *link, const struct mst_msg_greeting_reply
         mst_chief_groups_emptied(link);
         link->is_placed = false;
         link->stored_n = 0;
-        if (chief->coordinator.is_synchronous) {
-            mst_chief_touch(chief); // the last close is known to nobody else, where all come back
-            link->place_mark = mst_chief_mark(chief);
-        }
+        mst_chief_touch(chief); // the last close is known to nobody else, where all come back
+        link->place_mark = mst_chief_mark(chief);
     }
     mst_chief_failover_up(link);
     mst_chief_store(chief);

@@ -75,6 +75,7 @@ static mst_status encode(struct mst_chief *chief)
         const struct mst_epoch_record *record = mst_epoch_ledger_at(&chief->ledger, i);
         untold[i] = (struct mst_msg_epoch_sums){record->epoch, record->n_steps, record->sums};
     }
+    struct mst_msg_setback *setbacks = mst_chief_list_setbacks(chief);
     char *evaluated = json_dumps(chief->evaluated, JSON_COMPACT);
     struct mst_chief_state state = {.map_term = chief->map.term,
                                     .map_epoch = chief->map.epoch,
@@ -98,12 +99,15 @@ static mst_status encode(struct mst_chief *chief)
                                     .checkpoint_rows = chief->checkpoint_rows,
                                     .n_untold = chief->ledger.n,
                                     .untold = untold,
-                                    .has_close = chief->coordinator.is_synchronous};
+                                    .has_close = chief->coordinator.is_synchronous,
+                                    .n_setbacks = chief->config.n_ps,
+                                    .setbacks = setbacks};
     if (state.has_close)
         mst_rounds_close(&chief->coordinator.rounds, &state.close);
     mst_buf_reset(&chief->state);
     mst_status status = mst_chief_state_encode(&state, &chief->coordinator, &chief->state);
     free(evaluated);
+    free(setbacks);
     free(untold);
     free(threads);
     free(numbers);
@@ -191,6 +195,8 @@ static void take_rest(struct mst_chief *chief, const struct mst_chief_state *sta
     chief->committed_step = state->checkpoint_step;
     mst_chief_take_rows(chief, state->checkpoint_rows, state->n_checkpoint_rows);
     chief->n_lost_updates = state->n_lost_updates;
+    for (size_t i = 0; i < state->n_setbacks && i < chief->config.n_ps; i++)
+        mst_chief_take_setback(&chief->groups[i], &state->setbacks[i]);
     chief->evaluated_step = state->evaluated_step;
     // Ids of evaluations go on where no earlier chief can have been.
     chief->evaluations.n_wanted = chief->term << 20;
@@ -343,6 +349,8 @@ void mst_chief_recall_done(struct mst_chief *chief)
         link->is_placed = link->is_serving && link->map_term == chief->map.term && link->map_epoch == chief->map.epoch;
         if (!link->is_placed && has_trained)
             mst_chief_group_gone(&chief->groups[i]);
+        else if (chief->groups[i].is_empty)
+            link->is_placed = false; // it was told to begin anew, and says again that it has
     }
     mst_chief_touch(chief);
     mst_chief_store(chief);

@@ -101,6 +101,7 @@ static void over(struct mst_chief_save *save)
         chief->checkpoint = mst_checkpoint_prefix(chief->config.job->checkpoint_chief_dir, save->step);
         chief->checkpoint_step = chief->committed_step = save->step;
         mst_chief_take_rows(chief, save->rows, save->n_rows);
+        mst_chief_groups_committed(chief);
         mst_chief_touch(chief);
         chief->checkpoint_ms = mst_clock_monotonic_ms();
         unsigned long long took_ms = chief->checkpoint_ms - save->began_ms;

@@ -18,6 +18,7 @@ struct visit {
     uint32_t thread; // its home thread
     struct mst_msg_client_row *rows;
     size_t n_rows;
+    uint64_t n_updates; // the most that a bucket was marked with; UINT64_MAX: none is pushed
 };
 
 struct ps_cut {
@@ -66,6 +67,17 @@ void mst_ps_cuts_free(struct mst_ps *ps)
     }
 }
 
+static uint64_t most_updates(const struct ps_cut *cut)
+{
+    uint64_t most = UINT64_MAX;
+    for (size_t i = 0; i < cut->group->n_holdings; i++) {
+        uint64_t n = cut->visits[i].n_updates;
+        if (n != UINT64_MAX && (most == UINT64_MAX || n > most))
+            most = n;
+    }
+    return most;
+}
+
 // Refused: the rows are those that it waited for.
 static void answer(struct ps_cut *cut, const char *refused)
 {
@@ -78,7 +90,8 @@ static void answer(struct ps_cut *cut, const char *refused)
                                       .is_marked = !refused && cut->is_marked,
                                       .is_refused = refused != NULL,
                                       .text = refused,
-                                      .pause_us = cut->pause_us};
+                                      .pause_us = cut->pause_us,
+                                      .n_updates = most_updates(cut)};
     MST_PS_ANSWER(&cut->late, cut_reply, &reply);
 }
 
@@ -111,6 +124,7 @@ static void visit_all(struct ps_cut *cut, mst_loop_fn fn)
     for (size_t i = 0; i < cut->group->n_holdings; i++) {
         struct visit *visit = &cut->visits[i];
         visit->n_rows = 0;
+        visit->n_updates = UINT64_MAX;
         cut->n_visiting++;
         mst_loop_post(mst_ps_group_loop(cut->group, i), fn, visit);
     }
@@ -247,6 +261,7 @@ static void take_newest(struct visit *visit, const struct mst_bucket *bucket)
             newest->step = row->step;
             newest->lease = row->lease;
             newest->offset = row->offset;
+            newest->is_restored = row->is_restored;
         }
     }
 }
@@ -323,9 +338,16 @@ static void thread_marked(void *arg)
     struct visit *visit = arg;
     const struct ps_cut *cut = visit->cut;
     const struct mst_holding *holding = cut->group->holdings[visit->thread];
-    for (size_t i = 0; i < holding->n_buckets; i++)
-        for (size_t a = 0; a < cut->n_admitted && !holding->buckets[i]->is_frozen; a++)
-            add_marked_row(visit, holding->buckets[i], &cut->admitted[a]);
+    for (size_t i = 0; i < holding->n_buckets; i++) {
+        const struct mst_bucket *bucket = holding->buckets[i];
+        if (bucket->is_frozen)
+            continue;
+        uint64_t n_updates = mst_snapshot_n_updates(&bucket->snapshots, cut->id);
+        if (visit->n_updates == UINT64_MAX || n_updates > visit->n_updates)
+            visit->n_updates = n_updates;
+        for (size_t a = 0; a < cut->n_admitted; a++)
+            add_marked_row(visit, bucket, &cut->admitted[a]);
+    }
     come_back(visit, on_marked);
 }
 

@@ -91,6 +91,12 @@ struct mst_client_row mst_snapshot_row(const struct mst_snapshots *snapshots, ui
     return *mst_client_row_of(row, row + snapshot->n_rows, number);
 }
 
+uint64_t mst_snapshot_n_updates(const struct mst_snapshots *snapshots, uint64_t cut)
+{
+    const struct mst_snapshot *snapshot = find(snapshots, cut);
+    return snapshot ? snapshot->n_updates : 0;
+}
+
 bool mst_snapshot_take(struct mst_snapshots *snapshots, uint64_t cut, struct mst_snapshot *out)
 {
     *out = (struct mst_snapshot){0};

@@ -45,6 +45,8 @@ const struct mst_snapshot *mst_snapshot_of(const struct mst_snapshots *snapshots
 /** Where a worker was in this bucket at that cut; zeros if it had not pushed. */
 struct mst_client_row mst_snapshot_row(const struct mst_snapshots *snapshots, uint64_t cut, uint32_t worker,
                                        uint64_t number);
+/** How many updates the bucket had counted at that cut, lost or taken or not; 0 if it is not known (any more). */
+uint64_t mst_snapshot_n_updates(const struct mst_snapshots *snapshots, uint64_t cut);
 /** As mst_snapshot_of, given away: it is in its place no longer.
  *  Owner: *out is the caller's, for mst_snapshot_fini. False if it is not there */
 bool mst_snapshot_take(struct mst_snapshots *snapshots, uint64_t cut, struct mst_snapshot *out);

@@ -230,6 +230,9 @@
 #define MEMBER_FIELDS(F)     F(VALUE, state, ) F(VALUE, incarnation, ) F(VALUE, number, )
 #define PACE_FIELDS(F)       F(VALUE, number, ) F(VALUE, n_steps, ) F(SUMS, counted, )
 #define EPOCH_SUMS_FIELDS(F) F(VALUE, epoch, ) F(VALUE, n_steps, ) F(SUMS, sums, )
+#define SETBACK_FIELDS(F)                                                                                              \
+    F(BOOL, is_gone, )                                                                                                 \
+    F(BOOL, is_open, ) F(VALUE, n_steps, ) F(VALUE, n_torn, ) F(VALUE, from_step, ) F(VALUE, counted_step, )
 #define CHIEF_STATE_FIELDS(F)                                                                                          \
     F(VALUE, map_term, )                                                                                               \
     F(VALUE, map_epoch, )                                                                                              \
@@ -269,7 +272,8 @@
     F(LIST, checkpoint_rows, client_row)                                                                               \
     F(LIST, untold, epoch_sums)                                                                                        \
     F(BOOL, has_close, )                                                                                               \
-    F(ONE, close, close)
+    F(ONE, close, close)                                                                                               \
+    F(LIST, setbacks, setback)
 #define RECALL_FIELDS(F) F(VALUE, term, )
 #define RECALL_REPLY_FIELDS(F)                                                                                         \
     F(VALUE, term, )                                                                                                   \
@@ -290,7 +294,8 @@
     F(BOOL, is_marked, )                                                                                               \
     F(BOOL, is_refused, )                                                                                              \
     F(TEXT, text, )                                                                                                    \
-    F(VALUE, pause_us, )
+    F(VALUE, pause_us, )                                                                                               \
+    F(VALUE, n_updates, )
 #define GROUP_ROLES_FIELDS(F)                                                                                          \
     F(BOOL, has_primary, )                                                                                             \
     F(VALUE, primary, )                                                                                                \

@@ -504,6 +504,16 @@ struct mst_msg_epoch_sums {
     struct mst_training_sums sums;
 };
 
+/** What is known of a loss of all copies of a group (chief/setback.h). */
+struct mst_msg_setback {
+    bool is_gone;
+    bool is_open;
+    uint64_t n_steps;
+    uint64_t n_torn;
+    uint64_t from_step;
+    uint64_t counted_step;
+};
+
 /** What a chief that comes after has to know: the data of a State, and part of a checkpoint. Written and read by
  *  chief/chief_state.c, which says what the fields of the coordinator mean. */
 struct mst_msg_chief_state {
@@ -556,6 +566,8 @@ struct mst_msg_chief_state {
     const struct mst_msg_epoch_sums *untold; // epochs that are over and that callbacks have not heard of
     bool has_close;
     struct mst_msg_close close; // rounds: the last one, for where no PS has heard of any
+    size_t n_setbacks;
+    const struct mst_msg_setback *setbacks; // by group; none where no group was ever lost
 };
 
 /** A chief that starts claims its term and reads what is stored. */
@@ -591,8 +603,9 @@ struct mst_msg_cut_reply {
     const struct mst_msg_client_row *rows; // HOLD: each worker's newest row; refused: pushes that did not come
     bool is_marked;
     bool is_refused;
-    const char *text;  // why
-    uint64_t pause_us; // from the hold to the mark
+    const char *text;   // why
+    uint64_t pause_us;  // from the hold to the mark
+    uint64_t n_updates; // marked: the most that a bucket has counted; UINT64_MAX: none is pushed
 };
 
 // X(name): every message that is a frame's meta

@@ -173,6 +173,13 @@ def metric(port, name):
     return total
 
 
+def lost_updates(chief_log):
+    """How many the log says were lost: what was known when a server was restored, and what cuts told later."""
+    found = re.findall(r"(?:parameter server restored ps=\d+ lost_updates|lost updates counted ps=\d+ lost_updates=\d+ unreported)=(\d+)",
+                       chief_log)
+    return sum(map(int, found))
+
+
 class Cluster:
     """A chief, workers and parameter servers from TF_CONFIG, each a process; tests start them one by one or all."""
 

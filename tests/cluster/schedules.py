@@ -63,8 +63,7 @@ def draw_fault(chance, workers, ps, replicas):
 
 
 def draw_loss(chance, ps, replicas):
-    """All copies of one group die, now and then; the others have some left. Once in a schedule: of what was lost in a second loss the
-    chief may know too little or too much, if it was killed between."""
+    """All copies of one group die, now and then; the others have some left. Once in a schedule: what is judged is one loss."""
     may = replicas and ps >= replicas + 2 and chance.random() < 0.2
     return [Fault("steady", ALL_COPIES, f"group-{chance.randrange(ps)}", chance.uniform(0.2, 0.8), chance.choice([0, 0.3]))] if may else []
 

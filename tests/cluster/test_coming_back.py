@@ -5,7 +5,7 @@ import re
 
 import pytest
 import tiny_job
-from processes import Port, metric
+from processes import Port, lost_updates, metric
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_server_comes_back_empty(cluster, long_job, write_job):
     assert int(lost[1]) < int(lost[2]) and re.search(r"model-\d+$", lost[3]), lost[0]
     running.expect_all(0)
     result = check_whole(long_job)
-    assert result["lost_updates"] == int(lost[1])
+    assert result["lost_updates"] == lost_updates(running["chief-0"].log()) >= int(lost[1])
     for worker in ("worker-0", "worker-1"):
         assert running[worker].log().count("joined") == 1
 
@@ -182,7 +182,7 @@ def test_a_server_comes_back_twice(cluster, long_job, write_job):
         running.wait_running(lambda: metric(running.http_ports["chief-0"].number, "muster_chief_step") > seen[-1][1] + 200, "more steps")
     assert seen[0][0] == seen[0][1] and seen[1][0] == seen[1][1] - seen[0][1], seen
     running.expect_all(0)
-    assert check_whole(long_job)["lost_updates"] == seen[1][1]
+    assert check_whole(long_job)["lost_updates"] == lost_updates(running["chief-0"].log()) >= seen[1][1]
 
 
 def test_chief_and_server_die_together(cluster, long_job, write_job):
@@ -196,7 +196,7 @@ def test_chief_and_server_die_together(cluster, long_job, write_job):
     running.start("ps-0")
     lost = running.start("chief-0").wait_log(r"parameter server restored ps=0 lost_updates=(\d+)")
     running.expect_all(0)
-    assert check_whole(long_job)["lost_updates"] == int(lost[1]) > 0
+    assert check_whole(long_job)["lost_updates"] == lost_updates(running["chief-0"].log()) >= int(lost[1]) > 0
 
 
 def test_all_servers_die(cluster, long_job, write_job):

@@ -55,10 +55,22 @@ def test_a_schedule(binary, tmp_path, replicas, seed):
     passed(binary, tmp_path, chaos.draw(seed, ["async"], replicas, 6))
 
 
-def test_all_copies_of_a_group_die(binary, tmp_path):
+@pytest.mark.parametrize("mode", ["bounded", "async"])
+def test_all_copies_of_a_group_die(binary, tmp_path, mode):
     """What is lost is a number, the same in log, result.json and weights; and the other groups lose nothing."""
     schedule = schedule_of([Fault("steady", chaos.ALL_COPIES, "group-1", 0.5, 0.3)])
-    schedule.mode = "bounded"  # a lease is one batch, so nothing that is done is unknown to the chief
+    schedule.mode = mode
+    record = chaos.run_schedule(binary, schedule, tmp_path)
+    print(record)
+    assert record["failed"] is None and not record["missed"], record
+    assert record["lost_told"] == record["lost_counted"] == record["lost_updates"] > 0, record
+
+
+def test_the_chief_dies_before_all_is_counted(binary, tmp_path):
+    """What workers had not reported is counted by the next one."""
+    faults = [Fault("steady", chaos.ALL_COPIES, "group-1", 0.5, 0.3), Fault("recovery", "kill", "chief-0", 0.05)]
+    schedule = schedule_of(faults)
+    schedule.every_steps = 100000  # so the next cut is the last one
     record = chaos.run_schedule(binary, schedule, tmp_path)
     print(record)
     assert record["failed"] is None and not record["missed"], record

@@ -72,7 +72,10 @@ void cuts_chief_answered(struct world *w, const struct message *m)
                                       .rows = m->rows,
                                       .is_marked = m->is_marked,
                                       .is_refused = m->is_refused,
-                                      .text = "over"};
+                                      .text = "over",
+                                      .n_updates = m->n_updates};
+    if (w->links[m->ps].setback.is_open && w->cuts.phase == MST_CUTS_HOLDING && m->cut == w->cuts.id)
+        w->links[m->ps].has_all = mst_coordinator_all_pushed(&w->chief, m->rows, m->n_rows);
     enum mst_cuts_news news = mst_cuts_answered(&w->cuts, m->ps, &reply);
     if (news == MST_CUTS_HELD && w->plant == PLANT_CUT_LOWEST)
         plant_lowest(w, m);
@@ -134,7 +137,8 @@ static void take_newest(const struct mst_client_table *clients, struct message *
                                               .number = row->number,
                                               .step = row->step,
                                               .lease = row->lease,
-                                              .offset = row->offset};
+                                              .offset = row->offset,
+                                              .is_restored = row->is_restored};
     }
 }
 
@@ -169,16 +173,23 @@ static void add_marked_rows(const struct world *w, const struct sim_bucket *buck
 
 static void answer_marked(struct world *w, uint32_t ps)
 {
-    struct message m = {.is_marked = true};
-    for (size_t b = 0; b < w->n_pushed; b++)
-        if (w->buckets[b].ps == ps)
-            add_marked_rows(w, &w->buckets[b], &w->gates[ps], &m);
+    struct message m = {.is_marked = true, .n_updates = UINT64_MAX};
+    for (size_t b = 0; b < w->n_pushed; b++) {
+        const struct sim_bucket *bucket = &w->buckets[b];
+        if (bucket->ps != ps)
+            continue;
+        if (m.n_updates == UINT64_MAX || bucket->marked_updates > m.n_updates)
+            m.n_updates = bucket->marked_updates;
+        add_marked_rows(w, bucket, &w->gates[ps], &m);
+    }
     answer(w, ps, w->gates[ps].marked, &m);
 }
 
 static void mark(struct world *w, struct sim_bucket *bucket)
 {
     bucket->is_gated = false;
+    bucket->marked_updates = bucket->n_updates;
+    bucket->marked_life = w->servers[bucket->ps].life;
     history_copy(w, &bucket->marked, &bucket->now);
     memset(bucket->marked_rows, 0, sizeof bucket->marked_rows);
     memset(bucket->marked_last, 0, sizeof bucket->marked_last);
@@ -392,6 +403,8 @@ static void check_cut(struct world *w)
         uint64_t n_torn = resumed.leases.n_torn;
         drain(w, &resumed, left);
         check_batches(w, left, n_torn);
+        servers_settle(w);
+        oracle_settled(w, left, n_torn);
     } else {
         world_fail(w, "the state of cut %llu cannot be read: %s", (unsigned long long)w->cuts.id, err.text);
     }

@@ -137,6 +137,7 @@ static void ps_push(struct world *w, const struct message *m)
         struct mst_client_row row = {
             .number = m->push.number, .step = m->push.step, .lease = m->push.lease, .offset = m->push.offset};
         mst_client_table_record(&bucket->clients, m->worker, &row);
+        bucket->n_updates++;
         oracle_applied(w, m->bucket, m);
         cuts_ps_look(w, bucket->ps);
     } else if (verdict != MST_PUSH_REPEAT) {

@@ -158,6 +158,36 @@ void oracle_counted(struct world *w, size_t ps, uint64_t n_lost)
     server->is_uncounted = false;
 }
 
+// Batches of the cut that the bucket was marked without.
+static uint64_t n_lacking(const struct world *w, const struct sim_bucket *bucket, const bool *left)
+{
+    uint64_t n = 0;
+    for (uint64_t at = 0; at < w->chief.leases.n_total; at++)
+        n += !left[at] && !bucket->marked.applied[at];
+    return n;
+}
+
+// Exactly, but for what was torn: that a bucket lacks, too, and it is counted as lost, too, if it was torn since.
+void oracle_settled(struct world *w, const bool *left, uint64_t n_torn)
+{
+    for (size_t ps = 0; ps < w->n_ps && w->chief_boot == 1; ps++) {
+        const struct sim_link *link = &w->links[ps];
+        uint64_t least = UINT64_MAX;
+        for (size_t b = 0; b < w->n_pushed;
+             b++) { // of a process that died since, something may be counted that came later
+            const struct sim_bucket *bucket = &w->buckets[b];
+            if (bucket->ps == ps && bucket->marked_life == link->met && n_lacking(w, bucket, left) < least)
+                least = n_lacking(w, bucket, left);
+        }
+        bool is_known = least != UINT64_MAX && !link->is_back;
+        bool is_exact = is_known && !link->setback.is_open;
+        if ((is_known && link->n_said > least) || (is_exact && link->n_said + n_torn < least))
+            world_fail(w, "ps %zu lacks %llu updates at cut %llu, %llu are torn, and the chief says %llu", ps,
+                       (unsigned long long)least, (unsigned long long)w->cuts.id, (unsigned long long)n_torn,
+                       (unsigned long long)link->n_said);
+    }
+}
+
 void oracle_begun_anew(struct world *w, const struct sim_checkpoint *from)
 {
     for (size_t b = 0; b < w->n_buckets; b++) {

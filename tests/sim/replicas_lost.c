@@ -103,7 +103,7 @@ void replicas_lost_roles_changed(struct world *w, struct sim_chief *chief)
         uint32_t primary = mst_failover_primary(&chief->failover, g);
         if (mst_failover_is_lost(&chief->failover, g) && !group->is_empty) {
             group->is_empty = true;
-            mst_setback_emptied(&group->setback);
+            mst_setback_emptied(&group->setback, n_bits(w->done), 0);
         }
         if (primary != group->primary)
             group->is_restoring = false;
@@ -122,10 +122,12 @@ static void tell(struct world *w, struct sim_chief *chief, uint32_t ps)
         group->is_restoring = group->is_empty;
         if (!group->is_empty)
             continue;
-        if (!group->setback.is_restoring)
+        if (!group->setback.is_restoring) {
             memcpy(w->losses[g].told, w->done, sizeof w->done);
+            mst_setback_emptied(&group->setback, n_bits(w->done), 0);
+        }
         uint64_t from = w->n_checkpoints ? n_bits(w->checkpoints[w->n_checkpoints - 1].done) : 0;
-        mst_setback_restoring(&group->setback, from, n_bits(w->done));
+        mst_setback_restoring(&group->setback, from);
     }
 }
 

@@ -172,7 +172,7 @@ void rounds_servers_met(struct world *w, size_t ps, uint64_t life, bool is_servi
     }
     link->is_back = link->is_placed || link->is_back;
     link->is_placed = false;
-    mst_setback_emptied(&link->setback);
+    mst_setback_emptied(&link->setback, mst_rounds_n_steps(&chief->coordinator.rounds), 0);
     chief->has_stored[ps] = false;
     note_unscaled(w);
     if (link->is_back && !chief->is_recalling)
@@ -187,8 +187,10 @@ static void place(struct world *w, size_t ps)
     struct message m = {.kind = M_MAP, .to = 1 + (uint32_t)ps, .term = chief->term, .n_steps = chief->checkpoint_steps};
     for (uint32_t i = 0; i < w->n_workers; i++)
         m.refused[i] = mst_membership_refused(&chief->coordinator.membership, i);
-    mst_setback_restoring(&chief->links[ps].setback, chief->checkpoint_steps,
-                          mst_rounds_n_steps(&chief->coordinator.rounds));
+    struct mst_setback *setback = &chief->links[ps].setback;
+    if (!setback->is_restoring)
+        mst_setback_emptied(setback, mst_rounds_n_steps(&chief->coordinator.rounds), 0);
+    mst_setback_restoring(setback, chief->checkpoint_steps);
     rounds_send(w, &m);
 }
 

@@ -73,6 +73,9 @@ static void on_built(struct world *w, const struct message *m)
         world_fail(w, "ps %zu begins with the checkpoint of cut %llu, which is not committed", ps,
                    (unsigned long long)from->cut);
     oracle_restored(w, ps, from);
+    for (size_t b = 0; b < w->n_pushed; b++)
+        if (w->buckets[b].ps == ps)
+            w->buckets[b].n_updates = m->n_updates;
     take_rows(w, ps, m->is_marked ? from : NULL);
     refuse(w, ps, m);
     server->is_building = false;
@@ -198,7 +201,11 @@ void servers_place(struct world *w)
             m.refused[i] = mst_membership_refused(&w->chief.membership, i);
         m.is_marked = from && from->run == w->run; // its rows are of workers that may still push
         oracle_tells(w, ps);
-        mst_setback_restoring(&w->links[ps].setback, from ? from->step : 0, w->chief.leases.n_done);
+        struct mst_setback *setback = &w->links[ps].setback;
+        if (!setback->is_restoring)
+            mst_setback_emptied(setback, w->chief.leases.n_done, w->chief.leases.n_torn);
+        mst_setback_restoring(setback, from ? from->step : 0);
+        m.n_updates = setback->n_steps;
         world_send(w, &m);
     }
 }
@@ -209,9 +216,10 @@ bool servers_met(struct world *w, size_t ps, uint64_t life)
     if (link->met == life)
         return false;
     link->met = life;
-    link->is_back = link->is_placed || link->is_back;
+    // Workers may train here before the chief has the answer to the map: that a job begins with all answers is not so.
+    link->is_back = link->is_placed || link->is_back || w->chief.leases.n_granted > 0;
     link->is_placed = false;
-    mst_setback_emptied(&link->setback);
+    mst_setback_emptied(&link->setback, w->chief.leases.n_done, w->chief.leases.n_torn);
     return true;
 }
 
@@ -235,14 +243,38 @@ static void on_mapped(struct world *w, const struct message *m)
     link->is_back = false;
     if (w->plant == PLANT_PS_LOST_AGAIN)
         link->setback.counted_step = 0;
-    oracle_counted(w, m->ps, mst_setback_restored(&link->setback, 0));
+    uint64_t n_lost = mst_setback_restored(&link->setback, 0);
+    link->has_all = false;
+    link->n_said += n_lost;
+    oracle_counted(w, m->ps, n_lost);
     chief_touch(w);
+}
+
+static void count_more(struct world *w, size_t ps, uint64_t n)
+{
+    if (w->plant != PLANT_PS_UNREPORTED)
+        w->links[ps].n_said += n;
+    w->n_lost += n;
+}
+
+void servers_settle(struct world *w)
+{
+    for (size_t ps = 0; ps < w->n_ps; ps++) {
+        struct sim_link *link = &w->links[ps];
+        const struct mst_setback_cut said = {w->cuts.n_done, w->cuts.n_torn, w->cuts.n_updates[ps]};
+        mst_setback_seen(&link->setback, &said);
+        if (link->has_all || w->plant == PLANT_PS_FIRST_CUT)
+            count_more(w, ps, mst_setback_settle(&link->setback));
+    }
 }
 
 // ---- checkpoints ----
 
 void servers_save(struct world *w)
 {
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        if (!w->links[ps].is_placed)
+            return; // what it lost is not counted yet
     w->checkpoints = mst_realloc_array(w->checkpoints, w->n_checkpoints + 1, sizeof *w->checkpoints);
     struct sim_checkpoint *checkpoint = &w->checkpoints[w->n_checkpoints++];
     *checkpoint = (struct sim_checkpoint){.cut = w->cuts.id, .step = w->cuts.n_done, .run = w->run};
@@ -276,6 +308,8 @@ static void on_committed(struct world *w, const struct message *m)
     w->checkpoints[w->saving - 1].is_committed = true;
     w->checkpoint = w->saving;
     w->saving = 0;
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        count_more(w, ps, mst_setback_committed(&w->links[ps].setback, w->checkpoints[w->checkpoint - 1].step));
     chief_touch(w);
 }
 

@@ -33,6 +33,8 @@ static const char *const plant_names[N_PLANTS] = {
     [PLANT_PS_ROWS_LOST] = "ps-rows-lost",
     [PLANT_PS_STORED] = "ps-stored",
     [PLANT_PS_LOST_AGAIN] = "ps-lost-again",
+    [PLANT_PS_UNREPORTED] = "ps-unreported",
+    [PLANT_PS_FIRST_CUT] = "ps-first-cut",
     [PLANT_OLD_MAP] = "old-map",
 };
 

@@ -41,6 +41,8 @@ enum plant {
     PLANT_PS_ROWS_LOST,      // … does not know which steps the checkpoint holds
     PLANT_PS_STORED,         // the chief takes what it had stored on a PS for stored when that comes back
     PLANT_PS_LOST_AGAIN,     // what a PS lost is counted again when it dies again
+    PLANT_PS_UNREPORTED,     // … and what of it nobody had reported is not counted
+    PLANT_PS_FIRST_CUT,      // … or it is by the first cut, whether all have pushed there since or not
     PLANT_OLD_MAP,           // a job that nobody knows any more begins anew under the name of its old map
     N_PLANTS,
 };

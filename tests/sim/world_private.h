@@ -82,6 +82,7 @@ struct message {
     enum mst_cut_phase cut_phase;
     struct mst_msg_client_row rows[MAX_BUCKETS * MAX_WORKERS];
     size_t n_rows;
+    uint64_t n_updates;
     bool is_marked;
     bool is_refused;
 };
@@ -123,8 +124,11 @@ struct sim_bucket {
     struct mst_client_table clients;
     struct sim_history now;
     struct sim_history marked; // at the last cut
-    unsigned char *died;       // now.applied when its server died while it served
-    bool is_gated;             // by a cut that it is not part of yet
+    uint64_t n_updates;        // counted on from what the map says
+    uint64_t marked_updates;
+    uint64_t marked_life; // of its server
+    unsigned char *died;  // now.applied when its server died while it served
+    bool is_gated;        // by a cut that it is not part of yet
     struct mst_client_row marked_rows[MAX_WORKERS];
     struct mst_client_row marked_last[MAX_WORKERS];
     uint64_t marked_fenced[MAX_WORKERS]; // numbers that it refused by then
@@ -163,6 +167,8 @@ struct sim_link {
     bool is_placed;
     bool is_back; // it served before, and comes back empty
     struct mst_setback setback;
+    bool has_all;    // the newest cut has all that workers had done when it was lost
+    uint64_t n_said; // updates that this chief counted as lost, in all
 };
 
 // A checkpoint: what each bucket had, and what the chief remembers.
@@ -292,6 +298,8 @@ void servers_place(struct world *w);
 // The cut is marked and settled: it is written.
 void servers_save(struct world *w);
 void servers_chief_dies(struct world *w);
+// The cut is settled: losses are counted exactly.
+void servers_settle(struct world *w);
 // No PS knows of the job: it begins anew, from the last checkpoint.
 void servers_begin_anew(struct world *w);
 // False: it is none of servers.c's messages.
@@ -332,5 +340,7 @@ void oracle_restored(struct world *w, size_t ps, const struct sim_checkpoint *fr
 void oracle_tells(struct world *w, size_t ps);
 // The chief has counted what it lost.
 void oracle_counted(struct world *w, size_t ps, uint64_t n_lost);
+// The chief has counted by a cut what servers lost; left: batches that are not part of the cut.
+void oracle_settled(struct world *w, const bool *left, uint64_t n_torn);
 // The whole job is back at a checkpoint.
 void oracle_begun_anew(struct world *w, const struct sim_checkpoint *from);

@@ -60,6 +60,9 @@ static int tear_down(void **state)
 static const uint64_t threads[N_PS] = {2, 1};
 static const int64_t numbers[] = {-1, INT64_MIN, 7};
 static const struct mst_msg_epoch_sums untold[] = {{.epoch = 1, .n_steps = 20}, {.epoch = 2, .n_steps = 30}};
+static const struct mst_msg_setback setbacks[N_PS] = {
+    {.is_gone = true, .n_steps = 16},
+    {.is_open = true, .n_steps = 17, .n_torn = 20, .from_step = 18, .counted_step = 19}};
 static const struct mst_msg_client_row checkpoint_rows[] = {
     {.worker = 1, .number = 2, .step = 3, .lease = 4, .offset = 5}};
 
@@ -86,7 +89,9 @@ static struct mst_chief_state beside(void)
                                     .n_checkpoint_rows = 1,
                                     .checkpoint_rows = checkpoint_rows,
                                     .n_untold = 2,
-                                    .untold = untold};
+                                    .untold = untold,
+                                    .n_setbacks = N_PS,
+                                    .setbacks = setbacks};
 }
 
 static void encode(struct fixture *f)
@@ -189,6 +194,15 @@ static void test_all_that_stands_beside(void **state)
     assert_int_equal(got.untold[1].n_steps, 30);
     assert_string_equal(got.evaluated, want.evaluated);
     assert_int_equal(got.evaluated_step, want.evaluated_step);
+    assert_int_equal(got.n_setbacks, N_PS);
+    assert_true(got.setbacks[0].is_gone);
+    assert_false(got.setbacks[0].is_open);
+    assert_int_equal(got.setbacks[0].n_steps, 16);
+    assert_false(got.setbacks[1].is_gone);
+    assert_true(got.setbacks[1].is_open);
+    assert_int_equal(got.setbacks[1].n_torn, 20);
+    assert_int_equal(got.setbacks[1].from_step, 18);
+    assert_int_equal(got.setbacks[1].counted_step, 19);
 }
 
 // Field 37 was a bool once, and is in checkpoints.

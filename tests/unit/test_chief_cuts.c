@@ -83,6 +83,31 @@ static void test_between_rounds_nothing_is_held(void **state)
     assert_int_equal(cuts.id, (uint64_t)1 << 32 | 2);
 }
 
+// It says whether a loss is known exactly.
+static void test_who_has_pushed_since(void **state)
+{
+    (void)state;
+    struct mst_coordinator c;
+    struct mst_lease lease;
+    mst_coordinator_init(&c, &(struct mst_coordinator_config){
+                                 .n_ps = 2, .n_batches = 10, .n_epochs = 1, .lease_ms = 100, .grace_ms = 50});
+    assert_true(mst_coordinator_all_pushed(&c, NULL, 0));
+    assert_int_equal(mst_leases_grant(&c.leases, 0, 3, 1, 2, &lease), MST_LEASE_GRANTED);
+    assert_int_equal(mst_leases_grant(&c.leases, 1, 1, 1, 2, &lease), MST_LEASE_GRANTED);
+    struct mst_msg_client_row rows[] = {{.worker = 0, .number = 3, .step = 5}, {.worker = 1, .number = 1, .step = 7}};
+    assert_true(mst_coordinator_all_pushed(&c, rows, 2));
+    assert_false(mst_coordinator_all_pushed(&c, rows, 1));
+    rows[1].is_restored = true;
+    assert_false(mst_coordinator_all_pushed(&c, rows, 2));
+    rows[1] = (struct mst_msg_client_row){.worker = 1, .number = 1}; // it has only pulled
+    assert_false(mst_coordinator_all_pushed(&c, rows, 2));
+    assert_true(mst_leases_complete(&c.leases, 1, 1, 1, &lease));
+    assert_true(mst_coordinator_all_pushed(&c, rows, 2)); // it holds nothing: all that it did is known
+    rows[0].number = 2;
+    assert_false(mst_coordinator_all_pushed(&c, rows, 2));
+    mst_coordinator_fini(&c);
+}
+
 static void test_one_refusal_gives_it_up_everywhere(void **state)
 {
     (void)state;
@@ -169,8 +194,11 @@ static void test_what_the_marks_leave_of_leases(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_a_cut_is_the_highest_of_each_worker), CASE(test_between_rounds_nothing_is_held),
-        CASE(test_one_refusal_gives_it_up_everywhere),  CASE(test_answers_of_another_cut_are_nothing),
+        CASE(test_a_cut_is_the_highest_of_each_worker),
+        CASE(test_between_rounds_nothing_is_held),
+        CASE(test_who_has_pushed_since),
+        CASE(test_one_refusal_gives_it_up_everywhere),
+        CASE(test_answers_of_another_cut_are_nothing),
         CASE(test_what_the_marks_leave_of_leases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -190,8 +190,9 @@ static void test_cuts(void **state)
         SAME(n_rows);
         SAME(rows[0].offset);
     }
-    const struct mst_msg_cut_reply sent = {1, 1, rows, true, true, "why", 7};
+    const struct mst_msg_cut_reply sent = {1, 1, rows, true, true, "why", 7, UINT64_MAX};
     SEND(cut_reply);
+    SAME(n_updates);
     SAME(id);
     SAME(n_rows);
     SAME(rows[0].step);
