@@ -1,6 +1,8 @@
 // The last close is all the state there is that must not be lost: every PS stores it before it is acted on, and a chief
-// that starts goes on from the highest. What the PSs report is only looked at, never remembered beyond the next report,
-// so that a repeated or a lost one changes nothing.
+// that starts goes on from the highest. Until all have stored it, and not later, another attempt may replace it, so it
+// says what was measured before it. What PSs report is only looked at, never remembered beyond the next report, so that
+// a repeated or a lost one changes nothing; but for the sums of contributions, which are kept with the round that they
+// are of.
 #include "chief/rounds_private.h"
 
 #include "base/alloc.h"
