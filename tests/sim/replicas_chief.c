@@ -106,6 +106,35 @@ static void plant(const struct world *w, struct mst_failover *f)
         take_joiner_for_backup(f, &f->current);
 }
 
+static bool is_news(const struct world *w, const struct mst_roles *roles, const struct mst_epoch *known)
+{
+    if (w->plant == REPLICAS_PLANT_WATCH_NUMBER)
+        return roles->epoch.n > known->n;
+    return mst_epoch_is_newer(&roles->epoch, known);
+}
+
+// Whoever waits for newer roles than these, as chief/role_questions.c does it.
+static void tell_roles(struct world *w, size_t c)
+{
+    struct sim_chief *chief = &w->chiefs[c];
+    const struct mst_roles *roles = mst_failover_committed(&chief->failover);
+    for (size_t i = 0; roles && i < w->n_workers; i++) {
+        if (!chief->watching[i] || !is_news(w, roles, &chief->watched[i]))
+            continue;
+        struct message m = {.kind = M_WATCHED, .to = replicas_worker_node(w, i), .to_incarnation = chief->watching[i]};
+        m.roles = replicas_keep(w, roles);
+        chief->watching[i] = 0;
+        replicas_send(w, (uint32_t)c, &m);
+    }
+}
+
+static void on_watch(struct world *w, size_t c, const struct message *m)
+{
+    w->chiefs[c].watching[m->op.worker] = m->id.incarnation;
+    w->chiefs[c].watched[m->op.worker] = m->epoch;
+    tell_roles(w, c);
+}
+
 static void advance(struct world *w, size_t c)
 {
     struct sim_chief *chief = &w->chiefs[c];
@@ -116,8 +145,10 @@ static void advance(struct world *w, size_t c)
         for (size_t ps = 0; ps < w->n_ps; ps++)
             ask(w, c, ps);
     }
-    if (n > 0)
+    if (n > 0) {
         replicas_lost_place(w, c);
+        tell_roles(w, c);
+    }
     if (n == MAX_CHANGES)
         replicas_fail(w, "the chief changed roles %zu times for one piece of news", n);
     if (replicas_leader(w) != chief || chief->has_led)
@@ -269,6 +300,9 @@ void replicas_chief_receive(struct world *w, size_t c, const struct message *m)
     case M_RECALLED:
     case M_ROLES_REPLY:
         on_reply(w, c, m);
+        break;
+    case M_WATCH:
+        on_watch(w, c, m);
         break;
     case M_STATE_REPLY:
         if (is_leader)

@@ -65,6 +65,8 @@ enum message_kind {
     M_RELEASE_REPLY,
     M_REFUSED,
     // workers
+    M_WATCH, // for newer roles than those of epoch
+    M_WATCHED,
     M_GREET,
     M_GREETED,
     M_HEARTBEAT,
@@ -103,6 +105,7 @@ struct message {
     uint64_t term;
     const struct mst_roles *roles; // the world's, for good; NULL: none
     const struct sim_saved *saved; // likewise
+    struct mst_epoch epoch;
     bool is_committed;
     bool is_counting;
     struct mst_replica_id id; // of the PS that sends; GONE: that is meant
@@ -210,6 +213,8 @@ struct sim_chief {
     bool is_placed[MAX_PS]; // it answered the map
     struct sim_group groups[MAX_PS];
     struct sim_member members[MAX_WORKERS];
+    uint64_t watching[MAX_WORKERS]; // incarnations that wait for newer roles than …
+    struct mst_epoch watched[MAX_WORKERS];
     bool is_touched;               // what is to be stored is not …
     const struct sim_saved *saved; // … what is on its way to be
     uint64_t stored_n[MAX_PS];     // what is there
@@ -226,6 +231,7 @@ struct sim_worker {
     uint64_t out; // a number of its own that is fenced
     uint64_t n_done;
     uint32_t believed[MAX_PARTS]; // who is primary
+    struct mst_epoch roles;       // by these, if w->is_by_roles
 };
 
 struct sim_counted {
@@ -261,6 +267,7 @@ struct world {
     size_t n_workers;
     uint64_t n_steps;
     bool is_free;      // pauses and cuts come at any time
+    bool is_by_roles;  // workers ask whom the roles name, and nobody else
     bool is_link_lost; // a link that is cut stays so
     bool is_harsh;     // servers die at any time, all copies of a group at once
     unsigned crash_odds;

@@ -9,7 +9,7 @@ void replicas_worker_start(struct world *w, size_t i)
     *worker = (struct sim_worker){.is_up = true, .incarnation = ++w->incarnations};
     mst_session_init(&worker->session, w->n_parts * w->n_buckets, w->n_parts * w->n_buckets);
     for (size_t part = 0; part < w->n_parts; part++)
-        worker->believed[part] = replicas_group_of(w, part);
+        worker->believed[part] = w->is_by_roles ? MST_NO_PS : replicas_group_of(w, part);
     struct message tick = {.kind = M_TICK, .to = replicas_worker_node(w, i), .to_incarnation = worker->incarnation};
     engine_schedule(&w->engine, &tick, 1);
 }
@@ -26,8 +26,10 @@ static void push_one(struct world *w, size_t i, size_t index)
     const struct sim_worker *worker = &w->workers[i];
     size_t part = index / w->n_buckets;
     uint32_t ps = worker->believed[part];
-    if (engine_draw(&w->engine, 3) == 0)
+    if (!w->is_by_roles && engine_draw(&w->engine, 3) == 0)
         ps = (uint32_t)engine_draw(&w->engine, w->n_ps);
+    if (ps == MST_NO_PS)
+        return; // it waits for newer roles
     struct message m = {.kind = M_PUSH, .to = replicas_ps_node(ps), .part = part};
     m.id.incarnation = worker->incarnation;
     m.op = (struct sim_op){.bucket = (uint32_t)(index % w->n_buckets),
@@ -88,6 +90,27 @@ static void admitted(struct world *w, size_t i, uint64_t number)
     mst_session_lease(&worker->session, number, &lease);
 }
 
+// It asks again what is not answered.
+static void watch(struct world *w, size_t i, uint32_t c)
+{
+    struct message m = {.kind = M_WATCH, .to = c, .epoch = w->workers[i].roles};
+    m.id.incarnation = w->workers[i].incarnation;
+    m.op.worker = (uint32_t)i;
+    if (w->is_by_roles)
+        replicas_send(w, replicas_worker_node(w, i), &m);
+}
+
+static void on_watched(struct world *w, size_t i, const struct message *m)
+{
+    struct sim_worker *worker = &w->workers[i];
+    if (!mst_epoch_is_newer(&m->roles->epoch, &worker->roles))
+        return; // of another chief, or late
+    worker->roles = m->roles->epoch;
+    for (size_t part = 0; part < w->n_parts; part++)
+        worker->believed[part] = m->roles->groups[replicas_group_of(w, part)].primary;
+    push_outstanding(w, i);
+}
+
 static void on_tick(struct world *w, size_t i, const struct message *m)
 {
     const struct sim_worker *worker = &w->workers[i];
@@ -100,6 +123,7 @@ static void on_tick(struct world *w, size_t i, const struct message *m)
         hello.op.number = worker->session.number;
         hello.op.step = worker->n_done;
         replicas_send(w, replicas_worker_node(w, i), &hello);
+        watch(w, i, c);
     }
     push_outstanding(w, i);
     engine_schedule(&w->engine, m, WORKER_TICK_MS);
@@ -118,6 +142,9 @@ void replicas_worker_receive(struct world *w, size_t i, const struct message *m)
     case M_GREETED:
         admitted(w, i, m->op.number);
         break;
+    case M_WATCHED:
+        on_watched(w, i, m);
+        break;
     case M_FENCED:
         if (m->op.number == worker->session.number) {
             worker->out = worker->session.number;
@@ -126,7 +153,8 @@ void replicas_worker_receive(struct world *w, size_t i, const struct message *m)
         }
         break;
     default:
-        worker->believed[m->part] = m->from - replicas_ps_node(0);
+        if (!w->is_by_roles)
+            worker->believed[m->part] = m->from - replicas_ps_node(0);
         if (worker->is_pushing &&
             mst_session_pushed(&worker->session, m->op.number, m->op.step, m->part * w->n_buckets + m->op.bucket)) {
             worker->is_pushing = false;

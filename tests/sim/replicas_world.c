@@ -40,6 +40,7 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_NUMBER_UNSTORED] = "number-unstored",
     [REPLICAS_PLANT_FENCE_UNTOLD] = "fence-untold",
     [REPLICAS_PLANT_STATE_ANYWHERE] = "state-anywhere",
+    [REPLICAS_PLANT_WATCH_NUMBER] = "watch-number",
     [REPLICAS_PLANT_SILENT_LOST] = "silent-lost",
     [REPLICAS_PLANT_LOST_UNRESTORED] = "lost-unrestored",
     [REPLICAS_PLANT_MAP_RESTORES_ALL] = "map-restores-all",
@@ -495,6 +496,7 @@ static void draw_job(struct world *w)
     w->n_blows_left = w->is_harsh ? 1 + (unsigned)engine_draw(e, 3) : 0;
     w->n_threads = engine_draw(e, 4) ? 1 : MAX_THREADS;
     w->n_parts = w->n_ps * w->n_threads;
+    w->is_by_roles = engine_draw(e, 2);
     if (engine_draw(e, 16) == 0)
         draw_split(w);
 }
