@@ -404,7 +404,7 @@ static void check_cut(struct world *w)
         drain(w, &resumed, left);
         check_batches(w, left, n_torn);
         servers_settle(w);
-        oracle_settled(w, left, n_torn);
+        oracle_settled(w, left);
     } else {
         world_fail(w, "the state of cut %llu cannot be read: %s", (unsigned long long)w->cuts.id, err.text);
     }

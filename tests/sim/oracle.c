@@ -167,9 +167,11 @@ static uint64_t n_lacking(const struct world *w, const struct sim_bucket *bucket
     return n;
 }
 
-// Exactly, but for what was torn: that a bucket lacks, too, and it is counted as lost, too, if it was torn since.
-void oracle_settled(struct world *w, const bool *left, uint64_t n_torn)
+// Exactly, but for what was torn: that a bucket may lack besides.
+void oracle_settled(struct world *w, const bool *left)
 {
+    uint64_t n_known;
+    uint64_t n_torn = oracle_count_torn(w, history_marked, left, &n_known); // the chief may know of fewer
     for (size_t ps = 0; ps < w->n_ps && w->chief_boot == 1; ps++) {
         const struct sim_link *link = &w->links[ps];
         uint64_t least = UINT64_MAX;

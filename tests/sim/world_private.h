@@ -341,6 +341,6 @@ void oracle_tells(struct world *w, size_t ps);
 // The chief has counted what it lost.
 void oracle_counted(struct world *w, size_t ps, uint64_t n_lost);
 // The chief has counted by a cut what servers lost; left: batches that are not part of the cut.
-void oracle_settled(struct world *w, const bool *left, uint64_t n_torn);
+void oracle_settled(struct world *w, const bool *left);
 // The whole job is back at a checkpoint.
 void oracle_begun_anew(struct world *w, const struct sim_checkpoint *from);
