@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import types
 
 import pytest
 
@@ -160,17 +161,17 @@ def test_the_only_copy(replicated, run, job):
     training.finish("ps-0")
 
 
-def test_the_job_ends_meanwhile(replicated, draining):
+def test_the_job_ends_meanwhile(cluster, job, tmp_path, draining):
     """Who waits hears of it from the chief, and not that there is none any more."""
-    training = replicated(2, epochs=300)
-    training.job["cluster"].update(lease_ms=6000)  # ten of them the place of ps-0 is kept
-    counting_job.write(training.job, training.shape, training.folder)
-    training.start(50)
-    training.wait_full()
-    training["ps-0"].kill()
-    asked = draining(training, "ps-1")
-    asked.wait_log("ps-1: waits for ")
-    training.expect("ps-1")
+    job["replicas"] = 1
+    job["cluster"]["lease_ms"] = 6000  # ten of them the place of ps-0 is kept
+    running = cluster(counting_job.write(job, Shape(shards=2, epochs=400), tmp_path), 2, 2)
+    running.start_all()
+    running.wait_running(lambda: running.metric("chief-0", "muster_redundancy_full") == 1, "full redundancy")
+    running["ps-0"].kill()
+    asked = draining(types.SimpleNamespace(running=running), "ps-1")
+    asked.wait_log("ps-1: (leaves; )?waits for ")
+    running["chief-0"].expect(0)
     assert asked.wait(20) == 1, asked.log()
     assert asked.log().endswith("muster: ps-1 is not drained: the job is over: all its processes end\n"), asked.log()
 
