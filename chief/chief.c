@@ -373,6 +373,7 @@ void mst_chief_give_way(struct mst_chief *chief, mst_status status, const char *
 {
     MST_LOG(ERROR, "chief", "gives way", "reason=\"%s\"", text);
     chief->phase = CHIEF_OVER;
+    chief->gives_way = true;
     chief->end_status = status;
     mst_timer_stop(&chief->tick);
     mst_timer_stop(&chief->progress);

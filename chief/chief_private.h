@@ -321,6 +321,7 @@ struct mst_chief {
     bool is_stop_saved;    // the checkpoint for that is written, or under way
     bool are_servers_told; // or are being told how it ended
     mst_status end_status;
+    bool gives_way; // another process may go on with the job: whoever asks this one has to ask that one
     char *end_text;
 };
 

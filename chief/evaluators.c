@@ -66,6 +66,8 @@ bool mst_chief_try_evaluate(struct worker_conn *from, const struct mst_message *
 {
     struct mst_chief *chief = from->chief;
     struct mst_msg_evaluate_reply reply = {0};
+    if (chief->gives_way)
+        return false;
     if (chief->phase >= CHIEF_TELLING) {
         bool ok = chief->end_status == MST_OK;
         reply.kind = ok ? MST_EVALUATE_REPLY_FINISHED : MST_EVALUATE_REPLY_FAILED;

@@ -123,6 +123,8 @@ static void note_lease_given(struct mst_chief *chief)
 static bool try_lease(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
                       const struct mst_lease_ask *ask, uint64_t *mark)
 {
+    if (chief->gives_way)
+        return false;
     if (chief->phase >= CHIEF_TELLING) {
         reply_over(chief, conn, message);
         return true;
@@ -153,6 +155,8 @@ static bool try_lease(struct mst_chief *chief, struct mst_conn *conn, const stru
 
 static bool try_map(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message)
 {
+    if (chief->gives_way)
+        return false;
     if (chief->phase >= CHIEF_TELLING && chief->end_status != MST_OK) {
         mst_conn_reply_error(conn, message, chief->end_status, "%s", chief->end_text);
         return true;
@@ -276,6 +280,8 @@ static bool hold_no_longer(const struct parked *parked, struct mst_conn *conn, c
 
 void mst_chief_answer_parked(struct mst_chief *chief)
 {
+    if (chief->gives_way)
+        return;
     for (struct parked **at = &chief->parked; *at;) {
         struct parked *parked = *at;
         struct mst_conn *conn = parked->from->conn;
@@ -357,6 +363,8 @@ static void note_figures(struct mst_chief *chief, const struct mst_msg_heartbeat
 
 void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message)
 {
+    if (chief->gives_way)
+        return;
     bool is_over = chief->phase >= CHIEF_TELLING;
     struct mst_msg_heartbeat_reply reply = {.job_state = chief->phase < CHIEF_RUNNING  ? MST_JOB_WAITING
                                                          : !is_over                    ? MST_JOB_RUNNING
@@ -617,6 +625,8 @@ void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_me
     struct mst_chief *chief = arg;
     struct mst_error err;
     mst_status status = mst_identity_check(chief->config.identity, greeting, &err);
+    if (status == MST_OK && chief->gives_way)
+        status = mst_fail(&err, MST_UNAVAILABLE, "this chief gives way to another one; ask again");
     if (status == MST_OK && greeting->role == MST_PEER_EVALUATOR) {
         mst_chief_on_evaluator(chief, conn, message, greeting);
         return;

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "wire/greeting.h"
 #include "worker/accumulator.h"
 
 #include <stdio.h>
@@ -366,7 +367,7 @@ static bool train_one(void *arg)
 void mst_trainer_admitted(struct mst_trainer *trainer, uint64_t number)
 {
     struct mst_round_session_pull pull;
-    if (number <= number_of(trainer))
+    if (number <= number_of(trainer) || number == MST_NO_NUMBER) // the heartbeat says how the job ended
         return;
     if (number_of(trainer) != 0)
         mst_trainer_fenced(trainer); // by a chief that gave the new number before anybody could say so
