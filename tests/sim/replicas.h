@@ -46,6 +46,7 @@ enum replicas_plant {
     REPLICAS_PLANT_FENCE_UNTOLD,       // a server hears of a fence before it is stored that there is one
     REPLICAS_PLANT_STATE_ANYWHERE,     // what one server has counts as stored
     REPLICAS_PLANT_WATCH_NUMBER,       // roles of a later chief are no news if their number is lower
+    REPLICAS_PLANT_SETBACK_UNTOLD,     // a chief does not hand on which groups are to be restored, and what was lost
     REPLICAS_PLANT_SILENT_LOST,        // a group whose copies are only out of reach is lost
     REPLICAS_PLANT_LOST_UNRESTORED,    // the home of a lost group serves what it has
     REPLICAS_PLANT_MAP_RESTORES_ALL,   // a map makes a server restore whatever it is primary of

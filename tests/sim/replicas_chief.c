@@ -12,7 +12,6 @@ void replicas_chief_start(struct world *w, size_t c)
     struct sim_chief *chief = &w->chiefs[c];
     replicas_chief_end(w, c);
     *chief = (struct sim_chief){.is_up = true, .incarnation = ++w->incarnations};
-    w->n_chiefs++;
     if (w->plant != REPLICAS_PLANT_REUSE_TERM || w->terms == 0)
         w->terms++;
     chief->ticked_ms = w->engine.now_ms;
@@ -31,10 +30,10 @@ void replicas_chief_start(struct world *w, size_t c)
 
 void replicas_chief_end(struct world *w, size_t c)
 {
-    if (w->chiefs[c].is_up)
+    if (w->chiefs[c].is_up) {
+        replicas_state_forget(w, &w->chiefs[c]);
         mst_failover_fini(&w->chiefs[c].failover);
-    for (size_t g = 0; w->chiefs[c].is_up && g < w->n_ps; g++)
-        w->losses[g].is_unknown |= w->chiefs[c].groups[g].is_empty;
+    }
     w->chiefs[c].is_up = false;
 }
 

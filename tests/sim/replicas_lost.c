@@ -7,7 +7,6 @@
 
 #include "base/alloc.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static uint64_t n_bits(const uint64_t *bits)
@@ -58,7 +57,7 @@ static bool is_serving(const struct world *w, uint32_t ps, size_t g)
     return is_serving;
 }
 
-void replicas_lost_save(struct world *w, const struct sim_chief *chief)
+void replicas_lost_save(struct world *w, struct sim_chief *chief)
 {
     if (!w->is_harsh || engine_draw(&w->engine, 8) != 0)
         return;
@@ -77,6 +76,8 @@ void replicas_lost_save(struct world *w, const struct sim_chief *chief)
             for (size_t i = 0; i < N_WORDS; i++)
                 checkpoint->bits[part][b][i] = copy->buckets[b].state.bits[i] & w->done[i];
     }
+    chief->checkpoint = w->n_checkpoints;
+    chief->is_touched = true;
 }
 
 static const uint64_t *saved_bits(const struct world *w, size_t checkpoint, size_t part, size_t b)
@@ -103,6 +104,8 @@ void replicas_lost_roles_changed(struct world *w, struct sim_chief *chief)
         uint32_t primary = mst_failover_primary(&chief->failover, g);
         if (mst_failover_is_lost(&chief->failover, g) && !group->is_empty) {
             group->is_empty = true;
+            chief->is_touched = true;
+            memcpy(w->losses[g].told, w->done, sizeof w->done);
             mst_setback_emptied(&group->setback, n_bits(w->done), 0);
         }
         if (primary != group->primary)
@@ -122,11 +125,7 @@ static void tell(struct world *w, struct sim_chief *chief, uint32_t ps)
         group->is_restoring = group->is_empty;
         if (!group->is_empty)
             continue;
-        if (!group->setback.is_restoring) {
-            memcpy(w->losses[g].told, w->done, sizeof w->done);
-            mst_setback_emptied(&group->setback, n_bits(w->done), 0);
-        }
-        uint64_t from = w->n_checkpoints ? n_bits(w->checkpoints[w->n_checkpoints - 1].done) : 0;
+        uint64_t from = chief->checkpoint ? n_bits(w->checkpoints[chief->checkpoint - 1].done) : 0;
         mst_setback_restoring(&group->setback, from);
     }
 }
@@ -141,7 +140,7 @@ void replicas_lost_place(struct world *w, size_t c)
         struct message m = {.kind = M_MAP, .to = replicas_ps_node(ps), .term = chief->term};
         m.to_incarnation = chief->known[ps];
         m.roles = replicas_keep(w, roles);
-        m.checkpoint = w->n_checkpoints;
+        m.checkpoint = chief->checkpoint;
         for (size_t i = 0; i < w->n_workers; i++) {
             const struct sim_member *member = &chief->members[i];
             m.refused[i] = member->incarnation && !member->is_fencing ? member->number - 1 : member->number;
@@ -169,7 +168,8 @@ void replicas_lost_mapped(struct world *w, struct sim_chief *chief, const struct
         if (w->plant == REPLICAS_PLANT_LOST_COUNTED_AGAIN)
             group->setback.counted_step = 0;
         group->is_empty = group->is_restoring = false;
-        replicas_lost_counted(w, g, mst_setback_restored(&group->setback, 0));
+        replicas_lost_counted(w, chief, g, mst_setback_restored(&group->setback, 0));
+        chief->is_touched = true;
     }
     chief->is_placed[ps] = is_all;
 }
@@ -250,14 +250,15 @@ static void forget_fences(struct world *w, size_t part, size_t b, const struct s
 }
 
 // Of what was reported, what its checkpoint lacks in any bucket.
-static void note_open(struct world *w, size_t g, struct sim_loss *loss, const uint64_t *reported)
+static void note_open(struct world *w, size_t g, const uint64_t *counted, const uint64_t *reported)
 {
+    struct sim_loss *loss = &w->losses[g];
     memset(loss->open, 0, sizeof loss->open);
     for (size_t t = 0; t < w->n_threads; t++)
         for (size_t b = 0; b < w->n_buckets; b++) {
             const uint64_t *bits = saved_bits(w, loss->checkpoint, replicas_part(w, g, t), b);
             for (size_t i = 0; i < N_WORDS; i++)
-                loss->open[i] |= reported[i] & ~bits[i] & ~loss->counted[i];
+                loss->open[i] |= reported[i] & ~bits[i] & ~counted[i];
         }
 }
 
@@ -282,37 +283,39 @@ void replicas_lost_restored(struct world *w, size_t ps, size_t g, size_t checkpo
     const struct mst_replica *r = &w->ps[ps].copies[g].replica;
     loss->may_be = !mst_epoch_is_same(&r->stored.epoch, &r->acting.epoch);
     loss->checkpoint = checkpoint;
-    note_open(w, g, loss, w->done);
+    loss->is_open = true;
     for (size_t t = 0; t < w->n_threads; t++)
         forget_acked(w, ps, replicas_part(w, g, t), loss);
 }
 
-void replicas_lost_counted(struct world *w, size_t g, uint64_t n)
+void replicas_lost_counted(struct world *w, struct sim_chief *chief, size_t g, uint64_t n)
 {
     struct sim_loss *loss = &w->losses[g];
     uint64_t sure[N_WORDS];
-    note_open(w, g, loss, loss->told);
+    note_open(w, g, chief->counted[g], loss->told);
     for (size_t i = 0; i < N_WORDS; i++) {
         loss->late[i] |= loss->had[i] & ~loss->told[i];
         sure[i] = loss->open[i] & ~loss->late[i];
     }
     uint64_t least = n_bits(sure); // without what was reported only after the group was gone
-    uint64_t most = n_bits(loss->open) + (w->n_chiefs > 1 ? n_bits(loss->counted) : 0);
-    if (n < least || n > most)
+    uint64_t most = n_bits(loss->open);
+    if ((n < least || n > most) && !loss->is_unknown)
         replicas_fail(w, "group %zu lost %llu to %llu steps, and the chief says %llu", g, (unsigned long long)least,
                       (unsigned long long)most, (unsigned long long)n);
-    for (size_t i = 0; i < N_WORDS; i++)
-        loss->counted[i] |= loss->open[i];
+    for (size_t i = 0; i < N_WORDS; i++) {
+        loss->late[i] |= loss->is_unknown ? loss->open[i] : 0;
+        chief->counted[g][i] |= loss->open[i];
+    }
+    loss->is_unknown = false;
     memset(loss->open, 0, sizeof loss->open);
     memset(loss->had, 0, sizeof loss->had);
-    loss->is_unknown = false;
+    loss->is_open = false;
 }
 
-void replicas_lost_end(struct world *w)
+bool replicas_lost_is_counted(const struct world *w)
 {
-    for (size_t g = 0; g < w->n_ps && !w->fault[0]; g++)
-        if (n_bits(w->losses[g].open) > 0 && !w->losses[g].is_unknown)
-            replicas_fail(w, "group %zu lost %llu steps that no chief counted", g,
-                          (unsigned long long)n_bits(w->losses[g].open));
-    free(w->checkpoints);
+    for (size_t g = 0; g < w->n_ps; g++)
+        if (w->losses[g].is_open && !w->losses[g].is_unknown)
+            return false;
+    return true;
 }

@@ -185,19 +185,22 @@ struct sim_member {
     bool has_answered[MAX_PARTS];
 };
 
-// … as it is stored.
-struct sim_saved {
-    uint64_t term;
-    uint64_t n;
-    struct sim_member members[MAX_WORKERS];
-};
-
 // What a chief knows of a group that nobody has any more.
 struct sim_group {
     uint32_t primary;
     bool is_empty;
     bool is_restoring;
     struct mst_setback setback;
+};
+
+// What of it is stored.
+struct sim_saved {
+    uint64_t term;
+    uint64_t n;
+    struct sim_member members[MAX_WORKERS];
+    struct mst_setback setbacks[MAX_PS];
+    uint64_t counted[MAX_PS][N_WORDS];
+    size_t checkpoint;
 };
 
 struct sim_chief {
@@ -215,10 +218,12 @@ struct sim_chief {
     struct sim_member members[MAX_WORKERS];
     uint64_t watching[MAX_WORKERS]; // incarnations that wait for newer roles than …
     struct mst_epoch watched[MAX_WORKERS];
-    bool is_touched;               // what is to be stored is not …
-    const struct sim_saved *saved; // … what is on its way to be
-    uint64_t stored_n[MAX_PS];     // what is there
-    const struct sim_saved *best;  // that was read
+    uint64_t counted[MAX_PS][N_WORDS]; // the oracle's: steps that are counted as lost
+    size_t checkpoint;                 // the last one; 0: none
+    bool is_touched;                   // what is to be stored is not …
+    const struct sim_saved *saved;     // … what is on its way to be
+    uint64_t stored_n[MAX_PS];         // what is there
+    const struct sim_saved *best;      // that was read
 };
 
 struct sim_worker {
@@ -246,14 +251,14 @@ struct sim_checkpoint {
 
 // A group whose copies are gone. Steps are bits.
 struct sim_loss {
-    bool may_be;               // nobody has it, as far as one can know
-    uint64_t told[N_WORDS];    // reported when its home was told to restore it
-    uint64_t had[N_WORDS];     // was there and is not any more
-    uint64_t late[N_WORDS];    // … and was not reported when the home was told
-    uint64_t open[N_WORDS];    // what is to be counted by now, and no chief did
-    uint64_t counted[N_WORDS]; // counted as lost
-    size_t checkpoint;         // it was restored from
-    bool is_unknown;           // to chiefs: the one that knew died, and did not hand on that the group is empty
+    bool is_open;           // it was restored, and that is to be counted
+    bool is_unknown;        // the chief that knew died before that was stored
+    bool may_be;            // nobody has it, as far as one can know
+    uint64_t told[N_WORDS]; // reported when the chief knew
+    uint64_t had[N_WORDS];  // was there and is not any more
+    uint64_t late[N_WORDS]; // … and was not reported when the home was told
+    uint64_t open[N_WORDS]; // what is to be counted by now, and no chief did
+    size_t checkpoint;      // it was restored from
 };
 
 struct world {
@@ -285,7 +290,6 @@ struct world {
     unsigned n_worker_pauses_left;
     uint64_t end_ms; // not before: so that there are faults
     uint64_t terms;
-    uint64_t n_chiefs; // that ever started
     uint64_t incarnations;
     uint64_t n_first; // incarnations that the job began with
     bool is_link_cut[MAX_PS][MAX_PS];
@@ -347,6 +351,8 @@ void replicas_state_take(struct world *w, size_t ps, const struct message *m);
 void replicas_state_taken(struct world *w, size_t c, const struct message *m);
 void replicas_state_read(struct sim_chief *chief, const struct sim_saved *saved);
 void replicas_state_lead(struct world *w, size_t c);
+// The chief is no more: what it had not stored nobody knows.
+void replicas_state_forget(struct world *w, const struct sim_chief *chief);
 void replicas_state_end(struct world *w);
 
 // Groups that are lost. What a chief does of it:
@@ -355,15 +361,16 @@ void replicas_lost_place(struct world *w, size_t c);
 void replicas_lost_mapped(struct world *w, struct sim_chief *chief, const struct message *m);
 void replicas_lost_reported(struct world *w, const struct message *m);
 // Now and then it makes a checkpoint.
-void replicas_lost_save(struct world *w, const struct sim_chief *chief);
+void replicas_lost_save(struct world *w, struct sim_chief *chief);
 // … and a PS:
 void replicas_lost_map(struct world *w, size_t ps, const struct message *m);
 void replicas_lost_store(struct world *w, size_t ps, size_t part, const struct mst_roles *roles);
 // … and the oracle. A server is dead:
 void replicas_lost_dies(struct world *w, bool was_full);
 void replicas_lost_restored(struct world *w, size_t ps, size_t g, size_t checkpoint);
-void replicas_lost_counted(struct world *w, size_t g, uint64_t n);
-void replicas_lost_end(struct world *w);
+void replicas_lost_counted(struct world *w, struct sim_chief *chief, size_t g, uint64_t n);
+// A chief has counted what every restored group lost.
+bool replicas_lost_is_counted(const struct world *w);
 
 // The oracle.
 size_t replicas_bit_of(const struct sim_op *op);

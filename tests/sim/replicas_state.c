@@ -35,6 +35,10 @@ static void save(struct world *w, struct sim_chief *chief)
     saved->term = chief->term;
     saved->n = chief->saved && chief->saved->term == chief->term ? chief->saved->n + 1 : 1;
     memcpy(saved->members, chief->members, sizeof saved->members);
+    memcpy(saved->counted, chief->counted, sizeof saved->counted);
+    saved->checkpoint = chief->checkpoint;
+    for (size_t g = 0; g < w->n_ps && w->plant != REPLICAS_PLANT_SETBACK_UNTOLD; g++)
+        saved->setbacks[g] = chief->groups[g].setback;
     w->saved = mst_realloc_array(w->saved, w->n_saved + 1, sizeof(struct sim_saved *));
     w->saved[w->n_saved++] = saved;
     chief->saved = saved;
@@ -92,14 +96,31 @@ void replicas_state_read(struct sim_chief *chief, const struct sim_saved *saved)
 void replicas_state_lead(struct world *w, size_t c)
 {
     struct sim_chief *chief = &w->chiefs[c];
-    if (chief->best)
+    if (chief->best) {
         memcpy(chief->members, chief->best->members, sizeof chief->members);
+        memcpy(chief->counted, chief->best->counted, sizeof chief->counted);
+        chief->checkpoint = chief->best->checkpoint;
+    }
+    for (size_t g = 0; chief->best && g < w->n_ps; g++) {
+        struct sim_group *group = &chief->groups[g];
+        group->setback = chief->best->setbacks[g];
+        group->setback.is_restoring = false;
+        group->is_empty = group->setback.is_gone;
+    }
     for (size_t i = 0; i < w->n_workers; i++) {
         chief->members[i].heard_ms = w->engine.now_ms;
         memset(chief->members[i].has_answered, 0, sizeof chief->members[i].has_answered);
     }
     chief->is_touched = true;
     replicas_state_store(w, c);
+}
+
+void replicas_state_forget(struct world *w, const struct sim_chief *chief)
+{
+    for (size_t g = 0; g < w->n_ps && w->plant != REPLICAS_PLANT_SETBACK_UNTOLD; g++) {
+        bool is_stored = chief->saved && chief->saved->setbacks[g].is_gone && is_known(w, chief);
+        w->losses[g].is_unknown |= chief->groups[g].is_empty && !is_stored;
+    }
 }
 
 void replicas_state_end(struct world *w)

@@ -41,6 +41,7 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_FENCE_UNTOLD] = "fence-untold",
     [REPLICAS_PLANT_STATE_ANYWHERE] = "state-anywhere",
     [REPLICAS_PLANT_WATCH_NUMBER] = "watch-number",
+    [REPLICAS_PLANT_SETBACK_UNTOLD] = "setback-untold",
     [REPLICAS_PLANT_SILENT_LOST] = "silent-lost",
     [REPLICAS_PLANT_LOST_UNRESTORED] = "lost-unrestored",
     [REPLICAS_PLANT_MAP_RESTORES_ALL] = "map-restores-all",
@@ -275,6 +276,10 @@ static void split(struct world *w, size_t step)
     size_t third = (w->split + 2) % w->n_ps;
     switch (step) {
     case 0:
+        if (!is_full(w)) {
+            split_later(w, 0, LEASE_MS / 4, LEASE_MS); // nothing has begun
+            break;
+        }
         for (size_t ps = 0; ps < w->n_ps; ps++)
             w->is_apart[0][ps] = true;
         replicas_chief_start(w, 1);
@@ -285,6 +290,10 @@ static void split(struct world *w, size_t step)
         split_later(w, 2, 2 * LEASE_MS, 3 * LEASE_MS);
         break;
     case 2:
+        if (!replicas_leader(w) || !replicas_leader(w)->failover.committed.n_ps) {
+            split_later(w, 2, LEASE_MS / 4, LEASE_MS);
+            break;
+        }
         w->is_apart[1][emptied] = true;
         w->is_apart[0][emptied] = false;
         crash(w, emptied, false);
@@ -514,7 +523,7 @@ static bool has_cut_link(const struct world *w)
 static bool is_done(struct world *w)
 {
     bool is_whole = is_full(w) || (w->is_link_lost && has_cut_link(w));
-    if (w->engine.now_ms < w->end_ms || !is_whole)
+    if (w->engine.now_ms < w->end_ms || !is_whole || !replicas_lost_is_counted(w))
         return false;
     for (size_t i = 0; i < w->n_workers; i++)
         if (!w->workers[i].is_up || w->workers[i].n_done < w->n_steps)
@@ -531,7 +540,8 @@ static void describe_hang(struct world *w)
     size_t n_done = 0;
     for (size_t i = 0; i < w->n_workers; i++)
         n_done += w->workers[i].n_done == w->n_steps;
-    replicas_fail(w, "hang: %zu of %zu workers are done, full: %d, %s", n_done, w->n_workers, is_full(w), why);
+    replicas_fail(w, "hang: %zu of %zu workers are done, full: %d, losses counted: %d, %s", n_done, w->n_workers,
+                  is_full(w), replicas_lost_is_counted(w), why);
 }
 
 static void end(struct world *w)
@@ -547,6 +557,7 @@ static void end(struct world *w)
         free(w->roles[i]);
     }
     free(w->roles);
+    free(w->checkpoints);
     replicas_state_end(w);
     engine_fini(&w->engine);
 }
@@ -574,7 +585,6 @@ const char *replicas_run(uint64_t seed, int plant, size_t *n_delivered, char *te
         draw_faults(w);
     }
     *n_delivered += w->engine.n_delivered;
-    replicas_lost_end(w);
     end(w);
     free(w);
     return text[0] ? text : NULL;
