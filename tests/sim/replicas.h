@@ -44,7 +44,6 @@ enum replicas_plant {
     REPLICAS_PLANT_TEXT_EMPTY,         // an empty server counts as soon as any chief wrote to it
     REPLICAS_PLANT_NUMBER_UNSTORED,    // a worker hears of its number before that is stored
     REPLICAS_PLANT_FENCE_UNTOLD,       // a server hears of a fence before it is stored that there is one
-    REPLICAS_PLANT_STATE_ANYWHERE,     // what one server has counts as stored
     REPLICAS_PLANT_WATCH_NUMBER,       // roles of a later chief are no news if their number is lower
     REPLICAS_PLANT_SETBACK_UNTOLD,     // a chief does not hand on which groups are to be restored, and what was lost
     REPLICAS_PLANT_SILENT_LOST,        // a group whose copies are only out of reach is lost

@@ -218,7 +218,7 @@ static void tick_workers(struct world *w, size_t c)
             member->is_fencing = chief->is_touched = true;
             memset(member->has_answered, 0, sizeof member->has_answered);
         }
-        bool may_be_told = replicas_state_is_stored(w, chief) || w->plant == REPLICAS_PLANT_FENCE_UNTOLD;
+        bool may_be_told = replicas_state_is_stored(chief) || w->plant == REPLICAS_PLANT_FENCE_UNTOLD;
         if (member->is_fencing && may_be_told)
             send_fences(w, c, i);
     }
@@ -265,7 +265,7 @@ static void on_worker(struct world *w, size_t c, const struct message *m)
     member->incarnation = m->id.incarnation;
     member->heard_ms = w->engine.now_ms;
     replicas_state_store(w, c);
-    if (!replicas_state_is_stored(w, chief) && w->plant != REPLICAS_PLANT_NUMBER_UNSTORED)
+    if (!replicas_state_is_stored(chief) && w->plant != REPLICAS_PLANT_NUMBER_UNSTORED)
         return; // it asks again
     struct message reply = {.kind = M_GREETED, .to = m->from, .to_incarnation = m->id.incarnation};
     reply.op.number = member->number;

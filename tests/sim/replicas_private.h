@@ -344,7 +344,7 @@ void replicas_worker_receive(struct world *w, size_t i, const struct message *m)
 void replicas_worker_end(struct world *w, size_t i);
 
 // What chiefs store for those that come after.
-bool replicas_state_is_stored(const struct world *w, const struct sim_chief *chief);
+bool replicas_state_is_stored(const struct sim_chief *chief);
 // Sends it to whoever lacks it, and what was touched when what was sent before is stored.
 void replicas_state_store(struct world *w, size_t c);
 void replicas_state_take(struct world *w, size_t ps, const struct message *m);

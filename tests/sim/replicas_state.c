@@ -14,19 +14,14 @@ static bool has_stored(const void *arg, size_t ps)
     return chief->stored_n[ps] >= chief->saved->n;
 }
 
-static bool is_known(const struct world *w, const struct sim_chief *chief)
+static bool is_known(const struct sim_chief *chief)
 {
-    bool is_anywhere = false;
-    if (w->plant != REPLICAS_PLANT_STATE_ANYWHERE)
-        return !chief->saved || mst_failover_is_known(&chief->failover, has_stored, chief);
-    for (size_t ps = 0; chief->saved && ps < w->n_ps; ps++)
-        is_anywhere |= has_stored(chief, ps);
-    return is_anywhere || !chief->saved;
+    return !chief->saved || mst_failover_is_known(&chief->failover, has_stored, chief);
 }
 
-bool replicas_state_is_stored(const struct world *w, const struct sim_chief *chief)
+bool replicas_state_is_stored(const struct sim_chief *chief)
 {
-    return !chief->is_touched && is_known(w, chief);
+    return !chief->is_touched && is_known(chief);
 }
 
 static void save(struct world *w, struct sim_chief *chief)
@@ -50,7 +45,7 @@ void replicas_state_store(struct world *w, size_t c)
     struct sim_chief *chief = &w->chiefs[c];
     if (!chief->has_led)
         return;
-    if (chief->is_touched && is_known(w, chief))
+    if (chief->is_touched && is_known(chief))
         save(w, chief);
     for (size_t ps = 0; chief->saved && ps < w->n_ps; ps++) {
         struct message m = {.kind = M_STATE, .to = replicas_ps_node(ps), .term = chief->term, .saved = chief->saved};
@@ -118,7 +113,7 @@ void replicas_state_lead(struct world *w, size_t c)
 void replicas_state_forget(struct world *w, const struct sim_chief *chief)
 {
     for (size_t g = 0; g < w->n_ps && w->plant != REPLICAS_PLANT_SETBACK_UNTOLD; g++) {
-        bool is_stored = chief->saved && chief->saved->setbacks[g].is_gone && is_known(w, chief);
+        bool is_stored = chief->saved && chief->saved->setbacks[g].is_gone && is_known(chief);
         w->losses[g].is_unknown |= chief->groups[g].is_empty && !is_stored;
     }
 }

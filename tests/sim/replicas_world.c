@@ -39,7 +39,6 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_TEXT_EMPTY] = "text-empty",
     [REPLICAS_PLANT_NUMBER_UNSTORED] = "number-unstored",
     [REPLICAS_PLANT_FENCE_UNTOLD] = "fence-untold",
-    [REPLICAS_PLANT_STATE_ANYWHERE] = "state-anywhere",
     [REPLICAS_PLANT_WATCH_NUMBER] = "watch-number",
     [REPLICAS_PLANT_SETBACK_UNTOLD] = "setback-untold",
     [REPLICAS_PLANT_SILENT_LOST] = "silent-lost",
