@@ -15,10 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    TRIES = 4,        // a quarter of a lease apart
-    SWEEP_WINDOW = 2, // buckets on their way
-};
+enum { TRIES = 4 }; // a quarter of a lease apart
 
 static struct mst_replica_id name(const struct mst_roles *roles, uint32_t ps)
 {
@@ -355,14 +352,12 @@ static bool is_fed(const struct mst_replica_peer *peer)
     return peer->phase == MST_PEER_FOLLOWS || (peer->phase == MST_PEER_SWEPT && peer->has_base);
 }
 
-// The first bucket says that a new sweep begins, and nothing may overtake that. Of the others the next one is under way
-// while the one before is taken in.
+// One bucket on its way: what is behind a second one, operations that workers wait for, comes later by as much, and
+// the sweep of another group uses the time between.
 static bool may_sweep(const struct mst_replica *r, const struct mst_replica_peer *peer)
 {
-    size_t window = peer->has_base ? SWEEP_WINDOW : 1;
-    if (peer->is_too_large)
-        return false;
-    return peer->phase == MST_PEER_SWEPT && peer->n_sent < peer->n_swept + window && peer->n_sent < r->config.n_buckets;
+    return peer->phase == MST_PEER_SWEPT && !peer->is_too_large && peer->n_sent == peer->n_swept &&
+           peer->n_sent < r->config.n_buckets;
 }
 
 bool mst_replica_next(const struct mst_replica *r, uint32_t ps, uint64_t now_ms, struct mst_replica_message *out)

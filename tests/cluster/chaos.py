@@ -452,16 +452,21 @@ class Ground:
             raise Failed(f"sanitizer reports in the logs of {', '.join(reports)}")
 
     def pauses(self):
-        """[(what, seconds)]: the longest time without an answered push of each worker that lived through a fault."""
+        """[(what, seconds)]: the longest time without an answered push of each worker that lived through a fault. What two
+        faults have part in is of neither."""
         found = []
         for when, fault in self.begun:
             for worker, answers in self.proxies.answers.items():
                 if any(other.target == worker and -3 < at - when < 2 for at, other in self.begun):
                     continue  # it has another reason to stand still
                 near = [at for at in answers if when - 1 < at < when + 12]
-                gaps = [later - earlier for earlier, later in zip(near, near[1:]) if later > when and earlier < when + 2]
-                if gaps:
-                    found.append((f"{fault.kind} {fault.target.rpartition('-')[0]}", max(gaps)))
+                gaps = [(later - earlier, earlier, later) for earlier, later in zip(near, near[1:])
+                        if later > when and earlier < when + 2]
+                if not gaps:
+                    continue
+                seconds, earlier, later = max(gaps)
+                if not any(earlier - LEASE_MS / 1000 < at < later for at, other in self.begun if other is not fault):
+                    found.append((f"{fault.kind} {fault.target.rpartition('-')[0]}", seconds))
         return found
 
 
