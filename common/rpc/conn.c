@@ -1,8 +1,8 @@
 // Reading: one readv takes what the parser has room for (the rest of a body in its final place, then the small buffer),
 // until a short read says that the socket is empty or the budget is spent, so that one busy peer does not starve the
 // others. Within a body more is surely on its way, and asking the socket once more costs less than a round of the loop.
-// When it has nothing, the next event comes when much of the body is there (SO_RCVLOWAT): to be woken for every segment
-// costs the peer, who does the waking, and this thread more than they win by copying at the same time.
+// When it has nothing, the next event comes when much of a large body is there (SO_RCVLOWAT): to be woken for every
+// segment costs the peer, who does the waking, and this thread more than they win by copying at the same time.
 // Writing: at once when nothing waits, else when the socket takes more; many frames a sendmsg.
 // A callback may close or detach the connection. `gone` points to a flag on the stack of the event handler that is
 // running then; close and detach set it, and the handler returns without another look at the connection.
@@ -33,12 +33,11 @@
 #include <unistd.h>
 
 enum {
-    PARTS = 256,                // of one readv or sendmsg: 4 KiB of stack
-    WRITES = 16,                // sendmsg calls in a row before other connections get their turn
-    READ_BUDGET = 8 << 20,      // bytes, likewise
-    LINGER_MS = 2000,           // for the last frames, and for the peer to read them
-    LOW_WATER_MIN = 64 << 10,   // bytes of a body that are waited for at once: less is not worth two calls
-    LOW_WATER_MAX = 1024 << 10, // more would leave one side idle
+    PARTS = 256,               // of one readv or sendmsg: 4 KiB of stack
+    WRITES = 16,               // sendmsg calls in a row before other connections get their turn
+    READ_BUDGET = 8 << 20,     // bytes, likewise
+    LINGER_MS = 2000,          // for the last frames, and for the peer to read them
+    LOW_WATER_BYTES = 1 << 20, // of a body; smaller ones are better copied while they come
 };
 
 enum conn_state {
@@ -500,7 +499,7 @@ static bool read_some(struct mst_conn *conn, size_t *n_read, bool *is_short)
 static void set_low_water(struct mst_conn *conn)
 {
     uint64_t n_left = conn->parser.state == MST_PARSE_BODY ? conn->parser.body_left : 0;
-    int low_water = n_left < LOW_WATER_MIN ? 1 : n_left < LOW_WATER_MAX ? (int)n_left : LOW_WATER_MAX;
+    int low_water = n_left < LOW_WATER_BYTES ? 1 : LOW_WATER_BYTES;
     if (low_water == conn->low_water || (low_water == 1 && conn->low_water == 0))
         return;
     conn->low_water = low_water;
