@@ -425,6 +425,24 @@ static bool is_gone(const struct mst_rounds *rounds, uint64_t worker)
     return rounds->seats[worker].state == MST_ROUND_WORKER_GONE;
 }
 
+// Nobody has any more what a PS had before the round that is closed: it takes that one as applied.
+static bool is_any_anew(const struct mst_rounds *rounds)
+{
+    for (size_t i = 0; i < rounds->config.n_ps; i++) {
+        const struct mst_rounds_ps *ps = &rounds->ps[i];
+        if (ps->is_away || ps->is_fresh || (ps->has_reported && !ps->has_begun))
+            return true;
+    }
+    return false;
+}
+
+// What was lost of it does not come again, or perhaps not: a worker that was admitted anew would first pull what nobody
+// has any more, and that PS waits for the close, which waits for the worker.
+static bool is_given_up(const struct mst_rounds *rounds, uint64_t worker)
+{
+    return is_gone(rounds, worker) || is_any_anew(rounds);
+}
+
 // This one will never store the close: what it lacks comes from nobody, or it has another attempt of a chief before.
 static bool never_stores(const struct mst_rounds *rounds, const struct mst_rounds_ps *ps)
 {
@@ -433,7 +451,7 @@ static bool never_stores(const struct mst_rounds *rounds, const struct mst_round
     if (ps->stored_round == rounds->close_round && ps->stored_attempt > rounds->close_attempt)
         return true;
     for (size_t i = 0; i < rounds->n_ins; i++)
-        if (is_gone(rounds, rounds->ins[i]) && has_lost(rounds, ps, rounds->ins[i]))
+        if (is_given_up(rounds, rounds->ins[i]) && has_lost(rounds, ps, rounds->ins[i]))
             return true;
     return false;
 }
@@ -469,20 +487,17 @@ static void take_close_back(struct mst_rounds *rounds)
 // What it measured went with a group that nobody has any more, and this chief never heard of it.
 static bool is_unmeasured(const struct mst_rounds *rounds, uint64_t worker)
 {
-    bool is_any_fresh = false;
-    for (size_t i = 0; i < rounds->config.n_ps; i++)
-        is_any_fresh = is_any_fresh || rounds->ps[i].is_away || rounds->ps[i].is_fresh;
-    return is_any_fresh && rounds->seats[worker].sums_round != rounds->close_round;
+    return is_any_anew(rounds) && rounds->seats[worker].sums_round != rounds->close_round;
 }
 
-// Whoever lives sends again what was lost, and is waited for: its sums are to be known, too. If they cannot be, what it
-// contributed is dealt anew.
+// Whoever lives sends again what was lost, and is waited for: its sums are to be known, too. If it cannot, or they
+// cannot be, what it contributed is dealt anew.
 static bool try_close_again(struct mst_rounds *rounds)
 {
     if (!must_close_again(rounds))
         return false;
     for (size_t i = 0; i < rounds->n_ins; i++)
-        if (!is_gone(rounds, rounds->ins[i]) && is_lost(rounds, rounds->ins[i]))
+        if (!is_given_up(rounds, rounds->ins[i]) && is_lost(rounds, rounds->ins[i]))
             return false;
     take_close_back(rounds);
     size_t n = 0;

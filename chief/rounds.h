@@ -19,8 +19,9 @@
  *  workers, deals the first round and is acted on at once. A PS that holds no close yet takes it as applied.
  *  A PS that was lost and is back alone is told the last close in the same way.
  *  With replicas a PS is whoever is primary of a group, and contributions may be lost with one: workers send again what
- *  is not applied. Of a fenced worker nothing comes again: as long as a close is not stored by all, it is closed once
- *  more, as another attempt, with those that are there. Of two attempts the later chief's is the higher.
+ *  is not applied. Of a fenced worker nothing comes again, and perhaps of none if a PS was lost for good meanwhile: as
+ *  long as a close is not stored by all, it is closed once more, as another attempt, with those that are there. Of two
+ *  attempts the later chief's is the higher.
  *  Invariant: every PS applies the same contributions, and every unit is in exactly once an epoch. (DESIGN §5)
  *  Thread: one at a time.
  */

@@ -258,6 +258,44 @@ static void test_what_nobody_measured_is_dealt_anew(void **state)
     assert_int_equal(rounds.next.n_tail, 3);
 }
 
+// A worker that was admitted anew cannot send again: it would first pull what nobody has any more.
+static void test_nobody_is_waited_for_while_a_group_begins_anew(void **state)
+{
+    (void)state;
+    close_first();
+    mst_rounds_ps_lost(&rounds, 0);
+    servers[0] = (struct fake_ps){0};
+    moves(1);
+    sends_again(2, 1);
+    mst_rounds_ps_back(&rounds, 0);
+    talk();
+    assert_over(1, 1);
+    assert_int_equal(rounds.ins[0], 2);
+    assert_int_equal(rounds.n_again, 1);
+    assert_int_equal(rounds.total_sums.examples, 10); // this chief had heard of them
+    assert_int_equal(rounds.next.n_tail, 2);
+}
+
+// The home has been told what to serve by the chief before, and nothing of rounds.
+static void test_nor_by_a_chief_that_finds_it_there(void **state)
+{
+    (void)state;
+    close_first();
+    succeed(6);
+    servers[0] = (struct fake_ps){.status = 1};
+    moves(1);
+    sends_again(2, 1);
+    report(1);
+    assert_false(mst_rounds_advance(&rounds));
+    report(0);
+    assert_true(mst_rounds_advance(&rounds));
+    assert_int_equal(rounds.close_round, 1);
+    assert_int_equal(rounds.n_ins, 0);
+    assert_int_equal(rounds.n_again, 1);
+    assert_int_equal(rounds.total_sums.examples, 0); // nobody knows of them any more
+    assert_int_equal(rounds.next.n_tail, 3);
+}
+
 // The last words of a primary of the former chief reach its backup after that was asked what it has.
 static void test_an_attempt_of_a_former_chief_is_replaced(void **state)
 {
@@ -366,6 +404,8 @@ int main(void)
         TEST(test_a_ps_that_begins_lacks_nothing),
         TEST(test_a_new_chief_closes_again_what_it_repeats),
         TEST(test_what_nobody_measured_is_dealt_anew),
+        TEST(test_nobody_is_waited_for_while_a_group_begins_anew),
+        TEST(test_nor_by_a_chief_that_finds_it_there),
         TEST(test_an_attempt_of_a_former_chief_is_replaced),
         TEST(test_a_round_that_a_former_chief_went_on_from_is_over),
         TEST(test_a_pause_lets_it_be_closed_again),
