@@ -68,7 +68,8 @@ void mst_failover_up(struct mst_failover *f, size_t ps, uint64_t incarnation)
     server->incarnation = incarnation;
     server->is_read = server->is_counting = server->is_draining = false;
     server->stored = server->acting = (struct mst_epoch){0};
-    server->named_n = 0;
+    bool is_named = f->phase == MST_FAILOVER_LEADING && f->current.n_ps && f->current.incarnations[ps] == incarnation;
+    server->named_n = is_named ? f->current.epoch.n : 0; // it may be reached for the first time only now
     mst_roles_fini(&server->memory);
     for (size_t g = 0; g < f->config.n_ps; g++)
         f->groups[g].barred[ps] = 0;
@@ -110,6 +111,15 @@ static void take_report(struct mst_failover *f, uint32_t ps, const struct mst_ms
     group->lost_ps = status->has_lost ? status->lost : MST_NO_PS;
 }
 
+// It acts on roles that name its incarnation: on a proposal of ours, or on the roles that this chief took over. Those
+// matter if it was out of reach while the chief read, for what it knows could not be asked then.
+static bool acts_by_name(const struct mst_failover *f, const struct mst_failover_ps *server)
+{
+    const struct mst_epoch *acting = &server->acting;
+    return (server->named_n > 0 && acting->term == f->term && acting->n >= server->named_n) ||
+           (server->found_named == server->incarnation && mst_epoch_is_same(acting, &f->found));
+}
+
 void mst_failover_heard(struct mst_failover *f, size_t ps, uint64_t incarnation,
                         const struct mst_msg_roles_reply *reply)
 {
@@ -122,7 +132,7 @@ void mst_failover_heard(struct mst_failover *f, size_t ps, uint64_t incarnation,
     server->stored = stored;
     server->acting = acting;
     server->is_draining |= reply->wants_drain;
-    server->is_counting |= server->named_n > 0 && acting.term == f->term && acting.n >= server->named_n;
+    server->is_counting |= acts_by_name(f, server);
     bool is_acting = mst_epoch_is_same(&acting, &f->current.epoch);
     for (size_t i = 0; mst_epoch_is_same(&stored, &f->current.epoch) && i < reply->n_groups; i++)
         take_report(f, (uint32_t)ps, &reply->groups[i], is_acting);
@@ -397,6 +407,9 @@ static bool try_to_lead(struct mst_failover *f, uint64_t now_ms)
     } else if (best &&
                (names_all(f, best) || (is_enough(f, n) && (f->config.n_ps > 2 || are_read_or_given_up(f, now_ms))))) {
         mst_roles_copy(&first, best);
+        f->found = best->epoch;
+        for (size_t i = 0; i < f->config.n_ps; i++)
+            f->servers[i].found_named = best->incarnations[i];
     } else {
         return false;
     }

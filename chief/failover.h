@@ -74,6 +74,7 @@ struct mst_failover {
     struct mst_failover_config config;
     enum mst_failover_phase phase;
     uint64_t term;
+    struct mst_epoch found;     // of the roles that this chief took over; zero if it began anew
     struct mst_roles current;   // the last proposal; n_ps is 0 before the first
     struct mst_roles committed; // the last that was committed; n_ps is 0 before the first
     struct mst_failover_ps *servers;

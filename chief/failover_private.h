@@ -13,7 +13,8 @@ struct mst_failover_ps {
     struct mst_roles memory; // read; n_ps 0: none
     struct mst_epoch stored; // as it reported
     struct mst_epoch acting; // …
-    uint64_t named_n;        // of our first proposal that names its incarnation; 0: none does
+    uint64_t named_n;        // of our first proposal that is known to name its incarnation; 0: none
+    uint64_t found_named;    // the incarnation that the roles name which this chief took over; 0: none
     uint64_t dead_since_ms;
 };
 

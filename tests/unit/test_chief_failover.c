@@ -474,6 +474,63 @@ static void test_a_server_that_started_empty_does_not_count_until_it_acts(void *
     end();
 }
 
+static void test_a_server_that_was_not_read_counts_by_the_roles_that_the_chief_took_over(void **state)
+{
+    (void)state;
+    start_job(3, 1);
+    start_chief(2);
+    read_server(0);
+    read_server(2);
+    assert_true(mst_failover_advance(&failover, now_ms)); // it leads
+    die(0, MST_FAILOVER_SILENT);
+    settle();
+    assert_roles("ps-1, ps-1 > ps-2, ps-2");
+    end();
+}
+
+static void test_a_server_that_is_reached_late_counts_when_it_acts(void **state)
+{
+    (void)state;
+    start_job(3, 1);
+    servers[1].acting = (struct mst_epoch){0};
+    servers[1].is_counting = servers[1].is_up = false;
+    start_chief(2);
+    read_server(0);
+    read_server(2);
+    settle();
+    assert_waits_for("ps-1 to store the new roles");
+    come_up(1);
+    settle();
+    assert_true(mst_failover_is_full(&failover));
+    die(0, MST_FAILOVER_SILENT);
+    settle();
+    assert_roles("ps-1, ps-1 > ps-2, ps-2");
+    end();
+}
+
+// A chief that another one succeeded, unknown to it, may have told it what was true before.
+static void test_a_server_that_acts_on_roles_of_the_process_before_it_does_not_count(void **state)
+{
+    (void)state;
+    start_job(3, 1);
+    struct mst_roles old = {0};
+    mst_roles_copy(&old, &servers[1].stored);
+    servers[1].is_up = false;
+    start_chief(2);
+    read_server(0);
+    read_server(2);
+    assert_true(mst_failover_advance(&failover, now_ms));
+    start_server(1);
+    servers[1].stored = old;
+    servers[1].acting = old.epoch;
+    die(0, MST_FAILOVER_SILENT);
+    settle();
+    assert_null(mst_failover_committed(&failover));
+    assert_waits_for("more parameter servers: 1 of 3 that were not started empty have the new roles, more than half "
+                     "must");
+    end();
+}
+
 static void test_of_two_servers_a_starting_chief_reads_every_one_that_is_not_dead(void **state)
 {
     (void)state;
@@ -606,6 +663,9 @@ int main(void)
         cmocka_unit_test(test_of_two_backups_one_is_promoted_and_the_other_filled_again),
         cmocka_unit_test(test_a_chief_that_starts_goes_on_with_the_highest_roles),
         cmocka_unit_test(test_a_server_that_started_empty_does_not_count_until_it_acts),
+        cmocka_unit_test(test_a_server_that_was_not_read_counts_by_the_roles_that_the_chief_took_over),
+        cmocka_unit_test(test_a_server_that_is_reached_late_counts_when_it_acts),
+        cmocka_unit_test(test_a_server_that_acts_on_roles_of_the_process_before_it_does_not_count),
         cmocka_unit_test(test_of_two_servers_a_starting_chief_reads_every_one_that_is_not_dead),
         cmocka_unit_test(test_of_two_servers_a_silent_one_is_waited_for_longer),
         cmocka_unit_test(test_a_first_run_that_was_cut_short_begins_anew),
