@@ -123,8 +123,10 @@ static bool read_close(struct mst_bytes bytes, struct mst_arena *arena, struct m
     return true;
 }
 
-static void follow_close(struct sim_copy *copy, const struct sim_op *op)
+// An aggregate takes the place of another attempt's with its close only: the primary may die between the two.
+static void follow_close(struct sim_backup *backup, const struct sim_op *op)
 {
+    struct sim_copy *copy = &backup->copy;
     struct mst_arena arena;
     struct mst_msg_close close;
     mst_arena_init(&arena, 1 << 20);
@@ -133,6 +135,7 @@ static void follow_close(struct sim_copy *copy, const struct sim_op *op)
     mst_arena_fini(&arena);
     copy->close = op->close;
     copy->norm = op->norm;
+    memcpy(copy->units, backup->coming, sizeof copy->units);
 }
 
 static void follow_apply(struct world *w, size_t index, const struct sim_op *op)
@@ -159,9 +162,9 @@ static void on_op(struct world *w, size_t index, const struct sim_op *op)
     if (op->seq == backup->copy.n_ops + 1) {
         backup->copy.n_ops++;
         if (op->kind == OP_AGGREGATE)
-            memcpy(backup->copy.units, op->units, sizeof op->units);
+            memcpy(backup->coming, op->units, sizeof op->units);
         else if (op->kind == OP_CLOSE)
-            follow_close(&backup->copy, op);
+            follow_close(backup, op);
         else if (op->kind == OP_APPLY)
             follow_apply(w, index, op);
         else

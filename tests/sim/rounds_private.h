@@ -115,7 +115,8 @@ struct sim_copy {
 // The backup of a group, whose primary the sim_ps is.
 struct sim_backup {
     bool is_there;
-    bool has_swept_close; // it has the stored close from its sweep
+    bool has_swept_close;         // it has the stored close from its sweep
+    uint64_t coming[MAX_WORKERS]; // the aggregate of a close that has not come yet
     struct sim_copy copy;
 };
 
