@@ -231,6 +231,11 @@ static bool can_commit(const struct mst_failover *f)
     return are_all(f, has_stored) || (are_all(f, has_stored_or_dead) && is_enough(f, n_counting(f, has_stored)));
 }
 
+bool mst_failover_is_named(const struct mst_failover *f, size_t ps)
+{
+    return !has_replicas(f) || (f->committed.n_ps && f->committed.incarnations[ps] == f->servers[ps].incarnation);
+}
+
 bool mst_failover_is_live(const struct mst_failover *f, size_t ps)
 {
     return !has_replicas(f) || f->servers[ps].is_live;

@@ -113,6 +113,9 @@ const struct mst_roles *mst_failover_to_send(const struct mst_failover *f, size_
 const struct mst_roles *mst_failover_committed(const struct mst_failover *f);
 /** The server that is primary of a group by the committed roles; MST_NO_PS if none is. With no replicas: its home. */
 uint32_t mst_failover_primary(const struct mst_failover *f, size_t group);
+/** True if the committed roles name the process of this server that is up: what they say of it is meant for this one.
+ *  With no replicas: true. */
+bool mst_failover_is_named(const struct mst_failover *f, size_t ps);
 /** True unless this server is known to be dead. With no replicas: true. */
 bool mst_failover_is_live(const struct mst_failover *f, size_t ps);
 /** True if what these servers have stored will be known to every chief that comes after, by the rule that roles are

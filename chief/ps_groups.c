@@ -93,8 +93,9 @@ uint64_t mst_chief_groups_restoring(struct ps_link *link)
         struct ps_group *group = &chief->groups[i];
         if (group->primary != link->index)
             continue;
-        group->is_restoring = group->is_empty;
-        if (!group->is_empty)
+        // Roles that name the process before it make nobody primary: it restores nothing by them.
+        group->is_restoring = group->is_empty && mst_failover_is_named(&chief->failover, link->index);
+        if (!group->is_restoring)
             continue;
         if (chief->coordinator.is_synchronous && !group->setback.is_restoring) // a round may have been over since
             mst_setback_emptied(&group->setback, n_steps, 0);

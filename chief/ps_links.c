@@ -48,7 +48,8 @@ static void on_placed(void *arg, const struct mst_reply *reply)
         return;
     }
     link->is_placed = mst_chief_groups_restored(link);
-    mst_chief_links_place(chief);
+    if (link->is_placed || mst_failover_is_named(&chief->failover, link->index))
+        mst_chief_links_place(chief); // else when roles do that name it, or with the tick
 }
 
 static uint64_t *list_refused(const struct mst_membership *members)

@@ -122,8 +122,8 @@ static void tell(struct world *w, struct sim_chief *chief, uint32_t ps)
         struct sim_group *group = &chief->groups[g];
         if (group->primary != ps)
             continue;
-        group->is_restoring = group->is_empty;
-        if (!group->is_empty)
+        group->is_restoring = group->is_empty && mst_failover_is_named(&chief->failover, ps);
+        if (!group->is_restoring)
             continue;
         uint64_t from = chief->checkpoint ? n_bits(w->checkpoints[chief->checkpoint - 1].done) : 0;
         mst_setback_restoring(&group->setback, from);

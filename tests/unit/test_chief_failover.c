@@ -50,12 +50,15 @@ static void test_a_backup_takes_a_dead_primarys_place_and_the_home_gets_it_back(
 {
     (void)state;
     start_job(2, 1);
+    assert_true(mst_failover_is_named(&failover, 0));
     die(0, MST_FAILOVER_GONE);
     settle();
     assert_roles("ps-1, ps-1");
     assert_false(mst_failover_is_full(&failover));
     start_server(0);
+    assert_false(mst_failover_is_named(&failover, 0)); // but the process before it
     settle();
+    assert_true(mst_failover_is_named(&failover, 0));
     assert_roles("ps-1 + ps-0, ps-1 + ps-0");
     assert_false(mst_failover_is_full(&failover));
     fill(0);
@@ -520,6 +523,7 @@ static void test_a_server_that_acts_on_roles_of_the_process_before_it_does_not_c
     read_server(0);
     read_server(2);
     assert_true(mst_failover_advance(&failover, now_ms));
+    assert_false(mst_failover_is_named(&failover, 1)); // nothing is committed
     start_server(1);
     servers[1].stored = old;
     servers[1].acting = old.epoch;
