@@ -355,12 +355,12 @@ static void draw_ps_faults(struct world *w)
     }
 }
 
-// More than half know what was decided, so a chief that starts will learn it.
+// More than half know what was decided, and none of them is about to leave, so a chief that starts will learn it.
 static bool is_known(const struct world *w)
 {
     size_t n = 0;
     for (size_t ps = 0; ps < w->n_ps; ps++)
-        n += w->ps[ps].is_up && w->ps[ps].is_counting;
+        n += w->ps[ps].is_up && w->ps[ps].is_counting && !w->ps[ps].wants_drain;
     return !w->is_harsh || 2 * n > w->n_ps;
 }
 
