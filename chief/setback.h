@@ -25,9 +25,9 @@
 
 struct mst_setback {
     bool is_gone;             // nobody has them
-    bool is_restoring;        // a server was told to begin
-    bool is_open;             // it did, and what had not been reported is to be counted
+    bool is_restoring;        // a server was told to begin …
     uint64_t checkpoint_step; // … with this checkpoint
+    bool is_open;             // it did, and what had not been reported is to be counted
     uint64_t n_steps;         // known to be done when they were gone: from there on their updates are counted
     uint64_t n_torn;          // of these
     uint64_t from_step;       // of the last time, what is counted is from here

@@ -69,10 +69,10 @@ struct mst_conn {
     bool is_parked;
     bool is_choked; // too many replies wait: nothing is read
     bool adds_crc;
-    int low_water;      // bytes that the socket waits for before it is readable; 0: it was never told
-    bool is_shut;       // our half is closed
-    bool has_heard;     // a whole frame
-    bool has_last_word; // an error frame, perhaps still on its way
+    bool waits_for_much; // the socket is readable only when much of a body is there
+    bool is_shut;        // our half is closed
+    bool has_heard;      // a whole frame
+    bool has_last_word;  // an error frame, perhaps still on its way
     bool *gone;
     mst_status failure;
     struct mst_error failure_text;
@@ -498,11 +498,11 @@ static bool read_some(struct mst_conn *conn, size_t *n_read, bool *is_short)
 // What is left of a body is sure to come, or the end of the connection, which is told at once.
 static void set_low_water(struct mst_conn *conn)
 {
-    uint64_t n_left = conn->parser.state == MST_PARSE_BODY ? conn->parser.body_left : 0;
-    int low_water = n_left < LOW_WATER_BYTES ? 1 : LOW_WATER_BYTES;
-    if (low_water == conn->low_water || (low_water == 1 && conn->low_water == 0))
+    bool waits_for_much = conn->parser.state == MST_PARSE_BODY && conn->parser.body_left >= LOW_WATER_BYTES;
+    if (waits_for_much == conn->waits_for_much)
         return;
-    conn->low_water = low_water;
+    conn->waits_for_much = waits_for_much;
+    int low_water = waits_for_much ? LOW_WATER_BYTES : 1;
     setsockopt(conn->fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water);
 }
 
