@@ -62,6 +62,18 @@ def counting(cluster, run, job, tmp_path):
     return start
 
 
+def kill_one_after_the_other(running, *servers, draw_rounds=lambda: 10):
+    """Each when all copies are there again and so many rounds are done; it comes back empty."""
+    for server in servers:
+        running.wait_full_again()
+        running.wait_rounds(draw_rounds())
+        running.note_roles()
+        running[server].kill()
+        running.start_again(server)
+    running.wait_full_again()
+    running.wait_rounds(10)
+
+
 @pytest.mark.parametrize("n_ps, replicas", [(2, 1), (3, 1), (3, 2)])
 def test_undisturbed(rounds, assert_same, n_ps, replicas):
     running = rounds(n_ps=n_ps, replicas=replicas, epochs=6)
@@ -72,17 +84,9 @@ def test_undisturbed(rounds, assert_same, n_ps, replicas):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("n_ps, replicas", [(2, 1), (3, 1), (3, 2)])
 def test_one_server_after_the_other_dies(rounds, assert_same, n_ps, replicas, seed):
-    """Each comes back empty, and the next one dies when all copies are there again."""
     chance = random.Random(f"{seed} {n_ps} {replicas}")
     running = rounds(n_ps=n_ps, replicas=replicas)
-    for index in range(n_ps):
-        running.wait_full_again()
-        running.wait_rounds(chance.randrange(1, 40))
-        running.note_roles()
-        running[f"ps-{index}"].kill()
-        running.start_again(f"ps-{index}")
-    running.wait_full_again()
-    running.wait_rounds(10)
+    kill_one_after_the_other(running, *(f"ps-{index}" for index in range(n_ps)), draw_rounds=lambda: chance.randrange(1, 40))
     assert_same(running, running.finish())
 
 
@@ -106,14 +110,7 @@ def test_a_server_dies_in_a_round(rounds, make_link, assert_same, server):
 @pytest.mark.parametrize("n_threads", [1, pytest.param(3, marks=pytest.mark.threads)])
 def test_servers_of_one_or_more_data_threads(rounds, assert_same, n_threads):
     running = rounds(n_ps=2, arguments=["--data-threads", str(n_threads)])
-    for server in ("ps-0", "ps-1"):
-        running.wait_full_again()
-        running.wait_rounds(10)
-        running.note_roles()
-        running[server].kill()
-        running.start_again(server)
-    running.wait_full_again()
-    running.wait_rounds(10)
+    kill_one_after_the_other(running, "ps-0", "ps-1")
     assert_same(running, running.finish())
 
 
@@ -179,13 +176,6 @@ def test_a_server_stands_still(rounds, assert_same):
 
 def test_backup_workers(counting):
     running = counting(n_workers=3, backup_workers=1)
-    for server in ("ps-0", "ps-1", "ps-2"):
-        running.wait_full_again()
-        running.wait_rounds(10)
-        running.note_roles()
-        running[server].kill()
-        running.start_again(server)
-    running.wait_full_again()
-    running.wait_rounds(10)
+    kill_one_after_the_other(running, "ps-0", "ps-1", "ps-2")
     result = running.finish()
     assert result["steps"] >= running.shape.epochs * -(-running.shape.n_batches // 3)
