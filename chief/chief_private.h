@@ -579,7 +579,6 @@ void mst_chief_cut_tick(struct mst_chief *chief, uint64_t now_ms);
 void mst_chief_cut_drop(struct mst_chief *chief, uint64_t cut);
 
 // saving.c
-#define MST_ROUNDS_TENSOR "rounds" // in a checkpoint: a message Round with the close that it was made at
 // Begins a checkpoint unless one is under way; when it is committed (or failed), mst_chief_on_saved is called.
 void mst_chief_save(struct mst_chief *chief);
 // A primary changed: if the one under way fails, it is begun again.

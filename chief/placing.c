@@ -168,7 +168,7 @@ static mst_status resume_progress(struct mst_chief *chief, struct mst_error *err
 {
     bool is_synchronous = chief->coordinator.is_synchronous;
     struct mst_bytes bytes;
-    MST_TRY(read_bytes(chief, is_synchronous ? MST_ROUNDS_TENSOR : MST_CHECKPOINT_STATE_TENSOR,
+    MST_TRY(read_bytes(chief, is_synchronous ? MST_CHECKPOINT_ROUNDS_TENSOR : MST_CHECKPOINT_STATE_TENSOR,
                        chief->cut.machine.state.max_bytes, &bytes, err));
     struct mst_arena arena;
     struct mst_msg_round round = {0};

@@ -43,7 +43,7 @@ struct mst_chief_save {
     int64_t *remembered; // of the callbacks; NULL: there are none
     size_t n_remembered;
     struct mst_buf state;            // MST_CHECKPOINT_STATE_TENSOR
-    struct mst_buf rounds;           // MST_ROUNDS_TENSOR; empty: there are no rounds
+    struct mst_buf rounds;           // MST_CHECKPOINT_ROUNDS_TENSOR; empty: there are no rounds
     struct mst_msg_client_row *rows; // of the cut
     size_t n_rows;
     bool is_after_failure; // another one failed before it
@@ -176,7 +176,7 @@ static void commit(void *arg)
                                                                .shape = {.rank = 1, .dims = {save->n_remembered}}},
                                                     .data = save->remembered};
     if (save->rounds.len)
-        values[n++] = bytes_value(MST_ROUNDS_TENSOR, &save->rounds);
+        values[n++] = bytes_value(MST_CHECKPOINT_ROUNDS_TENSOR, &save->rounds);
     if (save->state.len)
         values[n++] = bytes_value(MST_CHECKPOINT_STATE_TENSOR, &save->state);
     if (save->part_id)

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "ckpt/checkpoint.h"
+#include "ckpt/local_part.h"
 #include "cli/ckpt_operand.h"
 #include "cli/tensor_difference.h"
 #include "tfio/bundle_reader.h"
@@ -25,8 +26,9 @@ const char *const mst_ckpt_diff_examples[] = {"muster ckpt diff run/ckpt/model-4
 
 static const char details[] =
     "An operand is a checkpoint's prefix, or a directory, of which the newest whole one is taken. Tensors are compared "
-    "bit for bit: how they are cut and in which data files they lie makes no difference. With a tolerance T, elements "
-    "differ if |a - b| > T x max(1, |a|, |b|). Exit code: 0 equal, 1 something is different (or unreadable, which is "
+    "bit for bit: how they are cut and in which data files they lie makes no difference, nor what a chief notes of how "
+    "the run went. With a tolerance T, elements differ if |a - b| > T x max(1, |a|, |b|). Exit code: 0 equal, 1 "
+    "something is different (or unreadable, which is "
     "then said).";
 
 struct comparison {
@@ -50,13 +52,8 @@ static json_t *real_json(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-// But of the chief's notes on who had trained what: two runs that are the same seldom agree about them.
 static void add(struct comparison *work, const char *name, const char *what, json_t *fields)
 {
-    if (strcmp(name, MST_CHECKPOINT_STATE_TENSOR) == 0) {
-        json_decref(fields);
-        return;
-    }
     json_object_set_new(fields, "tensor", json_string_nocheck(name)); // only printing it as JSON needs UTF-8
     json_object_set_new(fields, "difference", json_string(what));
     json_array_append_new(work->differences, fields);
@@ -145,13 +142,40 @@ static mst_status compare_tensor(struct comparison *work, const struct mst_bundl
     return status;
 }
 
+// What a chief notes of how a run came there (who had trained what, as which of the processes of a cluster): two runs
+// that are the same seldom agree about it.
+static bool is_note(const struct mst_bundle_entry *entry)
+{
+    static const struct {
+        const char *name;
+        enum mst_tf_type type;
+    } notes[] = {{MST_CHECKPOINT_STATE_TENSOR, MST_TF_UINT8},
+                 {MST_CHECKPOINT_ROUNDS_TENSOR, MST_TF_UINT8},
+                 {MST_LOCAL_PART_TENSOR, MST_TF_INT64}};
+    for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
+        if (strcmp(entry->name, notes[i].name) == 0 && entry->type == notes[i].type)
+            return true;
+    return false;
+}
+
+// The first from number *at on that is no note; NULL: there is none.
+static const struct mst_bundle_entry *entry_from(const struct mst_bundle *bundle, size_t *at)
+{
+    for (; *at < mst_bundle_n_entries(bundle); (*at)++)
+        if (!is_note(mst_bundle_entry_at(bundle, *at)))
+            return mst_bundle_entry_at(bundle, *at);
+    return NULL;
+}
+
 static mst_status compare(struct comparison *work, struct mst_error *err)
 {
-    size_t n_a = mst_bundle_n_entries(work->a);
-    size_t n_b = mst_bundle_n_entries(work->b);
-    for (size_t i = 0, k = 0; i < n_a || k < n_b;) {
-        const struct mst_bundle_entry *a = i < n_a ? mst_bundle_entry_at(work->a, i) : NULL;
-        const struct mst_bundle_entry *b = k < n_b ? mst_bundle_entry_at(work->b, k) : NULL;
+    size_t i = 0;
+    size_t k = 0;
+    for (;;) {
+        const struct mst_bundle_entry *a = entry_from(work->a, &i);
+        const struct mst_bundle_entry *b = entry_from(work->b, &k);
+        if (!a && !b)
+            return MST_OK;
         int order = a && b ? strcmp(a->name, b->name) : 0;
         if (a && (!b || order < 0)) {
             add(work, a->name, "only in a", json_object());
@@ -165,7 +189,6 @@ static mst_status compare(struct comparison *work, struct mst_error *err)
             k++;
         }
     }
-    return MST_OK;
 }
 
 static const char *text_of(const json_t *row, const char *key)

@@ -31,6 +31,8 @@
 
 /** In a job's checkpoint: the chief's state, bytes (chief/chief_state.h). */
 #define MST_CHECKPOINT_STATE_TENSOR "chief_state"
+/** … and of synchronous ones: a message Round with the close that it was made at (wire/messages.h). */
+#define MST_CHECKPOINT_ROUNDS_TENSOR "rounds"
 
 /** A tensor, or the rows of one that a PS holds, and its bytes in memory (little-endian). */
 struct mst_checkpoint_value {

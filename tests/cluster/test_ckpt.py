@@ -204,6 +204,19 @@ def test_diff(say, trained, tmp_path):
     assert say("diff", older, "ckpt", "--tolerance", "1e-9")[0] == 1
 
 
+def test_diff_of_runs_that_went_otherwise(say, job, write_job, muster, tmp_path):
+    """A cluster and one process: the chief's notes differ, what was trained does not."""
+    for name, command, consistency in [("cluster", ["local", "--workers", "2", "--ps", "2"], {"staleness": 0}),
+                                       ("one", ["run"], {"staleness": 0, "accumulate_steps": 2})]:
+        job.update(consistency=consistency, epochs=1)
+        job["checkpoint"]["dir"] = str(tmp_path / name)
+        muster(command[0], write_job(job), *command[1:]).expect(0)
+    names = [tensor["name"] for tensor in json.loads(say("inspect", "one/model-63", "--json")[1])["tensors"]]
+    assert "rounds" in names and "chief_state" in names
+    code, out, error = say("diff", "cluster", "one")
+    assert code == 0 and out.splitlines()[-1] == "equal" and error == "", out
+
+
 def test_diff_of_other_models(say, trained, job, write_job, muster, tmp_path):
     """Another optimizer has other slots, another model other shapes; a model directory has only weights."""
     code, out, error = say("diff", "ckpt", "out/model", "--json")
