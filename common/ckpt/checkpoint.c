@@ -3,9 +3,9 @@
 #include "ckpt/checkpoint.h"
 
 #include "base/alloc.h"
-#include "base/bytes.h"
 #include "base/error.h"
 #include "checkpoint_names.h"
+#include "checkpoint_state.h"
 #include "ckpt/checkpoint_list.h"
 #include "ckpt/checkpoint_part.h"
 #include "muster/status.h"
@@ -19,8 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-enum { STATE_MAX_BYTES = 64 << 20 };
 
 struct mst_checkpoint_writer {
     char *dir;
@@ -157,39 +155,6 @@ static mst_status rename_temporary(char *final_path, struct mst_error *err)
     return status;
 }
 
-static mst_status append_quoted(struct mst_buf *buf, const char *key, uint64_t step)
-{
-    return mst_buf_printf(buf, "%s: \"model-%llu\"\n", key, (unsigned long long)step);
-}
-
-// TensorFlow's CheckpointState as text; names without a slash are relative to the folder it lies in.
-static mst_status write_state(const char *dir, const uint64_t *steps, size_t n_steps, uint64_t latest,
-                              struct mst_error *err)
-{
-    struct mst_buf text;
-    mst_buf_init(&text, STATE_MAX_BYTES);
-    mst_status status = append_quoted(&text, "model_checkpoint_path", latest);
-    for (size_t i = 0; status == MST_OK && i < n_steps; i++)
-        if (steps[i] != latest)
-            status = append_quoted(&text, "all_model_checkpoint_paths", steps[i]);
-    if (status == MST_OK)
-        status = append_quoted(&text, "all_model_checkpoint_paths", latest);
-    char *path = mst_text("%s/" MST_CHECKPOINT_STATE, dir);
-    char *temporary = mst_text("%s" MST_CHECKPOINT_TMP, path);
-    if (status == MST_OK)
-        status = mst_disk_write(temporary, mst_buf_view(&text), err);
-    else
-        status = mst_fail(err, status, "%s would be larger than its limit", path);
-    if (status == MST_OK)
-        status = rename_temporary(mst_strdup(path), err);
-    if (status == MST_OK)
-        status = mst_disk_sync_folder(dir, err);
-    free(temporary);
-    free(path);
-    mst_buf_fini(&text);
-    return status;
-}
-
 struct removal {
     const char *dir;
     uint64_t step;
@@ -217,21 +182,6 @@ static mst_status remove_checkpoint(const char *dir, uint64_t step, struct mst_e
     return mst_checkpoint_each_file(dir, on_file_of_step, &removal, err);
 }
 
-// Steps above the one just committed come from an earlier run that went further: they are not newer than what was
-// committed now, so they are the first to go, as TensorFlow's manager counts by time, not by name.
-static void oldest_first(uint64_t *steps, size_t n_steps, uint64_t latest)
-{
-    size_t n_up_to = 0;
-    while (n_up_to < n_steps && steps[n_up_to] <= latest)
-        n_up_to++;
-    uint64_t *ordered = mst_alloc_array(n_steps, sizeof *ordered);
-    size_t n_above = n_steps - n_up_to;
-    memcpy(ordered, steps + n_up_to, n_above * sizeof *steps);
-    memcpy(ordered + n_above, steps, n_up_to * sizeof *steps);
-    memcpy(steps, ordered, n_steps * sizeof *steps);
-    free(ordered);
-}
-
 static bool is_spared(const struct mst_checkpoint_writer *writer, uint64_t step)
 {
     for (size_t i = 0; i < writer->n_spared; i++)
@@ -247,17 +197,47 @@ void mst_checkpoint_spare(struct mst_checkpoint_writer *writer, const uint64_t *
     writer->n_spared = n_steps;
 }
 
+// Steps in order of age: what was just committed is the newest, whatever its number.
+static void put_last(uint64_t *steps, size_t n_steps, uint64_t step)
+{
+    size_t at = 0;
+    while (at < n_steps && steps[at] != step)
+        at++;
+    if (at == n_steps)
+        return;
+    memmove(steps + at, steps + at + 1, (n_steps - at - 1) * sizeof *steps);
+    steps[n_steps - 1] = step;
+}
+
+// Deletes the n_old first of them but for those that are spared; those that stay keep their order.
+static mst_status remove_old(const struct mst_checkpoint_writer *writer, uint64_t *steps, size_t *n_steps, size_t n_old,
+                             struct mst_error *err)
+{
+    size_t n_left = 0;
+    for (size_t i = 0; i < *n_steps; i++) {
+        if (i < n_old && !is_spared(writer, steps[i]))
+            MST_TRY(remove_checkpoint(writer->dir, steps[i], err));
+        else
+            steps[n_left++] = steps[i];
+    }
+    *n_steps = n_left;
+    return MST_OK;
+}
+
+// The state file lists what is there at any moment: first the new one beside all others, then what is left.
 static mst_status publish(const struct mst_checkpoint_writer *writer, size_t keep, struct mst_error *err)
 {
     uint64_t *steps;
     size_t n_steps;
     MST_TRY(mst_checkpoint_list(writer->dir, &steps, &n_steps, err));
-    oldest_first(steps, n_steps, writer->step);
-    size_t n_old = keep > 0 && n_steps > keep ? n_steps - keep : 0;
-    mst_status status = write_state(writer->dir, steps + n_old, n_steps - n_old, writer->step, err);
-    for (size_t i = 0; status == MST_OK && i < n_old; i++)
-        if (!is_spared(writer, steps[i]))
-            status = remove_checkpoint(writer->dir, steps[i], err);
+    mst_checkpoint_state_sort(writer->dir, steps, n_steps);
+    put_last(steps, n_steps, writer->step);
+    mst_status status = mst_checkpoint_state_write(writer->dir, steps, n_steps, err);
+    if (status == MST_OK && keep > 0 && n_steps > keep) {
+        status = remove_old(writer, steps, &n_steps, n_steps - keep, err);
+        if (status == MST_OK)
+            status = mst_checkpoint_state_write(writer->dir, steps, n_steps, err);
+    }
     free(steps);
     return status;
 }

@@ -1,10 +1,11 @@
-// The names say which checkpoints there are; the bundle reader says whether one is whole. The `checkpoint` file is not
-// asked: it may be older than the newest index when a crash came between the two.
+// The names say which checkpoints there are, the `checkpoint` file which are newer, the bundle reader whether one is
+// whole. The file may be older than the newest index when a crash came between the two.
 #include "ckpt/checkpoint_list.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "checkpoint_names.h"
+#include "checkpoint_state.h"
 #include "ckpt/checkpoint.h"
 #include "muster/status.h"
 #include "tfio/bundle_reader.h"
@@ -99,6 +100,7 @@ static mst_status search(const struct search *search, char **prefix_out, uint64_
     *prefix_out = NULL;
     *step_out = 0;
     MST_TRY(mst_checkpoint_list(search->dir, &steps, &n_steps, err));
+    mst_checkpoint_state_sort(search->dir, steps, n_steps);
     for (size_t i = n_steps; i > 0 && !*prefix_out; i--) {
         char *prefix = mst_checkpoint_prefix(search->dir, steps[i - 1]);
         struct mst_error why = {0};

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "checkpoint_state.h"
 #include "ckpt/checkpoint.h"
 #include "ckpt/checkpoint_list.h"
 #include "ckpt/checkpoint_part.h"
@@ -144,6 +145,7 @@ mst_status mst_local_parts_list(const char *dir, mst_checkpoint_passed_fn on_pas
     if (status == MST_NOT_FOUND)
         return MST_OK;
     MST_TRY(status);
+    mst_checkpoint_state_sort(dir, steps, n_steps);
     out->steps = mst_alloc_array(n_steps, sizeof *out->steps);
     out->ids = mst_alloc_array(n_steps, sizeof *out->ids);
     for (size_t i = n_steps; i > 0 && status == MST_OK; i--) {

@@ -31,7 +31,7 @@ enum { MST_LOCAL_PART_NUMBERS_MAX = 8 };
 
 struct mst_local_part;
 
-/** Parts in a directory, ascending by step. */
+/** Parts in a directory, the newest last. */
 struct mst_local_parts {
     uint64_t *steps;
     uint64_t *ids;

@@ -98,6 +98,20 @@ def test_the_newest_whole_one_is_taken(trained, write_job, muster, damage):
     assert json.loads(pathlib.Path(trained["output"]["dir"], "result.json").read_text())["steps"] == 120
 
 
+def test_the_newest_is_not_that_of_the_run_before(trained, write_job, muster):
+    """A run that began anew has come less far than the one before it, whose checkpoints lie beside its own."""
+    trained["checkpoint"]["resume"], trained["steps"] = False, 30
+    muster("run", write_job(trained)).expect(0)
+    assert steps_of(trained) == [30, 40, 70, 100]
+    trained["checkpoint"]["resume"], trained["steps"] = True, 50
+    process = muster("run", write_job(trained))
+    process.expect(0)
+    assert f"chief: resuming prefix={folder_of(trained)}/model-30 steps=30\n" in process.log()
+    evaluated = muster("eval", write_job(trained), "--log-level", "all=info")
+    evaluated.expect(0)
+    assert "model-50" in evaluated.log(), evaluated.log()
+
+
 def test_two_are_passed_over(trained, write_job, muster):
     flip(largest_data(trained, 100), 7)
     largest_data(trained, 70).unlink()

@@ -135,22 +135,71 @@ static void test_commit_and_keep(void **state)
     commit(9, 2); // as a run that resumed from an older one might
     check_state("model_checkpoint_path: \"model-9\"\nall_model_checkpoint_paths: \"model-10\"\n"
                 "all_model_checkpoint_paths: \"model-9\"\n");
+    expect_newest(9);
     commit(100, 2);
-    assert_false(exists("model-9.index"));
-    assert_false(exists("model-9.data-00000-of-00003"));
-    assert_true(exists("model-10.index"));
+    assert_false(exists("model-10.index"));
+    assert_false(exists("model-10.data-00000-of-00003"));
+    assert_true(exists("model-9.index"));
     assert_true(exists("model-100.data-00002-of-00003"));
-    check_state("model_checkpoint_path: \"model-100\"\nall_model_checkpoint_paths: \"model-10\"\n"
+    check_state("model_checkpoint_path: \"model-100\"\nall_model_checkpoint_paths: \"model-9\"\n"
                 "all_model_checkpoint_paths: \"model-100\"\n");
     expect_newest(100);
     commit(100, 2); // the same step once more
     expect_newest(100);
     commit(11, 1);
     assert_false(exists("model-100.index"));
-    assert_false(exists("model-10.index"));
+    assert_false(exists("model-9.index"));
     expect_newest(11);
     commit(12, 0); // keeps all
     assert_true(exists("model-11.index"));
+}
+
+static void write_state(const char *text)
+{
+    char *path = mst_text("%s/checkpoint", folder);
+    data_file_write(path, FORM_PLAIN, text, strlen(text));
+    free(path);
+}
+
+// A run that began anew wrote lower numbers beside those of the run before; numbers do not say which is newer.
+static void test_the_newest_by_age(void **state)
+{
+    (void)state;
+    commit(40, 0);
+    commit(100, 0);
+    commit(20, 0);
+    expect_newest(20);
+    commit(30, 0);
+    expect_newest(30);
+    commit(100, 0); // as far as the run before
+    expect_newest(100);
+    write_state("all_model_checkpoint_paths: \"model-100\"\nall_model_checkpoint_paths: \"model-40\"\n"
+                "all_model_checkpoint_paths: \"model-30\"\n"); // a crash came before 20 was listed
+    expect_newest(20);
+    commit(31, 3);
+    check_state("model_checkpoint_path: \"model-31\"\nall_model_checkpoint_paths: \"model-30\"\n"
+                "all_model_checkpoint_paths: \"model-20\"\nall_model_checkpoint_paths: \"model-31\"\n");
+}
+
+// What is not in our form lists nothing, and what it lists need not be there.
+static void test_strange_state_files(void **state)
+{
+    (void)state;
+    commit(7, 0);
+    commit(8, 0);
+    const char *const strange[] = {
+        "",
+        "\n\n",
+        "all_model_checkpoint_paths: \"model-7\nall_model_checkpoint_paths: model-7\"\n",
+        "all_model_checkpoint_paths: \"model-07\"\nall_model_checkpoint_paths: \"model-7.index\"\n",
+        "all_model_checkpoint_paths: \"model-8\"\r\nall_model_checkpoint_paths: \"\"\nall_model_checkpoint_paths: \"",
+        "all_model_checkpoint_paths: \"/somewhere/model-8\"\nall_model_checkpoint_paths: \"ckpt-7\"\n",
+        "all_model_checkpoint_paths: \"model-99\"\nall_model_checkpoint_paths: \"model-8\"",
+        "model_checkpoint_path: \"model-7\"\n"};
+    for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
+        write_state(strange[i]);
+        expect_newest(strstr(strange[i], "model-99") ? 7 : 8); // (listed there is 8 alone)
+    }
 }
 
 static void test_what_is_spared_stays(void **state)
@@ -428,6 +477,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_commit_and_keep, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_newest_by_age, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_strange_state_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_spared_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_missing_or_short_shard, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nan_is_never_saved, set_up, tear_down),
