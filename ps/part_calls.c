@@ -64,7 +64,7 @@ static void on_passed(void *context, const char *prefix, const char *why)
         snprintf(question->why, sizeof question->why, "%s", why);
 }
 
-// On the writer's thread.
+// On the reader's thread.
 static void list(void *arg)
 {
     struct part_question *question = arg;
@@ -78,5 +78,5 @@ void mst_ps_on_part_question(struct control_conn *control, const struct mst_mess
     struct part_question *question = mst_alloc(sizeof *question);
     question->late = mst_ps_late_call(control, message);
     question->dir = mst_ps_part_dir(meta->dir, meta->shard_id);
-    mst_loop_post_or_drop(control->ps->writer, list, release, question);
+    mst_loop_post_or_drop(control->ps->reader, list, release, question);
 }

@@ -444,6 +444,21 @@ static void be_nice(void *arg)
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), WRITER_NICE);
 }
 
+static mst_status start_thread(const char *name, struct mst_loop **out, struct mst_error *err)
+{
+    MST_TRY(mst_loop_new(name, out, err));
+    return mst_loop_thread_start(*out, err);
+}
+
+static void end_thread(struct mst_loop *loop)
+{
+    if (!loop)
+        return;
+    mst_loop_stop(loop);
+    mst_loop_thread_join(loop);
+    mst_loop_free(loop);
+}
+
 mst_status mst_ps_new(const struct mst_ps_config *config, struct mst_ps **out, struct mst_error *err)
 {
     *out = NULL;
@@ -461,9 +476,9 @@ mst_status mst_ps_new(const struct mst_ps_config *config, struct mst_ps **out, s
         status = config->listen_fd >= 0 ? mst_server_listen_fd(ps->server, config->listen_fd, err)
                                         : mst_server_listen(ps->server, config->port, err);
     if (status == MST_OK)
-        status = mst_loop_new("ps-writer", &ps->writer, err);
+        status = start_thread("ps-writer", &ps->writer, err);
     if (status == MST_OK)
-        status = mst_loop_thread_start(ps->writer, err);
+        status = start_thread("ps-reader", &ps->reader, err);
     if (status != MST_OK) {
         mst_ps_free(ps);
         return status;
@@ -487,11 +502,8 @@ void mst_ps_free(struct mst_ps *ps)
 {
     if (!ps)
         return;
-    if (ps->writer) {
-        mst_loop_stop(ps->writer);
-        mst_loop_thread_join(ps->writer);
-        mst_loop_free(ps->writer);
-    }
+    end_thread(ps->writer);
+    end_thread(ps->reader);
     mst_ps_cuts_free(ps);
     // Data threads report to rounds, so those go after them.
     for (size_t i = 0; ps->threads && i < ps->config.n_data_loops; i++)

@@ -49,6 +49,7 @@ struct mst_ps {
     struct mst_timer trim;     // when no cut was kept for a while
     struct control_conn *conns;
     struct mst_loop *writer; // a thread of its own: fsync may take long
+    struct mst_loop *reader; // another one: nobody waits for what is written, but all for what is read
     struct ps_group *groups; // that the map gives to this PS; with roles all, also those that it holds nothing of
     size_t n_groups;
     struct ps_roles *roles;
@@ -119,7 +120,7 @@ void mst_ps_cuts_free(struct mst_ps *ps);
 void mst_ps_trim_later(struct mst_ps *ps);
 
 // part_calls.c: SAVE where storage is not shared (checkpoint.local).
-// Answers which parts are here whole; on the writer's thread they are read through.
+// Answers which parts are here whole; on the reader's thread they are read through.
 void mst_ps_on_part_question(struct control_conn *control, const struct mst_message *message,
                              const struct mst_msg_save *meta);
 // New text: where this PS keeps its parts.

@@ -3,7 +3,7 @@
 // of the kind is answered at once: the chief's link broke after it had sent it.
 //
 // Other groups are served by the same data threads meanwhile. So a holding is found there, its values are read on the
-// writer's thread into buckets of their own, and back on its data thread the two change what they hold; then the next.
+// reader's thread into buckets of their own, and back on its data thread the two change what they hold; then the next.
 #include "ps/ps_private.h"
 
 #include "base/alloc.h"
@@ -117,7 +117,7 @@ static void post(struct mst_loop *loop, mst_loop_fn fn, struct restore *restore)
     mst_loop_post_or_drop(loop, fn, free_restore, restore);
 }
 
-// On the writer's thread.
+// On the reader's thread.
 static void read_values(void *arg)
 {
     struct restore *restore = arg;
@@ -143,7 +143,7 @@ static void visit_thread(void *arg)
         restore->group = mst_ps_group(ps, holding->group);
         restore->home_thread = holding->home_thread;
         restore->awaited = mst_holding_awaits_values(holding);
-        post(ps->writer, read_values, restore);
+        post(ps->reader, read_values, restore);
     } else if (restore->status == MST_OK && ++restore->thread < ps->config.n_data_loops) {
         post(ps->config.data_loops[restore->thread], visit_thread, restore);
     } else {

@@ -22,26 +22,38 @@ enum { LOST, SERVED, N_GROUPS };
 static const uint64_t threads[] = {1, 1};
 static const uint64_t incarnations[] = {7, 8};
 
-// A file of a checkpoint of step 1 that is a pipe.
+// A file of a checkpoint of step 1 that is a pipe; where the server of SERVED would keep its parts.
 struct slow_file {
-    char folder[32];
+    char dir[32];
+    char folder[48];
     char prefix[64];
     char path[112];
 };
 
 static void make_pipe(struct slow_file *file, const char *suffix)
 {
-    snprintf(file->folder, sizeof file->folder, "/tmp/muster-restoring-XXXXXX");
-    assert_non_null(mkdtemp(file->folder));
+    snprintf(file->dir, sizeof file->dir, "/tmp/muster-restoring-XXXXXX");
+    assert_non_null(mkdtemp(file->dir));
+    snprintf(file->folder, sizeof file->folder, "%s/ps-%d", file->dir, SERVED);
+    assert_int_equal(mkdir(file->folder, 0700), 0);
     snprintf(file->prefix, sizeof file->prefix, "%s/model-1", file->folder);
     snprintf(file->path, sizeof file->path, "%s%s", file->prefix, suffix);
     assert_int_equal(mkfifo(file->path, 0600), 0);
+}
+
+// Whoever waits to read it finds that it is no file.
+static void let_read(const struct slow_file *file)
+{
+    int fd = open(file->path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    close(fd);
 }
 
 static void remove_pipe(const struct slow_file *file)
 {
     unlink(file->path); // perhaps the server has done so
     assert_int_equal(rmdir(file->folder), 0);
+    assert_int_equal(rmdir(file->dir), 0);
 }
 
 static struct mst_msg_roles roles_of(uint64_t n, const struct mst_msg_group_roles *groups)
@@ -121,9 +133,7 @@ static void test_other_groups_are_served_while_it_is_read(void **state)
     stranger_expect_error(&f->chief, again, MST_UNAVAILABLE, "are being read; ask again");
     expect_pull(&worker, SERVED, 11);
     expect_pull(&worker, SERVED, 12);
-    int fd = open(index.path, O_WRONLY | O_CLOEXEC); // whoever reads it finds that it is no file
-    assert_true(fd >= 0);
-    close(fd);
+    let_read(&index);
     stranger_expect_error(&f->chief, slow, MST_DATA_LOSS, "is not a regular file");
     send_pull(&worker, LOST, 0, 0, 13); // waits for its values
     expect_reply(&f->chief, give_map(f, &roles, NULL));
@@ -133,16 +143,29 @@ static void test_other_groups_are_served_while_it_is_read(void **state)
     stranger_close(&worker);
 }
 
+static uint64_t send_save(struct fixture *f, const struct mst_msg_save *save)
+{
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    assert_int_equal(mst_msg_save_encode(save, &meta), MST_OK);
+    send_meta(&f->chief, MST_METHOD_SAVE, ++f->call, &meta);
+    return f->call;
+}
+
 // Keeps the writer's thread until somebody reads the pipe.
 static uint64_t save_slowly(struct fixture *f, const struct slow_file *part)
 {
     const struct mst_msg_save save = {
         .term = TERM, .dir = part->folder, .shard_id = SERVED, .n_shards = N_GROUPS, .step = 1, .group = SERVED};
-    struct mst_buf meta;
-    mst_buf_init(&meta, MST_FRAME_META_MAX);
-    assert_int_equal(mst_msg_save_encode(&save, &meta), MST_OK);
-    send_meta(&f->chief, MST_METHOD_SAVE, ++f->call, &meta);
-    return f->call;
+    return send_save(f, &save);
+}
+
+// Keeps the reader's thread until somebody writes to the pipe.
+static uint64_t ask_slowly(struct fixture *f, const struct slow_file *index)
+{
+    const struct mst_msg_save question = {
+        .term = TERM, .dir = index->dir, .shard_id = SERVED, .is_question = true, .group = SERVED};
+    return send_save(f, &question);
 }
 
 static void read_all(const struct slow_file *part)
@@ -155,22 +178,18 @@ static void read_all(const struct slow_file *part)
     close(fd);
 }
 
-// In whichever order both are answered, and whatever came of the save.
-static void expect_changed(struct fixture *f, uint64_t map, uint64_t save)
+// Nobody waits for a checkpoint, but training waits for this.
+static void test_a_checkpoint_does_not_hold_it_up(void **state)
 {
-    const struct mst_message *message = stranger_read(&f->chief);
-    bool is_saved = message->call == save;
-    if (is_saved)
-        message = stranger_read(&f->chief);
-    struct mst_msg_error error;
-    mst_arena_fini(&f->arena);
-    assert_int_equal(message->call, map);
-    assert_int_equal(message->flags, MST_FRAME_REPLY | MST_FRAME_ERROR);
-    assert_int_equal(mst_msg_error_decode(message->meta, &f->arena, &error, NULL), MST_OK);
-    assert_int_equal(error.status, MST_UNAVAILABLE);
-    assert_non_null(strstr(error.text, "changed while their values were read"));
-    if (!is_saved)
-        assert_int_equal(stranger_read(&f->chief)->call, save);
+    struct fixture *f = *state;
+    const struct mst_msg_roles roles = begin_with_a_lost_group(f);
+    struct slow_file part;
+    make_pipe(&part, ".data-00001-of-00002" MST_CHECKPOINT_TMP);
+    uint64_t save = save_slowly(f, &part);
+    expect_reply(&f->chief, give_map(f, &roles, NULL));
+    read_all(&part);
+    assert_int_equal(stranger_read(&f->chief)->call, save); // whatever came of it
+    remove_pipe(&part);
 }
 
 // Lost once more while its values were read: they may be others now.
@@ -180,20 +199,21 @@ static void test_what_was_read_for_older_roles_is_not_used(void **state)
     struct stranger worker;
     const struct mst_msg_greeting greeting = {.role = MST_PEER_WORKER, .number = 1};
     const struct mst_msg_roles roles = begin_with_a_lost_group(f);
-    struct slow_file part;
-    make_pipe(&part, ".data-00001-of-00002" MST_CHECKPOINT_TMP);
+    struct slow_file index;
+    make_pipe(&index, ".index");
     greet(f, &worker, &greeting);
-    uint64_t save = save_slowly(f, &part);
+    uint64_t question = ask_slowly(f, &index);
     uint64_t map = give_map(f, &roles, NULL);
     give_roles(f, 3, is_lost);
     give_roles(f, 4, is_given);
-    read_all(&part);
-    expect_changed(f, map, save);
+    let_read(&index);
+    expect_reply(&f->chief, question); // it is no part
+    stranger_expect_error(&f->chief, map, MST_UNAVAILABLE, "changed while their values were read");
     send_pull(&worker, LOST, 0, 0, 21);
     expect_pull(&worker, SERVED, 22);
     expect_reply(&f->chief, give_map(f, &roles, NULL));
     assert_int_equal(pulled(&worker, 21).iterations, 9);
-    remove_pipe(&part);
+    remove_pipe(&index);
     stranger_close(&worker);
 }
 
@@ -201,6 +221,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_other_groups_are_served_while_it_is_read, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_checkpoint_does_not_hold_it_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_was_read_for_older_roles_is_not_used, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
