@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** Who both checksums and copies does so in pieces of this: the second pass then finds them in the core's cache. */
+#define MST_CRC32C_PIECE_BYTES ((size_t)256 << 10)
+
 /** The CRC of data, continuing from the CRC of what came before (0 at the start). */
 uint32_t mst_crc32c_extend(uint32_t crc, const void *data, size_t len);
 /** The CRC of data. */

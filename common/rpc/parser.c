@@ -105,6 +105,7 @@ void mst_parser_take(struct mst_parser *parser, const struct mst_sink *sink)
     parser->sink = *sink;
     parser->part = 0;
     parser->part_offset = 0;
+    parser->sum = 0;
     parser->state = MST_PARSE_BODY;
 }
 
@@ -117,13 +118,17 @@ void mst_parser_drain(struct mst_parser *parser)
     parser->state = MST_PARSE_DRAIN;
 }
 
-// Notes that n more bytes of the body lie in the sink.
+// Notes that n more bytes of the body lie in the sink. They are in the cache, so this is when their CRC is cheap.
 static void advance(struct mst_parser *parser, size_t n_bytes)
 {
+    bool has_crc = (parser->message.flags & MST_FRAME_BODY_CRC) != 0;
     parser->body_left -= n_bytes;
     while (n_bytes) {
-        size_t room = parser->sink.parts[parser->part].iov_len - parser->part_offset;
+        const struct iovec *to = &parser->sink.parts[parser->part];
+        size_t room = to->iov_len - parser->part_offset;
         size_t n = n_bytes < room ? n_bytes : room;
+        if (has_crc)
+            parser->sum = mst_crc32c_extend(parser->sum, (uint8_t *)to->iov_base + parser->part_offset, n);
         parser->part_offset += n;
         n_bytes -= n;
         if (n == room) {
@@ -157,9 +162,7 @@ static mst_status check_body(const struct mst_parser *parser, struct mst_error *
 {
     if (!(parser->message.flags & MST_FRAME_BODY_CRC))
         return MST_OK;
-    uint32_t computed = 0;
-    for (size_t i = 0; i < parser->sink.n_parts; i++)
-        computed = mst_crc32c_extend(computed, parser->sink.parts[i].iov_base, parser->sink.parts[i].iov_len);
+    uint32_t computed = parser->sum;
     const uint8_t *crc = parser->crc;
     uint32_t written = (uint32_t)crc[0] | (uint32_t)crc[1] << 8 | (uint32_t)crc[2] << 16 | (uint32_t)crc[3] << 24;
     if (written != computed)
@@ -181,6 +184,7 @@ static mst_status next_in_head(struct mst_parser *parser, enum mst_parser_event 
     }
     // No body, but perhaps the CRC of none.
     parser->sink = (struct mst_sink){0};
+    parser->sum = 0;
     parser->state = MST_PARSE_BODY;
     return mst_parser_next(parser, out, err);
 }
@@ -220,19 +224,33 @@ mst_status mst_parser_next(struct mst_parser *parser, enum mst_parser_event *out
     }
 }
 
+// Where the next bytes of the body go; one with a CRC is read in pieces. Returns how many parts, of at most max.
+static size_t body_space(const struct mst_parser *parser, struct iovec *iov, size_t max, bool *is_all)
+{
+    bool has_crc = (parser->message.flags & MST_FRAME_BODY_CRC) != 0;
+    size_t n_room = has_crc ? MST_CRC32C_PIECE_BYTES : SIZE_MAX;
+    size_t n = 0, offset = parser->part_offset, part = parser->part;
+    for (; part < parser->sink.n_parts && n < max && n_room; part++, offset = 0) {
+        const struct iovec *to = &parser->sink.parts[part];
+        size_t n_left = to->iov_len - offset;
+        size_t n_bytes = n_left < n_room ? n_left : n_room;
+        if (n_bytes)
+            iov[n++] = (struct iovec){(uint8_t *)to->iov_base + offset, n_bytes};
+        n_room -= n_bytes;
+        if (n_bytes < n_left)
+            break;
+    }
+    *is_all = part >= parser->sink.n_parts;
+    return n;
+}
+
 size_t mst_parser_space(struct mst_parser *parser, struct iovec *iov, size_t max)
 {
     size_t n = 0;
     if (parser->state == MST_PARSE_BODY) {
-        size_t offset = parser->part_offset;
-        size_t part = parser->part;
-        for (; part < parser->sink.n_parts && n < max - 2; part++) {
-            const struct iovec *to = &parser->sink.parts[part];
-            if (to->iov_len > offset)
-                iov[n++] = (struct iovec){(uint8_t *)to->iov_base + offset, to->iov_len - offset};
-            offset = 0;
-        }
-        if (part < parser->sink.n_parts)
+        bool is_all;
+        n = body_space(parser, iov, max - 2, &is_all);
+        if (!is_all)
             return n;
         if (parser->crc_len < MST_FRAME_CRC_BYTES)
             iov[n++] = (struct iovec){parser->crc + parser->crc_len, MST_FRAME_CRC_BYTES - parser->crc_len};

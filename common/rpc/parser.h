@@ -37,6 +37,7 @@ struct mst_parser {
     uint64_t body_left; // of the body without its CRC; all that is left when draining
     uint8_t crc[MST_FRAME_CRC_BYTES];
     size_t crc_len; // bytes of it that are in
+    uint32_t sum;   // CRC of what is in the sink
 };
 
 /** An empty parser; frames with more meta than max_meta_bytes are refused. */

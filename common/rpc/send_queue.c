@@ -22,6 +22,9 @@ struct mst_send {
     struct mst_body body;
     uint8_t crc[MST_FRAME_CRC_BYTES];
     size_t crc_bytes; // 0 or 4
+    uint32_t sum;     // CRC of the body before (sum_part, sum_offset)
+    size_t sum_part;
+    size_t sum_offset;
     uint64_t added_ms;
     bool is_reply;
     uint8_t small[HEAD_BYTES];
@@ -85,16 +88,6 @@ static uint64_t body_bytes(const struct mst_body *body)
     return n_bytes;
 }
 
-static void put_crc(struct mst_send *send)
-{
-    uint32_t crc = 0;
-    for (size_t i = 0; i < send->body.n_parts; i++)
-        crc = mst_crc32c_extend(crc, send->body.parts[i].iov_base, send->body.parts[i].iov_len);
-    for (size_t i = 0; i < MST_FRAME_CRC_BYTES; i++)
-        send->crc[i] = (uint8_t)(crc >> (8 * i));
-    send->crc_bytes = MST_FRAME_CRC_BYTES;
-}
-
 void mst_send_queue_add(struct mst_send_queue *queue, const struct mst_frame *frame, struct mst_bytes meta,
                         const struct mst_body *body, uint64_t now_ms)
 {
@@ -102,6 +95,8 @@ void mst_send_queue_add(struct mst_send_queue *queue, const struct mst_frame *fr
     struct mst_send *send = get_send(queue);
     send->body = body ? *body : (struct mst_body){0};
     send->crc_bytes = 0;
+    send->sum = 0;
+    send->sum_part = send->sum_offset = 0;
     send->added_ms = now_ms;
     send->is_reply = (frame->flags & MST_FRAME_REPLY) != 0;
     struct mst_frame whole = *frame;
@@ -110,7 +105,7 @@ void mst_send_queue_add(struct mst_send_queue *queue, const struct mst_frame *fr
     if (!whole.body_bytes) {
         whole.flags &= (uint8_t)~MST_FRAME_BODY_CRC;
     } else if (whole.flags & MST_FRAME_BODY_CRC) {
-        put_crc(send);
+        send->crc_bytes = MST_FRAME_CRC_BYTES;
         whole.body_bytes += MST_FRAME_CRC_BYTES;
     }
     send->head_bytes = MST_FRAME_HEADER_BYTES + meta.len;
@@ -141,16 +136,54 @@ static struct iovec part_at(const struct mst_send *send, size_t part)
     return (struct iovec){(void *)(uintptr_t)send->crc, send->crc_bytes};
 }
 
-size_t mst_send_queue_gather(const struct mst_send_queue *queue, struct iovec *iov, size_t max)
+// Bytes of a part go out, after all that is before them.
+static void add_to_crc(struct mst_send *send, size_t part, size_t offset, size_t n_bytes)
 {
-    size_t n = 0, part = queue->part, offset = queue->part_offset;
-    for (const struct mst_send *send = queue->first; send; send = send->next, part = 0) {
+    struct iovec from = part_at(send, part);
+    if (part > send->sum_part) {
+        send->sum_part = part;
+        send->sum_offset = 0;
+    }
+    size_t end = offset + n_bytes;
+    if (part < send->sum_part || end <= send->sum_offset)
+        return; // gathered before, and not all of it was sent
+    send->sum = mst_crc32c_extend(send->sum, (uint8_t *)from.iov_base + send->sum_offset, end - send->sum_offset);
+    send->sum_offset = end;
+}
+
+static void write_crc(struct mst_send *send)
+{
+    for (size_t i = 0; i < MST_FRAME_CRC_BYTES; i++)
+        send->crc[i] = (uint8_t)(send->sum >> (8 * i));
+}
+
+// How many bytes of a part go next: all that are left, or of a body with a CRC what is left of the piece.
+static size_t prepare(struct mst_send *send, size_t part, size_t offset, size_t *n_piece)
+{
+    size_t n_bytes = part_at(send, part).iov_len - offset;
+    if (part > send->body.n_parts)
+        write_crc(send);
+    if (part == 0 || part > send->body.n_parts || !send->crc_bytes)
+        return n_bytes;
+    n_bytes = n_bytes < *n_piece ? n_bytes : *n_piece;
+    *n_piece -= n_bytes;
+    add_to_crc(send, part, offset, n_bytes);
+    return n_bytes;
+}
+
+size_t mst_send_queue_gather(struct mst_send_queue *queue, struct iovec *iov, size_t max)
+{
+    size_t n = 0, part = queue->part, offset = queue->part_offset, n_piece = MST_CRC32C_PIECE_BYTES;
+    for (struct mst_send *send = queue->first; send; send = send->next, part = 0) {
         for (; part < n_parts(send); part++, offset = 0) {
             if (n == max)
                 return n;
             struct iovec from = part_at(send, part);
-            if (from.iov_len > offset)
-                iov[n++] = (struct iovec){(uint8_t *)from.iov_base + offset, from.iov_len - offset};
+            size_t n_bytes = prepare(send, part, offset, &n_piece);
+            if (n_bytes)
+                iov[n++] = (struct iovec){(uint8_t *)from.iov_base + offset, n_bytes};
+            if (n_bytes < from.iov_len - offset)
+                return n;
         }
     }
     return n;

@@ -30,8 +30,8 @@ void mst_send_queue_fini(struct mst_send_queue *queue);
  *  Owner: copies meta; borrows the body until its release */
 void mst_send_queue_add(struct mst_send_queue *queue, const struct mst_frame *frame, struct mst_bytes meta,
                         const struct mst_body *body, uint64_t now_ms);
-/** The next bytes to go, at most max parts; returns how many. */
-size_t mst_send_queue_gather(const struct mst_send_queue *queue, struct iovec *iov, size_t max);
+/** The next bytes to go, at most max parts, and MST_CRC32C_PIECE_BYTES of bodies with a CRC; returns how many parts. */
+size_t mst_send_queue_gather(struct mst_send_queue *queue, struct iovec *iov, size_t max);
 /** n_bytes of them are gone; whole frames are released. */
 void mst_send_queue_advance(struct mst_send_queue *queue, size_t n_bytes);
 /** When the oldest frame was added; 0 when there is none. */

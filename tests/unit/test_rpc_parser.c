@@ -2,6 +2,7 @@
 #include "rpc/parser.h"
 
 #include "base/alloc.h"
+#include "base/crc32c.h"
 #include "base/rng.h"
 #include "muster/status.h"
 #include "rpc_frames.h"
@@ -226,6 +227,31 @@ static void test_every_split(void **state)
     }
 }
 
+// A large body with a CRC is read in pieces, whatever it is cut into; without one it is read as it comes.
+static void test_bodies_with_a_crc_come_in_pieces(void **state)
+{
+    (void)state;
+    struct reader reader;
+    reader_init(&reader, MST_FRAME_META_MAX);
+    append_frame(&reader, 1, MST_FRAME_BODY_CRC, 20, 4 * MST_CRC32C_PIECE_BYTES + 5);
+    append_frame(&reader, 4, 0, 20, 4 * MST_CRC32C_PIECE_BYTES + 5);
+    append_frame(&reader, 5, MST_FRAME_BODY_CRC, 0, MST_CRC32C_PIECE_BYTES);
+    size_t most[6] = {0};
+    while (reader.at < reader.stream.len) {
+        bool is_body = reader.parser.state == MST_PARSE_BODY;
+        uint64_t call = reader.parser.message.call;
+        size_t n = feed(&reader, SIZE_MAX);
+        if (is_body && n > most[call])
+            most[call] = n;
+        assert_int_equal(pump(&reader, NULL), MST_OK);
+    }
+    assert_int_equal(reader.n_messages, 3);
+    assert_int_equal(most[1], MST_CRC32C_PIECE_BYTES);
+    assert_true(most[4] > MST_CRC32C_PIECE_BYTES);
+    assert_true(most[5] <= MST_CRC32C_PIECE_BYTES + BUFFER_BYTES + MST_FRAME_CRC_BYTES);
+    reader_fini(&reader);
+}
+
 static void test_idle_only_between_frames(void **state)
 {
     (void)state;
@@ -333,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_no_memory_for_meta), // first: it uses up the allocation that fails
         cmocka_unit_test(test_random_splits),
         cmocka_unit_test(test_every_split),
+        cmocka_unit_test(test_bodies_with_a_crc_come_in_pieces),
         cmocka_unit_test(test_idle_only_between_frames),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_meta_over_the_limit),

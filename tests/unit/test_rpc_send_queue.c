@@ -2,6 +2,7 @@
 #include "rpc/send_queue.h"
 
 #include "base/alloc.h"
+#include "base/crc32c.h"
 #include "base/rng.h"
 #include "muster/status.h"
 #include "rpc_frames.h"
@@ -136,6 +137,26 @@ static void test_random_writes(void **state)
     }
 }
 
+// Their CRC is right however little of a piece a write takes.
+static void test_bodies_with_a_crc_go_in_pieces(void **state)
+{
+    struct fixture *f = *state;
+    struct mst_rng_key key = mst_rng_key_of(SEED, "pieces", 0);
+    const size_t sizes[] = {MST_CRC32C_PIECE_BYTES, 3 * MST_CRC32C_PIECE_BYTES + 17, 1, 3 * MST_CRC32C_PIECE_BYTES, 0};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        add(f, 20, sizes[i], MST_FRAME_BODY_CRC);
+    for (uint64_t i = 0; f->queue.n; i++) {
+        struct iovec iov[64];
+        size_t n_parts = mst_send_queue_gather(&f->queue, iov, 64), n_bytes = 0;
+        for (size_t part = 0; part < n_parts; part++)
+            n_bytes += iov[part].iov_len;
+        assert_in_range(n_bytes, 1, MST_CRC32C_PIECE_BYTES + (MST_FRAME_HEADER_BYTES + 20 + 4) * f->queue.n);
+        write_some(f, 1 + mst_rng_word(key, i) % (2 * n_bytes), 64);
+    }
+    assert_int_equal(f->out.len, f->expected.len);
+    assert_memory_equal(f->out.data, f->expected.data, f->out.len);
+}
+
 static void test_what_is_not_sent_is_released_at_the_end(void **state)
 {
     struct fixture *f = *state;
@@ -204,6 +225,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_random_writes),
+        CASE(test_bodies_with_a_crc_go_in_pieces),
         CASE(test_what_is_not_sent_is_released_at_the_end),
         CASE(test_no_body),
         CASE(test_a_release_may_add),
