@@ -279,9 +279,17 @@ static mst_status write_nonce(struct mst_chief *chief, struct mst_error *err)
 {
     const char *dir = chief->config.job->checkpoint_dir;
     MST_TRY(mst_disk_make_folders(dir, err));
-    chief->nonce = mst_text("%016llx", (unsigned long long)mst_rng_system());
-    chief->nonce_path = mst_text("%s/.shared-%s", dir, chief->nonce);
-    return mst_disk_write(chief->nonce_path, (struct mst_bytes){chief->nonce, strlen(chief->nonce)}, err);
+    char *nonce = mst_text("%016llx", (unsigned long long)mst_rng_system());
+    char *path = mst_text("%s/.shared-%s", dir, nonce);
+    mst_status status = mst_disk_write(path, (struct mst_bytes){nonce, strlen(nonce)}, err);
+    if (status == MST_OK) {
+        chief->nonce = nonce;
+        chief->nonce_path = path;
+        return MST_OK;
+    }
+    free(path);
+    free(nonce);
+    return status;
 }
 
 void mst_chief_remove_nonce(struct mst_chief *chief)
@@ -377,20 +385,30 @@ static mst_status check_sizes(const struct mst_chief *chief, struct mst_error *e
     return MST_OK;
 }
 
-static mst_status prepare(struct mst_chief *chief, struct mst_error *err)
+static mst_status plan(struct mst_chief *chief, struct mst_error *err)
 {
     MST_TRY(make_plan(chief, err));
     fill_shards(chief);
     char *text = mst_plan_text(chief->plan);
     MST_LOG(INFO, "chief", "variables placed", "plan=\"%s\"", text);
     free(text);
-    MST_TRY(chief->config.job->checkpoint_local ? check_sizes(chief, err) : write_nonce(chief, err));
+    return chief->config.job->checkpoint_local ? check_sizes(chief, err) : MST_OK;
+}
+
+static mst_status prepare_storage(struct mst_chief *chief, struct mst_error *err)
+{
+    if (!chief->config.job->checkpoint_local)
+        MST_TRY(write_nonce(chief, err));
     return mst_checkpoint_clean(chief->config.job->checkpoint_chief_dir, err);
 }
 
 mst_status mst_chief_plan_again(struct mst_chief *chief, uint64_t map_term, uint64_t map_epoch, struct mst_error *err)
 {
-    MST_TRY(prepare(chief, err));
+    struct mst_error why;
+    MST_TRY(plan(chief, err));
+    // A job that trains goes on without a checkpoint: what servers hold is all there is since the last one.
+    if (prepare_storage(chief, &why) != MST_OK)
+        MST_LOG(WARN, "chief", "storage not ready", "reason=\"%s\"", why.text);
     mst_weights_free(chief->config.initial); // the earlier chief began with them
     chief->config.initial = NULL;
     fill_map(chief, map_term, map_epoch);
@@ -400,7 +418,9 @@ mst_status mst_chief_plan_again(struct mst_chief *chief, uint64_t map_term, uint
 void mst_chief_place(struct mst_chief *chief)
 {
     struct mst_error err;
-    mst_status status = prepare(chief, &err);
+    mst_status status = plan(chief, &err);
+    if (status == MST_OK)
+        status = prepare_storage(chief, &err);
     if (status != MST_OK || !chief->config.job->checkpoint_resume) {
         send_map(chief, status, &err);
         return;

@@ -124,6 +124,27 @@ def test_a_file_in_place_of_the_directory(long_job, write_job, cluster, binary, 
     expect_end(made, long_job, binary, [str(switch.link)])
 
 
+@pytest.mark.parametrize("staleness, epochs", [("async", 300), (0, 60)])
+def test_the_chief_dies_while_storage_is_gone(long_job, write_job, cluster, binary, staleness, epochs):
+    """The servers hold what was trained since the last checkpoint: the next chief goes on with it, and saves it when it can."""
+    long_job["consistency"], long_job["epochs"] = {"staleness": staleness}, epochs
+    switch = Switch(long_job)
+    made = cluster(write_job(long_job), n_workers=1)
+    made.start_all()
+    made.wait_running(lambda: len(written(made)) >= 1, "a checkpoint")
+    switch.point_to(switch.file)
+    made.wait_running(lambda: failures(made) >= 1, "a failure")
+    made["chief-0"].kill()
+    made.start("chief-0")
+    made["chief-0"].wait_log("chief: storage not ready reason=")
+    made.wait_running(lambda: "chief: checkpoint failed" in made["chief-0"].log(), "a failure of the next chief")
+    switch.point_to(switch.directory)
+    made["chief-0"].wait_log("chief: checkpoint written")
+    made.expect_all(0)
+    expect_whole(binary, result_of(long_job)["checkpoint"])
+    assert "worker fenced" not in made["chief-0"].log()
+
+
 def test_slow_storage(long_job, write_job, cluster, binary):
     """A part takes its seconds, by the limit: training does not wait for it, and one checkpoint is written at a time."""
     long_job["epochs"] = 20
