@@ -100,13 +100,13 @@ static void report_progress(struct mst_chief *chief)
     mst_progress_write(chief->config.progress_fd, "progress", fields);
 }
 
-// What an epoch's end changes is stored before the next round is closed: a later chief goes on from that.
-static void hold_rounds(struct mst_chief *chief)
+void mst_chief_hold_rounds(struct mst_chief *chief)
 {
     mst_chief_touch(chief);
-    if (!chief->coordinator.is_synchronous || chief->rounds_mark)
+    if (!chief->coordinator.is_synchronous)
         return;
-    mst_rounds_pause(&chief->coordinator.rounds);
+    if (!chief->rounds_mark)
+        mst_rounds_pause(&chief->coordinator.rounds);
     chief->rounds_mark = mst_chief_mark(chief);
 }
 
@@ -119,7 +119,7 @@ static void report_epochs(struct mst_chief *chief)
             mst_training_sums_fini(&record.sums);
             continue;
         }
-        hold_rounds(chief);
+        mst_chief_hold_rounds(chief); // with what an epoch's end changes
         mst_training_sums_fini(&chief->last_epoch.sums);
         chief->last_epoch = record;
         struct mst_scores scores = mst_scores_of(chief->config.compile, &record.sums);

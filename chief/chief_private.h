@@ -92,6 +92,7 @@ struct ps_group {
     size_t n_round_calls;       // ROUND calls under way
     uint64_t round_told;        // mst_rounds.n_told of the newest of them
     struct mst_setback setback; // what is lost with it
+    uint64_t gone_mark;         // … and that it is, is stored with this state
     bool has_all;               // the cut under way has all that workers had done before
 };
 
@@ -327,6 +328,8 @@ struct mst_chief {
 
 // chief.c
 uint64_t mst_chief_steps_done(const struct mst_chief *chief);
+// What is known now is stored before the next round is closed: a later chief goes on from that.
+void mst_chief_hold_rounds(struct mst_chief *chief);
 // Looks at what became possible: epochs over, a checkpoint due, all trained, parked questions answerable.
 void mst_chief_advance(struct mst_chief *chief);
 void mst_chief_set_running(struct mst_chief *chief);
@@ -369,6 +372,8 @@ bool mst_chief_groups_are_whole(const struct mst_chief *chief);
 bool mst_chief_is_awaited(const struct ps_link *link);
 // Nobody has this group any more: it begins anew from the last checkpoint.
 void mst_chief_group_gone(struct ps_group *group);
+// Lost groups of which that is stored may be restored by their homes.
+void mst_chief_groups_known(struct mst_chief *chief);
 // A PS has lost all it held. With replicas the roles tell what that means.
 void mst_chief_groups_emptied(struct ps_link *link);
 // MAP is sent to a PS: what is empty of its groups is read from the last checkpoint. Returns from which step on its

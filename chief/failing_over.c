@@ -67,13 +67,12 @@ static void take_roles(struct mst_chief *chief, const struct mst_roles *roles)
     for (size_t g = 0; g < roles->n_ps; g++) {
         uint32_t primary = roles->groups[g].primary;
         mst_metric_set(chief->failover_metrics.primaries[g], primary == MST_NO_PS ? -1 : (int64_t)primary);
-        if (mst_failover_is_lost(&chief->failover, g) && chief->phase > CHIEF_RECALLING)
-            MST_LOG(ERROR, "chief", "group lost", "group=%zu steps=%llu checkpoint=%s", g,
-                    (unsigned long long)mst_chief_steps_done(chief), chief->checkpoint ? chief->checkpoint : "none");
     }
-    mst_chief_roles_changed(chief);
     if (chief->phase == CHIEF_RECALLING)
-        mst_chief_recall_done(chief);
+        mst_chief_recall_done(chief); // before it is said what is lost: an earlier chief may have known
+    if (chief->phase >= CHIEF_TELLING)
+        return;
+    mst_chief_roles_changed(chief);
     if (chief->phase < CHIEF_TELLING)
         mst_chief_advance(chief);
 }
@@ -175,6 +174,7 @@ void mst_chief_failover_go_on(struct mst_chief *chief)
         chief->is_failing_over)
         return;
     chief->is_failing_over = true;
+    mst_chief_groups_known(chief);
     while (chief->phase < CHIEF_TELLING && mst_failover_advance(f, mst_clock_monotonic_ms())) {
         const struct mst_roles *committed = mst_failover_committed(f);
         if (committed && !mst_epoch_is_same(&committed->epoch, &chief->roles_followed)) {

@@ -143,6 +143,11 @@ void mst_failover_drain(struct mst_failover *f, size_t ps)
     f->servers[ps].is_draining = true;
 }
 
+void mst_failover_may_restore(struct mst_failover *f, size_t group)
+{
+    f->groups[group].may_restore = mst_failover_is_lost(f, group);
+}
+
 // ---- counting ----
 
 static size_t n_counting(const struct mst_failover *f, bool (*is_meant)(const struct mst_failover *f, size_t ps))
@@ -436,6 +441,8 @@ bool mst_failover_advance(struct mst_failover *f, uint64_t now_ms)
     if (!can_commit(f))
         return false;
     mst_roles_copy(&f->committed, &f->current);
+    for (size_t g = 0; g < f->config.n_ps; g++)
+        f->groups[g].may_restore = f->groups[g].may_restore && mst_failover_is_lost(f, g);
     return true;
 }
 

@@ -28,7 +28,8 @@
  *  - Handover: the primary is told to stop, says that it is quiet (its backups have all it applied), and changes places
  *    with a backup. So a server is drained, and so primaries go home again once redundancy is full.
  *  - A group whose copies are all gone for good (not only silent) is lost: it has no primary, the others go on. Its
- *    home, once it acts on roles which say so, is made its primary and restores it from the last checkpoint.
+ *    home, once it acts on roles which say so, is made its primary and restores it from the last checkpoint; not before
+ *    every chief that comes after would know that it was lost (mst_failover_may_restore).
  *  With no replicas the roles never change: group g is on ps-g, whichever incarnation; nothing is to be sent.
  *  Invariant: with the rules of ps/replica.h there are never two primaries that acknowledge, and nothing that was
  *  acknowledged is lost while redundancy is full at each death. (DESIGN §5)
@@ -101,6 +102,9 @@ void mst_failover_heard(struct mst_failover *f, size_t ps, uint64_t incarnation,
                         const struct mst_msg_roles_reply *reply);
 /** This incarnation is to be relieved of all it holds: it was told to stop. */
 void mst_failover_drain(struct mst_failover *f, size_t ps);
+
+/** What has to be known of a group that is lost, is: its home may restore it. Nothing if it is not lost. */
+void mst_failover_may_restore(struct mst_failover *f, size_t group);
 
 /** Commits the proposal, or makes the next one, if that is possible; false if nothing was. To be repeated until then,
  *  after every news and when time went by. */

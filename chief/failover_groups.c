@@ -74,13 +74,14 @@ static void remove_gone(const struct mst_failover *f, struct mst_roles *roles, s
     of->is_handed_over = false;
 }
 
-// Nobody has it. Its home restores it, once it knows that what it may still have of it is worth nothing.
+// Nobody has it. Its home restores it, once it knows that what it may still have of it is worth nothing. What is lost
+// by that only the chief can count, so the next one has to know before.
 static void give_home(const struct mst_failover *f, struct mst_roles *roles, size_t g)
 {
     const struct mst_failover_ps *home = &f->servers[g];
-    if (mst_failover_is_there(f, roles, (uint32_t)g) && mst_epoch_is_same(&home->acting, &f->current.epoch) &&
-        !is_draining(f, (uint32_t)g) && f->current.groups[g].primary == MST_NO_PS &&
-        f->current.groups[g].n_backups == 0)
+    if (f->groups[g].may_restore && mst_failover_is_there(f, roles, (uint32_t)g) &&
+        mst_epoch_is_same(&home->acting, &f->current.epoch) && !is_draining(f, (uint32_t)g) &&
+        f->current.groups[g].primary == MST_NO_PS && f->current.groups[g].n_backups == 0)
         roles->groups[g].primary = (uint32_t)g;
 }
 

@@ -25,6 +25,7 @@ struct mst_failover_group {
     uint32_t lost_ps; // says its primary; MST_NO_PS: none
     uint64_t *barred; // by PS: not to be its joiner until then
     bool has_changed; // in the proposal, which its primary, that was there, has to store
+    bool may_restore; // it is lost, and what has to be known of that is
 };
 
 // What roles name on this server is there: it is not dead, and no other incarnation.

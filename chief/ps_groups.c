@@ -66,14 +66,28 @@ bool mst_chief_is_awaited(const struct ps_link *link)
 
 // ---- groups that nobody has any more ----
 
-void mst_chief_group_gone(struct ps_group *group)
+static void note_gone(struct ps_group *group)
 {
     struct mst_chief *chief = group->chief;
     group->is_empty = true;
-    mst_setback_emptied(&group->setback, mst_chief_steps_done(chief), chief->coordinator.leases.n_torn);
-    mst_chief_touch(chief); // by this number its updates are counted, by whatever chief
+    mst_chief_touch(chief);
+    group->gone_mark = mst_chief_mark(chief);
     if (chief->coordinator.is_synchronous)
         mst_rounds_ps_lost(&chief->coordinator.rounds, group->index);
+}
+
+void mst_chief_group_gone(struct ps_group *group)
+{
+    struct mst_chief *chief = group->chief;
+    mst_setback_emptied(&group->setback, mst_chief_steps_done(chief), chief->coordinator.leases.n_torn);
+    note_gone(group); // by this number its updates are counted, by whatever chief
+}
+
+void mst_chief_groups_known(struct mst_chief *chief)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        if (chief->groups[i].is_empty && mst_chief_is_stored(chief, chief->groups[i].gone_mark))
+            mst_failover_may_restore(&chief->failover, i);
 }
 
 void mst_chief_groups_emptied(struct ps_link *link)
@@ -115,9 +129,10 @@ static void restored(struct ps_group *group, const struct ps_link *link)
     group->is_empty = group->is_restoring = false;
     group->has_all = false; // of a cut under way it answered before
     chief->n_lost_updates += n_lost;
+    // The next chief, if it does not know of this, counts by the last close. So that is not to change before.
+    mst_chief_hold_rounds(chief);
     if (chief->coordinator.is_synchronous)
         mst_rounds_ps_back(&chief->coordinator.rounds, group->index);
-    mst_chief_touch(chief);
     MST_LOG(WARN, "chief", "parameter server restored", "ps=%u lost_updates=%llu steps=%llu from=%s", link->index,
             (unsigned long long)n_lost, (unsigned long long)group->setback.n_steps,
             link->placed_prefix ? link->placed_prefix : "initial values");
@@ -190,9 +205,9 @@ void mst_chief_take_setback(struct ps_group *group, const struct mst_msg_setback
                                           .n_torn = from->n_torn,
                                           .from_step = from->from_step,
                                           .counted_step = from->counted_step};
-    // Whether it was restored since, only its server knows; in rounds the next close tells.
-    if (!group->chief->coordinator.is_synchronous)
-        group->is_empty = from->is_gone;
+    // Whether it was restored since, only its server knows: told again, it says so, and that is counted.
+    if (from->is_gone)
+        note_gone(group);
 }
 
 // ---- roles ----
@@ -218,6 +233,8 @@ void mst_chief_roles_changed(struct mst_chief *chief)
         struct ps_group *group = &chief->groups[i];
         uint32_t primary = mst_failover_primary(&chief->failover, i);
         if (mst_failover_is_lost(&chief->failover, i) && !group->is_empty) {
+            MST_LOG(ERROR, "chief", "group lost", "group=%zu steps=%llu checkpoint=%s", i,
+                    (unsigned long long)mst_chief_steps_done(chief), chief->checkpoint ? chief->checkpoint : "none");
             mst_chief_group_gone(group);
             is_any_gone = true;
         }

@@ -166,6 +166,9 @@ static void on_stored(void *arg, const struct mst_reply *reply)
     mst_arena_fini(&arena);
     if (!mst_chief_is_stored(chief, chief->state_n))
         return;
+    mst_chief_failover_go_on(chief); // a home may have waited for it
+    if (chief->phase >= CHIEF_TELLING)
+        return;
     mst_chief_links_place(chief);
     mst_chief_fences_go_on(chief);
     if (chief->phase < CHIEF_TELLING)
@@ -347,10 +350,12 @@ void mst_chief_recall_done(struct mst_chief *chief)
     for (size_t i = 0; !mst_chief_has_replicas(chief) && i < chief->config.n_ps; i++) {
         struct ps_link *link = &chief->links[i];
         link->is_placed = link->is_serving && link->map_term == chief->map.term && link->map_epoch == chief->map.epoch;
-        if (!link->is_placed && has_trained)
+        // One that was to begin anew may be about to, or has; it says again that it has. By what it was told then its
+        // updates are counted.
+        if (chief->groups[i].is_empty)
+            link->is_placed = false;
+        else if (!link->is_placed && has_trained)
             mst_chief_group_gone(&chief->groups[i]);
-        else if (chief->groups[i].is_empty)
-            link->is_placed = false; // it was told to begin anew, and says again that it has
     }
     mst_chief_touch(chief);
     mst_chief_store(chief);

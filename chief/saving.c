@@ -103,6 +103,8 @@ static void over(struct mst_chief_save *save)
         mst_chief_take_rows(chief, save->rows, save->n_rows);
         mst_chief_groups_committed(chief);
         mst_chief_touch(chief);
+        for (size_t i = 0; i < chief->config.n_ps; i++) // who begins with it is told when a later chief counts by it
+            chief->links[i].place_mark = mst_chief_mark(chief);
         chief->checkpoint_ms = mst_clock_monotonic_ms();
         unsigned long long took_ms = chief->checkpoint_ms - save->began_ms;
         MST_LOG(INFO, "chief", "checkpoint written", "prefix=%s ms=%llu", chief->checkpoint, took_ms);

@@ -285,18 +285,38 @@ class Ground:
     def kill_all_copies(self, fault):
         """Nobody has the group any more. What is judged is one loss: nothing else befalls until its home has it again."""
         group = int(fault.target.rpartition("-")[2])
-        holders = sorted(set(re.findall(r"ps-\d+", self.roles_text().partition(":")[2].split(",")[group])))
+        roles = self.roles_text().partition(":")[2].split(",") if self.schedule.replicas else [f"ps-{i}" for i in range(self.schedule.ps)]
+        holders = sorted(set(re.findall(r"ps-\d+", roles[group])))
         if any(not self.cluster[role].is_running() for role in holders):
             return False
         self.begun.append((time.monotonic(), fault))
         self.note_struck(fault)
         self.lost_groups.append(group)
+        if fault.unstored_from == "kill":
+            self.proxies.lose_state()
+        elif fault.unstored_from == "map":
+            said = "group restored" if self.schedule.replicas else "ps: serving"
+            self.proxies.lose_state(lambda: f"ps-{group}" not in self.absent and said in self.cluster[f"ps-{group}"].log())
         for role in holders:
             self.kill(role, fault.back_s)
-        if not self.until(lambda: f"parameter server restored ps={group} " in self.chief_logs(), PHASE_S):
+        if fault.unstored_from:
+            self.kill_who_knows(group, fault)
+        if not self.until(lambda: f"parameter server restored ps={group} " in self.cluster["chief-0"].log(), PHASE_S):
             raise Failed(f"group {group}, which {' and '.join(holders)} had, was not restored within {PHASE_S} s; it hangs: {self.waits()}")
         self.note_struck(fault)
         return True
+
+    def kill_who_knows(self, group, fault):
+        """The chief, when the loss is known to nobody else: before the group is restored, if that may be, or after."""
+        said = {"kill": "group lost" if self.schedule.replicas else "parameter server came back empty",
+                "map": f"parameter server restored ps={group} "}[fault.unstored_from]
+        if not self.until(lambda: said in self.chief_logs() and not self.absent, PHASE_S):
+            raise Failed(f"the chief did not say '{said}' within {PHASE_S} s; it hangs: {self.waits()}")
+        n_before = self.proxies.n_states_lost
+        if not self.until(lambda: self.proxies.n_states_lost >= n_before + self.schedule.ps, PHASE_S):
+            raise Failed(f"the chief stored nothing for {PHASE_S} s")
+        self.kill("chief-0", fault.back_s)
+        self.proxies.carry_state()
 
     def note_strike(self, target):
         if target.startswith(("ps", "chief", "group")):

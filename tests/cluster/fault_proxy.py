@@ -20,7 +20,7 @@ import time
 HEADER = struct.Struct("<IBBHQIIQ")
 MAGIC = 0x5254534D
 REPLY, ERROR = 1, 2
-GREETING, PUSH = 1, 5
+GREETING, MAP, PUSH, STATE = 1, 4, 5, 13
 READ_BYTES = 65536
 WHOLE_BYTES = 1 << 20  # a longer frame is carried piece by piece
 CONNECT_S = 5
@@ -39,9 +39,12 @@ class Frame:
         places = range(8, 16) if self.method == GREETING else range(len(self.head))
         turn_bit(self.head, chance.choice(places), chance)
 
+    def asks(self, method):
+        return self.method == method and not self.flags & REPLY
+
     @property
     def is_push(self):
-        return self.method == PUSH and not self.flags & REPLY
+        return self.asks(PUSH)
 
     @property
     def is_answered_push(self):
@@ -238,7 +241,9 @@ class Link:
                 await self.send(writer, self.corrupted(data))
                 left -= len(data)
         else:
-            await self.send_whole(frame, self.corrupted(await reader.readexactly(frame.body_bytes)), writer)
+            body = self.corrupted(await reader.readexactly(frame.body_bytes))
+            if not self.proxies.loses(frame):
+                await self.send_whole(frame, body, writer)
         if not is_up and frame.is_answered_push:
             self.proxies.answers.setdefault(self.reader, []).append(time.monotonic())
 
@@ -280,6 +285,9 @@ class Proxies:
         self.links = {}  # {(reader, role): Link}
         self.answers = {}  # {reader: times at which a push of it was answered}
         self.pace_s = 0.0  # each push is late by so much, so that a job lasts as long as a test needs it
+        self.loses_state = False
+        self.looks_at_maps = None
+        self.n_states_lost = 0
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(lambda loop, context: None)  # connections that a fault ended under a reader's hands
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -296,6 +304,26 @@ class Proxies:
 
     def ask(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
+
+    def lose_state(self, when_mapped=None):
+        """What a chief stores does not arrive from now on, all else does; or from when a server that was told what to begin with
+        answers, and when_mapped says so."""
+        def begin():
+            self.loses_state, self.looks_at_maps = when_mapped is None, when_mapped
+        self.call(begin)
+
+    def carry_state(self):
+        def end():
+            self.loses_state, self.looks_at_maps = False, None
+        self.call(end)
+
+    def loses(self, frame):
+        """On the loop, as it passes."""
+        if frame.method == MAP and frame.flags & REPLY and self.looks_at_maps and not self.loses_state:
+            self.loses_state = self.looks_at_maps()
+        is_lost = frame.asks(STATE) and self.loses_state
+        self.n_states_lost += is_lost
+        return is_lost
 
     def add(self, reader, role, target):
         async def make():

@@ -19,6 +19,7 @@ class Fault:
     target: str  # a role, "reader>role" for a link, or "group-N": the PSs that have copies of what the plan gives to ps-N
     wait_s: float  # in the phase
     back_s: float = 0.5  # until what was killed is started again
+    unstored_from: str = ""  # "kill" or "map": what the chief stores of all copies' loss does not arrive, and then it dies, too
 
     def __str__(self):
         return f"{self.kind} {self.target} ({self.phase} + {self.wait_s:.2f} s)"

@@ -77,6 +77,18 @@ def test_the_chief_dies_before_all_is_counted(binary, tmp_path):
     assert record["lost_told"] == record["lost_counted"] == record["lost_updates"] > 0, record
 
 
+@pytest.mark.parametrize("replicas, mode, unstored_from", [(0, "async", "map"), (0, "synchronous", "map"), (1, "async", "kill"),
+                                                           (1, "synchronous", "kill"), (1, "synchronous", "map")])
+def test_the_chief_dies_that_alone_knows_of_a_loss(binary, tmp_path, replicas, mode, unstored_from):
+    """Nobody restores what the next chief would not count. What it was about to count, or had, the next one counts once."""
+    schedule = schedule_of([Fault("steady", chaos.ALL_COPIES, "group-1", 0.5, 0.3, unstored_from)], replicas=replicas)
+    schedule.mode = mode
+    record = chaos.run_schedule(binary, schedule, tmp_path)
+    print(record)
+    assert record["failed"] is None and not record["missed"], record
+    assert record["lost_told"] == record["lost_updates"] > 0 and record["lost_counted"] > 0, record
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_kills_in_all_phases(binary, tmp_path, seed):
     record = passed(binary, tmp_path, chaos.draw_kills(seed, ["async", "bounded"], 1, 6))

@@ -52,6 +52,7 @@ enum replicas_plant {
     REPLICAS_PLANT_RESTORE_UNREFUSED,  // who restores is not told whom it has to refuse
     REPLICAS_PLANT_RESTORE_ROWLESS,    // … and forgets which steps the checkpoint has
     REPLICAS_PLANT_LOST_COUNTED_AGAIN, // what was counted as lost is counted with the next loss, too
+    REPLICAS_PLANT_HOME_UNSTORED,      // a home is named before a later chief would know that its group was lost
     N_REPLICAS_PLANTS,
 };
 

@@ -30,10 +30,8 @@ void replicas_chief_start(struct world *w, size_t c)
 
 void replicas_chief_end(struct world *w, size_t c)
 {
-    if (w->chiefs[c].is_up) {
-        replicas_state_forget(w, &w->chiefs[c]);
+    if (w->chiefs[c].is_up)
         mst_failover_fini(&w->chiefs[c].failover);
-    }
     w->chiefs[c].is_up = false;
 }
 
@@ -139,6 +137,7 @@ static void advance(struct world *w, size_t c)
     struct sim_chief *chief = &w->chiefs[c];
     size_t n = 0;
     plant(w, &chief->failover);
+    replicas_lost_known(w, chief);
     for (; n < MAX_CHANGES && mst_failover_advance(&chief->failover, w->engine.now_ms); n++) {
         replicas_lost_roles_changed(w, chief);
         for (size_t ps = 0; ps < w->n_ps; ps++)
@@ -306,6 +305,7 @@ void replicas_chief_receive(struct world *w, size_t c, const struct message *m)
     case M_STATE_REPLY:
         if (is_leader)
             replicas_state_taken(w, c, m);
+        advance(w, c); // a home may have waited for it
         break;
     case M_MAPPED:
         if (is_leader)

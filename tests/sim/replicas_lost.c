@@ -104,7 +104,7 @@ void replicas_lost_roles_changed(struct world *w, struct sim_chief *chief)
         uint32_t primary = mst_failover_primary(&chief->failover, g);
         if (mst_failover_is_lost(&chief->failover, g) && !group->is_empty) {
             group->is_empty = true;
-            chief->is_touched = true;
+            group->gone_n = replicas_state_touch(chief);
             memcpy(w->losses[g].told, w->done, sizeof w->done);
             mst_setback_emptied(&group->setback, n_bits(w->done), 0);
         }
@@ -113,6 +113,15 @@ void replicas_lost_roles_changed(struct world *w, struct sim_chief *chief)
         group->primary = primary;
         if (primary != MST_NO_PS && group->is_empty)
             chief->is_placed[primary] = false;
+    }
+}
+
+void replicas_lost_known(struct world *w, struct sim_chief *chief)
+{
+    for (size_t g = 0; g < w->n_ps; g++) {
+        const struct sim_group *group = &chief->groups[g];
+        if (group->is_empty && (replicas_state_has(chief, group->gone_n) || w->plant == REPLICAS_PLANT_HOME_UNSTORED))
+            mst_failover_may_restore(&chief->failover, g);
     }
 }
 
@@ -299,14 +308,11 @@ void replicas_lost_counted(struct world *w, struct sim_chief *chief, size_t g, u
     }
     uint64_t least = n_bits(sure); // without what was reported only after the group was gone
     uint64_t most = n_bits(loss->open);
-    if ((n < least || n > most) && !loss->is_unknown)
+    if (n < least || n > most)
         replicas_fail(w, "group %zu lost %llu to %llu steps, and the chief says %llu", g, (unsigned long long)least,
                       (unsigned long long)most, (unsigned long long)n);
-    for (size_t i = 0; i < N_WORDS; i++) {
-        loss->late[i] |= loss->is_unknown ? loss->open[i] : 0;
+    for (size_t i = 0; i < N_WORDS; i++)
         chief->counted[g][i] |= loss->open[i];
-    }
-    loss->is_unknown = false;
     memset(loss->open, 0, sizeof loss->open);
     memset(loss->had, 0, sizeof loss->had);
     loss->is_open = false;
@@ -315,7 +321,7 @@ void replicas_lost_counted(struct world *w, struct sim_chief *chief, size_t g, u
 bool replicas_lost_is_counted(const struct world *w)
 {
     for (size_t g = 0; g < w->n_ps; g++)
-        if (w->losses[g].is_open && !w->losses[g].is_unknown)
+        if (w->losses[g].is_open)
             return false;
     return true;
 }

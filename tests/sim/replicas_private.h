@@ -190,6 +190,7 @@ struct sim_group {
     uint32_t primary;
     bool is_empty;
     bool is_restoring;
+    uint64_t gone_n; // that it is empty is stored with this state
     struct mst_setback setback;
 };
 
@@ -252,7 +253,6 @@ struct sim_checkpoint {
 // A group whose copies are gone. Steps are bits.
 struct sim_loss {
     bool is_open;           // it was restored, and that is to be counted
-    bool is_unknown;        // the chief that knew died before that was stored
     bool may_be;            // nobody has it, as far as one can know
     uint64_t told[N_WORDS]; // reported when the chief knew
     uint64_t had[N_WORDS];  // was there and is not any more
@@ -345,18 +345,21 @@ void replicas_worker_end(struct world *w, size_t i);
 
 // What chiefs store for those that come after.
 bool replicas_state_is_stored(const struct sim_chief *chief);
+// Notes that something changed. Returns the number of the state that says so.
+uint64_t replicas_state_touch(struct sim_chief *chief);
+bool replicas_state_has(const struct sim_chief *chief, uint64_t n);
 // Sends it to whoever lacks it, and what was touched when what was sent before is stored.
 void replicas_state_store(struct world *w, size_t c);
 void replicas_state_take(struct world *w, size_t ps, const struct message *m);
 void replicas_state_taken(struct world *w, size_t c, const struct message *m);
 void replicas_state_read(struct sim_chief *chief, const struct sim_saved *saved);
 void replicas_state_lead(struct world *w, size_t c);
-// The chief is no more: what it had not stored nobody knows.
-void replicas_state_forget(struct world *w, const struct sim_chief *chief);
 void replicas_state_end(struct world *w);
 
 // Groups that are lost. What a chief does of it:
 void replicas_lost_roles_changed(struct world *w, struct sim_chief *chief);
+// Homes of groups that are known to be lost may restore them.
+void replicas_lost_known(struct world *w, struct sim_chief *chief);
 void replicas_lost_place(struct world *w, size_t c);
 void replicas_lost_mapped(struct world *w, struct sim_chief *chief, const struct message *m);
 void replicas_lost_reported(struct world *w, const struct message *m);

@@ -24,11 +24,22 @@ bool replicas_state_is_stored(const struct sim_chief *chief)
     return !chief->is_touched && is_known(chief);
 }
 
+uint64_t replicas_state_touch(struct sim_chief *chief)
+{
+    chief->is_touched = true;
+    return chief->saved ? chief->saved->n + 1 : 1;
+}
+
+bool replicas_state_has(const struct sim_chief *chief, uint64_t n)
+{
+    return chief->saved && chief->saved->n >= n && is_known(chief);
+}
+
 static void save(struct world *w, struct sim_chief *chief)
 {
     struct sim_saved *saved = mst_alloc(sizeof *saved);
     saved->term = chief->term;
-    saved->n = chief->saved && chief->saved->term == chief->term ? chief->saved->n + 1 : 1;
+    saved->n = chief->saved ? chief->saved->n + 1 : 1;
     memcpy(saved->members, chief->members, sizeof saved->members);
     memcpy(saved->counted, chief->counted, sizeof saved->counted);
     saved->checkpoint = chief->checkpoint;
@@ -101,6 +112,7 @@ void replicas_state_lead(struct world *w, size_t c)
         group->setback = chief->best->setbacks[g];
         group->setback.is_restoring = false;
         group->is_empty = group->setback.is_gone;
+        group->gone_n = 1; // of this chief's
     }
     for (size_t i = 0; i < w->n_workers; i++) {
         chief->members[i].heard_ms = w->engine.now_ms;
@@ -108,14 +120,6 @@ void replicas_state_lead(struct world *w, size_t c)
     }
     chief->is_touched = true;
     replicas_state_store(w, c);
-}
-
-void replicas_state_forget(struct world *w, const struct sim_chief *chief)
-{
-    for (size_t g = 0; g < w->n_ps && w->plant != REPLICAS_PLANT_SETBACK_UNTOLD; g++) {
-        bool is_stored = chief->saved && chief->saved->setbacks[g].is_gone && is_known(chief);
-        w->losses[g].is_unknown |= chief->groups[g].is_empty && !is_stored;
-    }
 }
 
 void replicas_state_end(struct world *w)

@@ -47,6 +47,7 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_RESTORE_UNREFUSED] = "restore-unrefused",
     [REPLICAS_PLANT_RESTORE_ROWLESS] = "restore-rowless",
     [REPLICAS_PLANT_LOST_COUNTED_AGAIN] = "lost-counted-again",
+    [REPLICAS_PLANT_HOME_UNSTORED] = "home-unstored",
 };
 
 const char *replicas_plant_name(int plant)

@@ -32,6 +32,7 @@ static struct mst_failover failover;
 static struct server servers[N_MAX];
 static size_t n_servers;
 static uint64_t now_ms;
+static bool is_unstored; // nobody else would know what is lost
 
 static inline void start(size_t n_ps, size_t n_replicas)
 {
@@ -41,6 +42,7 @@ static inline void start(size_t n_ps, size_t n_replicas)
     memset(servers, 0, sizeof servers);
     n_servers = n_ps;
     now_ms = 1000;
+    is_unstored = false;
 }
 
 static inline void end(void)
@@ -123,11 +125,18 @@ static inline bool deliver(size_t ps)
     return true;
 }
 
+static inline void store_losses(void)
+{
+    for (size_t g = 0; g < n_servers && !is_unstored; g++)
+        mst_failover_may_restore(&failover, g);
+}
+
 // Until nothing happens any more.
 static inline void settle(void)
 {
     for (bool is_moving = true; is_moving;) {
         is_moving = false;
+        store_losses();
         for (size_t i = 0; i < n_servers; i++)
             if (servers[i].is_up && !servers[i].is_deaf)
                 report(i);

@@ -140,78 +140,6 @@ static void test_a_joiner_is_never_promoted(void **state)
     end();
 }
 
-static void test_a_group_without_copies_is_lost_and_restored_at_home(void **state)
-{
-    (void)state;
-    start_job(3, 1);
-    die(0, MST_FAILOVER_GONE);
-    settle();
-    assert_roles("ps-1, ps-1 > ps-2, ps-2");
-    die(1, MST_FAILOVER_GONE);
-    settle(); // one of three alone decides nothing
-    assert_false(mst_failover_is_lost(&failover, 0));
-    start_server(0);
-    settle();
-    assert_waits_for(
-        "more parameter servers: 1 of 3 that were not started empty have the new roles, more than half must");
-    start_server(1);
-    while (!mst_failover_is_lost(&failover, 0)) {
-        deliver(0);
-        deliver(1);
-        deliver(2);
-        assert_true(mst_failover_advance(&failover, now_ms));
-    }
-    assert_int_equal(mst_failover_primary(&failover, 0), MST_NO_PS);
-    assert_int_equal(mst_failover_primary(&failover, 1), 2);
-    settle();
-    assert_false(mst_failover_is_lost(&failover, 0));
-    assert_int_equal(mst_failover_primary(&failover, 0), 0);
-    fill(0);
-    fill(1);
-    assert_roles("ps-0 > ps-1, ps-1 > ps-2, ps-2 > ps-0");
-    assert_true(mst_failover_is_full(&failover));
-    end();
-}
-
-static void test_a_silent_holder_is_waited_for(void **state)
-{
-    (void)state;
-    start_job(3, 1);
-    die(0, MST_FAILOVER_SILENT);
-    settle();
-    die(1, MST_FAILOVER_SILENT); // it alone has group 0
-    start_server(0);
-    settle();
-    assert_false(mst_failover_is_lost(&failover, 0));
-    assert_waits_for(
-        "more parameter servers: 1 of 3 that were not started empty have the new roles, more than half must");
-    come_up(1);
-    settle();
-    fill(0);
-    fill(1); // group 1 went to ps-2 meanwhile
-    assert_roles("ps-0 > ps-1, ps-1 > ps-2, ps-2 > ps-0");
-    end();
-}
-
-static void test_all_servers_may_be_started_again_under_one_chief(void **state)
-{
-    (void)state;
-    start_job(2, 1);
-    die(0, MST_FAILOVER_GONE);
-    die(1, MST_FAILOVER_GONE);
-    settle();
-    start_server(0);
-    settle();
-    start_server(1);
-    settle();
-    assert_false(mst_failover_is_lost(&failover, 0));
-    assert_false(mst_failover_is_lost(&failover, 1));
-    fill(0);
-    fill(1);
-    assert_roles("ps-0 > ps-1, ps-1 > ps-0");
-    end();
-}
-
 static void test_a_backup_that_its_primary_cannot_reach_is_dropped_for_a_while(void **state)
 {
     (void)state;
@@ -653,9 +581,6 @@ int main(void)
         cmocka_unit_test(test_a_live_server_that_has_not_stored_holds_a_commit_back_until_it_is_dead),
         cmocka_unit_test(test_a_proposal_is_of_one_primary),
         cmocka_unit_test(test_a_joiner_is_never_promoted),
-        cmocka_unit_test(test_a_group_without_copies_is_lost_and_restored_at_home),
-        cmocka_unit_test(test_a_silent_holder_is_waited_for),
-        cmocka_unit_test(test_all_servers_may_be_started_again_under_one_chief),
         cmocka_unit_test(test_a_backup_that_its_primary_cannot_reach_is_dropped_for_a_while),
         cmocka_unit_test(test_a_server_that_was_silent_is_filled_again_at_once),
         cmocka_unit_test(test_a_server_that_wants_to_go_hands_over_and_is_drained),

@@ -33,7 +33,7 @@ static void happen(void)
 {
     size_t ps = below(n_servers);
     struct server *server = &servers[ps];
-    switch (below(9)) {
+    switch (below(10)) {
     case 0:
         die(ps, MST_FAILOVER_GONE);
         server->is_deaf = true; // until it is started again
@@ -57,6 +57,9 @@ static void happen(void)
         break;
     case 6:
         server->is_filled = true;
+        break;
+    case 7:
+        store_losses();
         break;
     default:
         now_ms += below(PATIENCE_MS);
