@@ -17,7 +17,8 @@ struct group_call {
 struct ps_link *mst_chief_primary(const struct ps_group *group)
 {
     struct ps_link *link = group->primary == MST_NO_PS ? NULL : &group->chief->links[group->primary];
-    return link && mst_peer_is_up(link->peer) ? link : NULL;
+    // Without a connection it is lost, also while its unanswered calls are told so and it is not yet down.
+    return link && mst_peer_conn(link->peer) ? link : NULL;
 }
 
 struct group_call *mst_chief_group_ask(struct ps_group *group)

@@ -134,6 +134,21 @@ def test_checkpoints_of_promoted_servers(replicated, run):
     assert run("ckpt", "verify", prefix)[0] == 0
 
 
+def test_a_server_dies_while_the_last_checkpoint_is_written(replicated):
+    """Only its own part is not there yet: its copy writes that, and the job ends as well as any other."""
+    training = replicated(2, epochs=20)
+    training.shape.shards = 1  # so that the other group has nothing to write
+    training.job["checkpoint"]["max_bytes_per_second"] = 2000  # two seconds for what ps-0 writes
+    counting_job.write(training.job, training.shape, training.folder)
+    training.running.start_all()
+    training.chief.wait_log("training done")
+    training.chief.wait_log("cut marked")
+    training["ps-0"].kill()
+    training.expect("ps-1")
+    assert training.check()["checkpoints_failed"] == 0
+    training.chief.wait_log("checkpoint put off")
+
+
 def test_both_copies_are_lost(replicated):
     """The home takes the last checkpoint; what that lost is a number, and the groups that have a copy lose nothing."""
     training = replicated(3, epochs=600)
