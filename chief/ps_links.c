@@ -131,7 +131,7 @@ static void meet_again(struct ps_link *link, const struct mst_msg_greeting_reply
     struct mst_chief *chief = link->chief;
     if (reply->incarnation != link->incarnation) {
         size_t n_threads = reply->n_data_threads ? reply->n_data_threads : 1;
-        if (n_threads < link->n_threads) {
+        if (n_threads < link->n_threads && !mst_chief_has_replicas(chief)) { // (else they share what is planned)
             lose_ps(chief, link, "it was started again with fewer data threads");
             return;
         }

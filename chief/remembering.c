@@ -225,7 +225,7 @@ static mst_status take_plan(struct mst_chief *chief, const struct mst_chief_stat
         return mst_fail(err, MST_FAILED_PRECONDITION, MST_CHIEF_OTHER_LIST, state->n_ps, chief->config.n_ps);
     for (size_t i = 0; i < state->n_ps; i++) {
         struct ps_link *link = &chief->links[i];
-        if (link->n_threads && link->n_threads < state->ps_threads[i])
+        if (link->n_threads && link->n_threads < state->ps_threads[i] && !mst_chief_has_replicas(chief))
             return mst_fail(err, MST_INVALID_ARGUMENT, // no other chief could go on either
                             "ps-%zu has %zu data threads, and its shards are planned for %llu: give it --data-threads "
                             "%llu",

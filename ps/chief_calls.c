@@ -101,10 +101,9 @@ uint32_t mst_ps_asked_group(const struct mst_ps *ps, uint32_t asked)
 
 size_t mst_ps_thread_of(const struct mst_ps *ps, size_t home_thread)
 {
-    size_t n = ps->config.n_data_loops;
-    if (ps->map.roles.n_groups > 0 && ps->map.ps_threads[ps->map.ps] < n)
-        n = (size_t)ps->map.ps_threads[ps->map.ps];
-    return home_thread % n;
+    if (ps->map.roles.n_groups > 0) // others reckon with as many as it had when the plan was made
+        home_thread %= (size_t)ps->map.ps_threads[ps->map.ps];
+    return home_thread % ps->config.n_data_loops;
 }
 
 struct mst_loop *mst_ps_group_loop(const struct ps_group *group, size_t home_thread)

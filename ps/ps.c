@@ -251,7 +251,7 @@ static void drop_arrival(void *arg)
 static void hand_over(struct mst_ps *ps, struct mst_conn *conn, const struct mst_message *message,
                       const struct mst_msg_greeting *greeting)
 {
-    size_t index = (size_t)greeting->data_thread;
+    size_t asked = (size_t)greeting->data_thread;
     bool is_evaluator = greeting->role == MST_PEER_EVALUATOR;
     if (ps->phase != PS_SERVING) {
         // Started again, and the chief has not said yet what it holds: asked again with a growing pause.
@@ -260,11 +260,15 @@ static void hand_over(struct mst_ps *ps, struct mst_conn *conn, const struct mst
         mst_conn_close_flushed(conn);
         return;
     }
-    if (index >= ps->config.n_data_loops || (!is_evaluator && greeting->index >= MST_WORKERS_MAX)) {
+    size_t n_planned = ps->config.n_data_loops;
+    if (ps->map.roles.n_groups > 0) // as many as it had when the plan was made
+        n_planned = (size_t)ps->map.ps_threads[ps->map.ps];
+    if (asked >= n_planned || (!is_evaluator && greeting->index >= MST_WORKERS_MAX)) {
         refuse_greeting(ps, conn, message, MST_OUT_OF_RANGE, "no such data thread, or a worker index past the limit");
         return;
     }
     answer_greeting(ps, conn, message);
+    size_t index = mst_ps_thread_of(ps, asked);
     struct arrival *arrival = mst_alloc(sizeof *arrival);
     *arrival = (struct arrival){ps->threads[index], conn, is_evaluator ? MST_NO_WORKER : greeting->index,
                                 greeting->number, false};

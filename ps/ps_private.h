@@ -68,7 +68,7 @@ struct ps_group *mst_ps_group(const struct mst_ps *ps, uint32_t index);
 // The index of the group that a call of the chief is about: the PS's own one where the map knows no roles.
 uint32_t mst_ps_asked_group(const struct mst_ps *ps, uint32_t asked);
 // The data thread that has the buckets of a home thread; with replicas, as the map says how many there are, so that
-// others find them on a server that was started again with more.
+// others find them on a server that was started again with more, or with fewer.
 size_t mst_ps_thread_of(const struct mst_ps *ps, size_t home_thread);
 // The loop of the data thread that has the group's buckets of this home thread.
 struct mst_loop *mst_ps_group_loop(const struct ps_group *group, size_t home_thread);

@@ -114,6 +114,25 @@ def test_servers_of_one_or_more_data_threads(rounds, assert_same, n_threads):
     assert_same(running, running.finish())
 
 
+def test_servers_come_back_with_other_numbers_of_data_threads(rounds, assert_same):
+    """Fewer of them share what is planned for three, also under a chief that knows only what was planned."""
+    running = rounds(n_ps=2, arguments=["--data-threads", "3"])
+    for server, n_threads in (("ps-0", 2), ("ps-1", 1), ("ps-0", 5), ("ps-1", 2)):
+        running.wait_full_again()
+        running.wait_rounds(10)
+        running.note_roles()
+        running[server].kill()
+        running.running.start(server, ["--data-threads", str(n_threads)])
+        if n_threads == 1:
+            running.wait_full_again()
+            running["chief-0"].kill()
+            running.note_roles()
+            running.start_again("chief-0")
+    running.wait_full_again()
+    running.wait_rounds(10)
+    assert_same(running, running.finish())
+
+
 def test_a_server_and_the_chief_die_together(rounds, assert_same):
     running = rounds()
     for n, server in enumerate(("ps-0", "ps-2"), 2):
