@@ -224,8 +224,8 @@ static mst_status check_counts(const struct mst_msg_chief_state *m, const struct
     uint64_t n_epochs = n_epochs_planned(leases);
     if (m->n_batches != leases->n_batches)
         return mst_fail(err, MST_INVALID_ARGUMENT,
-                        "a chief's state is of a job with %llu batches an epoch, this one has %llu: the data or "
-                        "batch_size changed",
+                        "a chief's state is of a job with %llu batches an epoch, this one has %llu: the data, "
+                        "batch_size or accumulate_steps changed",
                         (unsigned long long)m->n_batches, (unsigned long long)leases->n_batches);
     if (m->n_granted > leases->n_planned)
         return mst_fail(err, MST_INVALID_ARGUMENT,

@@ -135,6 +135,31 @@ void mst_coordinator_skip(struct mst_coordinator *c, uint64_t n_steps)
     c->first_epoch = c->leases.n_epochs_done;
 }
 
+// The batch from which on nothing is done; a share of one is done again.
+static uint64_t batch_at(const struct mst_coordinator_place *place, uint64_t n_batches)
+{
+    uint64_t product;
+    if (place->n_done >= place->n_batches)
+        return 0;
+    if (__builtin_mul_overflow(place->n_done, n_batches, &product))
+        return place->n_done / (place->n_batches / n_batches + 1);
+    return product / place->n_batches;
+}
+
+void mst_coordinator_skip_to(struct mst_coordinator *c, const struct mst_coordinator_place *place, uint64_t n_steps)
+{
+    uint64_t n_batches = c->leases.n_batches;
+    uint64_t batch = batch_at(place, n_batches);
+    uint64_t n_before;
+    if (c->is_synchronous) {
+        mst_rounds_skip_to(&c->rounds, place->epoch, batch, n_steps);
+        return;
+    }
+    if (__builtin_mul_overflow(place->epoch, n_batches, &n_before))
+        n_before = UINT64_MAX - batch;
+    mst_coordinator_skip(c, n_before + batch);
+}
+
 void mst_coordinator_ask(struct mst_coordinator *c, const struct mst_lease_ask *ask, uint64_t now_ms,
                          struct mst_lease_answer *answer)
 {

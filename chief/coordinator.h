@@ -125,6 +125,15 @@ void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease
                                struct mst_lease_answer *answer);
 /** Counts the first n_steps steps as done, by the run that is resumed. Before anybody asks. */
 void mst_coordinator_skip(struct mst_coordinator *c, uint64_t n_steps);
+/** How far a run was that had other batches: whole epochs, and n_done of the n_batches of the next one. */
+struct mst_coordinator_place {
+    uint64_t epoch;
+    uint64_t n_done;
+    uint64_t n_batches; // at least 1
+};
+/** Goes on at this place of a job that counts epochs, as many of its own batches into the epoch as is the same share;
+ *  rounds count their steps from n_steps on, others count the batches up to there. Before anybody asks. */
+void mst_coordinator_skip_to(struct mst_coordinator *c, const struct mst_coordinator_place *place, uint64_t n_steps);
 /** Steps that were reported for a worker's index, by any incarnation; rounds that it was in. */
 uint64_t mst_coordinator_steps_of(const struct mst_coordinator *c, uint32_t worker);
 /** Declares dead who was silent too long; returns how many fences began. Time in which this process did not run (a tick

@@ -162,35 +162,94 @@ static mst_status read_bytes(const struct mst_chief *chief, const char *name, si
     return status;
 }
 
-// Where the job goes on from: the close that the checkpoint was made at, or who had done what of an epoch. What is of a
-// job with other batches is not taken; then the number of steps is all that counts.
+// What a checkpoint says of how far the job was.
+struct notes {
+    struct mst_arena arena;
+    struct mst_bytes rounds; // new, as state
+    struct mst_bytes state;
+    struct mst_msg_round round; // has_close: it was made between rounds
+};
+
+static mst_status read_notes(const struct mst_chief *chief, struct notes *notes, struct mst_error *err)
+{
+    size_t max_bytes = chief->cut.machine.state.max_bytes;
+    *notes = (struct notes){0};
+    mst_arena_init(&notes->arena, SIZE_MAX / 4); // of bytes that are bounded
+    MST_TRY(read_bytes(chief, MST_CHECKPOINT_ROUNDS_TENSOR, max_bytes, &notes->rounds, err));
+    MST_TRY(read_bytes(chief, MST_CHECKPOINT_STATE_TENSOR, max_bytes, &notes->state, err));
+    return notes->rounds.data ? mst_msg_round_decode(notes->rounds, &notes->arena, &notes->round, err) : MST_OK;
+}
+
+static void free_notes(struct notes *notes)
+{
+    mst_arena_fini(&notes->arena);
+    free((void *)(uintptr_t)notes->rounds.data);
+    free((void *)(uintptr_t)notes->state.data);
+}
+
+// Goes on with the very batches that are left: the close that the checkpoint was made at, or who had done what of an
+// epoch. INVALID_ARGUMENT: it is of a job with other batches.
+static mst_status take_notes(struct mst_chief *chief, struct notes *notes, struct mst_error *err)
+{
+    struct mst_coordinator *c = &chief->coordinator;
+    bool is_of_rounds = notes->round.has_close;
+    if (is_of_rounds != c->is_synchronous)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "it was made %s synchronous rounds",
+                        is_of_rounds ? "in" : "without");
+    if (is_of_rounds)
+        return mst_coordinator_restore(c, &notes->round.close, MST_ROUNDS_APPLIED, err);
+    struct mst_chief_state beside;
+    MST_TRY(mst_chief_state_decode(notes->state, &notes->arena, c, mst_clock_monotonic_ms(), &beside, err));
+    mst_training_sums_clear(&c->total); // of this run
+    return MST_OK;
+}
+
+static bool place_of(struct notes *notes, struct mst_coordinator_place *out)
+{
+    const struct mst_msg_close *close = &notes->round.close;
+    struct mst_msg_chief_state state;
+    *out = (struct mst_coordinator_place){0};
+    if (notes->round.has_close && close->n_workers > 0 && close->n_units > 0) {
+        const struct mst_deal_shape shape = {close->n_workers, close->n_units, UINT64_MAX};
+        const struct mst_deal next = {.k = close->next.k, .n_tail = close->next.n_tail, .n_plan = close->next.n_plan};
+        uint64_t n_left = mst_deal_n_left(&next, &shape); // 0: of no epoch any more
+        uint64_t n_done = n_left > 0 && n_left <= close->n_units ? close->n_units - n_left : 0;
+        *out = (struct mst_coordinator_place){close->next.epoch, n_done, close->n_units};
+    } else if (mst_msg_chief_state_decode(notes->state, &notes->arena, &state, NULL) == MST_OK && state.n_batches > 0) {
+        *out = (struct mst_coordinator_place){state.n_done / state.n_batches, state.n_done % state.n_batches,
+                                              state.n_batches};
+    }
+    return out->n_batches > 0;
+}
+
+// Of other batches than this job's: a job that counts steps goes on at its step, one that counts epochs at the same
+// place of its epochs.
+static void resume_about(struct mst_chief *chief, struct notes *notes, const char *why)
+{
+    struct mst_coordinator_place place;
+    if (chief->config.job->steps || !place_of(notes, &place)) {
+        MST_LOG(WARN, "chief", "progress counted by steps", "prefix=%s reason=\"%s\"", chief->restore_prefix, why);
+        mst_coordinator_skip(&chief->coordinator, chief->n_steps_resumed);
+        return;
+    }
+    mst_coordinator_skip_to(&chief->coordinator, &place, chief->n_steps_resumed);
+    MST_LOG(WARN, "chief", "progress counted by epochs", "prefix=%s epochs=%llu and=%llu/%llu reason=\"%s\"",
+            chief->restore_prefix, (unsigned long long)place.epoch, (unsigned long long)place.n_done,
+            (unsigned long long)place.n_batches, why);
+}
+
 static mst_status resume_progress(struct mst_chief *chief, struct mst_error *err)
 {
-    bool is_synchronous = chief->coordinator.is_synchronous;
-    struct mst_bytes bytes;
-    MST_TRY(read_bytes(chief, is_synchronous ? MST_CHECKPOINT_ROUNDS_TENSOR : MST_CHECKPOINT_STATE_TENSOR,
-                       chief->cut.machine.state.max_bytes, &bytes, err));
-    struct mst_arena arena;
-    struct mst_msg_round round = {0};
-    struct mst_chief_state beside;
-    mst_status status = MST_OK;
-    mst_arena_init(&arena, SIZE_MAX / 4); // of bytes that are bounded
-    if (bytes.data && is_synchronous)
-        status = mst_msg_round_decode(bytes, &arena, &round, err);
-    if (status == MST_OK && round.has_close)
-        status = mst_coordinator_restore(&chief->coordinator, &round.close, MST_ROUNDS_APPLIED, err);
-    else if (bytes.data && !is_synchronous)
-        status = mst_chief_state_decode(bytes, &arena, &chief->coordinator, mst_clock_monotonic_ms(), &beside, err);
+    struct notes notes;
+    mst_status status = read_notes(chief, &notes, err);
+    bool has_notes = notes.rounds.data || notes.state.data;
+    if (status == MST_OK && has_notes)
+        status = take_notes(chief, &notes, err);
     if (status == MST_INVALID_ARGUMENT)
-        MST_LOG(WARN, "chief", "progress counted by steps", "prefix=%s reason=\"%s\"", chief->restore_prefix,
-                err->text);
-    if (status == MST_OK && !is_synchronous)
-        mst_training_sums_clear(&chief->coordinator.total); // of this run
-    bool is_taken = status == MST_OK && bytes.data && (round.has_close || !is_synchronous);
-    if (!is_taken)
+        resume_about(chief, &notes, err->text);
+    else if (status == MST_OK && !has_notes)
         mst_coordinator_skip(&chief->coordinator, chief->n_steps_resumed);
-    mst_arena_fini(&arena);
-    free((void *)(uintptr_t)bytes.data);
+    free_notes(&notes);
     return status == MST_INVALID_ARGUMENT ? MST_OK : status;
 }
 

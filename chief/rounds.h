@@ -110,15 +110,18 @@ void mst_rounds_init(struct mst_rounds *rounds, const struct mst_rounds_config *
 /** Releases it. */
 void mst_rounds_fini(struct mst_rounds *rounds);
 /** Goes on from a close, word for word: the highest of those that the PSs have stored, or a checkpoint's. Before the
- *  first report. From a checkpoint of a job with another number of workers it deals what is left of the epoch
- *  anew; of one with other units an epoch it only takes the number of steps (mst_rounds_skip).
+ *  first report. From a checkpoint of a job with another number of workers it deals what is left of the epoch anew.
  *  Owner:  copies it
- *  Errors: INVALID_ARGUMENT it is not of a job with as many units, workers and sums (nothing is changed) */
+ *  Errors: INVALID_ARGUMENT it is not of a job with as many units and sums, and, to be repeated, as many workers
+ *          (nothing is changed) */
 MST_MUST_USE mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_close *close,
                                            enum mst_rounds_start start, struct mst_error *err);
 
 /** Goes on after n_steps steps of which nothing else is known: none left anything out. Before the first report. */
 void mst_rounds_skip(struct mst_rounds *rounds, uint64_t n_steps);
+/** Goes on after n_steps steps with the epoch of this number, of which all units below `unit` are trained. Before the
+ *  first report. */
+void mst_rounds_skip_to(struct mst_rounds *rounds, uint64_t epoch, uint64_t unit, uint64_t n_steps);
 
 // ---- What happens ----
 

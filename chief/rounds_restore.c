@@ -71,11 +71,12 @@ mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_cl
             "the close of round %llu is of %u workers and %llu units an epoch, and this job's are %zu and %llu",
             (unsigned long long)close->round, close->n_workers, (unsigned long long)close->n_units,
             rounds->config.n_workers, (unsigned long long)rounds->config.n_units);
+    if (close->n_units != rounds->config.n_units)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "it is of a job with %llu batches an epoch, this one has %llu: the data, batch_size or "
+                        "accumulate_steps changed",
+                        (unsigned long long)close->n_units, (unsigned long long)rounds->config.n_units);
     MST_TRY(check_close(rounds, close, err));
-    if (close->n_units != rounds->config.n_units) {
-        mst_rounds_skip(rounds, close->n_steps);
-        return MST_OK;
-    }
     MST_TRY(read_deals(rounds, close, err));
     rounds->close_term = close->term;
     rounds->close_round = close->round;
@@ -102,17 +103,44 @@ mst_status mst_rounds_restore(struct mst_rounds *rounds, const struct mst_msg_cl
     return MST_OK;
 }
 
+// All up to here is applied, and nothing was left out.
+static void begin_at(struct mst_rounds *rounds, const struct mst_deal *next, uint64_t n_steps)
+{
+    mst_deal_fini(&rounds->was);
+    mst_deal_fini(&rounds->next);
+    rounds->next = *next;
+    rounds->close_steps = n_steps;
+    rounds->close_round = rounds->act_round = rounds->over_round = n_steps;
+    rounds->is_last = mst_rounds_is_trained(rounds, n_steps);
+    rounds->n_told++;
+}
+
 void mst_rounds_skip(struct mst_rounds *rounds, uint64_t n_steps)
 {
     struct mst_deal_shape shape = mst_rounds_shape(&rounds->config);
     uint64_t n_regular = (shape.n_units - 1) / shape.n_workers + 1;
     uint64_t epoch = n_steps / n_regular < shape.n_epochs ? n_steps / n_regular : shape.n_epochs;
-    mst_deal_fini(&rounds->was);
-    mst_deal_fini(&rounds->next);
-    mst_deal_at(&rounds->next, &shape, epoch, n_steps % n_regular);
+    struct mst_deal next;
+    mst_deal_at(&next, &shape, epoch, n_steps % n_regular);
+    begin_at(rounds, &next, n_steps);
     rounds->was.epoch = n_steps > 0 && n_steps % n_regular == 0 ? epoch - 1 : epoch;
-    rounds->close_steps = n_steps;
-    rounds->close_round = rounds->act_round = rounds->over_round = n_steps;
-    rounds->is_last = mst_rounds_is_trained(rounds, n_steps);
-    rounds->n_told++;
+}
+
+void mst_rounds_skip_to(struct mst_rounds *rounds, uint64_t epoch, uint64_t unit, uint64_t n_steps)
+{
+    struct mst_deal_shape shape = mst_rounds_shape(&rounds->config);
+    struct mst_deal_shape of_one = {1, shape.n_units, shape.n_epochs};
+    struct mst_deal next;
+    if (epoch > shape.n_epochs)
+        epoch = shape.n_epochs;
+    if (unit == 0) {
+        mst_deal_at(&next, &shape, epoch, 0);
+    } else { // as if one worker had come so far
+        struct mst_deal before;
+        mst_deal_at(&before, &of_one, epoch, unit);
+        mst_deal_anew(&next, &shape, &before, 1);
+        mst_deal_fini(&before);
+    }
+    begin_at(rounds, &next, n_steps);
+    rounds->was.epoch = epoch > 0 && unit == 0 ? epoch - 1 : epoch;
 }

@@ -70,6 +70,26 @@ def test_all_are_killed_and_started_again(cluster, job, binary, tmp_path, worker
         assert result["torn"] == 0
 
 
+CHANGES = {"leases to rounds": (ASYNC, {}, SYNCHRONOUS, {}), "rounds to leases": (SYNCHRONOUS, {}, ASYNC, {}),
+           "bounded to rounds with a backup": (BOUNDED, {}, dict(SYNCHRONOUS, backup_workers=1), {}),
+           "other batches": (ASYNC, {}, ASYNC, {"batch_size": 32}),
+           "other batches in rounds": (SYNCHRONOUS, {}, SYNCHRONOUS, {"batch_size": 10}),
+           "accumulating": (ASYNC, {}, dict(ASYNC, accumulate_steps=3), {}),
+           "rounds that accumulate": (SYNCHRONOUS, {}, dict(SYNCHRONOUS, accumulate_steps=2), {})}
+
+
+@pytest.mark.parametrize("first, keys, then, other_keys", CHANGES.values(), ids=CHANGES)
+def test_another_mode_or_batch_goes_on_with_the_next_epoch(muster, job, write_job, first, keys, then, other_keys):
+    """Steps are not of the same size any more: epochs count."""
+    job["checkpoint"].update(resume=True)
+    for consistency, changed, job["epochs"] in [(first, keys, 2), (then, other_keys, 3)]:
+        muster("local", write_job(job | {"consistency": consistency} | changed), "--workers", "2", "--ps", "2").expect(0)
+    result = json.loads(pathlib.Path(job["output"]["dir"], "result.json").read_text())
+    assert (result["examples"], result["epochs"]) == (2000, 3)
+    log = pathlib.Path(job["output"]["dir"], "logs", "chief-0.log").read_text()
+    assert re.search(r"progress counted by epochs prefix=\S+ epochs=2 and=0/\d+ reason=\"", log) and "damaged" not in log
+
+
 def refused(running):
     return sum(metric(running.http_ports[role].number, "muster_ps_refused_total") for role in running.roles if role[:2] == "ps")
 

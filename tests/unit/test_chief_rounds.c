@@ -510,19 +510,51 @@ static void test_another_number_of_workers_goes_on(void **state)
     assert_int_equal(unit_of(0), 6);
 }
 
-static void test_other_units_take_the_steps_alone(void **state)
+static void test_other_units_are_refused(void **state)
 {
     (void)state;
-    struct mst_rounds_config config = config_of(7, 2);
+    struct mst_rounds_config config = config_of(7, 4);
     start(&config);
     struct mst_msg_close close = {.round = 9, .n_steps = 4, .n_workers = 3, .n_units = 70, .was = {.epoch = 1}};
-    assert_int_equal(mst_rounds_restore(&rounds, &close, MST_ROUNDS_APPLIED, NULL), MST_OK);
-    assert_int_equal(mst_rounds_n_steps(&rounds), 4);
-    assert_int_equal(rounds.next.epoch, 1);
-    assert_int_equal(rounds.next.k, 1);
+    struct mst_error err;
+    assert_int_equal(mst_rounds_restore(&rounds, &close, MST_ROUNDS_APPLIED, &err), MST_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.text, "70 batches an epoch, this one has 7"));
+    assert_int_equal(mst_rounds_n_steps(&rounds), 0);
 }
 
-// A PS dies with the contributions of a round that is closed; it comes back, and the others have not stood still.
+// Of seven units three workers get those from this one on, each once, and then whole epochs.
+static void test_units_are_skipped(void **state)
+{
+    (void)state;
+    struct mst_rounds_config config = config_of(7, 3);
+    for (uint64_t unit = 0; unit < 7; unit++) {
+        start(&config);
+        mst_rounds_skip_to(&rounds, 1, unit, 100);
+        assert_int_equal(mst_rounds_n_steps(&rounds), 100);
+        assert_int_equal(mst_rounds_n_epochs_done(&rounds), 1);
+        all_live();
+        talk();
+        bool has_come[7] = {false};
+        while (mst_rounds_n_epochs_done(&rounds) < 2) {
+            for (uint32_t w = 0; w < 3; w++) {
+                if (unit_of(w) == UINT64_MAX)
+                    continue;
+                assert_true(unit_of(w) >= unit && !has_come[unit_of(w)]);
+                has_come[unit_of(w)] = true;
+                contributes(w);
+            }
+            talk();
+        }
+        for (uint64_t i = unit; i < 7; i++)
+            assert_true(has_come[i]);
+        assert_true(unit_of(0) == 0 && unit_of(2) == 2);
+        mst_rounds_fini(&rounds);
+    }
+    start(&config);
+    mst_rounds_skip_to(&rounds, 5, 3, 100); // it became shorter
+    assert_true(mst_rounds_is_over(&rounds));
+}
+
 static void test_a_ps_comes_back_alone(void **state)
 {
     (void)state;
@@ -654,7 +686,8 @@ int main(void)
         TEST(test_steps_are_skipped),
         TEST(test_a_close_of_another_job_is_refused),
         TEST(test_another_number_of_workers_goes_on),
-        TEST(test_other_units_take_the_steps_alone),
+        TEST(test_other_units_are_refused),
+        TEST(test_units_are_skipped),
         TEST(test_a_ps_comes_back_alone),
         TEST(test_a_round_waits_for_the_sums_that_a_ps_lost),
         TEST(test_a_ps_without_pushed_buckets),
