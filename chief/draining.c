@@ -17,6 +17,15 @@ static bool is_drained(const struct ps_link *link)
     return (link->is_let_go || !mst_failover_is_live(f, link->index)) && mst_failover_is_drained(f, link->index);
 }
 
+static bool has_nothing(const struct mst_chief *chief, uint32_t ps)
+{
+    const struct mst_roles *roles = mst_failover_committed(&chief->failover);
+    for (size_t g = 0; roles && g < roles->n_ps; g++)
+        if (mst_roles_of(roles, (uint32_t)g, ps) != MST_REPLICA_NONE)
+            return false;
+    return roles;
+}
+
 // The process that is meant is no more: another one is in its place, or, for a chief that did not meet it, nobody is.
 static bool is_over(const struct ps_link *link, uint64_t incarnation)
 {
@@ -25,7 +34,7 @@ static bool is_over(const struct ps_link *link, uint64_t incarnation)
         return false;
     if (link->incarnation)
         return incarnation != link->incarnation;
-    return mst_failover_is_drained(&chief->failover, link->index);
+    return has_nothing(chief, link->index);
 }
 
 static void describe(const struct ps_link *link, char *out, size_t out_bytes)

@@ -246,6 +246,20 @@ def test_over_http(replicated):
     training.finish()
 
 
+def test_the_chief_dies_when_it_is_drained(replicated):
+    """It is not started again; the next chief never met it, and yet does not let him wait who asks."""
+    training = replicated(3)
+    training.start()
+    training.wait_full()
+    code, text = post(chief(training), "/drain/ps-1")
+    assert code == 202, text
+    training["ps-1"].expect(143)
+    training.chief.kill()
+    training.running.start("chief-0").wait_log("running term=2")
+    assert post(chief(training), f"/drain/ps-1?incarnation={json.loads(text)['incarnation']}")[0] == 200
+    training.finish("ps-1")
+
+
 def test_wrong_words(run, tmp_path):
     for arguments, words in (([], "muster admin needs a sub-command: drain ("), (["drian"], "did you mean 'muster admin drain'"),
                              (["drain"], "needs PS"), (["drain", "1", "--chief", "1"], "'1' is no parameter server"),
