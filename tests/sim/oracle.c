@@ -136,8 +136,7 @@ void oracle_restored(struct world *w, size_t ps, const struct sim_checkpoint *fr
 
 void oracle_tells(struct world *w, size_t ps)
 {
-    if (!w->links[ps].setback.is_restoring)
-        w->servers[ps].n_open_told = n_open(w);
+    w->servers[ps].n_open_told = n_open(w);
 }
 
 void oracle_counted(struct world *w, size_t ps, uint64_t n_lost)
@@ -149,13 +148,12 @@ void oracle_counted(struct world *w, size_t ps, uint64_t n_lost)
     bool is_first = w->chief_boot == 1;
     server->n_open = n_open(w);
     w->n_lost += n_lost;
-    if (server->has_pushed && ((server->n_lost_max > n_lost + slack && !server->is_uncounted) ||
-                               (is_first && n_lost > server->n_lost_min + slack)))
+    if (server->has_pushed &&
+        (server->n_lost_max > n_lost + slack || (is_first && n_lost > server->n_lost_min + slack)))
         world_fail(w, "ps %zu lost %llu to %llu updates, and the chief says %llu", ps,
                    (unsigned long long)server->n_lost_min, (unsigned long long)server->n_lost_max,
                    (unsigned long long)n_lost);
     server->n_lost_max = server->n_lost_min = 0;
-    server->is_uncounted = false;
 }
 
 // Batches of the cut that the bucket was marked without.
@@ -172,7 +170,7 @@ void oracle_settled(struct world *w, const bool *left)
 {
     uint64_t n_known;
     uint64_t n_torn = oracle_count_torn(w, history_marked, left, &n_known); // the chief may know of fewer
-    for (size_t ps = 0; ps < w->n_ps && w->chief_boot == 1; ps++) {
+    for (size_t ps = 0; ps < w->n_ps && w->run == 1; ps++) { // what a checkpoint lacks was counted before it
         const struct sim_link *link = &w->links[ps];
         uint64_t least = UINT64_MAX;
         for (size_t b = 0; b < w->n_pushed;

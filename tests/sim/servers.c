@@ -194,20 +194,52 @@ void servers_place(struct world *w)
     size_t id = w->plant == PLANT_PS_UNCOMMITTED && w->saving ? w->saving : w->checkpoint;
     const struct sim_checkpoint *from = checkpoint_of(w, id);
     for (uint32_t ps = 0; ps < w->n_ps; ps++) {
-        if (w->links[ps].is_placed || !servers_is_linked(w, ps) || !chief_is_stored(w))
+        bool is_known = w->chief_n >= w->links[ps].place_mark || w->plant == PLANT_PS_GONE_UNSTORED;
+        if (w->links[ps].is_placed || !servers_is_linked(w, ps) || !chief_is_stored(w) || !is_known)
             continue;
         struct message m = {.kind = M_MAP, .to = 1 + ps, .term = w->chief_term, .map = w->map, .checkpoint = id};
         for (uint32_t i = 0; i < w->n_workers; i++)
             m.refused[i] = mst_membership_refused(&w->chief.membership, i);
         m.is_marked = from && from->run == w->run; // its rows are of workers that may still push
-        oracle_tells(w, ps);
-        struct mst_setback *setback = &w->links[ps].setback;
-        if (!setback->is_restoring)
-            mst_setback_emptied(setback, w->chief.leases.n_done, w->chief.leases.n_torn);
-        mst_setback_restoring(setback, from ? from->step : 0);
-        m.n_updates = setback->n_steps;
+        struct sim_link *link = &w->links[ps];
+        if (link->is_back)
+            mst_setback_restoring(&link->setback, from ? from->step : 0);
+        m.n_updates = link->is_back ? link->setback.n_steps : w->chief.leases.n_done;
         world_send(w, &m);
     }
+}
+
+static void note_gone(struct world *w, size_t ps)
+{
+    struct sim_link *link = &w->links[ps];
+    oracle_tells(w, ps);
+    mst_setback_emptied(&link->setback, w->chief.leases.n_done, w->chief.leases.n_torn);
+    chief_touch(w);
+    link->place_mark = w->chief_n + w->is_touched;
+}
+
+void servers_list_setbacks(const struct world *w, struct mst_msg_setback *out)
+{
+    for (size_t ps = 0; ps < w->n_ps; ps++) {
+        const struct mst_setback *from = &w->links[ps].setback;
+        out[ps] = (struct mst_msg_setback){from->is_gone, from->is_open,   from->n_steps,
+                                           from->n_torn,  from->from_step, from->counted_step};
+    }
+}
+
+void servers_take_setback(struct world *w, size_t ps, const struct mst_msg_setback *from)
+{
+    struct sim_link *link = &w->links[ps];
+    link->setback = (struct mst_setback){.is_gone = from->is_gone,
+                                         .is_open = from->is_open,
+                                         .n_steps = from->n_steps,
+                                         .n_torn = from->n_torn,
+                                         .from_step = from->from_step,
+                                         .counted_step = from->counted_step};
+    link->is_back = from->is_gone || (!link->is_placed && w->chief.leases.n_granted > 0);
+    if (link->is_back && !from->is_gone)
+        note_gone(w, ps);
+    link->is_placed = link->is_placed && !link->is_back;
 }
 
 bool servers_met(struct world *w, size_t ps, uint64_t life)
@@ -219,7 +251,8 @@ bool servers_met(struct world *w, size_t ps, uint64_t life)
     // Workers may train here before the chief has the answer to the map: that a job begins with all answers is not so.
     link->is_back = link->is_placed || link->is_back || w->chief.leases.n_granted > 0;
     link->is_placed = false;
-    mst_setback_emptied(&link->setback, w->chief.leases.n_done, w->chief.leases.n_torn);
+    if (link->is_back)
+        note_gone(w, ps);
     return true;
 }
 
@@ -308,9 +341,11 @@ static void on_committed(struct world *w, const struct message *m)
     w->checkpoints[w->saving - 1].is_committed = true;
     w->checkpoint = w->saving;
     w->saving = 0;
-    for (size_t ps = 0; ps < w->n_ps; ps++)
-        count_more(w, ps, mst_setback_committed(&w->links[ps].setback, w->checkpoints[w->checkpoint - 1].step));
     chief_touch(w);
+    for (size_t ps = 0; ps < w->n_ps; ps++) {
+        count_more(w, ps, mst_setback_committed(&w->links[ps].setback, w->checkpoints[w->checkpoint - 1].step));
+        w->links[ps].place_mark = w->chief_n + w->is_touched;
+    }
 }
 
 bool servers_chief_receive(struct world *w, const struct message *m)
@@ -338,8 +373,6 @@ void servers_chief_dies(struct world *w)
 {
     w->saving = 0;
     w->checkpoint = 0;
-    for (size_t ps = 0; ps < w->n_ps; ps++) // nobody else knows that it was told to begin
-        w->servers[ps].is_uncounted = w->servers[ps].is_uncounted || w->links[ps].setback.is_restoring;
     memset(w->links, 0, sizeof w->links);
 }
 

@@ -16,6 +16,7 @@ struct sim_state {
     uint64_t term;
     uint64_t n;
     struct mst_buf bytes;
+    uint64_t n_said[MAX_PS]; // the oracle's, as the links had it
 };
 
 static const struct sim_state *state_of(const struct world *w, size_t id)
@@ -67,10 +68,20 @@ static void encode(struct world *w)
 {
     char checkpoint[24];
     snprintf(checkpoint, sizeof checkpoint, "%zu", w->checkpoint);
-    struct mst_chief_state beside = {.checkpoint = checkpoint, .map_epoch = w->map};
+    static const uint64_t threads[MAX_PS] = {1, 1, 1};
+    struct mst_msg_setback setbacks[MAX_PS];
+    struct mst_chief_state beside = {.checkpoint = checkpoint,
+                                     .map_epoch = w->map,
+                                     .n_ps = w->n_ps,
+                                     .ps_threads = threads,
+                                     .n_setbacks = w->n_ps,
+                                     .setbacks = setbacks};
+    servers_list_setbacks(w, setbacks);
     w->states = mst_realloc_array(w->states, w->n_states + 1, sizeof *w->states);
     struct sim_state *state = &w->states[w->n_states++];
     *state = (struct sim_state){.term = w->chief_term, .n = ++w->chief_n};
+    for (size_t p = 0; p < w->n_ps; p++)
+        state->n_said[p] = w->links[p].n_said;
     mst_buf_init(&state->bytes, STATE_MAX);
     if (mst_chief_state_encode(&beside, &w->chief, &state->bytes) != MST_OK)
         world_fail(w, "the chief's state has more than %d bytes", STATE_MAX);
@@ -118,8 +129,8 @@ static void on_stored(struct world *w, const struct message *m)
     const struct sim_state *state = state_of(w, m->state);
     if (state->term == w->chief_term && w->stored_n[m->ps] < state->n)
         w->stored_n[m->ps] = state->n;
-    chief_store(w);
     servers_place(w);
+    chief_store(w);
 }
 
 // ---- succession ----
@@ -186,9 +197,10 @@ static void take_servers(struct world *w, const struct mst_chief_state *beside)
         servers_begin_anew(w);
     else
         w->map = beside->map_epoch;
-    for (size_t p = 0; p < w->n_ps; p++) {
-        w->links[p].is_placed = w->best_state && w->recalled_maps[p] == w->map;
-        w->links[p].is_back = w->best_state && !w->links[p].is_placed && w->chief.leases.n_granted > 0;
+    for (size_t p = 0; p < w->n_ps && w->best_state; p++) {
+        w->links[p].is_placed = w->recalled_maps[p] == w->map;
+        w->links[p].n_said = state_of(w, w->best_state)->n_said[p];
+        servers_take_setback(w, p, &beside->setbacks[p]);
     }
 }
 

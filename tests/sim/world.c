@@ -35,6 +35,7 @@ static const char *const plant_names[N_PLANTS] = {
     [PLANT_PS_LOST_AGAIN] = "ps-lost-again",
     [PLANT_PS_UNREPORTED] = "ps-unreported",
     [PLANT_PS_FIRST_CUT] = "ps-first-cut",
+    [PLANT_PS_GONE_UNSTORED] = "ps-gone-unstored",
     [PLANT_OLD_MAP] = "old-map",
 };
 
@@ -143,6 +144,15 @@ static void kill_all(struct world *w)
         chief_kill(w);
 }
 
+// A chief that dies while a server begins anew leaves it to the next one to count what that lost.
+static bool is_any_back(const struct world *w)
+{
+    bool is_any = false;
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        is_any = is_any || w->links[ps].is_back;
+    return is_any;
+}
+
 // A server may die; all of them, with the chief or all processes.
 static void draw_server_faults(struct world *w)
 {
@@ -176,6 +186,9 @@ static void draw_faults(struct world *w)
         w->chief_paused_until_ms = w->now_ms + world_draw(w, 4 * LEASE_MS);
     } else if (w->n_chief_kills_left && w->is_chief_up && world_draw(w, 40) == 0) {
         w->n_chief_kills_left--;
+        chief_kill(w);
+    } else if (w->n_knowing_kills_left && w->is_chief_up && is_any_back(w) && world_draw(w, 4) == 0) {
+        w->n_knowing_kills_left--;
         chief_kill(w);
     }
 }
@@ -226,6 +239,7 @@ struct world *world_new(uint64_t seed, enum plant plant)
     w->n_ps_kills_left = world_draw(w, 2) ? (unsigned)world_draw(w, 4) : 0;
     w->n_all_kills_left = world_draw(w, 4) == 0 ? 1 + (unsigned)world_draw(w, 2) : 0;
     w->n_chief_kills_left += w->n_all_kills_left > 0;
+    w->n_knowing_kills_left = w->n_ps_kills_left && w->n_chief_kills_left ? (unsigned)world_draw(w, 3) : 0;
     // The oracle of leads looks into one chief.
     w->max_lead = w->n_chief_kills_left ? 0 : world_draw(w, 2) * (1 + world_draw(w, 4));
     w->n_cuts_left = world_draw(w, 2) ? (unsigned)world_draw(w, 6) : 0;

@@ -43,6 +43,7 @@ enum plant {
     PLANT_PS_LOST_AGAIN,     // what a PS lost is counted again when it dies again
     PLANT_PS_UNREPORTED,     // … and what of it nobody had reported is not counted
     PLANT_PS_FIRST_CUT,      // … or it is by the first cut, whether all have pushed there since or not
+    PLANT_PS_GONE_UNSTORED,  // … or that it is lost is stored only after it is told what to begin with
     PLANT_OLD_MAP,           // a job that nobody knows any more begins anew under the name of its old map
     N_PLANTS,
 };

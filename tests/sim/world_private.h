@@ -154,7 +154,6 @@ struct sim_server {
     uint64_t map;
     uint64_t forgot[MAX_WORKERS]; // numbers of which it may have forgotten pushes
     uint64_t n_lost_max;          // the oracle's: updates that it lost when it last died, of the bucket that lost most
-    bool is_uncounted;            // a chief died between telling it to begin and counting what is lost
     uint64_t n_lost_min;
     bool has_pushed;      // it holds buckets that are pushed
     uint64_t n_open;      // … and what the chief did not know of
@@ -167,8 +166,9 @@ struct sim_link {
     bool is_placed;
     bool is_back; // it served before, and comes back empty
     struct mst_setback setback;
-    bool has_all;    // the newest cut has all that workers had done when it was lost
-    uint64_t n_said; // updates that this chief counted as lost, in all
+    uint64_t place_mark; // what it is to begin with, and that it is gone, is stored with this state
+    bool has_all;        // the newest cut has all that workers had done when it was lost
+    uint64_t n_said;     // updates that this chief, and those before it, counted as lost, in all
 };
 
 // A checkpoint: what each bucket had, and what the chief remembers.
@@ -199,6 +199,7 @@ struct world {
     unsigned n_pauses_left;
     unsigned n_chief_pauses_left;
     unsigned n_chief_kills_left;
+    unsigned n_knowing_kills_left; // of chiefs that know what a server lost
     size_t n_ps;
     size_t n_workers;
     size_t n_buckets;
@@ -286,6 +287,9 @@ void ps_recall(struct world *w, const struct message *m);
 void succession_free(struct world *w);
 // The chief meets a PS; true if it is another process than before.
 bool servers_met(struct world *w, size_t ps, uint64_t life);
+// What is known of their losses, as chiefs store it, and as the next one takes it.
+void servers_list_setbacks(const struct world *w, struct mst_msg_setback *out);
+void servers_take_setback(struct world *w, size_t ps, const struct mst_msg_setback *from);
 // servers.c: parameter servers that die, what they begin with when they come back, and checkpoints.
 void servers_init(struct world *w);
 void servers_free(struct world *w);
