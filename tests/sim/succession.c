@@ -192,12 +192,9 @@ static bool are_all_up(const struct world *w)
 // Which PSs serve what the state says; one that does not was started again.
 static void take_servers(struct world *w, const struct mst_chief_state *beside)
 {
-    w->checkpoint = w->best_state ? strtoull(beside->checkpoint, NULL, 10) : 0;
-    if (!w->best_state)
-        servers_begin_anew(w);
-    else
-        w->map = beside->map_epoch;
-    for (size_t p = 0; p < w->n_ps && w->best_state; p++) {
+    w->checkpoint = strtoull(beside->checkpoint, NULL, 10);
+    w->map = beside->map_epoch;
+    for (size_t p = 0; p < w->n_ps; p++) {
         w->links[p].is_placed = w->recalled_maps[p] == w->map;
         w->links[p].n_said = state_of(w, w->best_state)->n_said[p];
         servers_take_setback(w, p, &beside->setbacks[p]);
@@ -210,11 +207,15 @@ static void take_best(struct world *w)
     struct mst_chief_state beside;
     struct mst_error err;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    if (w->best_state && mst_chief_state_decode(mst_buf_view(&state_of(w, w->best_state)->bytes), &arena, &w->chief,
-                                                w->now_ms, &beside, &err) != MST_OK)
+    if (!w->best_state) {
+        w->checkpoint = 0;
+        servers_begin_anew(w);
+    } else if (mst_chief_state_decode(mst_buf_view(&state_of(w, w->best_state)->bytes), &arena, &w->chief, w->now_ms,
+                                      &beside, &err) != MST_OK) {
         world_fail(w, "%s", err.text);
-    else
+    } else {
         take_servers(w, &beside);
+    }
     mst_arena_fini(&arena);
     w->is_recalling = false;
     chief_touch(w);
