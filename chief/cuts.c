@@ -25,6 +25,7 @@ static void forget(struct mst_cuts *cuts)
     cuts->marks = NULL;
     cuts->n_rows = cuts->n_marks = cuts->n_missing = 0;
     cuts->pause_us = 0;
+    cuts->is_settled = false;
     mst_buf_reset(&cuts->state);
 }
 
@@ -178,8 +179,6 @@ mst_status mst_cuts_keep(struct mst_cuts *cuts, const struct mst_coordinator *c)
 {
     const struct mst_chief_state nothing = {0}; // of what stands beside the coordinator
     mst_buf_reset(&cuts->state);
-    if (c->leases.is_stopped) // whoever goes on with it goes on by the number of steps
-        return MST_OK;
     mst_status status = mst_chief_state_encode(&nothing, c, &cuts->state);
     if (status != MST_OK)
         mst_buf_reset(&cuts->state);
@@ -201,8 +200,10 @@ void mst_cuts_settle(struct mst_cuts *cuts, const struct mst_coordinator_config 
         mst_chief_state_settle(&copy, cuts->marks, cuts->n_marks);
         cuts->n_done = copy.leases.n_done;
         cuts->n_torn = copy.leases.n_torn;
+        cuts->is_settled = true;
         mst_buf_reset(&cuts->state);
-        status = mst_chief_state_encode(&beside, &copy, &cuts->state);
+        if (!copy.leases.is_stopped) // whoever goes on with one that is goes on by the number of steps
+            status = mst_chief_state_encode(&beside, &copy, &cuts->state);
     }
     MST_ASSERT(status == MST_OK); // its own bytes, and settled they are no more
     mst_arena_fini(&arena);

@@ -46,7 +46,8 @@ struct mst_cuts {
     struct mst_chief_state_row *marks; // where a bucket was marked: with less than the cut says, or as it says
     size_t n_marks;
     struct mst_buf state; // of the chief, at the cut; empty: none is kept
-    uint64_t n_done;      // batches done, of a settled state
+    bool is_settled;      // what follows is known of it:
+    uint64_t n_done;      // batches done
     uint64_t n_torn;      // of these
     uint64_t pause_us;    // the longest of a PS
     uint64_t *n_updates;  // by PS: the most that a bucket of it was marked with; UINT64_MAX: none is pushed
@@ -77,6 +78,6 @@ void mst_cuts_ps_lost(struct mst_cuts *cuts, size_t ps);
  *  Errors: RESOURCE_EXHAUSTED it is too large (then none is kept) */
 MST_MUST_USE mst_status mst_cuts_keep(struct mst_cuts *cuts, const struct mst_coordinator *c);
 /** Makes of what is kept its settled form (chief/chief_state.h), by the marks: nobody holds a lease any more, what was
- *  done is done, what was not is to be given out again. config: the coordinator's. After MST_CUTS_MARKED; nothing if
- *  nothing is kept. */
+ *  done is done, what was not is to be given out again. Where training was stopped nothing is, and only what is done is
+ *  counted, of which no state is left. config: the coordinator's. After MST_CUTS_MARKED; nothing if nothing is kept. */
 void mst_cuts_settle(struct mst_cuts *cuts, const struct mst_coordinator_config *config, uint64_t now_ms);

@@ -74,11 +74,10 @@ static void marked(struct mst_chief *chief)
     if (is_synchronous) // the last close says what is trained; of the state, the members count
         keep_state(chief);
     mst_cuts_settle(&cut->machine, &chief->coordinator_config, mst_clock_monotonic_ms());
-    bool is_counted = cut->machine.state.len > 0 && !is_synchronous;
+    bool is_counted = cut->machine.is_settled && !is_synchronous;
     cut->n_done = is_counted ? cut->machine.n_done : mst_chief_steps_done(chief);
-    const struct mst_leases *leases = &chief->coordinator.leases;
-    if (is_counted || (!is_synchronous && mst_leases_n_held(leases) == 0))
-        mst_chief_groups_settle(chief, is_counted ? cut->machine.n_torn : leases->n_torn);
+    if (is_counted)
+        mst_chief_groups_settle(chief, cut->machine.n_torn);
     MST_LOG(INFO, "chief", "cut marked", "cut=%llu pause_us=%llu ms=%llu", (unsigned long long)cut->machine.id,
             (unsigned long long)cut->machine.pause_us, (unsigned long long)(mst_clock_monotonic_ms() - cut->began_ms));
     void (*on_over)(struct mst_chief *, bool) = cut->on_over;

@@ -1,5 +1,6 @@
 // A cut from the chief's side: whom it tells what, the highest rows, marks of the fenced, refusals, lost servers.
 #include "chief/cuts.h"
+#include "chief/setback.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -189,6 +190,49 @@ static void test_what_the_marks_leave_of_leases(void **state)
     mst_arena_fini(&arena);
 }
 
+// Training was stopped while both hold a lease of four: worker 0 reports its own later, worker 1 is dead and not fenced
+// yet. Server 1 is short of two updates, one of each, that nobody had reported when it was lost.
+static void test_what_is_done_where_training_was_stopped(void **state)
+{
+    (void)state;
+    const struct mst_coordinator_config config = {
+        .n_ps = 2, .n_batches = 20, .n_epochs = 1, .lease_ms = 300, .grace_ms = 50, .sleep_ms = 100};
+    struct mst_coordinator chief;
+    struct mst_setback setback = {0};
+    struct mst_lease held[2];
+    mst_coordinator_init(&chief, &config);
+    for (uint32_t w = 0; w < 2; w++) {
+        uint64_t number;
+        assert_int_equal(mst_membership_greet(&chief.membership, w, 100 + w, 1, &number), MST_GREET_ADMITTED);
+        held[w] = grant(&chief.leases, w, number, 1);
+    }
+    mst_setback_emptied(&setback, 0, 0);
+    mst_setback_restoring(&setback, 0);
+    assert_int_equal(mst_setback_restored(&setback, 0), 0);
+    mst_coordinator_stop(&chief);
+    mst_cuts_begin(&cuts, 1, true);
+    const struct mst_msg_client_row rows[] = {{0, 0, 1, 3, held[0].id, 3, false}, {0, 1, 1, 2, held[1].id, 2, false}};
+    (void)answer(0, rows, 2, false);
+    assert_int_equal(answer(1, rows, 2, false), MST_CUTS_HELD);
+    assert_int_equal(mst_cuts_keep(&cuts, &chief), MST_OK);
+    assert_false(cuts.is_settled);
+    assert_true(mst_leases_complete(&chief.leases, 0, 1, 1, &held[0])); // later, so not part of it
+    (void)answer(0, NULL, 0, true);
+    const struct mst_msg_cut_reply short_of_two = {.id = cuts.id, .is_marked = true, .n_updates = 3};
+    assert_int_equal(mst_cuts_answered(&cuts, 1, &short_of_two), MST_CUTS_MARKED);
+    mst_cuts_settle(&cuts, &config, 2);
+    assert_true(cuts.is_settled);
+    assert_int_equal(cuts.n_done, 5);
+    assert_int_equal(cuts.n_torn, 0);
+    assert_int_equal(cuts.state.len, 0); // who goes on with it goes on by the number of steps
+    const struct mst_setback_cut said = {cuts.n_done, cuts.n_torn, cuts.n_updates[1]};
+    mst_setback_seen(&setback, &said);
+    assert_int_equal(mst_setback_committed(&setback, 5), 2);
+    mst_cuts_begin(&cuts, 1, true);
+    assert_false(cuts.is_settled);
+    mst_coordinator_fini(&chief);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -200,6 +244,7 @@ int main(void)
         CASE(test_one_refusal_gives_it_up_everywhere),
         CASE(test_answers_of_another_cut_are_nothing),
         CASE(test_what_the_marks_leave_of_leases),
+        CASE(test_what_is_done_where_training_was_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
