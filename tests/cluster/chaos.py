@@ -57,6 +57,28 @@ class Failed(Exception):
     """A schedule that is not passed, and why."""
 
 
+def told_losses(log, losses):
+    """{group: how many updates it lost in all}, by the chief's log. losses: [(where in the log, groups)] of each time that all
+    copies were killed. Of each the highest number counts: what a cut counts is not less than what was known first, and what
+    one chief says the next may say again."""
+    told = {}
+    for at, group, n in ((found.start(), int(found[1]), int(found[2])) for found in
+                         re.finditer(r"(?:parameter server restored|lost updates counted) ps=(\d+) lost_updates=(\d+)", log)):
+        killed_at = [where for where, groups in losses if group in groups and where <= at]
+        assert killed_at, f"group {group} was restored although a copy was left"
+        told[group, killed_at[-1]] = max(n, told.get((group, killed_at[-1]), 0))
+    missing = {(group, where) for where, groups in losses for group in groups} - set(told)
+    assert not missing, f"not restored: group {', '.join(str(group) for group, _ in sorted(missing))}"
+    return {group: sum(n for (other, _), n in told.items() if other == group) for group, _ in told}
+
+
+def groups_of(roles):
+    """The PSs that have each group: "3.2: ps-0 > ps-1, ps-1 > ps-2" is [{"ps-0", "ps-1"}, {"ps-1", "ps-2"}]; None while one joins."""
+    if "+" in roles or ":" not in roles:
+        return None
+    return [set(re.findall(r"ps-\d+", group)) for group in roles.partition(":")[2].split(",")]
+
+
 class Ground:
     """One schedule with its processes."""
 
@@ -96,7 +118,7 @@ class Ground:
         self.struck_ps = None  # the one that was killed last
         self.fill_since = None  # when it was, if nothing was done to its filling since
         self.full_again = []  # seconds from a kill to full redundancy
-        self.lost_groups = []
+        self.losses = []  # (where in the chief's log, groups) of each time that all copies were killed
         self.slows_refill = False  # when a server is killed now
 
     # ---- processes ----
@@ -283,26 +305,28 @@ class Ground:
         return True
 
     def kill_all_copies(self, fault):
-        """Nobody has the group any more. What is judged is one loss: nothing else befalls until its home has it again."""
+        """Nobody has the group any more, nor what else only its servers had. Nothing else befalls until it is restored."""
+        holders = groups_of(self.roles_text()) if self.schedule.replicas else [{f"ps-{i}"} for i in range(self.schedule.ps)]
         group = int(fault.target.rpartition("-")[2])
-        roles = self.roles_text().partition(":")[2].split(",") if self.schedule.replicas else [f"ps-{i}" for i in range(self.schedule.ps)]
-        holders = sorted(set(re.findall(r"ps-\d+", roles[group])))
-        if any(not self.cluster[role].is_running() for role in holders):
+        killed = sorted(holders[group]) if holders else []
+        if not killed or any(not self.cluster[role].is_running() for role in killed):
             return False
+        groups = [at for at, servers in enumerate(holders) if servers <= set(killed)]
         self.begun.append((time.monotonic(), fault))
         self.note_struck(fault)
-        self.lost_groups.append(group)
+        begun = len(self.chief_logs())
+        self.losses.append((begun, groups))
         if fault.unstored_from == "kill":
             self.proxies.lose_state()
         elif fault.unstored_from == "map":
             said = "group restored" if self.schedule.replicas else "ps: serving"
             self.proxies.lose_state(lambda: f"ps-{group}" not in self.absent and said in self.cluster[f"ps-{group}"].log())
-        for role in holders:
+        for role in killed:
             self.kill(role, fault.back_s)
         if fault.unstored_from:
             self.kill_who_knows(group, fault)
-        if not self.until(lambda: f"parameter server restored ps={group} " in self.cluster["chief-0"].log(), PHASE_S):
-            raise Failed(f"group {group}, which {' and '.join(holders)} had, was not restored within {PHASE_S} s; it hangs: {self.waits()}")
+        if not self.until(lambda: all(f"parameter server restored ps={at} " in self.said_since(begun) for at in groups), PHASE_S):
+            raise Failed(f"groups {groups}, which {' and '.join(killed)} had, were not restored within {PHASE_S} s; it hangs: {self.waits()}")
         self.note_struck(fault)
         return True
 
@@ -419,25 +443,28 @@ class Ground:
     def chief_logs(self):
         return self.cluster.log_of("chief-0")
 
+    def said_since(self, begun):
+        """What the chief that is there has said since all chiefs' logs were so long."""
+        former = sum(len(process.log()) for role, process in self.cluster.former if role == "chief-0")
+        return self.cluster["chief-0"].log()[max(0, begun - former):]
+
     def muster(self, *arguments):
         done = subprocess.run([str(self.binary), *map(str, arguments)], cwd=self.folder, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
         return done.returncode, done.stdout, done.stderr
 
-    def judge_loss(self, counted, result, record):
-        """All copies of a group were killed. It lost what log and result.json say, and the others lost nothing."""
-        told = {}  # what a cut counted is not less than what was known first, perhaps by another chief
-        for ps, n in re.findall(r"(?:parameter server restored|lost updates counted) ps=(\d+) lost_updates=(\d+)", self.chief_logs()):
-            told[int(ps)] = max(told.get(int(ps), 0), int(n))
-        assert sorted(told) == sorted(self.lost_groups), f"killed were all copies of {self.lost_groups}, and restored {sorted(told)}"
+    def judge_losses(self, counted, result, record):
+        """All copies of some groups were killed. They lost what log and result.json say, and the others lost nothing."""
+        told = told_losses(self.chief_logs(), self.losses)
         assert sum(told.values()) == result["lost_updates"], f"result.json says {result['lost_updates']} lost, and the log {told}"
-        group, = told
-        counted.without(group).check_rest(result["torn"])
-        if group in counted.homes:
-            lost = counted.lost(group)
-            record.update(lost_told=told[group], lost_counted=lost)
-            least, most = self.could_be_lost(told[group], result["torn"])
-            assert least <= lost <= most, f"{told[group]} updates of group {group} were lost, says the log; by the weights it is {lost}"
+        rest = counted
+        for group in told:
+            rest = rest.without(group)
+        rest.check_rest(result["torn"])
+        record["losses"] = [(told[group], counted.lost(group)) for group in sorted(told) if group in counted.homes]
+        for group, (said, lost) in zip((group for group in sorted(told) if group in counted.homes), record["losses"]):
+            least, most = self.could_be_lost(said, result["torn"])
+            assert least <= lost <= most, f"{said} updates of group {group} were lost, says the log; by the weights it is {lost}"
 
     def could_be_lost(self, told, torn):
         """(least, most) batches: exactly, where each is an update, but what was torn before the checkpoint is lacking, too."""
@@ -458,13 +485,13 @@ class Ground:
                       examples=result["examples"], lost_updates=result.get("lost_updates", 0),
                       examples_skipped=max(0, self.shape.epochs * self.shape.n_examples - result["examples"]))
         try:
-            self.judge_loss(counted, result, record) if self.lost_groups else counted.check(torn)
+            self.judge_losses(counted, result, record) if self.losses else counted.check(torn)
         except AssertionError as wrong:
             record["counts_wrong"] = True
             raise Failed(f"wrong counts: {wrong}") from None
         if torn != in_logs:
             raise Failed(f"result.json says {torn} torn, and the logs {in_logs}")
-        if self.schedule.replicas and not self.lost_groups and result.get("lost_updates", 0):
+        if self.schedule.replicas and not self.losses and result.get("lost_updates", 0):
             raise Failed(f"{result['lost_updates']} updates were lost, with replicas")
         if result["examples"] != self.shape.epochs * self.shape.n_examples:
             raise Failed(f"{result['examples']} examples, not {self.shape.epochs * self.shape.n_examples}")
@@ -532,7 +559,7 @@ def summary(records):
             "torn": sum(record.get("torn", 0) for record in records),
             "deaths": {role: dict(collections.Counter(phase for record in records for who, phase in record["deaths"] if who == role))
                        for role in sorted({who for record in records for who, _ in record["deaths"]})},
-            "losses": [[record["lost_told"], record["lost_counted"]] for record in records if "lost_told" in record],
+            "losses": [list(loss) for record in records for loss in record.get("losses", [])],
             "full_again_s": median_and_worst([seconds for record in records for seconds in record["full_again"]]),
             "processes_restarted_that_nobody_killed": sum(sum(record["restarts"].values()) for record in records),
             "pauses": {what: {"n": len(all_), "median_ms": round(1000 * statistics.median(all_), 1),
@@ -551,7 +578,7 @@ def print_table(figures):
     if figures["full_again_s"]["n"]:
         print("| seconds from a server's death to full redundancy, median and worst of {n} | {median} and {worst} |".format(**figures["full_again_s"]))
     for told, counted in figures["losses"]:
-        print(f"| all copies of a group killed: updates lost by log and result.json, and by the weights | {told}, {counted} |")
+        print(f"| all copies of a group killed, once or again: updates lost by log and result.json, and by the weights | {told}, {counted} |")
     print(f"\n| Killed | {' | '.join(PHASES)} |\n|---|{'---|' * len(PHASES)}")
     for role, phases in figures["deaths"].items():
         print(f"| {role} | {' | '.join(str(phases.get(phase, '')) for phase in PHASES)} |")

@@ -63,10 +63,13 @@ def draw_fault(chance, workers, ps, replicas):
     return Fault(phase, kind, target, wait_s, back_s)
 
 
-def draw_loss(chance, ps, replicas):
-    """All copies of one group die, now and then; the others have some left. Once in a schedule: what is judged is one loss."""
-    may = replicas and ps >= replicas + 2 and chance.random() < 0.2
-    return [Fault("steady", ALL_COPIES, f"group-{chance.randrange(ps)}", chance.uniform(0.2, 0.8), chance.choice([0, 0.3]))] if may else []
+def add_losses(chance, ps, replicas, faults):
+    """All copies of one group die, now and then; the others have some left. Of another one or the same later as well, perhaps."""
+    if not replicas or ps < replicas + 2 or chance.random() >= 0.2:
+        return
+    n_before_end = sum(fault.phase != "end" for fault in faults)
+    for at in [0, *(chance.randint(0, n_before_end) for _ in range(chance.choice([0, 1, 2])))]:
+        faults.insert(at, Fault("steady", ALL_COPIES, f"group-{chance.randrange(ps)}", chance.uniform(0.2, 0.8), chance.choice([0, 0.3])))
 
 
 def draw(seed, modes, replicas, n_faults):
@@ -76,7 +79,7 @@ def draw(seed, modes, replicas, n_faults):
     workers, ps = chance.choice([2, 2, 3]), chance.choice([2, 2, 3] if replicas < 2 else [3, 3, 4])
     faults = sorted((draw_fault(chance, workers, ps, replicas) for _ in range(n_faults)), key=lambda fault: fault.phase == "end")
     shards, every_steps = chance.choice([ps, ps, 2 * ps, 1]), chance.choice([100, 400, 100000])
-    faults[0:0] = draw_loss(chance, ps, replicas)
+    add_losses(chance, ps, replicas, faults)
     return Schedule(seed, mode, workers, ps, shards, replicas, every_steps, faults)
 
 

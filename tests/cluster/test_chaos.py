@@ -42,6 +42,28 @@ def test_all_copies_are_lost_where_others_have_some():
     losses = [schedule for seed in range(200) for schedule in [chaos.draw(seed, ["async"], 1, 8)]
               if any(fault.kind == chaos.ALL_COPIES for fault in schedule.faults)]
     assert losses and all(schedule.ps > 2 for schedule in losses)
+    assert {sum(fault.kind == chaos.ALL_COPIES for fault in schedule.faults) for schedule in losses} == {1, 2, 3}
+
+
+RESTORED = "… parameter server restored ps={} lost_updates={} steps=9 from=initial values\n"
+COUNTED = "… lost updates counted ps={} lost_updates={} unreported=1\n"
+
+
+def test_losses_of_the_log_are_told_apart():
+    """Two chiefs may say one loss, and a cut may count more; the same group may be lost again."""
+    log = "roles\n" + RESTORED.format(1, 7) + RESTORED.format(1, 7) + COUNTED.format(1, 9)
+    between = len(log)
+    log += RESTORED.format(0, 3) + RESTORED.format(1, 4)
+    assert chaos.told_losses(log, [(3, [1]), (between, [0, 1])]) == {1: 9 + 4, 0: 3}
+    with pytest.raises(AssertionError, match="group 0 was restored although a copy was left"):
+        chaos.told_losses(log, [(3, [1])])
+    with pytest.raises(AssertionError, match="not restored: group 2"):
+        chaos.told_losses(log, [(3, [1, 2]), (between, [0, 1])])
+
+
+def test_who_has_which_group():
+    assert chaos.groups_of("3.2: ps-0 > ps-1, ps-1 > ps-2, ps-0 > ps-1") == [{"ps-0", "ps-1"}, {"ps-1", "ps-2"}, {"ps-0", "ps-1"}]
+    assert chaos.groups_of("3.2: ps-0 > ps-1, ps-1 + ps-2") is None and chaos.groups_of("") is None
 
 
 def test_without_replicas_no_server_is_lost():
