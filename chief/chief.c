@@ -194,22 +194,20 @@ static void release_rounds(struct mst_chief *chief)
     mst_rounds_resume(&chief->coordinator.rounds);
 }
 
-static void try_to_stop(struct mst_chief *chief);
-
 void mst_chief_advance(struct mst_chief *chief)
 {
     if (chief->phase == CHIEF_RUNNING) {
         report_epochs(chief);
-        if (chief->stop_text) {
-            try_to_stop(chief);
-        } else if (mst_coordinator_finished(&chief->coordinator)) {
+        if (mst_coordinator_finished(&chief->coordinator)) {
             if (!mst_chief_is_saving(chief) && mst_chief_groups_are_whole(chief))
                 begin_closing(chief);
-        } else if (!mst_chief_is_saving(chief) && checkpoint_is_due(chief, mst_clock_monotonic_ms()) &&
-                   mst_chief_groups_are_whole(chief) && mst_chief_rounds_are_quiet(chief)) {
+        } else if (!chief->stop_text && !mst_chief_is_saving(chief) &&
+                   checkpoint_is_due(chief, mst_clock_monotonic_ms()) && mst_chief_groups_are_whole(chief) &&
+                   mst_chief_rounds_are_quiet(chief)) {
             mst_chief_save(chief);
         }
     }
+    mst_chief_try_to_stop(chief);
     if (chief->phase < CHIEF_TELLING)
         mst_chief_evaluations_advance(chief);
     if (chief->phase == CHIEF_CLOSING)
@@ -261,6 +259,7 @@ void mst_chief_on_saved(struct mst_chief *chief, mst_status status, const char *
         count_failure(chief, text);
         chief->checkpoint_ms = mst_clock_monotonic_ms();
         chief->checkpoint_step = mst_chief_steps_done(chief); // tried again when the next one is due
+        chief->is_stop_failed = chief->is_stop_saved;
     }
     chief->is_saved = chief->phase == CHIEF_CLOSING;
     if (!chief->stop_text)
@@ -379,34 +378,6 @@ void mst_chief_give_way(struct mst_chief *chief, mst_status status, const char *
     mst_timer_stop(&chief->progress);
     mst_timer_stop(&chief->reminder);
     chief->config.on_end(chief->config.arg, chief->end_status, text);
-}
-
-// ---- told to stop ----
-
-// One more checkpoint, also after one that was under way; when it is there, or there is nothing to write, all are told.
-static void try_to_stop(struct mst_chief *chief)
-{
-    if (!chief->stop_text || chief->phase >= CHIEF_CLOSING || mst_chief_is_saving(chief))
-        return;
-    bool is_news = chief->phase == CHIEF_RUNNING && mst_chief_steps_done(chief) > chief->checkpoint_step;
-    if (is_news && !chief->is_stop_saved && mst_chief_groups_are_whole(chief)) {
-        if (!mst_chief_rounds_are_quiet(chief))
-            return;
-        chief->is_stop_saved = true;
-        mst_chief_save(chief);
-    } else {
-        mst_chief_tell(chief, MST_UNAVAILABLE, chief->stop_text);
-    }
-}
-
-void mst_chief_stop(struct mst_chief *chief, const char *text)
-{
-    if (chief->stop_text || chief->phase >= CHIEF_CLOSING)
-        return;
-    chief->stop_text = mst_strdup(text);
-    MST_LOG(WARN, "chief", "stopping", "reason=\"%s\" steps=%llu", text,
-            (unsigned long long)mst_chief_steps_done(chief));
-    try_to_stop(chief);
 }
 
 void mst_chief_fail(struct mst_chief *chief, mst_status status, const char *text)

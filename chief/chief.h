@@ -48,6 +48,7 @@ struct mst_chief_config {
     int progress_fd;     // -1: no progress lines
     uint64_t started_ns; // CLOCK_MONOTONIC when the command was given
     size_t n_threads;    // for the final evaluation
+    uint64_t grace_ms;   // told to stop, it waits so long for parameter servers that are away
     /** The role is over: OK the job is finished and everybody was told; else why not. Once. */
     void (*on_end)(void *arg, mst_status status, const char *text);
     void *arg;
@@ -65,8 +66,12 @@ void mst_chief_end_forget(const struct mst_job *job);
 /** The port it listens on. */
 uint16_t mst_chief_port(const struct mst_chief *chief);
 /** Ends the job soon, because a process of it is to stop: gives out no more work, writes a checkpoint of what is
- *  trained, then tells everybody UNAVAILABLE and the text. What is trained already is finished in the usual way. */
+ *  trained, then tells everybody UNAVAILABLE and the text. What is trained already is finished in the usual way. Groups
+ *  that nobody serves just now are waited for, for the grace at most: then everybody is told what was waited for. */
 void mst_chief_stop(struct mst_chief *chief, const char *text);
+/** Ends the job now, for its process may not wait any longer; where that loses what was trained, everybody is told
+ *  why. */
+void mst_chief_stop_now(struct mst_chief *chief, const char *text);
 /** Ends the job now, with a failure that everybody is told. */
 void mst_chief_fail(struct mst_chief *chief, mst_status status, const char *text);
 /** How far a parameter server is that was asked to leave. */

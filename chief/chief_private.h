@@ -318,9 +318,12 @@ struct mst_chief {
     uint64_t trained_ns;
     struct mst_epoch_record last_epoch; // the last that was over
     uint64_t n_steps_resumed;
-    char *stop_text;       // told to stop: why; else NULL
-    bool is_stop_saved;    // the checkpoint for that is written, or under way
-    bool are_servers_told; // or are being told how it ended
+    char *stop_text;        // told to stop: why; else NULL
+    uint64_t stop_until_ms; // so long parameter servers are waited for
+    bool is_stop_told;      // what it waits for was said
+    bool is_stop_saved;     // the checkpoint for that is written, or under way
+    bool is_stop_failed;    // … or could not be
+    bool are_servers_told;  // or are being told how it ended
     mst_status end_status;
     bool gives_way; // another process may go on with the job: whoever asks this one has to ask that one
     char *end_text;
@@ -342,6 +345,11 @@ void mst_chief_finish(struct mst_chief *chief);
 void mst_chief_give_way(struct mst_chief *chief, mst_status status, const char *text);
 // Ends if everybody has been told.
 void mst_chief_check_told(struct mst_chief *chief);
+
+// stopping.c
+// If it was told to stop: begins the checkpoint for that when it can be made; when it is written, or need not be, or
+// cannot be in time, tells everybody.
+void mst_chief_try_to_stop(struct mst_chief *chief);
 
 // ps_links.c
 mst_status mst_chief_links_new(struct mst_chief *chief, struct mst_error *err);
@@ -368,6 +376,8 @@ struct group_call *mst_chief_group_ask(struct ps_group *group);
 struct ps_group *mst_chief_group_answered(struct group_call *call);
 // True if every group has a primary that is there and serves it.
 bool mst_chief_groups_are_whole(const struct mst_chief *chief);
+// Those for which that is not so: "ps-1 (connection refused, 3 s)", with replicas "ps-2 for group 1 (…)"; or "".
+void mst_chief_groups_state(const struct mst_chief *chief, char *out, size_t out_bytes);
 // True if a group waits for this PS: it is its primary, or nobody is and it would be the one.
 bool mst_chief_is_awaited(const struct ps_link *link);
 // Nobody has this group any more: it begins anew from the last checkpoint.

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 // A question to a group's primary.
@@ -41,14 +42,53 @@ struct ps_group *mst_chief_group_answered(struct group_call *call)
     return is_of_primary ? group : NULL;
 }
 
+static bool is_whole(const struct ps_group *group)
+{
+    const struct ps_link *primary = mst_chief_primary(group);
+    return primary && primary->is_placed && !group->is_empty;
+}
+
 bool mst_chief_groups_are_whole(const struct mst_chief *chief)
 {
-    for (size_t i = 0; i < chief->config.n_ps; i++) {
-        const struct ps_link *primary = mst_chief_primary(&chief->groups[i]);
-        if (!primary || !primary->is_placed || chief->groups[i].is_empty)
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        if (!is_whole(&chief->groups[i]))
             return false;
-    }
     return true;
+}
+
+// Why it is not whole: "ps-1 (connection refused, 3 s)".
+static void describe(const struct ps_group *group, char *out, size_t out_bytes)
+{
+    const struct mst_chief *chief = group->chief;
+    char state[192];
+    if (group->primary == MST_NO_PS) {
+        snprintf(out, out_bytes, "group %u, which nobody has", group->index);
+        return;
+    }
+    if (!mst_chief_primary(group))
+        mst_peer_state(chief->links[group->primary].peer, state, sizeof state);
+    else if (group->is_empty)
+        snprintf(state, sizeof state, "it restores its shards from the last checkpoint");
+    else
+        snprintf(state, sizeof state, "it makes its shards");
+    if (mst_chief_has_replicas(chief))
+        snprintf(out, out_bytes, "ps-%u for group %u (%s)", group->primary, group->index, state);
+    else
+        snprintf(out, out_bytes, "ps-%u (%s)", group->primary, state);
+}
+
+void mst_chief_groups_state(const struct mst_chief *chief, char *out, size_t out_bytes)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < chief->config.n_ps && used < out_bytes; i++) {
+        char text[256];
+        if (is_whole(&chief->groups[i]))
+            continue;
+        describe(&chief->groups[i], text, sizeof text);
+        int n = snprintf(out + used, out_bytes - used, "%s%s", used ? ", " : "", text);
+        used += n > 0 ? (size_t)n : out_bytes;
+    }
 }
 
 bool mst_chief_is_awaited(const struct ps_link *link)

@@ -48,6 +48,7 @@ struct mst_chief_save {
     size_t n_rows;
     bool is_after_failure; // another one failed before it
     bool is_interrupted;   // a primary changed
+    bool has_lost_server;  // one that was writing its part
     size_t n_keep;         // checkpoints that stay
     uint64_t part_id;      // checkpoint.local; else 0
     bool wants_values;
@@ -114,8 +115,11 @@ static void over(struct mst_chief_save *save)
         if (save->cut)
             mst_chief_cut_drop(chief, save->cut);
         mst_chief_best_save_failed(chief, save->step);
-        // Others take the place of a server that is lost, and write it soon.
-        bool is_lost = mst_chief_has_replicas(chief) && !mst_chief_groups_are_whole(chief);
+        // Others take the place of a server that is lost, and write it soon. Where the job ends with this checkpoint,
+        // one that comes back is waited for as well, which it may be by now.
+        bool is_last = chief->stop_text || chief->phase == CHIEF_CLOSING;
+        bool is_lost = (mst_chief_has_replicas(chief) || is_last) && !mst_chief_groups_are_whole(chief);
+        is_lost |= is_last && save->has_lost_server;
         if (mst_status_is_retryable(status) && (save->is_interrupted || is_lost)) {
             MST_LOG(INFO, "chief", "checkpoint put off", "reason=\"%s\"", err.text);
             status = MST_CANCELLED;
@@ -224,6 +228,7 @@ static void take_part(struct save_part *part, const struct mst_reply *reply)
 {
     struct mst_chief_save *save = part->save;
     if (reply->status != MST_OK) {
+        save->has_lost_server = !mst_peer_conn(part->link->peer);
         save->status =
             mst_fail(&save->err, reply->status, "ps-%u did not write its part: %s", part->link->index, reply->text);
         return;

@@ -178,7 +178,7 @@ static void on_grace_over(void *arg)
     MST_LOG(WARN, "cli", "grace over", "seconds=%zu", run->options->grace_seconds);
     if (run->chief && !run->is_telling) {
         run->is_telling = true; // which takes one lease at most
-        mst_chief_fail(run->chief, MST_UNAVAILABLE, run->leaving.text);
+        mst_chief_stop_now(run->chief, run->leaving.text);
         return;
     }
     finish(run, MST_UNAVAILABLE, run->leaving.text);
@@ -340,6 +340,7 @@ static mst_status start_chief(struct run *run, struct mst_error *err)
         .progress_fd = run->options->progress_fd,
         .started_ns = run->started_ns,
         .n_threads = run->options->n_threads ? run->options->n_threads : mst_cpus_usable(),
+        .grace_ms = run->options->grace_seconds * 1000,
         .on_end = on_role_end,
         .arg = run};
     run->chief_identity = identity_of(run, MST_PEER_CHIEF, run->cluster->index, run->cluster->address);

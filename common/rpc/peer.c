@@ -377,6 +377,12 @@ bool mst_peer_is_up(const struct mst_peer *peer)
     return peer->state == PEER_UP;
 }
 
+bool mst_peer_is_first_try(const struct mst_peer *peer)
+{
+    bool is_trying = peer->state == PEER_RESOLVING || peer->state == PEER_CONNECTING || peer->state == PEER_GREETING;
+    return is_trying && peer->backoff_ms == 0;
+}
+
 void mst_peer_call(struct mst_peer *peer, const struct mst_call *call)
 {
     // While a lost connection ends its calls the client is about to go, and would forget this one.

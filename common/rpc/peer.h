@@ -71,6 +71,8 @@ void mst_peer_ask_again(struct mst_peer *peer, const char *why);
 void mst_peer_break(struct mst_peer *peer, const char *why);
 /** True between on_up and on_down. */
 bool mst_peer_is_up(const struct mst_peer *peer);
+/** True while it cannot be said whether the peer is there: no attempt has failed since the link began, or broke. */
+bool mst_peer_is_first_try(const struct mst_peer *peer);
 /** Calls it; fails UNAVAILABLE (from the loop) when it is not up. */
 void mst_peer_call(struct mst_peer *peer, const struct mst_call *call);
 /** "ps-1". */
