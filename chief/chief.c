@@ -307,17 +307,24 @@ static void tell_servers(struct mst_chief *chief)
 
 // Who TF_CONFIG names and never came may come just now, and who was here may be on its way back (after a death, its own
 // or the chief's): without a chief it would wait for ever. It has until the servers are told, half a lease after the
-// end.
+// end. A job that has failed says so to those that live: a chief that was just started may not have heard of them, or
+// not know of any.
 static bool is_waiting_for_late(const struct mst_chief *chief)
 {
     const struct mst_membership *members = &chief->coordinator.membership;
+    bool is_well = chief->end_status == MST_OK;
+    bool has_others = is_well || chief->is_recalled || chief->has_met_job; // than those that are in this chief's list
     bool lacks_evaluator = chief->config.has_evaluator && !chief->evaluator_figures.role;
-    bool lacks_worker = mst_membership_n_ever(members) < chief->config.n_workers;
-    for (size_t w = 0; w < members->n_members; w++)
-        lacks_worker =
-            lacks_worker || (members->members[w].number > 0 && members->members[w].state != MST_MEMBER_AWAITED &&
-                             !mst_chief_is_told(chief, w));
-    return chief->end_status == MST_OK && !chief->are_servers_told && (lacks_evaluator || lacks_worker);
+    bool lacks_worker = is_well && mst_membership_n_ever(members) < chief->config.n_workers;
+    if (!is_well && !chief->is_recalled && chief->has_met_job)
+        for (size_t w = 0; w < chief->config.n_workers; w++)
+            lacks_worker = lacks_worker || !mst_chief_is_told(chief, w);
+    for (size_t w = 0; w < members->n_members; w++) {
+        const struct mst_member *member = &members->members[w];
+        bool may_come = is_well ? member->state != MST_MEMBER_AWAITED : member->state == MST_MEMBER_LIVE;
+        lacks_worker = lacks_worker || (member->number > 0 && may_come && !mst_chief_is_told(chief, w));
+    }
+    return !chief->are_servers_told && ((has_others && lacks_evaluator) || lacks_worker);
 }
 
 void mst_chief_check_told(struct mst_chief *chief)

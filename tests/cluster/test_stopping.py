@@ -136,6 +136,33 @@ def test_a_chief_that_does_not_know_the_job_yet(cluster, endless_job, write_job)
     assert max(written(endless_job)) > 0
 
 
+def test_workers_that_a_chief_has_not_heard_of_yet(cluster, job, write_job, make_link):
+    """It is told to stop at once, and has nothing to write; they would look for it for as long as it may be away."""
+    job["epochs"] = 1_000_000
+    job["cluster"]["lease_ms"] = 20000
+    running = cluster(write_job(job))
+    links = {worker: make_link(running.ports["ps-0"].address, hold_at=10_000) for worker in ("worker-0", "worker-1")}
+    for worker, link in links.items():
+        running.addresses[(worker, "ps-0")] = link.address
+    running.start_all()
+    running.wait_running(lambda: all(link.held for link in links.values()), "workers to stand in their first leases")
+    for worker in links:
+        running[worker].pause()
+    running["chief-0"].kill()
+    chief = running.start("chief-0")
+    chief.wait_log(r"running term=2 steps=0 ")
+    chief.send(signal.SIGTERM)
+    chief.wait_log("job failed")
+    assert "worker admitted" not in chief.log()
+    for worker in links:
+        running[worker].resume()
+        running[worker].expect(138)
+        assert "was told to stop by SIGTERM" in running[worker].log(), running[worker].tail()
+    chief.expect(143)
+    for server in ("ps-0", "ps-1"):
+        running[server].expect(138)
+
+
 # ---- replicas ----
 
 def start_replicated(cluster, run, job, folder, n_ps):
