@@ -429,6 +429,8 @@ void mst_chief_on_asked(void *arg);
 // fencing.c
 // Members are to be fenced from now on: stored first, then told.
 void mst_chief_fences_begun(struct mst_chief *chief);
+// This member is to be fenced, whether or not it lives.
+void mst_chief_fence(struct mst_chief *chief, uint32_t worker, uint64_t number);
 // Tells the PSs of fences, as far as that is stored.
 void mst_chief_fences_go_on(struct mst_chief *chief);
 

@@ -38,7 +38,7 @@ static void expel_the_stuck(struct mst_chief *chief)
             continue;
         MST_LOG(WARN, "chief", "worker expelled", "worker=%u number=%llu step=%llu", row->worker,
                 (unsigned long long)row->number, (unsigned long long)row->step);
-        mst_membership_leave(&chief->coordinator.membership, row->worker, row->number, mst_clock_monotonic_ms());
+        mst_chief_fence(chief, row->worker, row->number);
     }
     free(cut->late);
     cut->late = mst_alloc_array(machine->n_missing, sizeof *cut->late);

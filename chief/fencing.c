@@ -2,6 +2,7 @@
 #include "chief/chief_private.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -63,4 +64,13 @@ void mst_chief_fences_begun(struct mst_chief *chief)
     mst_chief_touch(chief);
     chief->fence_mark = mst_chief_mark(chief);
     mst_chief_store(chief);
+}
+
+// Now, for with the next tick it may have been heard again, or spared because this process did not run.
+void mst_chief_fence(struct mst_chief *chief, uint32_t worker, uint64_t number)
+{
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    mst_membership_leave(&chief->coordinator.membership, worker, number, now_ms);
+    if (mst_coordinator_tick(&chief->coordinator, now_ms) > 0)
+        mst_chief_fences_begun(chief);
 }

@@ -32,6 +32,24 @@ static bool has_news(const struct mst_chief *chief)
     return mst_coordinator_finished(&chief->coordinator) || mst_chief_steps_done(chief) > chief->committed_step;
 }
 
+// What a server had answered, and lost when it was restored, is not pushed again, so that every cut would wait for it
+// until it is given up. A worker that has no lease left has nothing else under way: of a fenced one the cut takes what
+// there is.
+static void fence_the_idle(struct mst_chief *chief)
+{
+    bool is_any_restored = false;
+    for (size_t i = 0; i < chief->config.n_ps; i++)
+        is_any_restored = is_any_restored || chief->groups[i].setback.is_open;
+    if (!is_any_restored || chief->phase != CHIEF_RUNNING || chief->coordinator.is_synchronous)
+        return;
+    uint64_t now_ms = mst_clock_monotonic_ms();
+    for (const struct parked *parked = chief->parked; parked; parked = parked->next)
+        if (parked->method == MST_METHOD_LEASE && parked->ask.seq == parked->ask.done_seq + 1)
+            mst_membership_leave(&chief->coordinator.membership, parked->ask.worker, parked->ask.number, now_ms);
+    if (mst_coordinator_tick(&chief->coordinator, now_ms) > 0)
+        mst_chief_fences_begun(chief);
+}
+
 static void describe(const struct mst_chief *chief, char *out, size_t out_bytes)
 {
     out[0] = '\0';
@@ -87,7 +105,10 @@ static void tell_waiting(struct mst_chief *chief)
 // One more checkpoint, also after one that was under way; when it is there, or there is nothing to write, all are told.
 void mst_chief_try_to_stop(struct mst_chief *chief)
 {
-    if (!chief->stop_text || chief->phase >= CHIEF_CLOSING || mst_chief_is_saving(chief))
+    if (!chief->stop_text || chief->phase >= CHIEF_CLOSING)
+        return;
+    fence_the_idle(chief); // also while a cut may wait for them
+    if (mst_chief_is_saving(chief) || chief->phase >= CHIEF_CLOSING)
         return;
     // Rounds pause now: what is closed is applied when all servers are there.
     bool is_quiet = chief->phase == CHIEF_RUNNING && mst_chief_rounds_are_quiet(chief);

@@ -379,11 +379,8 @@ void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, 
 // A worker is out, by its own word or by what it says: its work goes to others without waiting for a lease.
 static void let_go(struct mst_chief *chief, uint32_t worker, uint64_t number)
 {
-    uint64_t now_ms = mst_clock_monotonic_ms();
-    mst_membership_leave(&chief->coordinator.membership, worker, number, now_ms);
-    mst_coordinator_tick(&chief->coordinator, now_ms);
-    mst_chief_fences_begun(chief);
-    mst_chief_links_tick(chief, now_ms);
+    mst_chief_fence(chief, worker, number);
+    mst_chief_links_tick(chief, mst_clock_monotonic_ms());
 }
 
 // It lives, and for so long a server that answers us has not answered it: it does not get through. What it has is for

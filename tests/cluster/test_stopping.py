@@ -136,6 +136,22 @@ def test_a_chief_that_does_not_know_the_job_yet(cluster, endless_job, write_job)
     assert max(written(endless_job)) > 0
 
 
+def test_a_chief_that_never_comes_to_know_the_job(cluster, endless_job, write_job):
+    """The server does not come back: those that are there are told all the same, and the checkpoint is named."""
+    endless_job["checkpoint"]["every_steps"] = 50
+    running = start_training(cluster, endless_job, write_job)
+    running["chief-0"].wait_log("checkpoint written")
+    running["chief-0"].kill()
+    running["ps-1"].kill()
+    chief = running.start("chief-0", ["--grace", "1"])
+    until(lambda: running["ps-0"].log().count("chief greeted") == 2, "ps-0 to be greeted by this chief")
+    chief.send(signal.SIGTERM)
+    chief.expect(143)
+    found = re.search(r'stopped without checkpoint reason="it waited for ps-1 \(connection refused.*" steps=0 last=\S+model-(\d+)', chief.log())
+    assert found and int(found[1]) == max(written(endless_job)), chief.tail()
+    expect_told(running, endless_job, "ps-0", "worker-0", "worker-1")
+
+
 def test_workers_that_a_chief_has_not_heard_of_yet(cluster, job, write_job, make_link):
     """It is told to stop at once, and has nothing to write; they would look for it for as long as it may be away."""
     job["epochs"] = 1_000_000
