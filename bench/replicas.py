@@ -19,6 +19,8 @@ N_FAILOVER_PS = 3
 N_KILLS = 6
 LEASE_S = 2
 N_REFILL_PS = 2
+N_REFILLS = 4  # of one job: each takes only two or three steps' time
+BALANCED_AGAIN_S = 1  # when all is whole, each group goes back to where it is at home
 N_INPUTS, N_CLASSES = 784, 10
 SMALL_UNITS = [1536] * 4  # 8.3 million weights and two of Adam's slots each, 100 MB
 SWEPT_BYTES = 3 * 4 * MIB  # a bucket with Adam's slots
@@ -131,37 +133,45 @@ class RefillEntry(Entry):
         return sum(values)
 
     def run(self):
-        """One job up to where it is whole again: (updates a second meanwhile, seconds of the refill, seconds since the kill)."""
-        with RunningJob(self.setting, self.name, ["--workers", 1, "--ps", N_REFILL_PS], self.changes, self.network) as job:
+        """One job with N_REFILLS kills: (updates a second during the refills, their seconds in all, the longest time from a kill
+        to full redundancy)."""
+        arguments = ["--workers", 1, "--ps", N_REFILL_PS, "--max-restarts", 2 * N_REFILLS]
+        with RunningJob(self.setting, self.name, arguments, self.changes, self.network) as job:
             job.wait_log("chief", 0, "chief: first step")
             chief, addresses = job.http("chief", 0), [job.http("ps", i) for i in range(N_REFILL_PS)]
             until(lambda: read_metric(chief, "muster_redundancy_full") == 1, "full redundancy", FULL_AGAIN_S)
             time.sleep(self.setting.seconds / 2)  # memory that is used for the first time is slow
-            begin, n_begin = time.monotonic(), self.updates(addresses)
-            time.sleep(2 * self.setting.seconds)
-            self.before = (self.updates(addresses) - n_begin) / (time.monotonic() - begin)
-            figures = self.kill(job, chief, addresses[0])
+            befores, refills, since_kills = [], [], []
+            for _ in range(N_REFILLS):
+                time.sleep(BALANCED_AGAIN_S)
+                befores.append(self.watch(addresses, lambda begin: time.monotonic() - begin > self.setting.seconds / 2))
+                killed = time.monotonic()
+                refills.append(self.kill(job, chief, addresses[0]))
+                since_kills.append(time.monotonic() - killed)
             if re.search(r"parameter server restored", job.log("chief", 0)):
                 raise RunFailed("updates were lost")
         shutil.rmtree(job.folder)
-        return figures
+        self.before = sum(n for n, _ in befores) / sum(seconds for _, seconds in befores)
+        seconds = sum(seconds for _, seconds in refills)
+        return sum(n for n, _ in refills) / seconds, seconds, max(since_kills)
+
+    def watch(self, addresses, is_over):
+        """(updates at these servers, seconds) until is_over(begin)."""
+        begin, n_begin = time.monotonic(), self.updates(addresses)
+        until(lambda: is_over(begin), "full redundancy", FULL_AGAIN_S)
+        return self.updates(addresses) - n_begin, time.monotonic() - begin
 
     def kill(self, job, chief, survivor):
         def n_swept():
             return read_metric(survivor, "muster_ps_swept_total") or 0
         n_swept_before = n_swept()
-        task = job.task("ps", N_REFILL_PS - 1)
-        killed = time.monotonic()
-        task.send(signal.SIGKILL)
+        job.task("ps", N_REFILL_PS - 1).send(signal.SIGKILL)
         until(lambda: n_swept() > n_swept_before, "the refill to begin", FULL_AGAIN_S)
-        begin, n_begin = time.monotonic(), self.updates([survivor])
-        until(lambda: read_metric(chief, "muster_redundancy_full") == 1, "full redundancy", FULL_AGAIN_S)
-        end = time.monotonic()
-        return (self.updates([survivor]) - n_begin) / (end - begin), end - begin, end - killed
+        return self.watch([survivor], lambda _: read_metric(chief, "muster_redundancy_full") == 1)
 
     def muster(self):
         rate, seconds, _ = self.run()
-        return {"bucket_updates": rate, "refilled_bytes": self.n_bytes / seconds}
+        return {"bucket_updates": rate, "refilled_bytes": N_REFILLS * self.n_bytes / seconds}
 
     @contextlib.contextmanager
     def opened(self, pairs):
