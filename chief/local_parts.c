@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/rng.h"
+#include "ckpt/checkpoint_list.h"
 #include "ckpt/local_part.h"
 #include "tfio/bundle_reader.h"
 
@@ -28,6 +29,7 @@ struct question {
 struct mst_chief_part_search {
     struct mst_chief *chief;
     struct mst_local_parts own;
+    bool has_folder;  // it has begun to write a checkpoint here before
     bool has_damaged; // of its own
     char damage[1024];
     int64_t numbers[MST_CHIEF_PART_NUMBERS]; // of the newest of its own
@@ -129,6 +131,24 @@ static char *newest_of_all(const struct mst_chief_part_search *search)
     return NULL;
 }
 
+// A job that was killed while its first checkpoint was written: servers have parts of it, and the folder that the chief
+// made for its own is empty. Where the folder is gone as well, it may be storage that was lost.
+static bool is_none_committed(const struct mst_chief_part_search *search)
+{
+    return search->has_folder && search->own.n == 0 && !search->has_damaged;
+}
+
+static void pass_over_uncommitted(const struct mst_chief_part_search *search)
+{
+    for (size_t i = 0; i < search->chief->config.n_ps; i++) {
+        const struct mst_local_parts *parts = &search->questions[i].parts;
+        for (size_t k = parts->n; k > 0; k--)
+            MST_LOG(WARN, "chief", "checkpoint passed over",
+                    "prefix=%s/ps-%zu/model-%llu reason=\"the chief has not committed it\"",
+                    search->chief->config.job->checkpoint_dir, i, (unsigned long long)parts->steps[k - 1]);
+    }
+}
+
 static mst_status choose(const struct mst_chief_part_search *search, char **out, struct mst_error *err)
 {
     bool has_any = search->own.n > 0 || search->has_damaged;
@@ -136,6 +156,10 @@ static mst_status choose(const struct mst_chief_part_search *search, char **out,
         has_any = has_any || search->questions[i].parts.n > 0 || search->questions[i].why[0];
     if (!has_any)
         return mst_fail(err, MST_NOT_FOUND, "nobody has a checkpoint");
+    if (is_none_committed(search)) {
+        pass_over_uncommitted(search);
+        return mst_fail(err, MST_NOT_FOUND, "no checkpoint was committed");
+    }
     if (search->own.n > 0)
         MST_TRY(check_plan(search, err));
     *out = newest_of_all(search);
@@ -248,10 +272,20 @@ static mst_status read_numbers(struct mst_chief_part_search *search)
     return status;
 }
 
+static bool is_there(const char *dir)
+{
+    uint64_t *steps;
+    size_t n_steps;
+    mst_status status = mst_checkpoint_list(dir, &steps, &n_steps, NULL);
+    free(steps);
+    return status == MST_OK;
+}
+
 // On the work thread.
 static void on_search(void *arg)
 {
     struct mst_chief_part_search *search = arg;
+    search->has_folder = is_there(search->chief->config.job->checkpoint_chief_dir);
     search->status = mst_local_parts_list(search->chief->config.job->checkpoint_chief_dir, on_passed, search,
                                           &search->own, &search->err);
     if (search->status == MST_OK && search->own.n > 0)

@@ -1,6 +1,7 @@
 """checkpoint.local: every process keeps its part on storage of its own; going on from parts, whole and damaged."""
 import json
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -126,6 +127,17 @@ def test_storage_that_came_back_empty(local_job, train, lost):
     train(local_job)
     shutil.rmtree(folder_of(local_job, lost))
     assert "no checkpoint of which the chief and every" in last_line(train(local_job, PERMANENT))
+
+
+def test_killed_before_the_first_was_committed(local_job, train):
+    """Servers have parts of a checkpoint that the chief had only begun: there is none, and nothing was lost."""
+    train(local_job)
+    for path in folder_of(local_job, "chief").iterdir():
+        path.unlink()
+    log = train(local_job)["chief-0"].log()
+    assert "chief: nothing to resume" in log
+    for server in ("ps-0", "ps-1"):
+        assert re.search(rf"checkpoint passed over prefix=\S+/{server}/model-\d+ reason=\"the chief has not committed it\"", log), log
 
 
 def test_another_number_of_servers(local_job, train):
