@@ -108,13 +108,28 @@ static void update_states(struct local *local)
     }
 }
 
+// True if two reasons differ in numbers alone: in the step, or in which of the servers met it first.
+static bool is_same_reason(const char *a, const char *b)
+{
+    for (;;) {
+        a += strspn(a, "0123456789");
+        b += strspn(b, "0123456789");
+        if (*a != *b)
+            return false;
+        if (!*a)
+            return true;
+        a++;
+        b++;
+    }
+}
+
 // The first of a row of failures is told in words, and one that has another reason; the line counts the others.
 static void show_failed_checkpoint(struct local *local, const struct mst_progress *before)
 {
     const struct mst_progress *now = &local->progress;
     if (now->n_checkpoints_failed <= before->n_checkpoints_failed)
         return;
-    if (now->n_checkpoints_failed == 1 || strcmp(now->checkpoint_failure, before->checkpoint_failure) != 0)
+    if (now->n_checkpoints_failed == 1 || !is_same_reason(now->checkpoint_failure, before->checkpoint_failure))
         say(local, "muster: a checkpoint could not be written, the job goes on: %s", now->checkpoint_failure);
 }
 

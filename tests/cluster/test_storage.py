@@ -167,10 +167,14 @@ def test_muster_local_tells_it(long_job, write_job, muster):
     processes.until(lambda: list(switch.directory.glob("*.index")), "a checkpoint")
     switch.point_to(switch.file)
     process.wait_log("muster: a checkpoint could not be written, the job goes on: ")
+    chief = pathlib.Path(long_job["output"]["dir"], "logs", "chief-0.log")
+    processes.until(lambda: chief.read_text().count("chief: checkpoint failed") >= 3, "three failures")
     switch.point_to(switch.directory)
     process.expect(0)
     said = process.log()
     assert str(switch.link) in said.split("the job goes on: ")[1].splitlines()[0]
+    reasons = [re.sub(r"\d+", "", line) for line in said.splitlines() if "the job goes on: " in line]
+    assert not [one for one, next_one in zip(reasons, reasons[1:]) if one == next_one], "told again though it is the same"
     assert re.search(r"warning +[1-9]\d* checkpoints? could not be written, the last because ", said.split("finished: ")[1])
 
 
