@@ -146,7 +146,7 @@ class RefillEntry(Entry):
                 time.sleep(BALANCED_AGAIN_S)
                 befores.append(self.watch(addresses, lambda begin: time.monotonic() - begin > self.setting.seconds / 2))
                 killed = time.monotonic()
-                refills.append(self.kill(job, chief, addresses[0]))
+                refills.append(self.kill(job, addresses[0]))
                 since_kills.append(time.monotonic() - killed)
             if re.search(r"parameter server restored", job.log("chief", 0)):
                 raise RunFailed("updates were lost")
@@ -161,13 +161,16 @@ class RefillEntry(Entry):
         until(lambda: is_over(begin), "full redundancy", FULL_AGAIN_S)
         return self.updates(addresses) - n_begin, time.monotonic() - begin
 
-    def kill(self, job, chief, survivor):
+    def kill(self, job, survivor):
         def n_swept():
             return read_metric(survivor, "muster_ps_swept_total") or 0
-        n_swept_before = n_swept()
+
+        def n_full():  # by its log: to ask it all the time takes CPU time from what is measured
+            return job.log("chief", 0).count("chief: redundancy is full")
+        n_swept_before, n_full_before = n_swept(), n_full()
         job.task("ps", N_REFILL_PS - 1).send(signal.SIGKILL)
         until(lambda: n_swept() > n_swept_before, "the refill to begin", FULL_AGAIN_S)
-        return self.watch([survivor], lambda _: read_metric(chief, "muster_redundancy_full") == 1)
+        return self.watch([survivor], lambda _: n_full() > n_full_before)
 
     def muster(self):
         rate, seconds, _ = self.run()
