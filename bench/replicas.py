@@ -141,17 +141,17 @@ class RefillEntry(Entry):
             chief, addresses = job.http("chief", 0), [job.http("ps", i) for i in range(N_REFILL_PS)]
             until(lambda: read_metric(chief, "muster_redundancy_full") == 1, "full redundancy", FULL_AGAIN_S)
             time.sleep(self.setting.seconds / 2)  # memory that is used for the first time is slow
-            befores, refills, since_kills = [], [], []
+            undisturbed, refills, since_kills = [], [], []
             for _ in range(N_REFILLS):
                 time.sleep(BALANCED_AGAIN_S)
-                befores.append(self.watch(addresses, lambda begin: time.monotonic() - begin > self.setting.seconds / 2))
+                undisturbed.append(self.watch(addresses, lambda begin: time.monotonic() - begin > self.setting.seconds / 2))
                 killed = time.monotonic()
                 refills.append(self.kill(job, addresses[0]))
                 since_kills.append(time.monotonic() - killed)
             if re.search(r"parameter server restored", job.log("chief", 0)):
                 raise RunFailed("updates were lost")
         shutil.rmtree(job.folder)
-        self.before = sum(n for n, _ in befores) / sum(seconds for _, seconds in befores)
+        self.before = sum(n for n, _ in undisturbed) / sum(seconds for _, seconds in undisturbed)
         seconds = sum(seconds for _, seconds in refills)
         return sum(n for n, _ in refills) / seconds, seconds, max(since_kills)
 
