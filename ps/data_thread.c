@@ -94,84 +94,6 @@ struct mst_bucket *mst_data_thread_find(const struct mst_data_thread *thread, ui
     return NULL;
 }
 
-// ---- staging buffers ----
-
-static bool is_awaited(const struct mst_data_thread *thread)
-{
-    for (const struct mst_holding *holding = thread->holdings; holding; holding = holding->next)
-        if (holding->gate.phase == MST_CUT_GATE_ADMITTING)
-            return true;
-    return false;
-}
-
-static void drop_staging(struct mst_data_thread *thread, struct staging *staging)
-{
-    thread->n_staging--;
-    free(staging->floats);
-    free(staging);
-}
-
-static struct staging *take_staging(struct mst_data_thread *thread)
-{
-    struct staging *staging;
-    while ((staging = thread->free_staging)) {
-        thread->free_staging = staging->next;
-        if (staging->bytes >= thread->staging_bytes)
-            return staging;
-        drop_staging(thread, staging); // of before there was a holding with larger buckets
-    }
-    // What a cut waits for may come while all buffers hold pushes that wait for the cut.
-    if (thread->n_staging >= thread->n_staging_max && !is_awaited(thread))
-        return NULL;
-    void *floats;
-    if (mst_try_alloc(thread->staging_bytes, &floats) != MST_OK)
-        return NULL;
-    staging = mst_alloc(sizeof *staging);
-    staging->bytes = thread->staging_bytes;
-    staging->floats = floats;
-    thread->n_staging++;
-    return staging;
-}
-
-void mst_data_thread_give_staging(struct mst_data_thread *thread, struct staging *staging)
-{
-    if (thread->n_staging > thread->n_staging_max) {
-        drop_staging(thread, staging);
-        return;
-    }
-    staging->next = thread->free_staging;
-    thread->free_staging = staging;
-    mst_data_thread_resume_one(thread);
-}
-
-void mst_data_thread_resume_one(const struct mst_data_thread *thread)
-{
-    for (struct client *client = thread->clients; client; client = client->next)
-        if (mst_conn_is_parked(client->conn) && !client->is_held) {
-            mst_conn_resume(client->conn);
-            return; // one buffer, one connection
-        }
-}
-
-struct pending_push *mst_data_thread_take_push(struct mst_data_thread *thread)
-{
-    struct pending_push *push = thread->free_pushes;
-    if (push)
-        thread->free_pushes = push->next;
-    else
-        push = mst_alloc(sizeof *push);
-    *push = (struct pending_push){0};
-    return push;
-}
-
-void mst_data_thread_give_push(struct mst_data_thread *thread, struct pending_push *push)
-{
-    if (push->staging)
-        mst_data_thread_give_staging(thread, push->staging);
-    push->next = thread->free_pushes;
-    thread->free_pushes = push;
-}
-
 // ---- answering ----
 
 static void release_version(void *arg)
@@ -421,7 +343,7 @@ static enum mst_body_verdict stage_push(struct client *client, const struct pend
     struct mst_data_thread *thread = client->thread;
     struct replication *replication = found->holding->replication;
     client->is_held = is_held(found->bucket, meta) || (replication && !mst_forwarding_has_room(replication));
-    struct staging *staging = client->is_held ? NULL : take_staging(thread);
+    struct staging *staging = client->is_held ? NULL : mst_data_thread_take_staging(thread);
     if (!staging) {
         if (!client->is_held)
             mst_metric_add(thread->metrics.parked, 1);

@@ -89,6 +89,8 @@ void mst_data_thread_send(const struct client *client, const struct mst_message 
 // A record as on the free list; one that is not needed any more, with the buffer it may have.
 struct pending_push *mst_data_thread_take_push(struct mst_data_thread *thread);
 void mst_data_thread_give_push(struct mst_data_thread *thread, struct pending_push *push);
+// A buffer that every bucket fits; NULL: all are in use.
+struct staging *mst_data_thread_take_staging(struct mst_data_thread *thread);
 // A buffer that was a push's is free again.
 void mst_data_thread_give_staging(struct mst_data_thread *thread, struct staging *staging);
 // There is room for a buffer: a connection that was parked for want of one is read.
