@@ -374,6 +374,8 @@ struct ps_link *mst_chief_primary(const struct ps_group *group);
 struct group_call *mst_chief_group_ask(struct ps_group *group);
 // … and, when that is answered, the group; NULL: another one is primary now, whose answer counts.
 struct ps_group *mst_chief_group_answered(struct group_call *call);
+// Its answer cannot be: said, and taken as if it had not come, so that it is asked again.
+void mst_chief_odd_answer(const struct ps_group *group, uint16_t method, const char *text);
 // True if every group has a primary that is there and serves it.
 bool mst_chief_groups_are_whole(const struct mst_chief *chief);
 // Those for which that is not so: "ps-1 (connection refused, 3 s)", with replicas "ps-2 for group 1 (…)"; or "".

@@ -4,11 +4,12 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "wire/worker_numbers.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MEMBERS_MAX = 65536, RECONNECT_LEASES = 2 };
+enum { RECONNECT_LEASES = 2 };
 
 // ---- to bytes ----
 
@@ -257,12 +258,18 @@ static mst_status check_sums(const struct mst_training_sums *sums, size_t n_valu
 
 static mst_status check_members(const struct mst_msg_chief_state *m, struct mst_error *err)
 {
-    if (m->n_members > MEMBERS_MAX || m->n_paces > m->n_members)
+    if (m->n_members > MST_WORKERS_MAX || m->n_paces > m->n_members)
         return odd(err, "it has too many workers");
     for (size_t i = 0; i < m->n_members; i++)
         if (m->members[i].state > MST_MEMBER_AWAITED ||
             (m->members[i].state != MST_MEMBER_ABSENT && m->members[i].number == 0))
             return odd(err, "a member is in no state");
+    // The next number of each is one more.
+    for (size_t i = 0; i < m->n_members; i++)
+        if (m->members[i].number >= MST_NUMBER_MAX)
+            return odd(err, "a member has a number that no chief gives");
+    if (mst_worker_rows_check(m->checkpoint_rows, m->n_checkpoint_rows, NULL) != MST_OK)
+        return odd(err, "a row is of a worker that cannot be");
     return MST_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "wire/worker_numbers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,8 +127,14 @@ static void on_answer(void *arg, const struct mst_reply *reply)
     struct mst_msg_cut_reply answer;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
     enum mst_cuts_news news = MST_CUTS_NOTHING;
-    if (mst_msg_cut_reply_decode(reply->message->meta, &arena, &answer, NULL) == MST_OK)
+    struct mst_error err;
+    mst_status status = mst_msg_cut_reply_decode(reply->message->meta, &arena, &answer, &err);
+    if (status == MST_OK)
+        status = mst_worker_rows_check(answer.rows, answer.n_rows, &err);
+    if (status == MST_OK)
         news = take_answer(group, &answer);
+    else
+        mst_chief_odd_answer(group, MST_METHOD_CUT, err.text);
     mst_arena_fini(&arena);
     take_news(chief, news);
 }

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "wire/worker_numbers.h"
 
 static void on_evaluate(void *arg, struct mst_conn *conn, const struct mst_message *message);
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message);

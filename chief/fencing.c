@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "wire/worker_numbers.h"
 
 #include <stdlib.h>
 
@@ -34,8 +35,14 @@ static void on_fenced(void *arg, const struct mst_reply *reply)
     struct mst_arena arena;
     struct mst_msg_fence_reply answer;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    if (mst_msg_fence_reply_decode(reply->message->meta, &arena, &answer, NULL) == MST_OK)
+    struct mst_error err;
+    mst_status status = mst_msg_fence_reply_decode(reply->message->meta, &arena, &answer, &err);
+    if (status == MST_OK)
+        status = mst_worker_rows_check(answer.rows, answer.n_rows, &err);
+    if (status == MST_OK)
         take_fence(group, &answer);
+    else
+        mst_chief_odd_answer(group, MST_METHOD_FENCE, err.text);
     mst_arena_fini(&arena);
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "wire/worker_numbers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,7 @@ void mst_membership_had(struct mst_membership *m, uint32_t worker, uint64_t numb
 {
     struct mst_member *member = member_of(m, worker);
     bool is_free = member->state != MST_MEMBER_LIVE && member->state != MST_MEMBER_FENCING;
-    if (!is_free || member->number >= number || number > UINT64_MAX / 2) // no chief gave more
+    if (!is_free || member->number >= number || number > MST_NUMBER_MAX / 2) // no chief gave more
         return;
     if (member->number == 0) // in this life it was not in yet
         member->state = MST_MEMBER_AWAITED;

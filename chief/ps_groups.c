@@ -48,6 +48,12 @@ static bool is_whole(const struct ps_group *group)
     return primary && primary->is_placed && !group->is_empty;
 }
 
+void mst_chief_odd_answer(const struct ps_group *group, uint16_t method, const char *text)
+{
+    MST_LOG(WARN, "chief", "answer refused", "ps=%u group=%u method=%s reason=\"%s\"", group->primary, group->index,
+            mst_method_name(method), text);
+}
+
 bool mst_chief_groups_are_whole(const struct mst_chief *chief)
 {
     for (size_t i = 0; i < chief->config.n_ps; i++)

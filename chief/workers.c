@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "wire/worker_numbers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,6 @@
 enum {
     HOLD_MS = 2000,
     GREETING_HOLD_MS = 4000, // a little less than a peer waits for its answer
-    WORKERS_MAX = 65536,
     RIVAL_LEASES = 2,
     STUCK_LEASES = 16, // without a server's answer; a worker that dials anew does so every 4
 };
@@ -303,6 +303,12 @@ void mst_chief_answer_parked(struct mst_chief *chief)
 
 // ---- calls ----
 
+// One that came when the job was over has no number, and only asks how that ended.
+static mst_status check_number(const struct worker_conn *from, uint64_t number, struct mst_error *err)
+{
+    return from->chief->phase >= CHIEF_TELLING ? MST_OK : mst_worker_number_check_if_any(from->worker, number, err);
+}
+
 static mst_status read_lease(const struct worker_conn *from, const struct mst_message *message, struct mst_arena *arena,
                              struct mst_msg_lease *lease, struct mst_error *err)
 {
@@ -313,7 +319,7 @@ static mst_status read_lease(const struct worker_conn *from, const struct mst_me
     if (lease->sums.n_values != n_sums)
         return mst_fail(err, MST_INVALID_ARGUMENT, "worker-%u reports %zu sums, and the job's measures have %zu",
                         from->worker, lease->sums.n_values, n_sums);
-    return MST_OK;
+    return check_number(from, lease->number, err);
 }
 
 static void on_lease(void *arg, struct mst_conn *conn, const struct mst_message *message)
@@ -412,6 +418,8 @@ static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_mess
     mst_status status = mst_msg_heartbeat_decode(message->meta, &arena, &heartbeat, &err);
     if (status == MST_OK && heartbeat.index != from->worker)
         status = mst_fail(&err, MST_INVALID_ARGUMENT, "worker-%u beat as worker-%u", from->worker, heartbeat.index);
+    if (status == MST_OK)
+        status = check_number(from, heartbeat.number, &err);
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     } else {
@@ -631,8 +639,10 @@ void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_me
     if (status == MST_OK && greeting->role != MST_PEER_WORKER)
         status = mst_fail(&err, MST_FAILED_PRECONDITION, "%s-%u greeted the chief; only workers and evaluators do",
                           mst_peer_role_name(greeting->role), greeting->index);
-    if (status == MST_OK && greeting->index >= WORKERS_MAX)
-        status = mst_fail(&err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", greeting->index, WORKERS_MAX);
+    if (status == MST_OK)
+        status = mst_worker_number_check_if_any(greeting->index, greeting->number, &err);
+    if (status == MST_OK)
+        status = mst_worker_number_check_if_any(greeting->index, greeting->held, &err);
     size_t n_places = chief->coordinator.rounds.config.n_workers;
     if (status == MST_OK && chief->coordinator.is_synchronous && greeting->index >= n_places)
         status = mst_fail(&err, MST_FAILED_PRECONDITION,

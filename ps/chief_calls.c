@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "wire/worker_numbers.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -139,15 +140,14 @@ static void restore_rows(struct mst_bucket *bucket, const struct mst_msg_map *ma
         const struct mst_msg_client_row *from = &map->rows[i];
         const struct mst_client_row row = {
             .number = from->number, .step = from->step, .lease = from->lease, .offset = from->offset};
-        if (from->worker < MST_WORKERS_MAX)
-            mst_client_table_restore(&bucket->clients, from->worker, &row);
+        mst_client_table_restore(&bucket->clients, from->worker, &row);
     }
 }
 
 // Whom this server refused before it was started again.
 static void refuse_fenced(struct mst_bucket *bucket, const struct mst_msg_map *map)
 {
-    for (size_t w = 0; w < map->n_fenced && w < MST_WORKERS_MAX; w++)
+    for (size_t w = 0; w < map->n_fenced; w++)
         if (map->fenced[w])
             mst_client_table_fence(&bucket->clients, (uint32_t)w, map->fenced[w]);
 }
@@ -164,7 +164,7 @@ mst_status mst_ps_serve_holding(struct ps_group *group, struct mst_data_thread *
     if (!rounds)
         return status;
     mst_ps_rounds_serve(group->rounds, holding, rounds);
-    for (size_t w = 0; w < ps->map.n_fenced && w < MST_WORKERS_MAX; w++)
+    for (size_t w = 0; w < ps->map.n_fenced; w++)
         mst_round_serve_fence(holding, (uint32_t)w, ps->map.fenced[w]);
     return status;
 }
@@ -301,6 +301,12 @@ static mst_status check_nonce(const struct mst_msg_map *map, struct mst_error *e
     return MST_OK;
 }
 
+mst_status mst_ps_check_map_workers(const struct mst_msg_map *map, struct mst_error *err)
+{
+    MST_TRY(mst_worker_fences_check(map->fenced, map->n_fenced, err));
+    return mst_worker_rows_check(map->rows, map->n_rows, err);
+}
+
 static mst_status accept_map(struct mst_ps *ps, const struct mst_message *message, struct mst_error *err)
 {
     MST_TRY(mst_msg_map_decode(message->meta, &ps->map_arena, &ps->map, err));
@@ -313,6 +319,7 @@ static mst_status accept_map(struct mst_ps *ps, const struct mst_message *messag
     if (ps->map.n_round_workers > MST_WORKERS_MAX)
         return mst_fail(err, MST_INVALID_ARGUMENT, "synchronous rounds of %u workers are past the limit of %d",
                         ps->map.n_round_workers, MST_WORKERS_MAX);
+    MST_TRY(mst_ps_check_map_workers(&ps->map, err));
     MST_TRY(mst_ps_roles_from_map(ps, err));
     return check_nonce(&ps->map, err);
 }

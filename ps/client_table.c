@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "wire/messages.h"
+#include "wire/worker_numbers.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -20,8 +20,6 @@
 
 struct mst_msg_client_row;
 
-#define MST_WORKERS_MAX 65536 // worker indexes a table can hold; a greeting beyond it is refused
-
 /** What is known of one worker in one bucket; all 0 before its first push. */
 struct mst_client_row {
     uint64_t number;  // incarnation number, from 1

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "wire/worker_numbers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -441,11 +442,7 @@ static mst_status check_cut(const struct mst_ps *ps, const struct mst_msg_cut *m
     MST_TRY(mst_ps_find_group(ps, message->group, out, err));
     if (message->id == 0)
         return mst_fail(err, MST_INVALID_ARGUMENT, "a cut has no id");
-    for (size_t i = 0; i < message->n_rows; i++)
-        if (message->rows[i].worker >= MST_WORKERS_MAX)
-            return mst_fail(err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", message->rows[i].worker,
-                            MST_WORKERS_MAX);
-    return MST_OK;
+    return mst_worker_rows_check(message->rows, message->n_rows, err);
 }
 
 static void take_message(struct ps_group *group, const struct late_call *late, const struct mst_msg_cut *message)

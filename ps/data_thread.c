@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "wire/worker_numbers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -319,6 +320,7 @@ static mst_status check_push(const struct client *client, const struct pending_p
         return mst_fail(err, MST_PERMISSION_DENIED, "an evaluator pulls, it pushes nothing");
     if (meta->worker != client->worker)
         return mst_fail(err, MST_INVALID_ARGUMENT, "worker-%u pushed as worker-%u", client->worker, meta->worker);
+    MST_TRY(mst_worker_number_check(meta->worker, meta->number, err));
     if (message->body_bytes != mst_bucket_bytes(bucket))
         return mst_fail(err, MST_INVALID_ARGUMENT, "bucket %u: %llu bytes were pushed, it has %zu", meta->bucket,
                         (unsigned long long)message->body_bytes, mst_bucket_bytes(bucket));
@@ -491,6 +493,16 @@ static void pull_replica(struct client *client, const struct mst_message *messag
     mst_data_thread_give_push(thread, pull);
 }
 
+// What an evaluator goes by is nothing to us.
+static mst_status check_pull(const struct client *client, const struct mst_msg_pull *pull, struct mst_error *err)
+{
+    if (client->worker == MST_NO_WORKER)
+        return MST_OK;
+    if (pull->worker != client->worker)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "worker-%u pulled as worker-%u", client->worker, pull->worker);
+    return mst_worker_number_check(pull->worker, pull->number, err);
+}
+
 static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct client *client = arg;
@@ -503,10 +515,12 @@ static void on_pull(void *arg, struct mst_conn *conn, const struct mst_message *
     mst_arena_fini(&arena);
     struct mst_holding *holding = NULL;
     struct mst_bucket *bucket = status == MST_OK ? mst_data_thread_find(thread, pull.bucket, &holding) : NULL;
-    if (!bucket) {
+    if (status == MST_OK)
+        status = bucket ? check_pull(client, &pull, &err)
+                        : mst_fail(&err, MST_NOT_FOUND, "bucket %u is not on this data thread", pull.bucket);
+    if (status != MST_OK || !bucket) {
         mst_data_thread_count_refused(thread);
-        mst_conn_reply_error(conn, message, status == MST_OK ? MST_NOT_FOUND : status, "%s",
-                             status == MST_OK ? "no such bucket on this data thread" : err.text);
+        mst_conn_reply_error(conn, message, status, "%s", err.text);
         return;
     }
     if (pull.cut && !bucket->is_frozen)

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "wire/worker_numbers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,9 +118,8 @@ void mst_ps_on_fence(void *arg, struct mst_conn *conn, const struct mst_message 
     mst_arena_fini(&arena); // it holds no texts or arrays
     if (status == MST_OK)
         status = mst_ps_check_term(control->ps, asked.term, &err);
-    if (status == MST_OK && asked.worker >= MST_WORKERS_MAX)
-        status =
-            mst_fail(&err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", asked.worker, MST_WORKERS_MAX);
+    if (status == MST_OK)
+        status = mst_worker_number_check(asked.worker, asked.number, &err);
     if (status == MST_OK)
         status = mst_ps_find_group(control->ps, asked.group, &group, &err);
     if (status != MST_OK) {

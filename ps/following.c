@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "rpc/probe.h"
+#include "wire/worker_numbers.h"
 
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -203,8 +204,9 @@ static bool is_bare(const struct follower *follower, const struct mst_msg_op *op
 static mst_status check_op(const struct mst_msg_op *op, const struct mst_bucket *bucket,
                            const struct mst_message *message, struct mst_error *err)
 {
-    if (op->worker >= MST_WORKERS_MAX)
-        return mst_fail(err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", op->worker, MST_WORKERS_MAX);
+    bool is_of_worker = op->kind == MST_OP_PUSH || op->kind == MST_OP_FENCE || op->kind == MST_OP_PULLED;
+    if (is_of_worker)
+        MST_TRY(mst_worker_number_check(op->worker, op->number, err));
     if (op->kind == MST_OP_PUSH &&
         (bucket->is_frozen || (message->body_bytes > 0 && message->body_bytes != mst_bucket_bytes(bucket))))
         return mst_fail(err, MST_INVALID_ARGUMENT, "a push of bucket %u without its gradient", bucket->id);
@@ -286,14 +288,8 @@ static void answer_sweep(const struct follower *follower, const struct mst_messa
 
 static mst_status check_sweep(const struct mst_msg_sweep *sweep, struct mst_error *err)
 {
-    if (sweep->n_fenced > MST_WORKERS_MAX)
-        return mst_fail(err, MST_OUT_OF_RANGE, "bucket %u: %zu fences are past the limit %d", sweep->bucket,
-                        sweep->n_fenced, MST_WORKERS_MAX);
-    for (size_t i = 0; i < sweep->n_rows; i++)
-        if (sweep->rows[i].worker >= MST_WORKERS_MAX)
-            return mst_fail(err, MST_OUT_OF_RANGE, "worker index %u is past the limit %d", sweep->rows[i].worker,
-                            MST_WORKERS_MAX);
-    return MST_OK;
+    MST_TRY(mst_worker_fences_check(sweep->fenced, sweep->n_fenced, err));
+    return mst_worker_rows_check(sweep->rows, sweep->n_rows, err);
 }
 
 static void drop_room(struct follower *follower)

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "wire/worker_numbers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -263,8 +264,16 @@ static void hand_over(struct mst_ps *ps, struct mst_conn *conn, const struct mst
     size_t n_planned = ps->config.n_data_loops;
     if (ps->map.roles.n_groups > 0) // as many as it had when the plan was made
         n_planned = (size_t)ps->map.ps_threads[ps->map.ps];
-    if (asked >= n_planned || (!is_evaluator && greeting->index >= MST_WORKERS_MAX)) {
-        refuse_greeting(ps, conn, message, MST_OUT_OF_RANGE, "no such data thread, or a worker index past the limit");
+    struct mst_error err;
+    mst_status status = MST_OK;
+    if (asked >= n_planned)
+        status =
+            mst_fail(&err, MST_OUT_OF_RANGE, "ps-%u has %zu data threads, and %s-%u asked for number %zu",
+                     ps->config.identity->index, n_planned, mst_peer_role_name(greeting->role), greeting->index, asked);
+    else if (greeting->role != MST_PEER_EVALUATOR && greeting->role != MST_PEER_PS)
+        status = mst_worker_number_check_if_any(greeting->index, greeting->number, &err);
+    if (status != MST_OK) {
+        refuse_greeting(ps, conn, message, status, err.text);
         return;
     }
     answer_greeting(ps, conn, message);

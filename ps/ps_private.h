@@ -75,6 +75,8 @@ struct mst_loop *mst_ps_group_loop(const struct ps_group *group, size_t home_thr
 // That group, on a PS that serves.
 // Errors: UNAVAILABLE the shards are not here yet, or this is not its primary; NOT_FOUND there is no such group
 mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t asked, struct ps_group **out, struct mst_error *err);
+// Whom a map has refused, and whose steps it says, can be.
+mst_status mst_ps_check_map_workers(const struct mst_msg_map *map, struct mst_error *err);
 
 // A connection on the control loop. Work on other threads keeps the id, not the pointer: the connection may be gone.
 struct control_conn {

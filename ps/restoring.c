@@ -164,6 +164,8 @@ void mst_ps_restore(struct control_conn *control, const struct mst_message *mess
     restore->is_restored = mst_alloc_array(control->ps->n_groups, sizeof *restore->is_restored);
     mst_arena_init(&restore->arena, MST_MSG_ARENA_MAX);
     mst_status status = mst_msg_map_decode(message->meta, &restore->arena, &restore->map, &err);
+    if (status == MST_OK)
+        status = mst_ps_check_map_workers(&restore->map, &err);
     if (status != MST_OK) {
         mst_conn_reply_error(control->conn, message, status, "%s", err.text);
         free_restore(restore);

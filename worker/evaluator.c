@@ -10,6 +10,7 @@
 #include "chief/evaluate.h"
 #include "event/loop.h"
 #include "event/timer.h"
+#include "wire/worker_numbers.h"
 #include "worker/exchange_rpc.h"
 #include "worker/joining.h"
 

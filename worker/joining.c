@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "event/loop.h"
+#include "wire/worker_numbers.h"
 #include "worker/heartbeat.h"
 #include "worker/role_watch.h"
 
@@ -137,13 +138,21 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
     (void)peer;
     mst_identity_greet(joining->config.identity, greeting);
     greeting->number = joining->fenced;
-    greeting->held = joining->number;
+    greeting->held = joining->number == MST_NO_NUMBER ? 0 : joining->number;
 }
 
 static void on_chief_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
 {
     struct mst_joining *joining = arg;
+    struct mst_error err;
     (void)peer;
+    mst_status status = reply->number == MST_NO_NUMBER
+                            ? MST_OK
+                            : mst_worker_number_check(joining->config.identity->index, reply->number, &err);
+    if (status != MST_OK) {
+        over(joining, status, err.text);
+        return;
+    }
     joining->number = reply->number;
     joining->fenced = 0;
     if (!joining->has_map) {
@@ -311,7 +320,7 @@ void mst_joining_set_waits(struct mst_joining *joining, uint64_t waits_ms)
 
 void mst_joining_again(struct mst_joining *joining)
 {
-    joining->fenced = joining->number;
+    joining->fenced = joining->number == MST_NO_NUMBER ? 0 : joining->number;
     mst_peer_retry(joining->chief, "greeting again for a new number");
 }
 

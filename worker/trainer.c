@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "wire/greeting.h"
+#include "wire/worker_numbers.h"
 #include "worker/accumulator.h"
 
 #include <stdio.h>

@@ -10,6 +10,7 @@
 #include "event/timer.h"
 #include "model/input.h"
 #include "rpc/peer.h"
+#include "wire/worker_numbers.h"
 #include "worker/exchange_rpc.h"
 #include "worker/joining.h"
 #include "worker/trainer.h"

@@ -10,8 +10,7 @@
 
 #include "wire/messages.h"
 
-#define MST_WIRE_VERSION 2          // messages; the frame has a version of its own
-#define MST_NO_NUMBER    UINT64_MAX // in place of a worker's or evaluator's: the job is over, it is only told so
+#define MST_WIRE_VERSION 2 // messages; the frame has a version of its own
 
 /** A process of a job. Texts borrowed. */
 struct mst_identity {

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "muster/status.h"
+#include "wire/worker_numbers.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -397,6 +398,25 @@ static void test_of_another_job(void **state)
     assert_non_null(strstr(err.text, "other measures"));
 }
 
+// The next number would be lower than this one, or one that every server refuses.
+static void test_a_number_that_no_chief_gives(void **state)
+{
+    struct fixture *f = *state;
+    struct mst_chief_state got;
+    struct mst_error err;
+    play(f);
+    f->old.membership.members[1].number = MST_NUMBER_MAX - 1;
+    encode(f);
+    assert_int_equal(decode(f, mst_buf_view(&f->bytes), &got, &err), MST_OK);
+    f->old.membership.members[1].number = MST_NUMBER_MAX;
+    encode(f);
+    assert_int_equal(decode(f, mst_buf_view(&f->bytes), &got, &err), MST_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.text, "a number that no chief gives"));
+    f->old.membership.members[1].number = MST_NO_NUMBER;
+    encode(f);
+    assert_int_equal(decode(f, mst_buf_view(&f->bytes), &got, &err), MST_INVALID_ARGUMENT);
+}
+
 // Whatever a changed byte makes of it: refused, or a state that there can be.
 static void test_damaged_bytes(void **state)
 {
@@ -444,6 +464,7 @@ int main(void)
                                        CASE(test_members_of_a_checkpoint),
                                        CASE(test_too_many_sums_are_left_out),
                                        CASE(test_of_another_job),
+                                       CASE(test_a_number_that_no_chief_gives),
                                        CASE(test_damaged_bytes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,10 @@
 // A data thread that gets another holding while it serves: with replicas that is how a server comes to a group.
 #include "base/alloc.h"
+#include "base/metrics.h"
 #include "ps/data_thread.h"
 #include "rpc_stranger.h"
 #include "wire/methods.h"
+#include "wire/worker_numbers.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -87,10 +89,50 @@ static void test_a_larger_bucket_gets_a_buffer_that_it_fits(void **state)
     assert_int_equal(mst_data_thread_counts(f->thread).n_updates, 2); // the last one was a repeat
 }
 
+static void send_call(struct fixture *f, uint16_t method, struct mst_buf *meta, size_t n_floats)
+{
+    const struct mst_frame head = {.method = method, .call = 9};
+    assert_true(stranger_send_frame(&f->worker, &head, mst_buf_view(meta), n_floats * sizeof(float)));
+    mst_buf_fini(meta);
+}
+
+// Taken, it would be higher than all numbers to come, and the worker shut out for good.
+static void test_a_number_that_no_chief_gives(void **state)
+{
+    struct fixture *f = *state;
+    static const uint64_t impossible[] = {0, MST_NUMBER_MAX + 1, MST_NO_NUMBER};
+    const struct mst_metric *wrong = mst_metric_counter("muster_wrong_numbers_total", "", NULL);
+    int64_t n = mst_metric_read(wrong);
+    struct mst_buf meta;
+    serve(f, 0, SMALL);
+    for (size_t i = 0; i < 3; i++) {
+        const struct mst_msg_push push = {.map_term = 1, .map_epoch = 1, .number = impossible[i], .step = 1};
+        mst_buf_init(&meta, MST_FRAME_META_MAX);
+        assert_int_equal(mst_msg_push_encode(&push, &meta), MST_OK);
+        send_call(f, MST_METHOD_PUSH, &meta, SMALL);
+        stranger_expect_error(&f->worker, 9, MST_FAILED_PRECONDITION, "worker-0 goes by the number");
+        const struct mst_msg_pull pull = {.map_term = 1, .map_epoch = 1, .number = impossible[i]};
+        mst_buf_init(&meta, MST_FRAME_META_MAX);
+        assert_int_equal(mst_msg_pull_encode(&pull, &meta), MST_OK);
+        send_call(f, MST_METHOD_PULL, &meta, 0);
+        stranger_expect_error(&f->worker, 9, MST_FAILED_PRECONDITION, "start that worker again");
+    }
+    const struct mst_msg_pull other = {.map_term = 1, .map_epoch = 1, .worker = 3, .number = 1};
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    assert_int_equal(mst_msg_pull_encode(&other, &meta), MST_OK);
+    send_call(f, MST_METHOD_PULL, &meta, 0);
+    stranger_expect_error(&f->worker, 9, MST_INVALID_ARGUMENT, "worker-0 pulled as worker-3");
+    assert_int_equal(mst_metric_read(wrong), n + 6);
+    assert_int_equal(mst_data_thread_counts(f->thread).n_refused, 7);
+    push(f, 0, SMALL); // its own number is taken as ever
+    assert_int_equal(mst_data_thread_counts(f->thread).n_updates, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_larger_bucket_gets_a_buffer_that_it_fits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_number_that_no_chief_gives, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

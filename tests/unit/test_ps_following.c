@@ -8,6 +8,7 @@
 #include "rpc_stranger.h"
 #include "wire/messages.h"
 #include "wire/methods.h"
+#include "wire/worker_numbers.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -210,6 +211,15 @@ static void test_what_is_out_of_range(void **state)
     op.worker = UINT32_MAX;
     send_op(f, &op, BODY);
     stranger_expect_error(&f->primary, 7, MST_OUT_OF_RANGE, "worker index 4294967295");
+    static const uint64_t impossible[] = {0, MST_NUMBER_MAX + 1, MST_NO_NUMBER};
+    static const enum mst_op_kind kinds[] = {MST_OP_PUSH, MST_OP_FENCE, MST_OP_PULLED};
+    for (size_t i = 0; i < 9; i++) {
+        op = push(1);
+        op.kind = kinds[i / 3];
+        op.number = impossible[i % 3];
+        send_op(f, &op, op.kind == MST_OP_PUSH ? BODY : 0);
+        stranger_expect_error(&f->primary, 7, MST_FAILED_PRECONDITION, "goes by the number");
+    }
     op = push(1);
     op.bucket = 77;
     send_op(f, &op, BODY);
@@ -274,7 +284,11 @@ static void test_a_sweep_that_does_not_fit(void **state)
     sweep.fenced = fenced;
     sweep.n_fenced = MST_WORKERS_MAX + 1;
     send_sweep(f, &sweep, 3 * BODY);
-    stranger_expect_error(&f->primary, 7, MST_OUT_OF_RANGE, "fences are past the limit");
+    stranger_expect_error(&f->primary, 7, MST_OUT_OF_RANGE, "fences of 65537 workers are past the limit");
+    fenced[1] = MST_NO_NUMBER;
+    sweep.n_fenced = 2;
+    send_sweep(f, &sweep, 3 * BODY);
+    stranger_expect_error(&f->primary, 7, MST_FAILED_PRECONDITION, "worker-1 goes by the number");
     assert_false(mst_replica_is_swept(&f->holding->replication->replica));
     sweep.n_fenced = 1;
     send_sweep(f, &sweep, 3 * BODY);

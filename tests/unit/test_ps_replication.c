@@ -618,8 +618,12 @@ static void test_a_backup_knows_who_pulled(void **state)
     assert_int_equal(bucket_of(f, 1, 0)->clients.n_rows, 0);
     // More at once than calls fit on the link: some wait.
     struct replication *replication = f->servers[0].holding->replication;
-    for (int i = 0; i < 2 * MST_CLIENT_CALLS_MAX; i++)
-        mst_forwarding_add_op(replication)->meta.kind = MST_OP_PULLED;
+    for (int i = 0; i < 2 * MST_CLIENT_CALLS_MAX; i++) {
+        struct mst_msg_op *op = &mst_forwarding_add_op(replication)->meta;
+        op->kind = MST_OP_PULLED;
+        op->worker = WORKER;
+        op->number = 1;
+    }
     mst_replication_progress(replication);
     assert_in_range(replication->replicating->links->n_calls, 1, MST_CLIENT_CALLS_MAX - 1);
     step(dial);
