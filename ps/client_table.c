@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { ROOM_FIRST = 4 }; // rows: most jobs have no more workers
+
 void mst_client_table_init(struct mst_client_table *table)
 {
     *table = (struct mst_client_table){0};
@@ -21,19 +23,30 @@ void mst_client_table_fini(struct mst_client_table *table)
     *table = (struct mst_client_table){0};
 }
 
-static void grow(struct mst_client_table *table, uint32_t worker)
+static void make_room(struct mst_client_table *table, size_t n_rows)
 {
-    MST_ASSERT(worker < MST_WORKERS_MAX); // greetings and push metas are checked before
-    if (worker < table->n_rows)
-        return;
-    size_t n = (size_t)worker + 1;
+    size_t n = table->n_room ? table->n_room : ROOM_FIRST;
+    while (n < n_rows)
+        n *= 2;
+    size_t n_new = n - table->n_room;
     table->rows = mst_realloc_array(table->rows, n, sizeof *table->rows);
     table->last_rows = mst_realloc_array(table->last_rows, n, sizeof *table->last_rows);
     table->fenced = mst_realloc_array(table->fenced, n, sizeof *table->fenced);
-    memset(table->rows + table->n_rows, 0, (n - table->n_rows) * sizeof *table->rows);
-    memset(table->last_rows + table->n_rows, 0, (n - table->n_rows) * sizeof *table->last_rows);
-    memset(table->fenced + table->n_rows, 0, (n - table->n_rows) * sizeof *table->fenced);
-    table->n_rows = n;
+    memset(table->rows + table->n_room, 0, n_new * sizeof *table->rows);
+    memset(table->last_rows + table->n_room, 0, n_new * sizeof *table->last_rows);
+    memset(table->fenced + table->n_room, 0, n_new * sizeof *table->fenced);
+    table->n_room = n;
+}
+
+static void grow(struct mst_client_table *table, uint32_t worker)
+{
+    MST_ASSERT(worker < MST_WORKERS_MAX); // every message is checked before
+    if (worker < table->n_rows)
+        return;
+    size_t n_rows = (size_t)worker + 1;
+    if (table->n_room < n_rows)
+        make_room(table, n_rows);
+    table->n_rows = n_rows;
 }
 
 // The row of another number takes the place of what is there.

@@ -42,7 +42,8 @@ struct mst_client_table {
     struct mst_client_row *rows;      // by worker index
     struct mst_client_row *last_rows; // by worker index: of the last number before that of its row
     uint64_t *fenced;                 // by worker index: numbers up to this are refused
-    size_t n_rows;
+    size_t n_rows;                    // one more than the highest index seen
+    size_t n_room;                    // of the arrays, which double: a bucket meets its workers one by one
 };
 
 /** An empty table. */

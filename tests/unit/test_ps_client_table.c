@@ -1,6 +1,8 @@
 // Exactly-once push, one rule a test.
 #include "ps/client_table.h"
 
+#include "wire/worker_numbers.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -126,9 +128,43 @@ static void test_the_row_before_is_kept(void **state)
     assert_int_equal(mst_client_row_of(&table.rows[0], &table.last_rows[0], 1)->number, 3);
 }
 
+// Workers come in any order, and whoever came before is untouched by it.
+static void test_room_doubles(void **state)
+{
+    (void)state;
+    size_t n_times = 0;
+    size_t n_room = 0;
+    for (uint32_t w = 0; w < MST_WORKERS_MAX; w++) {
+        applied(w, w + 1, 7);
+        assert_int_equal(table.n_rows, w + 1); // what others are told of is no longer than it has to be
+        n_times += table.n_room != n_room;
+        n_room = table.n_room;
+    }
+    assert_true(n_times <= 15); // 4 · 2^14 = 65536
+    assert_int_equal(table.n_room, MST_WORKERS_MAX);
+    for (uint32_t w = 0; w < MST_WORKERS_MAX; w++)
+        if (table.rows[w].number != w + 1 || table.rows[w].step != 7 || table.last_rows[w].number || table.fenced[w])
+            fail_msg("worker %u is another one", w);
+}
+
+static void test_who_is_passed_over_is_unknown(void **state)
+{
+    (void)state;
+    applied(70, 3, 1);
+    assert_int_equal(table.n_rows, 71);
+    for (uint32_t w = 0; w < 70; w++)
+        assert_int_equal(mst_client_table_row(&table, w)->number, 0);
+    assert_null(mst_client_table_row(&table, 71)); // there is room for it, and no row
+    assert_int_equal(mst_client_table_fence(&table, 100, 2).number, 0);
+    assert_int_equal(mst_client_table_row(&table, 70)->step, 1);
+    assert_int_equal(mst_client_table_admit(&table, 100, 2, 1), MST_PUSH_REFUSED_FENCED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_room_doubles, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_who_is_passed_over_is_unknown, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_row_before_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_step_is_applied_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_steps_may_leave_gaps, setup, teardown),
