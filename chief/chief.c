@@ -506,11 +506,11 @@ mst_status mst_chief_ready(const struct mst_chief *chief, struct mst_error *err)
 static mst_status check_sizes(const struct mst_chief *chief, struct mst_error *err)
 {
     const struct mst_replica_sizes sizes = {.n_workers = chief->config.n_workers};
-    if (chief->config.job->replicas == 0)
-        return MST_OK;
-    if (chief->coordinator.is_synchronous)
-        return mst_round_sizes_check(&chief->coordinator.rounds.config, err);
-    return mst_replica_sizes_check(&sizes, err);
+    bool has_replicas = chief->config.job->replicas > 0;
+    if (!chief->coordinator.is_synchronous)
+        return has_replicas ? mst_replica_sizes_check(&sizes, err) : MST_OK;
+    MST_TRY(mst_round_sizes_check(&chief->coordinator.rounds.config, err));
+    return has_replicas ? mst_round_sizes_check_replicas(&chief->coordinator.rounds.config, err) : MST_OK;
 }
 
 static mst_status read_data_header(struct mst_chief *chief, struct mst_error *err)
