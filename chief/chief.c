@@ -573,8 +573,6 @@ static mst_status set_up(struct mst_chief *chief, struct mst_error *err)
     MST_TRY(make_failover(chief, err));
     MST_TRY(read_data_header(chief, err));
     chief->was_finished = mst_chief_end_was_noted(chief);
-    if (chief->was_finished)
-        MST_LOG(WARN, "chief", "was finished", "by=\"an earlier chief, which was killed before it ended\"");
     struct mst_server_config server = {.on_greeting = mst_chief_on_greeting, .arg = chief};
     MST_TRY(mst_server_new(config->control, &server, &chief->server));
     MST_TRY(config->listen_fd >= 0 ? mst_server_listen_fd(chief->server, config->listen_fd, err)

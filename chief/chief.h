@@ -45,10 +45,11 @@ struct mst_chief_config {
     uint64_t bucket_max_bytes; // chief/plan.h
     int listen_fd;             // -1: bind port
     uint16_t port;
-    int progress_fd;     // -1: no progress lines
-    uint64_t started_ns; // CLOCK_MONOTONIC when the command was given
-    size_t n_threads;    // for the final evaluation
-    uint64_t grace_ms;   // told to stop, it waits so long for parameter servers that are away
+    int progress_fd;       // -1: no progress lines
+    uint64_t started_ns;   // CLOCK_MONOTONIC when the command was given
+    uint64_t run_since_ns; // CLOCK_MONOTONIC: no process of this run was there before; 0: that is not known
+    size_t n_threads;      // for the final evaluation
+    uint64_t grace_ms;     // told to stop, it waits so long for parameter servers that are away
     /** The role is over: OK the job is finished and everybody was told; else why not. Once. */
     void (*on_end)(void *arg, mst_status status, const char *text);
     void *arg;

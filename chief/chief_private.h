@@ -615,7 +615,7 @@ void mst_chief_save_free(struct mst_chief *chief);
 #define MST_CHIEF_WAS_FINISHED "the job was finished by an earlier run"
 // Notes that the result is written, before anybody is told.
 void mst_chief_end_note(const struct mst_chief *chief);
-// True if an earlier chief of this very job has, and did not end well.
+// True if an earlier chief of this run has, and did not end well. Says what it found.
 bool mst_chief_end_was_noted(const struct mst_chief *chief);
 // Then this one tells whoever is there in half a lease, if no server has said it before.
 void mst_chief_end_look(struct mst_chief *chief, uint64_t now_ms);

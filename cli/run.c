@@ -339,6 +339,8 @@ static mst_status start_chief(struct run *run, struct mst_error *err)
         .listen_fd = run->options->listen_fd,
         .progress_fd = run->options->progress_fd,
         .started_ns = run->started_ns,
+        // One process is all of its run; of several `muster local` says when they were started first.
+        .run_since_ns = is_local || getenv("MUSTER_STARTED_NS") ? run->started_ns : 0,
         .n_threads = run->options->n_threads ? run->options->n_threads : mst_cpus_usable(),
         .grace_ms = run->options->grace_seconds * 1000,
         .on_end = on_role_end,

@@ -57,6 +57,27 @@ def test_who_is_started_again_hears_of_the_end(ending, back):
     ending.check(first_log)
 
 
+def test_who_starts_all_of_it_later_gets_another_run(ending):
+    """The note is of a run that is gone: nobody waits for its chief any more. (tests/unit/test_chief_ending.c has the other ways to know.)"""
+    running = ending.running
+    ending.start()
+    running["worker-1"].kill()
+    running["chief-0"].wait_log("job finished")
+    running["worker-0"].expect(0)
+    running["ps-1"].pause()
+    running["ps-0"].expect(0)
+    running["chief-0"].kill()
+    running["ps-1"].kill()
+    ending.note.write_text(ending.note.read_text().split()[0] + " 1\n")
+    before = ending.result.read_bytes()
+    again = {role: running.start(role) for role in ("ps-0", "ps-1", "chief-0", "worker-0", "worker-1")}
+    for process in again.values():
+        process.expect(0)
+    assert "chief: begins anew" in again["chief-0"].log() and "chief: running" in again["chief-0"].log()
+    assert ending.result.read_bytes() != before and not ending.note.exists()
+    ending.check(again["chief-0"].log())
+
+
 def test_what_another_job_noted_is_none_of_its(ending):
     ending.result.parent.mkdir(exist_ok=True)
     ending.result.write_text("{}")
