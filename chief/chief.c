@@ -378,6 +378,8 @@ void mst_chief_tell(struct mst_chief *chief, mst_status status, const char *text
 void mst_chief_give_way(struct mst_chief *chief, mst_status status, const char *text)
 {
     MST_LOG(ERROR, "chief", "gives way", "reason=\"%s\"", text);
+    if (chief->phase == CHIEF_PLACING)
+        mst_chief_remove_nonce(chief);
     chief->phase = CHIEF_OVER;
     chief->gives_way = true;
     chief->end_status = status;
