@@ -41,6 +41,7 @@ enum rounds_plant {
     ROUNDS_PLANT_SAME_ATTEMPT,      // two chiefs give the same numbers to their attempts
     ROUNDS_PLANT_LOST_MOVED,        // the home of a group that is lost is taken for one that took over
     ROUNDS_PLANT_SWEEP_NORMS,       // a sweep brings a stored close without what its group adds to the norm
+    ROUNDS_PLANT_SETBACK_UNSAID,    // a chief does not hand on what it knows of losses
     N_ROUNDS_PLANTS,
 };
 

@@ -22,8 +22,7 @@ void rounds_chief_start(struct world *w)
 {
     struct sim_chief *chief = &w->chief;
     mst_coordinator_fini(&chief->coordinator);
-    bool is_successor = chief->incarnation != 0;
-    *chief = (struct sim_chief){.is_alive = true, .is_recalling = true, .term = 1, .is_successor = is_successor};
+    *chief = (struct sim_chief){.is_alive = true, .is_recalling = true, .term = 1};
     chief->incarnation = 1 + engine_draw(&w->engine, UINT64_MAX - 1);
     mst_coordinator_init(&chief->coordinator, &w->config);
     struct message tick = {.kind = M_TICK, .incarnation = chief->incarnation};
@@ -46,8 +45,16 @@ static void send_state(struct world *w, bool to_everybody)
 static void write_state(struct world *w)
 {
     struct sim_chief *chief = &w->chief;
+    static const uint64_t threads[MAX_PS] = {1};
+    struct mst_msg_setback setbacks[MAX_PS];
     struct mst_chief_state state = {.checkpoint_step = chief->checkpoint_steps,
-                                    .has_close = w->plant != ROUNDS_PLANT_PS_NO_STATE_CLOSE};
+                                    .has_close = w->plant != ROUNDS_PLANT_PS_NO_STATE_CLOSE,
+                                    .n_lost_updates = chief->n_lost_said,
+                                    .n_ps = w->n_ps,
+                                    .ps_threads = threads,
+                                    .n_setbacks = w->plant == ROUNDS_PLANT_SETBACK_UNSAID ? 0 : w->n_ps,
+                                    .setbacks = setbacks};
+    rounds_servers_list_setbacks(w, setbacks);
     mst_rounds_close(&chief->coordinator.rounds, &state.close);
     struct mst_buf buf;
     mst_buf_init(&buf, 1 << 16);
@@ -180,6 +187,7 @@ static void decide(struct world *w)
         finish_cut(w);
     }
     finish_cut(w);
+    w->is_closed_again = w->is_closed_again || c->rounds.n_again > 0;
     for (size_t ps = 0; ps < w->n_ps; ps++)
         if (chief->told[ps] != c->rounds.n_told)
             send_round(w, ps);
@@ -272,8 +280,10 @@ static void take_up(struct world *w)
     }
     if (status != MST_OK)
         rounds_fail(w, "a new chief cannot go on: %s", err.text);
-    else if (chief->highest_state.bytes.len)
-        chief->checkpoint_steps = state.checkpoint_step;
+    chief->checkpoint_steps = state.checkpoint_step;
+    chief->n_lost_said = state.n_lost_updates;
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        rounds_servers_take_setback(w, ps, ps < state.n_setbacks ? &state.setbacks[ps] : &(struct mst_msg_setback){0});
     mst_arena_fini(&arena);
     // chief/remembering.c begins with rounds when all are placed.
     for (size_t ps = 0; ps < w->n_ps; ps++)
@@ -376,6 +386,17 @@ static void on_fence_answer(struct world *w, const struct message *m)
     decide(w);
 }
 
+// What was lost is stored.
+static void release(struct world *w)
+{
+    struct sim_chief *chief = &w->chief;
+    if (!chief->is_held || !rounds_chief_is_stored(w))
+        return;
+    chief->is_held = false;
+    mst_rounds_resume(&chief->coordinator.rounds);
+    decide(w);
+}
+
 static void receive(struct world *w, const struct message *m)
 {
     struct sim_chief *chief = &w->chief;
@@ -404,6 +425,7 @@ static void receive(struct world *w, const struct message *m)
     case M_STATE_REPLY:
         if (m->term == chief->term && m->n == chief->state_n)
             chief->has_stored[m->ps] = true;
+        release(w);
         break;
     default:
         rounds_fail(w, "the chief got a message of kind %d", m->kind);

@@ -135,7 +135,6 @@ struct sim_ps {
     uint64_t has_steps;     // that its values have
     uint64_t counted_steps; // the oracle's: lost or in its values when it last took a round over
     uint64_t n_lost;        // steps, all in all
-    uint64_t n_said;        // … by the chief
     uint64_t term;
     uint64_t term_holder; // the incarnation of the chief that claimed it
     struct sim_copy copy;
@@ -170,7 +169,8 @@ struct sim_link {
 struct sim_chief {
     struct sim_link links[MAX_PS];
     uint64_t checkpoint_steps;
-    bool is_successor;
+    uint64_t n_lost_said; // steps that servers lost, by this chief and those before it
+    bool is_held;         // the next round is, until that is stored
     bool is_alive;
     bool is_recalling;
     uint64_t incarnation;
@@ -217,6 +217,7 @@ struct world {
     unsigned n_failovers_left;
     uint32_t self;             // the node that acts
     uint64_t unscaled_rounds;  // a bit a round, by the remainder of 64: of which a PS lost its part of the norm
+    bool is_closed_again;      // a close was replaced
     uint64_t checkpoint_steps; // of the last one that is committed
     unsigned n_chief_pauses_left;
     uint64_t seen_close; // rounds, when faults were drawn last
@@ -254,6 +255,9 @@ bool rounds_chief_may_die(const struct world *w);
 bool rounds_servers_hears(const struct world *w, const struct message *m);
 void rounds_servers_tick(struct world *w);
 void rounds_servers_met(struct world *w, size_t ps, uint64_t life, bool is_serving);
+// What is known of losses, as chiefs store it, and as the next one takes it.
+void rounds_servers_list_setbacks(const struct world *w, struct mst_msg_setback *out);
+void rounds_servers_take_setback(struct world *w, size_t ps, const struct mst_msg_setback *from);
 // True: it is one of its messages, or of one for a PS that does not serve yet.
 bool rounds_servers_chief_receive(struct world *w, const struct message *m);
 bool rounds_servers_ps_receive(struct world *w, const struct message *m);

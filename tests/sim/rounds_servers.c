@@ -84,8 +84,7 @@ void rounds_servers_kill(struct world *w, size_t index)
     note_unscaled(w);
     mst_round_table_fini(&ps->copy.table);
     mst_round_table_fini(&ps->backup.copy.table);
-    *ps = (struct sim_ps){
-        .life = ps->life, .counted_steps = ps->counted_steps, .n_said = ps->n_said, .n_lost = ps->n_lost};
+    *ps = (struct sim_ps){.life = ps->life, .counted_steps = ps->counted_steps, .n_lost = ps->n_lost};
     make_table(w, index);
     struct message restart = {.kind = M_RESTART, .to = 1 + (uint32_t)index};
     engine_schedule(&w->engine, &restart, 1 + engine_draw(&w->engine, 2 * LEASE_MS));
@@ -158,6 +157,37 @@ static void lose(struct world *w, size_t ps)
         mst_rounds_ps_moved(rounds, ps);
 }
 
+static void note_gone(struct sim_chief *chief, size_t ps)
+{
+    struct sim_link *link = &chief->links[ps];
+    if (link->is_back)
+        mst_setback_emptied(&link->setback, mst_rounds_n_steps(&chief->coordinator.rounds), 0);
+}
+
+void rounds_servers_list_setbacks(const struct world *w, struct mst_msg_setback *out)
+{
+    for (size_t ps = 0; ps < w->n_ps; ps++) {
+        const struct mst_setback *from = &w->chief.links[ps].setback;
+        out[ps] = (struct mst_msg_setback){from->is_gone, from->is_open,   from->n_steps,
+                                           from->n_torn,  from->from_step, from->counted_step};
+    }
+}
+
+// One that was to begin anew says again that it has, if it has.
+void rounds_servers_take_setback(struct world *w, size_t ps, const struct mst_msg_setback *from)
+{
+    struct sim_link *link = &w->chief.links[ps];
+    link->setback = (struct mst_setback){.is_gone = from->is_gone,
+                                         .is_open = from->is_open,
+                                         .n_steps = from->n_steps,
+                                         .from_step = from->from_step,
+                                         .counted_step = from->counted_step};
+    link->is_back = link->is_back || from->is_gone;
+    link->is_placed = link->is_placed && !link->is_back;
+    if (!from->is_gone)
+        note_gone(&w->chief, ps);
+}
+
 void rounds_servers_met(struct world *w, size_t ps, uint64_t life, bool is_serving)
 {
     struct sim_chief *chief = &w->chief;
@@ -172,7 +202,7 @@ void rounds_servers_met(struct world *w, size_t ps, uint64_t life, bool is_servi
     }
     link->is_back = link->is_placed || link->is_back;
     link->is_placed = false;
-    mst_setback_emptied(&link->setback, mst_rounds_n_steps(&chief->coordinator.rounds), 0);
+    note_gone(chief, ps);
     chief->has_stored[ps] = false;
     note_unscaled(w);
     if (link->is_back && !chief->is_recalling)
@@ -189,8 +219,9 @@ static void place(struct world *w, size_t ps)
         m.refused[i] = mst_membership_refused(&chief->coordinator.membership, i);
     struct mst_setback *setback = &chief->links[ps].setback;
     if (!setback->is_restoring)
-        mst_setback_emptied(setback, mst_rounds_n_steps(&chief->coordinator.rounds), 0);
-    mst_setback_restoring(setback, chief->checkpoint_steps);
+        note_gone(chief, ps);
+    if (chief->links[ps].is_back)
+        mst_setback_restoring(setback, chief->checkpoint_steps);
     rounds_send(w, &m);
 }
 
@@ -218,7 +249,10 @@ static void on_mapped(struct world *w, size_t index)
         return;
     link->is_back = false;
     uint64_t n_taken = w->plant == ROUNDS_PLANT_PS_NO_TAKEN ? 0 : rounds->close_steps;
-    w->ps[index].n_said += mst_setback_restored(&link->setback, n_taken);
+    w->chief.n_lost_said += mst_setback_restored(&link->setback, n_taken);
+    if (!w->chief.is_held)
+        mst_rounds_pause(rounds);
+    w->chief.is_held = true;
     if (!is_unnoticed(w))
         mst_rounds_ps_back(rounds, index);
     rounds_chief_touch(w);

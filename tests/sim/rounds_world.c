@@ -36,6 +36,7 @@ static const char *const plant_names[N_ROUNDS_PLANTS] = {
     [ROUNDS_PLANT_SAME_ATTEMPT] = "same-attempt",
     [ROUNDS_PLANT_LOST_MOVED] = "lost-moved",
     [ROUNDS_PLANT_SWEEP_NORMS] = "sweep-norms",
+    [ROUNDS_PLANT_SETBACK_UNSAID] = "setback-unsaid",
 };
 
 const char *rounds_plant_name(int plant)
@@ -124,11 +125,12 @@ static bool strikes(struct world *w, unsigned *n_left)
     return true;
 }
 
-// More often when it has just decided something about a round, of which nobody has heard yet.
+// More often when it has just decided something about a round, of which nobody has heard yet, or knows what is lost.
 static bool strikes_chief(struct world *w)
 {
     const struct mst_rounds *rounds = &w->chief.coordinator.rounds;
     bool has_decided = rounds->close_round != w->seen_close || rounds->act_round != w->seen_act;
+    has_decided = has_decided || w->chief.is_held;
     w->seen_close = rounds->close_round;
     w->seen_act = rounds->act_round;
     if (!has_decided || w->n_chief_kills_left == 0 || engine_draw(&w->engine, 4) != 0)
