@@ -447,6 +447,17 @@ static uint32_t remote_thread(const struct replication *replication, uint32_t ps
     return (uint32_t)(replication->holding->home_thread % (n ? n : 1));
 }
 
+void mst_forwarding_tell_unreached(const struct replication *replication, uint32_t ps)
+{
+    char why[320] = "it does not answer";
+    for (const struct link *link = replication->replicating->links; link; link = link->next)
+        if (link->ps == ps && link->remote_thread == remote_thread(replication, ps) && !mst_peer_is_up(link->peer))
+            mst_peer_state(link->peer, why, sizeof why);
+    MST_LOG(WARN, "ps", "follower out of reach", "group=%u thread=%u ps=%u address=%s reason=\"%s\"",
+            replication->holding->group, replication->holding->home_thread, ps,
+            replication->replicating->config.addresses[ps], why);
+}
+
 void mst_forwarding_pump(struct replication *replication)
 {
     struct mst_replica *replica = &replication->replica;

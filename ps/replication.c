@@ -294,8 +294,12 @@ static void note_status(struct replication *replication)
     status |= mst_replica_is_complete(replica) ? STATUS_COMPLETE : 0;
     status |= (uint64_t)lost_of(replication) << STATUS_LOST_SHIFT;
     // Relaxed: the word is all there is to it.
-    if (atomic_exchange_explicit(&replication->status, status, memory_order_relaxed) == status)
+    uint64_t before = atomic_exchange_explicit(&replication->status, status, memory_order_relaxed);
+    if (before == status)
         return;
+    uint32_t unreached = mst_replica_lost(replica, now_ms());
+    if (unreached != MST_NO_PS && unreached != (uint32_t)(before >> STATUS_LOST_SHIFT))
+        mst_forwarding_tell_unreached(replication, unreached);
     const struct mst_replicating_config *config = &replication->replicating->config;
     if (config->on_status)
         mst_loop_post(config->control, config->on_status, config->arg);

@@ -137,6 +137,8 @@ struct op *mst_forwarding_find_op(const struct replication *replication, uint64_
 void mst_forwarding_prune(struct replication *replication, uint64_t floor);
 // Sends what is to be sent.
 void mst_forwarding_pump(struct replication *replication);
+// Says that this follower is given up, and why.
+void mst_forwarding_tell_unreached(const struct replication *replication, uint32_t ps);
 // Connects with those that a holding of the thread may have to send something to.
 void mst_forwarding_keep_links(struct replicating *replicating);
 

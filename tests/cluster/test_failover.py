@@ -9,7 +9,7 @@ import signal
 
 import pytest
 import counting_job
-from processes import lost_updates
+from processes import Port, lost_updates
 from replicated import Counting
 
 
@@ -147,6 +147,19 @@ def test_a_server_dies_while_the_last_checkpoint_is_written(replicated):
     training.expect("ps-1")
     assert training.check()["checkpoints_failed"] == 0
     training.chief.wait_log("checkpoint put off")
+
+
+def test_a_server_has_a_wrong_address_of_its_backup(replicated):
+    """Training goes on, with a copy less, and the log says why."""
+    training = replicated(3)
+    nobody = Port()
+    training.running.addresses["ps-2", "ps-0"] = nobody.address
+    training.start()
+    training["ps-2"].wait_log(rf'follower out of reach group=2 .*ps=0 address={nobody.address} reason="connection refused')
+    training.chief.wait_log("redundancy is not full")
+    training.wait_steps(100)
+    training.finish()
+    nobody.close()
 
 
 def test_both_copies_are_lost(replicated):
