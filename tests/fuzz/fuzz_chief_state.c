@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "muster/status.h"
+#include "wire/worker_numbers.h"
 
 #include <string.h>
 
@@ -22,6 +23,7 @@ static void go_on(struct mst_coordinator *c)
     ask.sums = (struct mst_training_sums){.n_values = 3, .values = values};
     mst_chief_state_settle(c, NULL, 0);
     mst_membership_greet(&c->membership, 0, 5, 2000, &ask.number);
+    MST_ASSERT(ask.number <= MST_NUMBER_MAX); // which every server takes
     mst_coordinator_ask(c, &ask, 2000, &answer);
     mst_coordinator_tick(c, 3000);
 }

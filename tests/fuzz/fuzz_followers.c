@@ -13,6 +13,7 @@
 #include "rpc/conn.h"
 #include "wire/frame.h"
 #include "wire/methods.h"
+#include "wire/worker_numbers.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -259,8 +260,20 @@ static void say_all(struct setting *s, uint8_t *data, size_t size)
     say(s, data, size);
 }
 
+// A number that no chief gives would shut its worker out for good.
+static void check_numbers(const struct mst_client_table *clients)
+{
+    for (size_t w = 0; w < clients->n_rows; w++) {
+        MST_ASSERT(clients->rows[w].number <= MST_NUMBER_MAX);
+        MST_ASSERT(clients->fenced[w] <= MST_NUMBER_MAX);
+    }
+}
+
 static void check(const struct setting *s)
 {
+    for (size_t g = 0; g < N_GROUPS; g++)
+        for (size_t b = 0; b < s->holdings[g]->n_buckets; b++)
+            check_numbers(&s->holdings[g]->buckets[b]->clients);
     // A backup has only what it was sent: nothing that was refused counts.
     for (size_t g = 0; g < N_GROUPS && !s->has_moved; g += 2)
         MST_ASSERT(mst_replica_has(&s->holdings[g]->replication->replica) <= s->n_ops);

@@ -12,6 +12,7 @@ REPLY, ERROR, BODY_CRC = 1, 2, 4  # common/wire/frame.h
 FORGES, DRAINS, PARKS = 1, 2, 4  # tests/fuzz/fuzz_frame.c
 PUSH, GREETING = 5, 1
 ROLES, OP, GRANT, SWEEP = 16, 18, 19, 20  # common/wire/methods.h
+NO_NUMBER = (1 << 64) - 1  # common/wire/worker_numbers.h
 # The order of MST_MSG_MAP in common/wire/messages.h.
 MESSAGES = ("error greeting greeting_reply heartbeat heartbeat_reply lease lease_reply map map_reply push push_reply "
             "pull pull_reply fence fence_reply save save_reply stats stats_reply finish finish_reply "
@@ -145,9 +146,9 @@ def numbers(*values):
     return b"".join(number(field, value) for field, value in enumerate(values, 1) if value)
 
 
-def op(seq, kind=0, bucket=0, version=0, worker=1, group=0, epoch=(1, 1), body=None, step=None, **more):
+def op(seq, kind=0, bucket=0, version=0, worker=1, group=0, epoch=(1, 1), body=None, step=None, given=1, **more):
     """An operation as ps-0 sends it (tests/fuzz/fuzz_followers.c); a gradient is its body."""
-    meta = numbers(group, 0, *epoch, seq, kind, bucket, version, worker, 1, seq if step is None else step, 1, seq)
+    meta = numbers(group, 0, *epoch, seq, kind, bucket, version, worker, given, seq if step is None else step, 1, seq)
     body = struct.pack("<24f", *range(24)) if kind == 0 and body is None else body or b""
     return frame(OP, call=seq, meta=meta + real(14, 0.25) + (varint(15 << 3 | 5) + b"sums"), body=body, **more)
 
@@ -218,6 +219,9 @@ def followers():
     yield "bad-bucket", op(1, bucket=77, version=1)
     yield "bad-group", op(1, group=2, version=1) + op(1, group=0xFFFFFFFF)
     yield "bad-worker", op(1, kind=1, worker=0xFFFFFFFF) + op(1, worker=5000, version=1)
+    for kind, name in ((0, "pushed"), (1, "fenced"), (3, "pulled")):
+        yield f"bad-number-{name}", b"".join(op(1, kind=kind, given=given, version=1) for given in (NO_NUMBER, 1 << 48, 0))
+    yield "bad-fences", sweep(5, 2, is_first=1, fenced=b"\0" + varint(NO_NUMBER)) + sweep(5, 2, is_first=1, rows=[numbers(2, 1, NO_NUMBER)])
     yield "bad-body", op(1, body=bytes(92)) + op(1, body=bytes(100)) + op(1, body=b"")
     yield "body-of-a-fence", op(1, kind=1, body=bytes(96))
     yield "body-announced", op(1, body_bytes=1 << 40)
