@@ -8,10 +8,12 @@
 #include "muster/status.h"
 #include "tfio/disk_file.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 // 100 000 names of 60 bytes, and as much again.
 enum { STATE_MAX_BYTES = 64 << 20, LINE_MAX_BYTES = 128 };
@@ -94,21 +96,30 @@ static void sort(const uint64_t *listed, size_t n_listed, uint64_t *steps, size_
     free(known);
 }
 
+// Nothing where there is no such file: then the names have to do.
+static void read_listed(const char *path, uint64_t **listed, size_t *n_listed)
+{
+    struct stat info;
+    struct mst_buf text;
+    *listed = NULL;
+    *n_listed = 0;
+    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode)) // a pipe would be waited for
+        return;
+    if (mst_disk_read(path, STATE_MAX_BYTES, &text, NULL) == MST_OK)
+        mst_checkpoint_state_parse(mst_buf_view(&text), listed, n_listed);
+    mst_buf_fini(&text);
+}
+
 void mst_checkpoint_state_sort(const char *dir, uint64_t *steps, size_t n_steps)
 {
-    struct mst_buf text;
     uint64_t *listed;
     size_t n_listed;
     char *path = mst_text("%s/" MST_CHECKPOINT_STATE, dir);
-    mst_status status = mst_disk_read(path, STATE_MAX_BYTES, &text, NULL);
-    free(path);
-    if (status != MST_OK)
-        return; // the names have to do
-    mst_checkpoint_state_parse(mst_buf_view(&text), &listed, &n_listed);
+    read_listed(path, &listed, &n_listed);
     if (n_listed > 0 && n_steps > 0)
         sort(listed, n_listed, steps, n_steps);
     free(listed);
-    mst_buf_fini(&text);
+    free(path);
 }
 
 // ---- writing ----

@@ -64,7 +64,7 @@ static mst_status refill(struct mst_byte_source *source, struct mst_error *err)
 
 static mst_status open_file(struct mst_byte_source *source, struct mst_error *err)
 {
-    source->fd = open(source->path, O_RDONLY | O_CLOEXEC);
+    source->fd = open(source->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a pipe is refused, not waited for
     if (source->fd < 0) {
         mst_status status = errno == ENOENT || errno == ENOTDIR ? MST_NOT_FOUND
                             : errno == EACCES                   ? MST_PERMISSION_DENIED

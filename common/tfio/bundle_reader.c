@@ -66,7 +66,7 @@ struct target {
 static mst_status open_data(struct data_file *file, struct mst_error *err)
 {
     struct stat info;
-    file->fd = open(file->path, O_RDONLY | O_CLOEXEC);
+    file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a pipe is refused, not waited for
     if (file->fd < 0)
         return mst_disk_fail(err, errno, "open", file->path);
     if (fstat(file->fd, &info) != 0)

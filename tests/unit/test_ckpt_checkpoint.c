@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { ROWS = 6, WIDTH = 3 };
@@ -199,6 +200,22 @@ static void test_strange_state_files(void **state)
     for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
         write_state(strange[i]);
         expect_newest(strstr(strange[i], "model-99") ? 7 : 8); // (listed there is 8 alone)
+    }
+}
+
+// Nobody writes to them, so who opened one to read would wait for ever.
+static void test_pipes_are_not_waited_for(void **state)
+{
+    (void)state;
+    commit(7, 0);
+    commit(8, 0);
+    const char *const names[] = {"checkpoint", "model-8.data-00001-of-00003"};
+    for (size_t i = 0; i < 2; i++) {
+        char *path = mst_text("%s/%s", folder, names[i]);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        free(path);
+        expect_newest(8 - i);
     }
 }
 
@@ -479,6 +496,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_commit_and_keep, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_newest_by_age, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_strange_state_files, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_pipes_are_not_waited_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_spared_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_missing_or_short_shard, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nan_is_never_saved, set_up, tear_down),

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static char *folder;
 static char *path;
@@ -199,6 +200,11 @@ static void test_no_file(void **state)
     assert_null(idx);
     assert_int_equal(mst_idx_open(folder, &idx, &err), MST_DATA_LOSS);
     assert_non_null(strstr(err.text, "not a regular file"));
+    char *pipe = mst_text("%s/pipe", folder); // to which nobody writes
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    assert_int_equal(mst_idx_open(pipe, &idx, &err), MST_DATA_LOSS);
+    assert_non_null(strstr(err.text, "not a regular file"));
+    free(pipe);
 }
 
 int main(void)
