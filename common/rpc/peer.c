@@ -417,7 +417,8 @@ void mst_peer_state(const struct mst_peer *peer, char *out, size_t out_bytes)
         [PEER_GREETING] = "greeted, no answer yet",
         [PEER_UP] = "connected",
     };
-    const char *text = peer->why[0] ? peer->why : doing[peer->state];
+    bool is_ending = peer->state == PEER_UP && !mst_client_conn(peer->client); // its calls are told so first
+    const char *text = is_ending ? "just disconnected" : peer->why[0] ? peer->why : doing[peer->state];
     if (peer->state == PEER_UP || peer->state == PEER_IDLE)
         snprintf(out, out_bytes, "%s", text);
     else

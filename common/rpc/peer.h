@@ -79,7 +79,8 @@ void mst_peer_call(struct mst_peer *peer, const struct mst_call *call);
 const char *mst_peer_name(const struct mst_peer *peer);
 /** "ps-1.job.svc:4711". */
 const char *mst_peer_address(const struct mst_peer *peer);
-/** How it stands, for people: "connected", "DNS not found, 12 s", "connection refused, 3 s", "idle". */
+/** How it stands, for people: "connected", "DNS not found, 12 s", "connection refused, 3 s", "idle";
+ *  "just disconnected" to who is told that a call failed, before on_down. */
 void mst_peer_state(const struct mst_peer *peer, char *out, size_t out_bytes);
 /** Milliseconds since it was last up (or started); 0 while up. */
 uint64_t mst_peer_down_ms(const struct mst_peer *peer);

@@ -334,7 +334,7 @@ static void on_reply(void *arg, const struct mst_reply *reply)
     f->reply_status = reply->status;
     snprintf(f->reply_text, sizeof f->reply_text, "%s", reply->text);
     if (f->n_calls_again > 0) {
-        f->n_calls_again--;
+        expect_state(f, f->n_calls_again-- == 3 ? "just disconnected" : "closed by the peer");
         make_call(f, MST_METHOD_PULL);
     }
 }
