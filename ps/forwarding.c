@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -221,6 +222,9 @@ static void progress_all(const struct mst_data_thread *thread)
 static void note_refusal(struct replication *replication, const struct sent *sent, mst_status status, const char *text)
 {
     const struct mst_epoch *epoch = &replication->replica.stored.epoch;
+    replication->refuser = sent->message.to.ps;
+    replication->refused_ms = now_ms();
+    snprintf(replication->refusal, sizeof replication->refusal, "%s", text);
     bool is_for_good = status == MST_INVALID_ARGUMENT || status == MST_OUT_OF_RANGE || status == MST_UNIMPLEMENTED;
     if (!is_for_good || mst_epoch_is_same(&replication->complained, epoch)) {
         MST_LOG(DEBUG, "ps", "follower refused", "group=%u ps=%u reason=\"%s\"", replication->holding->group,
@@ -450,6 +454,9 @@ static uint32_t remote_thread(const struct replication *replication, uint32_t ps
 void mst_forwarding_tell_unreached(const struct replication *replication, uint32_t ps)
 {
     char why[320] = "it does not answer";
+    if (replication->refuser == ps && replication->refusal[0] &&
+        now_ms() - replication->refused_ms <= replication->replicating->config.lease_ms)
+        snprintf(why, sizeof why, "%s", replication->refusal);
     for (const struct link *link = replication->replicating->links; link; link = link->next)
         if (link->ps == ps && link->remote_thread == remote_thread(replication, ps) && !mst_peer_is_up(link->peer))
             mst_peer_state(link->peer, why, sizeof why);

@@ -98,7 +98,10 @@ struct replication {
     uint32_t mismatched; // a follower whose content differs, under this epoch
     struct mst_epoch mismatch_epoch;
     struct mst_epoch complained; // that a follower did not understand something, under this epoch
-    _Atomic uint64_t status;     // for other threads
+    uint32_t refuser;            // the follower that last refused something, at this time, and why
+    uint64_t refused_ms;
+    char refusal[160];
+    _Atomic uint64_t status; // for other threads
 };
 
 enum forwarding_verdict { MST_FORWARD_OK, MST_FORWARD_LATER, MST_FORWARD_REFUSED };
