@@ -73,6 +73,7 @@ void chief_receive(struct world *w, const struct message *m)
         break;
     case M_GREET:
         reply.kind = M_GREETED;
+        reply.n_fenced = m->n_fenced;
         reply.map = w->map;
         if (m->number && mst_membership_is_acting(members, m->worker, m->number)) { // it says that this one is out
             mst_membership_leave(members, m->worker, m->number, w->now_ms);
@@ -284,6 +285,7 @@ static void on_tick(struct world *w, size_t index, const struct message *tick)
     struct message m = {.worker = (uint32_t)index, .incarnation = worker->incarnation};
     m.number = worker->session.number;
     m.held = m.number ? m.number : worker->fenced;
+    m.n_fenced = worker->n_fenced;
     if (worker->run != w->run)
         m.number = 0; // a new connection begins with a greeting
     m.kind = m.number ? M_HEARTBEAT : M_GREET;
@@ -334,6 +336,7 @@ static void on_pushed(struct world *w, size_t index, const struct message *m)
 static void fenced(struct sim_worker *worker)
 {
     worker->fenced = worker->session.number ? worker->session.number : worker->fenced;
+    worker->n_fenced++;
     mst_session_fenced(&worker->session);
 }
 
@@ -376,6 +379,8 @@ void worker_receive(struct world *w, const struct message *m)
         on_tick(w, index, m);
         break;
     case M_GREETED:
+        if (m->n_fenced != worker->n_fenced)
+            break;                                // its connection is gone
         if (m->number > worker->session.number) { // not an old answer that was under way for long
             worker->sums = (struct mst_training_sums){0};
             worker->open_steps = worker->done_seq = 0;

@@ -69,7 +69,8 @@ struct message {
     uint32_t worker;
     uint64_t incarnation;
     uint64_t number;
-    uint64_t held; // the last number that a worker had
+    uint64_t held;     // the last number that a worker had
+    uint64_t n_fenced; // how often it has been told to greet again: the connection of a greeting and its answer
     uint32_t ps;
     uint64_t term; // of the chief
     size_t state;  // which of world.states, from 1; 0: none
@@ -93,6 +94,7 @@ struct sim_worker {
     uint64_t paused_until_ms;
     uint64_t incarnation;
     uint64_t fenced;          // a number that is out, to be said when it greets
+    uint64_t n_fenced;        // each time it greets on another connection
     uint64_t map;             // taken once, when it is first admitted
     uint64_t ps_life[MAX_PS]; // to which it has a connection
     struct mst_session session;
