@@ -4,6 +4,7 @@
 #include "chief/chief_private.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -20,6 +21,19 @@ mst_status mst_chief_callbacks_new(struct mst_chief *chief, struct mst_error *er
     return mst_callbacks_new(&config, &chief->callbacks, err);
 }
 
+static void on_line_written(void *arg)
+{
+    mst_chief_store(arg);
+}
+
+bool mst_chief_lines_are_written(const struct mst_chief *chief)
+{
+    for (size_t i = 0; i < chief->config.job->n_callbacks; i++)
+        if (chief->csv_logs[i] && mst_csv_log_n_pending(chief->csv_logs[i]) > 0)
+            return mst_clock_monotonic_ms() >= chief->lines_until_ms;
+    return true;
+}
+
 void mst_chief_callbacks_begin(struct mst_chief *chief)
 {
     const struct mst_job *job = chief->config.job;
@@ -29,11 +43,15 @@ void mst_chief_callbacks_begin(struct mst_chief *chief)
             continue;
         struct mst_csv_log_config config = {.path = callback->path,
                                             .separator = callback->separator,
-                                            .appends = callback->appends || chief->is_recalled,
+                                            .appends = callback->appends,
+                                            .continues = chief->is_recalled,
                                             .is_validated = chief->config.eval && job->eval_every_epoch,
                                             .has_rate = mst_callbacks_view(chief->callbacks, i).has_rate,
                                             .compile = chief->config.compile,
-                                            .work = chief->work};
+                                            .work = chief->work,
+                                            .on_written = on_line_written,
+                                            .arg = chief,
+                                            .control = chief->config.control};
         chief->csv_logs[i] = mst_csv_log_new(&config);
     }
 }
@@ -110,6 +128,7 @@ void mst_chief_act_on_epoch(struct mst_chief *chief, const struct mst_epoch_scor
     struct mst_callbacks_decision decided;
     float rate = mst_optimizer_learning_rate(chief->config.optimizer, 0); // what it decays by later is another matter
     mst_callbacks_epoch(chief->callbacks, known, rate, &decided);
+    chief->lines_until_ms = mst_clock_monotonic_ms() + chief->config.job->lease_ms / 4;
     for (size_t i = 0; i < chief->config.job->n_callbacks; i++)
         if (chief->csv_logs[i])
             mst_csv_log_epoch(chief->csv_logs[i], known, mst_callbacks_view(chief->callbacks, i).rate);

@@ -272,6 +272,7 @@ struct mst_chief {
     struct epoch_checkpoint *epoch_checkpoints; // best.c; oldest first
     size_t n_epoch_checkpoints;
     struct mst_csv_log **csv_logs; // by callback; NULL: it is none, or training has not begun
+    uint64_t lines_until_ms;       // so long a state waits for what is to be written there
     json_t *evaluated;             // what result.json lists
     uint64_t evaluated_step;       // the last that an evaluation was wanted for
     struct rival evaluator_rival;
@@ -559,6 +560,8 @@ void mst_chief_callbacks_begin(struct mst_chief *chief);
 void mst_chief_callbacks_resume(struct mst_chief *chief, const int64_t *numbers, size_t n);
 // After the work loop.
 void mst_chief_callbacks_free(struct mst_chief *chief);
+// No line of an epoch is under way, or one is for so long that nobody waits for it any more.
+bool mst_chief_lines_are_written(const struct mst_chief *chief);
 // All is known of an epoch, in the order of epochs.
 void mst_chief_act_on_epoch(struct mst_chief *chief, const struct mst_epoch_scores *known);
 // What result.json says of the callback that stopped the training; null.

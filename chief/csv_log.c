@@ -31,8 +31,11 @@ struct mst_csv_log {
     struct mst_csv_log_config config;
     struct column columns[COLUMNS_MAX];
     size_t n_columns;
-    bool needs_header; // on the work loop
-    bool has_failed;   // the log says so; on the work loop
+    size_t n_pending;
+    // on the work loop:
+    bool needs_header;
+    bool has_failed;  // the log says so
+    char *last_epoch; // the first field of the last line, as long as a line may repeat it
 };
 
 // What is to be done with the file, on the work loop.
@@ -65,25 +68,57 @@ static void make_folder(const char *path)
     free(folder);
 }
 
+// The number before the first separator of the last line; NULL: there is none.
+static char *find_last_epoch(FILE *file, char separator)
+{
+    char *tail = mst_alloc(LINE_MAX_BYTES + 1);
+    long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : 0;
+    long begin = size > LINE_MAX_BYTES ? size - LINE_MAX_BYTES : 0;
+    size_t n = size > 0 && fseek(file, begin, SEEK_SET) == 0 ? fread(tail, 1, (size_t)(size - begin), file) : 0;
+    while (n > 0 && (tail[n - 1] == '\r' || tail[n - 1] == '\n'))
+        n--;
+    tail[n] = '\0';
+    const char *end_before = strrchr(tail, '\n');
+    const char *line = end_before ? end_before + 1 : tail;
+    size_t n_digits = strspn(line, "0123456789");
+    char *epoch = n_digits > 0 && line[n_digits] == separator ? mst_text("%.*s", (int)n_digits, line) : NULL;
+    free(tail);
+    return epoch;
+}
+
 static void begin(struct mst_csv_log *log)
 {
+    bool appends = log->config.appends || log->config.continues;
     make_folder(log->config.path);
     log->needs_header = true;
-    FILE *file = fopen(log->config.path, log->config.appends ? "a" : "w");
+    FILE *file = fopen(log->config.path, appends ? "a+" : "w");
     if (!file) {
         fail(log, "open");
         return;
     }
-    if (log->config.appends) {
+    if (appends)
         log->needs_header = fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0;
-    }
+    if (log->config.continues)
+        log->last_epoch = find_last_epoch(file, log->config.separator);
     fclose(file);
+}
+
+// The chief before had written this one, and died before it was known that it had.
+static bool is_there(struct mst_csv_log *log, const char *line)
+{
+    size_t len = log->last_epoch ? strlen(log->last_epoch) : 0;
+    bool is_there = len > 0 && strncmp(line, log->last_epoch, len) == 0 && line[len] == log->config.separator;
+    free(log->last_epoch);
+    log->last_epoch = NULL;
+    return is_there;
 }
 
 static char *header(const struct mst_csv_log *log);
 
 static void append(struct mst_csv_log *log, const char *line)
 {
+    if (is_there(log, line))
+        return;
     FILE *file = fopen(log->config.path, "a");
     if (!file) {
         fail(log, "open");
@@ -98,7 +133,14 @@ static void append(struct mst_csv_log *log, const char *line)
     log->needs_header = log->needs_header && !is_written;
 }
 
-static void on_job(void *arg)
+static void on_written(void *arg)
+{
+    struct mst_csv_log *log = arg;
+    log->n_pending--;
+    log->config.on_written(log->config.arg);
+}
+
+static void run_job(void *arg)
 {
     struct csv_job *job = arg;
     if (job->line)
@@ -109,11 +151,22 @@ static void on_job(void *arg)
     free(job);
 }
 
+static void on_job(void *arg)
+{
+    const struct csv_job *job = arg;
+    struct mst_csv_log *log = job->log;
+    bool is_awaited = job->line && log->config.control;
+    run_job(arg);
+    if (is_awaited)
+        mst_loop_post(log->config.control, on_written, log);
+}
+
 static void post(struct mst_csv_log *log, char *line)
 {
     struct csv_job *job = mst_alloc(sizeof *job);
     *job = (struct csv_job){log, line};
-    mst_loop_post_or_drop(log->config.work, on_job, on_job, job);
+    log->n_pending += line && log->config.control;
+    mst_loop_post_or_drop(log->config.work, on_job, run_job, job);
 }
 
 // ---- lines ----
@@ -190,6 +243,11 @@ void mst_csv_log_epoch(struct mst_csv_log *log, const struct mst_epoch_scores *k
     post(log, end_line(&line));
 }
 
+size_t mst_csv_log_n_pending(const struct mst_csv_log *log)
+{
+    return log->n_pending;
+}
+
 // ---- columns ----
 
 static int by_name(const void *a, const void *b)
@@ -233,5 +291,6 @@ void mst_csv_log_free(struct mst_csv_log *log)
         return;
     for (size_t i = 0; i < log->n_columns; i++)
         free(log->columns[i].name);
+    free(log->last_epoch);
     free(log);
 }

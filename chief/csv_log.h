@@ -8,6 +8,7 @@
  *  1. columns: epoch (from 0), then sorted by name the measures of training and validation, and learning_rate if one is
  *     told; without validations Keras's columns val_… all the same, sorted, at the end;
  *  2. numbers as Python prints them, NA for what is not known, lines that end in CR LF.
+ *  A chief that goes on for one that died may be told an epoch again whose line is the last one that is there.
  *  The disk is touched on loop `work` only; a failure is logged once and costs the lines concerned.
  *  Source: keras/src/callbacks/csv_logger.py; RFC 4180 (quoting)
  */
@@ -22,11 +23,16 @@ struct mst_csv_log;
 struct mst_csv_log_config {
     const char *path;
     char separator;
-    bool appends;
+    bool appends;      // also where continues
+    bool continues;    // for a chief that died: a first line of the same epoch as the last one is not added again
     bool is_validated; // each epoch is
     bool has_rate;     // there is a column learning_rate
     const struct mst_compile *compile;
     struct mst_loop *work; // freed before the log, which makes what is left be written
+    /** A line is in the file, or has failed: called on loop `control`, if there is one. */
+    void (*on_written)(void *arg);
+    void *arg;
+    struct mst_loop *control;
 };
 
 /** New log; the file is made soon. */
@@ -35,3 +41,5 @@ struct mst_csv_log *mst_csv_log_new(const struct mst_csv_log_config *config);
 void mst_csv_log_free(struct mst_csv_log *log);
 /** Adds an epoch's line; rate is that of the column learning_rate. */
 void mst_csv_log_epoch(struct mst_csv_log *log, const struct mst_epoch_scores *known, double rate);
+/** Lines that are not written yet, where there is a loop `control`, on which this is asked. */
+size_t mst_csv_log_n_pending(const struct mst_csv_log *log);

@@ -128,7 +128,8 @@ void mst_chief_store(struct mst_chief *chief)
 {
     if (!chief->has_map || chief->phase >= CHIEF_TELLING)
         return;
-    if (chief->is_touched && mst_chief_is_stored(chief, chief->state_n)) {
+    // A state that knows of an epoch's end is not there before its lines: the next chief would not write them.
+    if (chief->is_touched && mst_chief_is_stored(chief, chief->state_n) && mst_chief_lines_are_written(chief)) {
         if (encode(chief) != MST_OK) {
             mst_chief_tell(chief, MST_RESOURCE_EXHAUSTED,
                            "what a later chief would have to know does not fit a message: use fewer workers");
