@@ -67,6 +67,17 @@ def test_a_server_is_started_again(cluster, endless_job, write_job, told, stalen
     assert max(written(endless_job)) >= steps_at_stop(chief) > 0
 
 
+def has_begun_to_save(running, job):
+    """When nothing moves any more: the chief knows of a step that no checkpoint has, and so it waits for one."""
+    seen = [None]
+
+    def says_no_more():
+        seen.append(running["chief-0"].log())
+        return seen[-1] == seen[-2]
+    running.wait_running(says_no_more, "the chief to wait for ps-1")
+    return running.metric("chief-0", "muster_chief_step") > max(written(job))
+
+
 def test_a_server_is_lost_with_a_checkpoint_under_way(cluster, endless_job, write_job):
     """The chief is saving nearly all the time; with the server that stands still it cannot come to an end."""
     endless_job["checkpoint"].update(every_steps=1, keep=2)
@@ -75,12 +86,11 @@ def test_a_server_is_lost_with_a_checkpoint_under_way(cluster, endless_job, writ
     chief = running["chief-0"]
     chief.wait_log("checkpoint written")
     running["ps-1"].pause()
-    seen = [len(chief.log())]
-
-    def says_no_more():
-        seen.append(len(chief.log()))
-        return seen[-1] == seen[-2]
-    running.wait_running(says_no_more, "the checkpoint that waits for ps-1")
+    while not has_begun_to_save(running, endless_job):  # it stood still just before the next one was due
+        newest = max(written(endless_job))
+        running["ps-1"].resume()
+        running.wait_running(lambda: max(written(endless_job)) > newest, "another checkpoint")
+        running["ps-1"].pause()
     chief.send(signal.SIGTERM)
     chief.wait_log("chief: stopping")
     running["ps-1"].kill()
