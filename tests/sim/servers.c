@@ -27,6 +27,8 @@ void servers_kill(struct world *w, size_t ps)
 {
     struct sim_server *server = &w->servers[ps];
     w->n_ps_deaths++;
+    if (server->is_serving)
+        oracle_dies(w, ps);
     for (size_t b = 0; b < w->n_buckets; b++) {
         if (w->buckets[b].ps != ps)
             continue;

@@ -160,6 +160,8 @@ struct sim_server {
     bool has_pushed;      // it holds buckets that are pushed
     uint64_t n_open;      // … and what the chief did not know of
     uint64_t n_open_told; // … when it told the PS what to begin with
+    uint64_t n_deaths;    // while it served
+    uint64_t n_uneven;    // pushes that only some of its buckets had then
 };
 
 // The chief's end of a link to a PS.
@@ -340,6 +342,8 @@ uint64_t oracle_count_torn(const struct world *w, const struct sim_history *(*of
                            const bool *left, uint64_t *known);
 const struct sim_history *history_now(const struct sim_bucket *bucket);
 const struct sim_history *history_marked(const struct sim_bucket *bucket);
+// A PS that serves dies: before what it has is forgotten.
+void oracle_dies(struct world *w, size_t ps);
 // A PS has taken what a checkpoint holds (NULL: initial values) in the place of what its last process had.
 void oracle_restored(struct world *w, size_t ps, const struct sim_checkpoint *from);
 // The chief tells it what to begin with: what it does not know of by then, it cannot count.
