@@ -253,6 +253,17 @@ static bool has_own_numbers(const struct world *w)
     return w->plant != ROUNDS_PLANT_SAME_ATTEMPT && w->plant != ROUNDS_PLANT_TERM_SKIP;
 }
 
+// As in chief/ps_links.c: rounds begin then, also where one holds nothing that is pushed.
+static void hold_until_all_are_placed(struct world *w)
+{
+    struct sim_chief *chief = &w->chief;
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        chief->is_placing |= chief->links[ps].is_back && w->plant != ROUNDS_PLANT_PS_UNNOTICED;
+    if (chief->is_placing && !chief->is_held)
+        mst_rounds_pause(&chief->coordinator.rounds);
+    chief->is_held |= chief->is_placing;
+}
+
 static void take_up(struct world *w)
 {
     struct sim_chief *chief = &w->chief;
@@ -285,10 +296,10 @@ static void take_up(struct world *w)
     for (size_t ps = 0; ps < w->n_ps; ps++)
         rounds_servers_take_setback(w, ps, ps < state.n_setbacks ? &state.setbacks[ps] : &(struct mst_msg_setback){0});
     mst_arena_fini(&arena);
-    // chief/remembering.c begins with rounds when all are placed.
     for (size_t ps = 0; ps < w->n_ps; ps++)
         if (chief->links[ps].is_back && w->plant != ROUNDS_PLANT_PS_UNNOTICED)
             mst_rounds_ps_lost(&chief->coordinator.rounds, ps);
+    hold_until_all_are_placed(w);
     chief->is_recalling = false;
     write_state(w);
     decide(w);
@@ -386,13 +397,16 @@ static void on_fence_answer(struct world *w, const struct message *m)
     decide(w);
 }
 
-// What was lost is stored.
+// What was lost is stored, and all are placed that were to be when it began.
 static void release(struct world *w)
 {
     struct sim_chief *chief = &w->chief;
     if (!chief->is_held || !rounds_chief_is_stored(w))
         return;
-    chief->is_held = false;
+    for (size_t ps = 0; ps < w->n_ps; ps++)
+        if (chief->is_placing && !chief->links[ps].is_placed)
+            return;
+    chief->is_held = chief->is_placing = false;
     mst_rounds_resume(&chief->coordinator.rounds);
     decide(w);
 }

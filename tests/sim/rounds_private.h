@@ -171,6 +171,7 @@ struct sim_chief {
     uint64_t checkpoint_steps;
     uint64_t n_lost_said; // steps that servers lost, by this chief and those before it
     bool is_held;         // the next round is, until that is stored
+    bool is_placing;      // … and some servers are not placed that were to be when this chief began
     bool is_alive;
     bool is_recalling;
     uint64_t incarnation;
