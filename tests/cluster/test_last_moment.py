@@ -25,6 +25,15 @@ class Ending:
         self.running.start_all()
         self.running.wait_training()
 
+    def come_to_the_end(self):
+        """All have been told that could be: a worker is gone and a server stands still, for which the chief waits."""
+        self.start()
+        self.running["worker-1"].kill()
+        self.running["chief-0"].wait_log("job finished")
+        self.running["worker-0"].expect(0)
+        self.running["ps-1"].pause()
+        self.running["ps-0"].expect(0)
+
     def check(self, chief_log):
         counting_job.check(self.run, self.job, self.shape, self.folder, chief_log)
 
@@ -39,12 +48,7 @@ def test_who_is_started_again_hears_of_the_end(ending, back):
     """One server is gone for good and the other one empty; or both are, where a supervisor starts what ended well, too; or none comes.
     The chief waits half a lease for a worker that is gone, then half a lease for ps-1, and is killed with it."""
     running = ending.running
-    ending.start()
-    running["worker-1"].kill()
-    running["chief-0"].wait_log("job finished")
-    running["worker-0"].expect(0)
-    running["ps-1"].pause()
-    running["ps-0"].expect(0)
+    ending.come_to_the_end()
     assert running["chief-0"].is_running()
     running["chief-0"].kill()
     running["ps-1"].kill()
@@ -60,12 +64,7 @@ def test_who_is_started_again_hears_of_the_end(ending, back):
 def test_who_starts_all_of_it_later_gets_another_run(ending):
     """The note is of a run that is gone: nobody waits for its chief any more. (tests/unit/test_chief_ending.c has the other ways to know.)"""
     running = ending.running
-    ending.start()
-    running["worker-1"].kill()
-    running["chief-0"].wait_log("job finished")
-    running["worker-0"].expect(0)
-    running["ps-1"].pause()
-    running["ps-0"].expect(0)
+    ending.come_to_the_end()
     running["chief-0"].kill()
     running["ps-1"].kill()
     ending.note.write_text(ending.note.read_text().split()[0] + " 1\n")

@@ -107,14 +107,20 @@ class Switch:
         new.rename(self.link)
 
 
-@pytest.mark.parametrize("staleness, epochs", [("async", 300), (0, 60)])
-def test_a_file_in_place_of_the_directory(long_job, write_job, cluster, binary, staleness, epochs):
-    long_job["consistency"], long_job["epochs"] = {"staleness": staleness}, epochs
-    switch = Switch(long_job)
-    made = cluster(write_job(long_job), n_workers=1)
+def without_storage(job, write_job, cluster, staleness, epochs):
+    """A cluster that trains, and whose directory is a file after the first checkpoint."""
+    job["consistency"], job["epochs"] = {"staleness": staleness}, epochs
+    switch = Switch(job)
+    made = cluster(write_job(job), n_workers=1)
     made.start_all()
     made.wait_running(lambda: len(written(made)) >= 1, "a checkpoint")
     switch.point_to(switch.file)
+    return made, switch
+
+
+@pytest.mark.parametrize("staleness, epochs", [("async", 300), (0, 60)])
+def test_a_file_in_place_of_the_directory(long_job, write_job, cluster, binary, staleness, epochs):
+    made, switch = without_storage(long_job, write_job, cluster, staleness, epochs)
     made.wait_running(lambda: failures(made) >= 2, "two failures")
     with at_rest(made):
         newest = written(made)[-1]
@@ -127,12 +133,7 @@ def test_a_file_in_place_of_the_directory(long_job, write_job, cluster, binary, 
 @pytest.mark.parametrize("staleness, epochs", [("async", 300), (0, 60)])
 def test_the_chief_dies_while_storage_is_gone(long_job, write_job, cluster, binary, staleness, epochs):
     """The servers hold what was trained since the last checkpoint: the next chief goes on with it, and saves it when it can."""
-    long_job["consistency"], long_job["epochs"] = {"staleness": staleness}, epochs
-    switch = Switch(long_job)
-    made = cluster(write_job(long_job), n_workers=1)
-    made.start_all()
-    made.wait_running(lambda: len(written(made)) >= 1, "a checkpoint")
-    switch.point_to(switch.file)
+    made, switch = without_storage(long_job, write_job, cluster, staleness, epochs)
     made.wait_running(lambda: failures(made) >= 1, "a failure")
     made["chief-0"].kill()
     made.start("chief-0")

@@ -215,20 +215,10 @@ static void deliver(struct world *w, const struct message *m)
     }
 }
 
-struct world *world_new(uint64_t seed, enum plant plant)
+// How bad the network is, and how often what may die does.
+static void draw_what_befalls(struct world *w)
 {
-    struct world *w = mst_alloc(sizeof *w);
-    w->plant = plant;
     struct engine *engine = &w->engine;
-    engine_init(engine, seed, sizeof(struct message));
-    engine->slow_ms = 3 * LEASE_MS; // longer than a lease: an answer to somebody long declared dead
-    engine->faults_end_ms = FAULTS_END_MS;
-    w->n_ps = 1 + (size_t)world_draw(w, MAX_PS);
-    w->n_workers = 1 + (size_t)world_draw(w, MAX_WORKERS);
-    w->n_buckets = w->n_ps + (size_t)world_draw(w, MAX_BUCKETS - w->n_ps + 1);
-    w->n_pushed = world_draw(w, 2) ? w->n_buckets : 1 + (size_t)world_draw(w, w->n_buckets);
-    w->n_batches = 1 + world_draw(w, 8);
-    w->n_epochs = 1 + world_draw(w, 3);
     engine->drop_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 25);
     engine->duplicate_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 25);
     engine->slow_percent = (unsigned)world_draw(w, 2) * (unsigned)world_draw(w, 10);
@@ -243,6 +233,23 @@ struct world *world_new(uint64_t seed, enum plant plant)
     // The oracle of leads looks into one chief.
     w->max_lead = w->n_chief_kills_left ? 0 : world_draw(w, 2) * (1 + world_draw(w, 4));
     w->n_cuts_left = world_draw(w, 2) ? (unsigned)world_draw(w, 6) : 0;
+}
+
+struct world *world_new(uint64_t seed, enum plant plant)
+{
+    struct world *w = mst_alloc(sizeof *w);
+    w->plant = plant;
+    struct engine *engine = &w->engine;
+    engine_init(engine, seed, sizeof(struct message));
+    engine->slow_ms = 3 * LEASE_MS; // longer than a lease: an answer to somebody long declared dead
+    engine->faults_end_ms = FAULTS_END_MS;
+    w->n_ps = 1 + (size_t)world_draw(w, MAX_PS);
+    w->n_workers = 1 + (size_t)world_draw(w, MAX_WORKERS);
+    w->n_buckets = w->n_ps + (size_t)world_draw(w, MAX_BUCKETS - w->n_ps + 1);
+    w->n_pushed = world_draw(w, 2) ? w->n_buckets : 1 + (size_t)world_draw(w, w->n_buckets);
+    w->n_batches = 1 + world_draw(w, 8);
+    w->n_epochs = 1 + world_draw(w, 3);
+    draw_what_befalls(w);
     struct mst_coordinator_config config = {.n_ps = w->n_ps,
                                             .n_batches = w->n_batches,
                                             .n_epochs = w->n_epochs,
