@@ -6,6 +6,7 @@
 #include "rpc/resolve.h"
 #include "rpc/server.h"
 #include "rpc/service.h"
+#include "rpc_frames.h"
 #include "wire/worker_numbers.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,46 +34,29 @@ static const char train_text[] = "a,b,kind\n1,2,0\n3,4,1\n5,6,0\n7,8,1\n";
 
 // ---- parameter servers ----
 
-#define ANSWER(conn, message, name, reply)                                                                             \
-    do {                                                                                                               \
-        struct mst_buf meta_;                                                                                          \
-        mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
-        assert_int_equal(mst_msg_##name##_encode(reply, &meta_), MST_OK);                                              \
-        mst_conn_reply(conn, message, mst_buf_view(&meta_), NULL);                                                     \
-        mst_buf_fini(&meta_);                                                                                          \
-    } while (0)
-
-#define DECODE(message, name, out)                                                                                     \
-    do {                                                                                                               \
-        struct mst_arena arena_;                                                                                       \
-        mst_arena_init(&arena_, MST_MSG_ARENA_MAX);                                                                    \
-        assert_int_equal(mst_msg_##name##_decode((message)->meta, &arena_, out, NULL), MST_OK);                        \
-        mst_arena_fini(&arena_); /* numbers are copied */                                                              \
-    } while (0)
-
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     const struct mst_msg_heartbeat_reply reply = {.job_state = MST_JOB_RUNNING};
     (void)arg;
-    ANSWER(conn, message, heartbeat_reply, &reply);
+    RPC_ANSWER(conn, message, heartbeat_reply, &reply);
 }
 
 static void on_recall(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     const struct mst_msg_recall_reply reply = {0};
     (void)arg;
-    ANSWER(conn, message, recall_reply, &reply);
+    RPC_ANSWER(conn, message, recall_reply, &reply);
 }
 
 static void on_state(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct scripted_ps *ps = arg;
     struct mst_msg_state state;
-    DECODE(message, state, &state);
+    RPC_DECODE(message, state, &state);
     ps->n_states++;
     const struct mst_msg_state_reply reply = {state.term, state.n};
     if (ps->state == SCRIPT_ANSWERS)
-        ANSWER(conn, message, state_reply, &reply);
+        RPC_ANSWER(conn, message, state_reply, &reply);
     else
         ps->kept_state = (struct mst_message){.method = message->method, .call = message->call};
     if (ps->state == SCRIPT_REFUSES)
@@ -90,12 +74,12 @@ static void on_fence(void *arg, struct mst_conn *conn, const struct mst_message 
 {
     struct scripted_ps *ps = arg;
     struct mst_msg_fence fence;
-    DECODE(message, fence, &fence);
+    RPC_DECODE(message, fence, &fence);
     struct mst_msg_client_row row = {.worker = fence.worker, .number = fence.number};
     if (ps->n_fences++ < ps->n_odd_fences)
         row.number = MST_NO_NUMBER;
     const struct mst_msg_fence_reply reply = {.ps = ps->index, .n_rows = 1, .rows = &row};
-    ANSWER(conn, message, fence_reply, &reply);
+    RPC_ANSWER(conn, message, fence_reply, &reply);
 }
 
 // True if by these roles this very process has its own group.
@@ -121,7 +105,7 @@ static void on_map(void *arg, struct mst_conn *conn, const struct mst_message *m
     if (is_own && ps->own_map == SCRIPT_KEEPS)
         return;
     const struct mst_msg_map_reply reply = {map.term, map.epoch, 1};
-    ANSWER(conn, message, map_reply, &reply);
+    RPC_ANSWER(conn, message, map_reply, &reply);
 }
 
 static bool is_news(const struct scripted_ps *ps)
@@ -144,7 +128,7 @@ void scripted_take_roles(struct scripted_ps *ps)
                                               .stored_n = ps->stored.n,
                                               .acting_term = ps->acting.term,
                                               .acting_n = ps->acting.n};
-    ANSWER(ps->conn, &ps->kept_roles, roles_reply, &reply);
+    RPC_ANSWER(ps->conn, &ps->kept_roles, roles_reply, &reply);
     ps->kept_roles = (struct mst_message){0};
 }
 
@@ -153,7 +137,7 @@ static void on_roles(void *arg, struct mst_conn *conn, const struct mst_message 
 {
     struct scripted_ps *ps = arg;
     (void)conn;
-    DECODE(message, roles, &ps->kept);
+    RPC_DECODE(message, roles, &ps->kept);
     ps->kept_roles = (struct mst_message){.method = message->method, .call = message->call};
     if (ps->roles == SCRIPT_ANSWERS)
         scripted_take_roles(ps);
@@ -175,7 +159,7 @@ static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message
 {
     const struct mst_msg_finish_reply reply = {0};
     (void)arg;
-    ANSWER(conn, message, finish_reply, &reply);
+    RPC_ANSWER(conn, message, finish_reply, &reply);
 }
 
 static void on_conn_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
@@ -205,7 +189,7 @@ static void on_greeting(void *arg, struct mst_conn *conn, const struct mst_messa
                                                  .incarnation = ps->incarnation,
                                                  .n_data_threads = 1};
     ps->conn = conn;
-    ANSWER(conn, message, greeting_reply, &reply);
+    RPC_ANSWER(conn, message, greeting_reply, &reply);
     mst_service_attach(&service, ps, conn);
 }
 
@@ -377,6 +361,6 @@ uint64_t chief_admitted(struct stranger *stranger)
     assert_non_null(message);
     if (message->flags & MST_FRAME_ERROR)
         fail_msg("%.*s", (int)message->meta.len, (const char *)message->meta.data);
-    DECODE(message, greeting_reply, &reply);
+    RPC_DECODE(message, greeting_reply, &reply);
     return reply.number;
 }

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "rpc/server.h"
 #include "rpc/service.h"
+#include "rpc_frames.h"
 #include "rpc_stranger.h"
 #include "wire/methods.h"
 #include "wire/worker_numbers.h"
@@ -44,27 +45,18 @@ struct fixture {
 
 // ---- the chief ----
 
-#define ANSWER(conn, message, name, reply)                                                                             \
-    do {                                                                                                               \
-        struct mst_buf meta_;                                                                                          \
-        mst_buf_init(&meta_, MST_FRAME_META_MAX);                                                                      \
-        assert_int_equal(mst_msg_##name##_encode(reply, &meta_), MST_OK);                                              \
-        mst_conn_reply(conn, message, mst_buf_view(&meta_), NULL);                                                     \
-        mst_buf_fini(&meta_);                                                                                          \
-    } while (0)
-
 static void on_map_asked(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     const struct mst_msg_map map = {.term = 1, .epoch = 1};
     (void)arg;
-    ANSWER(conn, message, map, &map);
+    RPC_ANSWER(conn, message, map, &map);
 }
 
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     const struct mst_msg_heartbeat_reply reply = {.job_state = MST_JOB_RUNNING};
     (void)arg;
-    ANSWER(conn, message, heartbeat_reply, &reply);
+    RPC_ANSWER(conn, message, heartbeat_reply, &reply);
 }
 
 static void on_conn_closed(void *arg, struct mst_conn *conn, mst_status status, const char *text)
@@ -88,7 +80,7 @@ static void on_greeting(void *arg, struct mst_conn *conn, const struct mst_messa
     f->out = f->out > greeting->number ? f->out : greeting->number;
     const struct mst_msg_greeting_reply reply = {
         .version = MST_WIRE_VERSION, .role = MST_PEER_CHIEF, .number = f->number};
-    ANSWER(conn, message, greeting_reply, &reply);
+    RPC_ANSWER(conn, message, greeting_reply, &reply);
     mst_service_attach(&service, f, conn);
     assert_true(f->n_conns < CONNS_MAX);
     f->conns[f->n_conns++] = conn;
