@@ -170,26 +170,27 @@ static bool anybody_runs(const struct local *local)
     return false;
 }
 
-static void name_those_left(struct local *local)
+static void name_those_left(const struct local *local, char *names, size_t size)
 {
-    char names[512] = "";
+    names[0] = '\0';
     size_t used = 0;
-    for (size_t i = 0; i < local->cluster->n_tasks && used < sizeof names; i++)
+    for (size_t i = 0; i < local->cluster->n_tasks && used < size; i++)
         if (local->cluster->tasks[i].pid > 0)
-            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
-                                     local->cluster->tasks[i].name);
-    say(local, "muster: waiting for %s to leave; killed in %d s", names, (LEAVE_MAX_MS - LEAVE_NAMED_MS) / 1000);
+            used += (size_t)snprintf(names + used, size - used, "%s%s", used ? ", " : "", local->cluster->tasks[i].name);
 }
 
 static void on_leaving_too_long(void *arg)
 {
     struct local *local = arg;
+    char names[512];
+    name_those_left(local, names, sizeof names);
     if (local->is_named) {
+        say(local, "muster: killed %s, still there after %d s", names, LEAVE_MAX_MS / 1000);
         signal_all(local, SIGKILL);
         return;
     }
     local->is_named = true;
-    name_those_left(local);
+    say(local, "muster: waiting for %s to leave; killed in %d s", names, (LEAVE_MAX_MS - LEAVE_NAMED_MS) / 1000);
     if (!local->supervision.signal) // a second signal would end at once who is leaving well
         signal_all(local, SIGTERM);
     mst_timer_start_once(&local->leaving, LEAVE_MAX_MS - LEAVE_NAMED_MS);
