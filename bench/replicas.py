@@ -203,10 +203,10 @@ class FullAgainEntry(RefillEntry):
 class HandoverEntry(Entry):
     """Parameter servers are drained one after the other: the longest step of a worker meanwhile, in median steps."""
 
-    def __init__(self, setting, epochs):
-        super().__init__("handover", f"{N_WORKERS} workers + {N_FAILOVER_PS} PS, replicas 1, batches of {HANDOVER_BATCH}: a PS is "
-                         "drained; the longest step", [], "median steps", None, [], lower_is_better=True)
-        self.setting = setting
+    def __init__(self, setting, name, n_workers, epochs):
+        super().__init__(name, f"{n_workers} worker{'s' if n_workers > 1 else ''} + {N_FAILOVER_PS} PS, replicas 1, batches of "
+                         f"{HANDOVER_BATCH}: a PS is drained; the longest step", [], "median steps", None, [], lower_is_better=True)
+        self.setting, self.n_workers = setting, n_workers
         self.changes = {"epochs": setting.epochs(epochs), "batch_size": HANDOVER_BATCH, "data": training_data(), "replicas": 1}
 
     def steps(self, workers, is_over):
@@ -243,10 +243,10 @@ class HandoverEntry(Entry):
         return [max(took) / statistics.median(before) for took in (during, before)]
 
     def muster(self):
-        arguments = ["--workers", N_WORKERS, "--ps", N_FAILOVER_PS, "--max-restarts", 2 * N_HANDOVERS]
+        arguments = ["--workers", self.n_workers, "--ps", N_FAILOVER_PS, "--max-restarts", 2 * N_HANDOVERS]
         with RunningJob(self.setting, self.name, arguments, self.changes) as job:
             job.wait_log("chief", 0, "chief: first step")
-            chief, workers = job.http("chief", 0), [job.http("worker", i) for i in range(N_WORKERS)]
+            chief, workers = job.http("chief", 0), [job.http("worker", i) for i in range(self.n_workers)]
             pairs = [self.handover(job, i % N_FAILOVER_PS, chief, workers)
                      for i in range(max(2, round(N_HANDOVERS * self.setting.share)))]
             result = job.finish()
@@ -266,4 +266,4 @@ def replica_entries(setting):
     return [CostEntry(setting, 64, 24), CostEntry(setting, 256, 36), FailoverEntry(setting, "failover", "killed", 120),
             FailoverEntry(setting, "standstill", "stopped", 400, stops=True),
             RefillEntry(setting, "refill", BIG_UNITS), FullAgainEntry(setting, "refill-100mb", SMALL_UNITS),
-            HandoverEntry(setting, 120)]
+            HandoverEntry(setting, "handover", 1, 120), HandoverEntry(setting, "handover-crowded", N_WORKERS, 120)]
