@@ -176,7 +176,8 @@ static void name_those_left(const struct local *local, char *names, size_t size)
     size_t used = 0;
     for (size_t i = 0; i < local->cluster->n_tasks && used < size; i++)
         if (local->cluster->tasks[i].pid > 0)
-            used += (size_t)snprintf(names + used, size - used, "%s%s", used ? ", " : "", local->cluster->tasks[i].name);
+            used +=
+                (size_t)snprintf(names + used, size - used, "%s%s", used ? ", " : "", local->cluster->tasks[i].name);
 }
 
 static void on_leaving_too_long(void *arg)
