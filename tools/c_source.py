@@ -47,6 +47,19 @@ def changed_paths():
     return sorted(path for path in set(differing + fresh) if os.path.isfile(os.path.join(ROOT, path)))
 
 
+def arguments(*options):
+    """The arguments of the program that runs; -h and --help print its docstring and end it, other options than these are refused."""
+    given = sys.argv[1:]
+    if "-h" in given or "--help" in given:
+        print(sys.modules["__main__"].__doc__.strip())
+        sys.exit(0)
+    for argument in given:
+        if argument.startswith("-") and argument not in options:
+            print(f"{os.path.basename(sys.argv[0])}: unknown option '{argument}'; --help lists them", file=sys.stderr)
+            sys.exit(2)
+    return given
+
+
 def files(arguments, suffixes=(".c", ".h")):
     """The files that a check's arguments name, relative to the root; all of them without arguments."""
     wanted = [os.path.relpath(os.path.abspath(a), ROOT) for a in arguments if not a.startswith("-")]
@@ -87,4 +100,4 @@ def report(check, findings):
 
 
 if __name__ == "__main__":
-    print("\n".join(files(sys.argv[1:])))
+    print("\n".join(files(arguments("--changed"))))
