@@ -602,6 +602,8 @@ static mst_status start_roles(struct run *run, struct mst_error *err)
 // finished.
 static void stop_work(struct run *run)
 {
+    if (run->ps)
+        mst_ps_cancel(run->ps);
     for (size_t i = 0; i < run->n_data_loops; i++) {
         mst_loop_stop(run->data_loops[i]);
         mst_loop_thread_join(run->data_loops[i]);
@@ -675,6 +677,8 @@ mst_status mst_run(const struct mst_run_options *options, int *exit_code_out, st
         mst_loop_run(run.control); // (returns at once if it is over)
         if (mst_status_is_retryable(run.status) && !run.signal)
             name_checkpoint(&run);
+        if (run.signal)
+            mst_signals_fini(&run.signals); // a thread may be busy yet: the next one finds the kernel's own handler
         status = run.status;
         *err = run.err;
         if (status == MST_OK && options->parks && !run.signal)

@@ -177,7 +177,8 @@ mst_status mst_ps_build_holding(const struct ps_group *group, uint32_t home_thre
                                         .optimizer = ps->config.optimizer,
                                         .map = values ? values : &ps->map,
                                         .ps = group->index,
-                                        .thread = home_thread};
+                                        .thread = home_thread,
+                                        .is_cancelled = &ps->is_cancelled};
     struct mst_bucket **buckets;
     size_t n;
     *out = NULL;

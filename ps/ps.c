@@ -188,6 +188,7 @@ static void follow(struct mst_ps *ps, struct mst_conn *conn, const struct mst_ms
     if (greeting->term > ps->chief_term && greeting->term != MST_TERM_NEWCOMER) {
         ps->chief_term = greeting->term; // this server was started again: others know the term
         ps->term_incarnation = greeting->incarnation;
+        ps->is_back = true;
     }
     free(ps->chief_address);
     ps->chief_address = mst_strdup(greeting->address);
@@ -384,14 +385,28 @@ void mst_ps_end(struct mst_ps *ps, mst_status status, const char *text)
     ps->config.on_end(ps->config.arg, status, text);
 }
 
+// It has nothing of a job that has begun, nor does a checkpoint wait for it.
+static bool is_without_work(const struct mst_ps *ps)
+{
+    if (ps->phase == PS_WAITING)
+        return !ps->is_back;
+    return ps->phase == PS_BUILDING && ps->map.iterations == 0 && ps->map.restore_prefix[0] == '\0';
+}
+
 bool mst_ps_leave(struct mst_ps *ps, const char *text)
 {
-    if (!ps->chief || ps->phase != PS_SERVING)
+    if (!ps->chief || ps->phase == PS_ENDED || is_without_work(ps))
         return false;
     ps->is_leaving = true;
     snprintf(ps->leaving_text, sizeof ps->leaving_text, "%s", text);
     mst_ps_wants_drain(ps);
     return true;
+}
+
+void mst_ps_cancel(struct mst_ps *ps)
+{
+    // Relaxed: who makes or reads values wants to see it soon, nothing else is read by it.
+    atomic_store_explicit(&ps->is_cancelled, true, memory_order_relaxed);
 }
 
 static void on_chief_lost(void *arg)
@@ -515,6 +530,7 @@ void mst_ps_free(struct mst_ps *ps)
 {
     if (!ps)
         return;
+    mst_ps_cancel(ps);
     end_thread(ps->writer);
     end_thread(ps->reader);
     mst_ps_cuts_free(ps);

@@ -50,9 +50,12 @@ struct mst_ps_config {
 MST_MUST_USE mst_status mst_ps_new(const struct mst_ps_config *config, struct mst_ps **out, struct mst_error *err);
 /** Releases it; NULL is fine. Thread: all loops have stopped */
 void mst_ps_free(struct mst_ps *ps);
-/** Tells the chief that this process is to stop, and goes on serving until the chief has ended the job. False if no
- *  chief would hear: then it is over at once. */
+/** Tells the chief that this process is to stop, and goes on, also with shards that it is still making or reading,
+ *  until the chief has ended the job. False if no chief would hear, or nothing is here that a checkpoint would need:
+ *  then it is over at once. */
 bool mst_ps_leave(struct mst_ps *ps, const char *text);
+/** The process ends: values that are being made or read are left at the next bucket. Thread: any */
+void mst_ps_cancel(struct mst_ps *ps);
 /** The port it listens on. */
 uint16_t mst_ps_port(const struct mst_ps *ps);
 /** OK when it holds its shards; else UNAVAILABLE with what it waits for. */

@@ -8,6 +8,8 @@
 #include "ps/store.h"
 #include "rpc/server.h"
 
+#include <stdatomic.h>
+
 enum ps_phase { PS_WAITING, PS_BUILDING, PS_SERVING, PS_ENDED };
 
 struct mst_ps;
@@ -41,6 +43,7 @@ struct mst_ps {
     struct mst_buf memory; // the chief's state, for the one that may come after it
     uint64_t memory_term;
     uint64_t memory_n;
+    bool is_back; // the chief was in the middle of a job when it greeted: another process of this server is gone
     char *chief_address;
     uint32_t chief_index;
     enum mst_peer_role chief_role;
@@ -56,9 +59,10 @@ struct mst_ps {
     struct ps_fence *fences; // under way
     struct mst_msg_map map;  // accepted; arrays in map_arena
     struct mst_arena map_arena;
-    bool is_restoring; // values of groups that were lost are being read
-    bool is_finished;  // the job is, and whoever greets is told
-    bool is_leaving;   // told to stop; the chief hears of it
+    bool is_restoring;        // values of groups that were lost are being read
+    bool is_finished;         // the job is, and whoever greets is told
+    bool is_leaving;          // told to stop; the chief hears of it
+    atomic_bool is_cancelled; // the process ends: nobody waits for values that are being made or read
     char leaving_text[256];
     uint64_t n_bytes; // of the map's buckets, parameters and slots
 };

@@ -162,12 +162,21 @@ static void count_from(struct mst_bucket *bucket, uint64_t iterations)
     bucket->current->counter = iterations;
 }
 
+// It may take minutes, and a process that ends waits for it.
+static mst_status go_on(const struct mst_store_request *request, struct mst_error *err)
+{
+    if (request->is_cancelled && atomic_load_explicit(request->is_cancelled, memory_order_relaxed))
+        return mst_fail(err, MST_CANCELLED, "this parameter server ends");
+    return MST_OK;
+}
+
 static mst_status fill_buckets(const struct mst_store_request *request, struct mst_bucket **buckets, size_t n,
                                struct mst_error *err)
 {
     const struct mst_msg_map *map = request->map;
     if (map->restore_prefix[0] == '\0') {
         for (size_t i = 0; i < n; i++) {
+            MST_TRY(go_on(request, err));
             fill_initial(buckets[i], request->model, map->seed);
             count_from(buckets[i], map->iterations);
         }
@@ -178,7 +187,9 @@ static mst_status fill_buckets(const struct mst_store_request *request, struct m
     uint64_t n_trained = iterations_of(bundle, map->iterations);
     mst_status status = MST_OK;
     for (size_t i = 0; i < n && status == MST_OK; i++) {
-        status = restore_bucket(buckets[i], request->model, bundle, n_trained, err);
+        status = go_on(request, err);
+        if (status == MST_OK)
+            status = restore_bucket(buckets[i], request->model, bundle, n_trained, err);
         count_from(buckets[i], map->iterations);
     }
     mst_bundle_free(bundle);

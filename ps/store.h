@@ -13,6 +13,8 @@
 #include "ps/bucket.h"
 #include "wire/messages.h"
 
+#include <stdatomic.h>
+
 /** What to build. Borrowed for the call. */
 struct mst_store_request {
     const struct mst_model *model;
@@ -20,11 +22,13 @@ struct mst_store_request {
     const struct mst_msg_map *map;
     uint32_t ps;
     uint32_t thread;
+    const atomic_bool *is_cancelled; // looked at before each bucket is filled; NULL: nobody cancels it
 };
 
 /** The buckets that the map gives to this server and thread, filled, in ascending id.
  *  Owner:  *out and what it points to are the caller's
- *  Errors: INVALID_ARGUMENT a map that does not fit the model; RESOURCE_EXHAUSTED; those of reading a checkpoint */
+ *  Errors: INVALID_ARGUMENT a map that does not fit the model; RESOURCE_EXHAUSTED; CANCELLED; those of reading a
+ *          checkpoint */
 MST_MUST_USE mst_status mst_store_build(const struct mst_store_request *request, struct mst_bucket ***out,
                                         size_t *n_out, struct mst_error *err);
 

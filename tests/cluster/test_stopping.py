@@ -67,6 +67,27 @@ def test_a_server_is_started_again(cluster, endless_job, write_job, told, stalen
     assert max(written(endless_job)) >= steps_at_stop(chief) > 0
 
 
+def test_a_server_is_back_and_waits_for_another(cluster, endless_job, write_job):
+    """All are told but the one that is away, without which the chief lets nobody restore anything: who is back stays for that."""
+    running = start_training(cluster, endless_job, write_job, n_ps=3)
+    chief = running["chief-0"]
+    for role in ("ps-1", "ps-2"):
+        running[role].kill()
+    chief.wait_log(r"parameter server lost ps=1[\s\S]*parameter server lost ps=2|parameter server lost ps=2[\s\S]*parameter server lost ps=1")
+    running.start("ps-1", LONG).wait_log("chief greeted")
+    told = [role for role in running.roles if role != "ps-2"]
+    for role in told:
+        running[role].send(signal.SIGTERM)
+    chief.wait_log("stop waits for=")
+    running["ps-1"].wait_log("told to stop")
+    running.start("ps-2", LONG)
+    for role in told:
+        assert running[role].wait() in (143, 138), running[role].tail()
+    running["ps-2"].expect(138)
+    assert chief.log().count("parameter server restored") == 2, chief.tail()
+    assert max(written(endless_job)) >= steps_at_stop(chief) > 0
+
+
 def has_begun_to_save(running, job):
     """When nothing moves any more: the chief knows of a step that no checkpoint has, and so it waits for one."""
     seen = [None]

@@ -5,6 +5,7 @@ muster_test(test_ps_store SOURCES test_ps_store.c data_files.c LINKS muster_ps P
 muster_test(test_ps_round_places SOURCES test_ps_round_places.c LINKS muster_ps)
 muster_test(test_ps_taking_roles SOURCES test_ps_taking_roles.c ps_rounds_fixture.c rpc_frames.c rpc_stranger.c LINKS muster_ps)
 muster_test(test_ps_restoring SOURCES test_ps_restoring.c ps_rounds_fixture.c rpc_frames.c rpc_stranger.c LINKS muster_ps)
+muster_test(test_ps_leaving SOURCES test_ps_leaving.c ps_rounds_fixture.c rpc_frames.c rpc_stranger.c LINKS muster_ps)
 muster_test(test_ps_round_calls SOURCES test_ps_round_calls.c ps_rounds_fixture.c rpc_frames.c rpc_stranger.c LINKS muster_ps)
 muster_test(test_ps_numbers SOURCES test_ps_numbers.c ps_rounds_fixture.c rpc_frames.c rpc_stranger.c LINKS muster_ps)
 muster_test(test_ps_round_serve SOURCES test_ps_round_serve.c LINKS muster_ps)

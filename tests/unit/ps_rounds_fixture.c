@@ -342,7 +342,7 @@ void settle(struct worker *worker, uint32_t bucket)
 
 // ---- the fixture ----
 
-int set_up(void **state)
+static int set_up_term(void **state, uint64_t term)
 {
     struct fixture *f = *state = mst_alloc(sizeof *f);
     struct mst_error err;
@@ -375,10 +375,20 @@ int set_up(void **state)
     for (size_t t = 0; t < N_THREADS; t++)
         assert_int_equal(mst_loop_thread_start(f->data[t], NULL), MST_OK);
     struct mst_msg_greeting greeting = {
-        .role = MST_PEER_CHIEF, .data_thread = MST_GREETING_CONTROL, .number = 1, .term = TERM};
+        .role = MST_PEER_CHIEF, .data_thread = MST_GREETING_CONTROL, .number = 1, .term = term};
     greet(f, &f->chief, &greeting);
     f->call = 100;
     return 0;
+}
+
+int set_up(void **state)
+{
+    return set_up_term(state, TERM);
+}
+
+int set_up_before_the_job(void **state)
+{
+    return set_up_term(state, MST_TERM_NEWCOMER);
 }
 
 int set_up_serving(void **state)

@@ -87,7 +87,9 @@ void send_pull(struct stranger *link, uint32_t bucket, uint32_t worker, uint64_t
 struct mst_msg_pull_reply pulled(struct stranger *link, uint64_t call);
 // What was sent over this link before is in the hands of its data thread.
 void settle(struct worker *worker, uint32_t bucket);
-// A PS with its chief; then with its shards; then with rounds begun.
+// A PS with its chief, which has no job yet.
+int set_up_before_the_job(void **state);
+// A PS with its chief, in the middle of a job; then with its shards; then with rounds begun.
 int set_up(void **state);
 int set_up_serving(void **state);
 int set_up_begun(void **state);

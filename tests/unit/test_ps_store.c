@@ -84,7 +84,7 @@ static struct mst_msg_map map_of(const struct mst_msg_shard *shards, size_t n)
 
 static struct mst_bucket *build_one(const struct mst_msg_map *map, uint32_t ps)
 {
-    struct mst_store_request request = {model, optimizer, map, ps, 0};
+    struct mst_store_request request = {model, optimizer, map, ps, 0, NULL};
     struct mst_bucket **buckets;
     size_t n;
     struct mst_error err;
@@ -168,7 +168,7 @@ static void test_a_checkpoint_comes_back_under_another_cut(void **state)
 
 static mst_status build(const struct mst_msg_map *map, uint32_t ps, struct mst_error *err)
 {
-    struct mst_store_request request = {model, optimizer, map, ps, 0};
+    struct mst_store_request request = {model, optimizer, map, ps, 0, NULL};
     struct mst_bucket **buckets;
     size_t n;
     mst_status status = mst_store_build(&request, &buckets, &n, err);
@@ -300,7 +300,7 @@ static void test_a_frozen_bucket_is_saved_and_counts_no_updates(void **state)
 static void expect_refusal(const struct mst_msg_shard *shards, size_t n, const char *words)
 {
     struct mst_msg_map map = map_of(shards, n);
-    struct mst_store_request request = {model, optimizer, &map, 0, 0};
+    struct mst_store_request request = {model, optimizer, &map, 0, 0, NULL};
     struct mst_bucket **buckets;
     size_t n_buckets;
     struct mst_error err;
