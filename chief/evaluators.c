@@ -129,6 +129,15 @@ static void take_scores(struct worker_conn *from, const struct mst_msg_evaluate 
     mst_chief_on_evaluation(chief, &task, &scores);
 }
 
+static mst_status read_evaluate(const struct worker_conn *from, const struct mst_message *message,
+                                struct mst_arena *arena, struct mst_msg_evaluate *evaluate, struct mst_error *err)
+{
+    MST_TRY(mst_msg_evaluate_decode(message->meta, arena, evaluate, err));
+    if (from->chief->phase >= CHIEF_TELLING) // one that came then has no number, and only asks how it ended
+        return MST_OK;
+    return mst_evaluator_number_check(from->worker, evaluate->number, err);
+}
+
 static void on_evaluate(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     struct worker_conn *from = arg;
@@ -137,7 +146,7 @@ static void on_evaluate(void *arg, struct mst_conn *conn, const struct mst_messa
     struct mst_msg_evaluate evaluate;
     struct mst_error err;
     mst_arena_init(&arena, MST_MSG_ARENA_MAX);
-    mst_status status = mst_msg_evaluate_decode(message->meta, &arena, &evaluate, &err);
+    mst_status status = read_evaluate(from, message, &arena, &evaluate, &err);
     if (status != MST_OK) {
         mst_conn_reply_error(conn, message, status, "%s", err.text);
     } else {

@@ -141,14 +141,21 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
     greeting->held = joining->number == MST_NO_NUMBER ? 0 : joining->number;
 }
 
+static mst_status check_number(const struct mst_joining *joining, uint64_t number, struct mst_error *err)
+{
+    const struct mst_identity *self = joining->config.identity;
+    if (number == MST_NO_NUMBER)
+        return MST_OK;
+    return self->role == MST_PEER_EVALUATOR ? mst_evaluator_number_check(self->index, number, err)
+                                            : mst_worker_number_check(self->index, number, err);
+}
+
 static void on_chief_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
 {
     struct mst_joining *joining = arg;
     struct mst_error err;
     (void)peer;
-    mst_status status = reply->number == MST_NO_NUMBER
-                            ? MST_OK
-                            : mst_worker_number_check(joining->config.identity->index, reply->number, &err);
+    mst_status status = check_number(joining, reply->number, &err);
     if (status != MST_OK) {
         over(joining, status, err.text);
         return;

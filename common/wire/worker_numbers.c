@@ -7,7 +7,8 @@
 static void count(void)
 {
     mst_metric_add(mst_metric_counter("muster_wrong_numbers_total",
-                                      "Messages refused for a worker's index or number that cannot be", NULL),
+                                      "Messages refused for an index or number of a worker or evaluator that cannot be",
+                                      NULL),
                    1);
 }
 
@@ -21,21 +22,31 @@ mst_status mst_worker_index_check(uint32_t worker, struct mst_error *err)
                     MST_WORKERS_MAX);
 }
 
-mst_status mst_worker_number_check(uint32_t worker, uint64_t number, struct mst_error *err)
+static mst_status check(const char *role, uint32_t index, uint64_t number, struct mst_error *err)
 {
-    MST_TRY(mst_worker_index_check(worker, err));
     if (number > 0 && number <= MST_NUMBER_MAX)
         return MST_OK;
     count();
     return mst_fail(err, MST_FAILED_PRECONDITION,
-                    "worker-%u goes by the number %llu, and a chief gives 1 to %llu: it has to greet the chief for "
-                    "one; start that worker again if it does not by itself",
-                    worker, (unsigned long long)number, (unsigned long long)MST_NUMBER_MAX);
+                    "%s-%u goes by the number %llu, and a chief gives 1 to %llu: it has to greet the chief for one; "
+                    "start that %s again if it does not by itself",
+                    role, index, (unsigned long long)number, (unsigned long long)MST_NUMBER_MAX, role);
+}
+
+mst_status mst_worker_number_check(uint32_t worker, uint64_t number, struct mst_error *err)
+{
+    MST_TRY(mst_worker_index_check(worker, err));
+    return check("worker", worker, number, err);
 }
 
 mst_status mst_worker_number_check_if_any(uint32_t worker, uint64_t number, struct mst_error *err)
 {
     return number ? mst_worker_number_check(worker, number, err) : mst_worker_index_check(worker, err);
+}
+
+mst_status mst_evaluator_number_check(uint32_t index, uint64_t number, struct mst_error *err)
+{
+    return check("evaluator", index, number, err);
 }
 
 mst_status mst_worker_rows_check(const struct mst_msg_client_row *rows, size_t n_rows, struct mst_error *err)

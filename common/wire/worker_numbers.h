@@ -6,7 +6,7 @@
  *      MST_TRY(mst_worker_number_check(push.worker, push.number, err));   // of a message that has to have one
  *      MST_TRY(mst_worker_rows_check(cut.rows, cut.n_rows, err));
  *
- *  What is refused is counted (muster_wrong_numbers_total); the sentence names the worker and the remedy. Of all:
+ *  What is refused is counted (muster_wrong_numbers_total); the sentence names the role and the remedy. Of all:
  *  Errors OUT_OF_RANGE an index past the limit; FAILED_PRECONDITION a number that cannot be: its worker has to greet
  *  the chief again.
  *  Thread: any.
@@ -25,6 +25,8 @@ MST_MUST_USE mst_status mst_worker_index_check(uint32_t worker, struct mst_error
 MST_MUST_USE mst_status mst_worker_number_check(uint32_t worker, uint64_t number, struct mst_error *err);
 /** The same of a worker that may have none yet, which is 0. */
 MST_MUST_USE mst_status mst_worker_number_check_if_any(uint32_t worker, uint64_t number, struct mst_error *err);
+/** Checks the number of an evaluator; by its index nothing is kept. */
+MST_MUST_USE mst_status mst_evaluator_number_check(uint32_t index, uint64_t number, struct mst_error *err);
 /** Checks what is told of workers; a row of no number is of one that has not pushed. */
 MST_MUST_USE mst_status mst_worker_rows_check(const struct mst_msg_client_row *rows, size_t n_rows,
                                               struct mst_error *err);

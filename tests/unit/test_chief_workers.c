@@ -111,6 +111,34 @@ static void test_questions_are_refused_and_the_worker_goes_on(void **state)
     stranger_close(&worker);
 }
 
+static void ask_evaluation(struct stranger *evaluator, uint64_t call, uint64_t number)
+{
+    const struct mst_msg_evaluate evaluate = {.index = 3, .number = number};
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    assert_int_equal(mst_msg_evaluate_encode(&evaluate, &meta), MST_OK);
+    chief_ask(evaluator, MST_METHOD_EVALUATE, call, &meta);
+}
+
+static void test_an_evaluators_questions_are_refused_and_it_goes_on(void **state)
+{
+    struct chief_fixture *f = *state;
+    struct stranger evaluator;
+    const struct mst_msg_greeting greeting = {.role = MST_PEER_EVALUATOR, .index = 3, .incarnation = 50};
+    chief_greet(f, &evaluator, &greeting);
+    assert_int_equal(chief_admitted(&evaluator), 1);
+    for (size_t i = 0; i < N_IMPOSSIBLE; i++) {
+        int64_t n = n_wrong();
+        ask_evaluation(&evaluator, 10 + i, impossible[i]);
+        stranger_expect_error(&evaluator, 10 + i, MST_FAILED_PRECONDITION, "evaluator-3 goes by the number");
+        assert_int_equal(n_wrong(), n + 1);
+    }
+    ask_evaluation(&evaluator, 20, 0);
+    stranger_expect_error(&evaluator, 20, MST_FAILED_PRECONDITION, "start that evaluator again");
+    assert_true(f->chief->evaluations.seats[MST_SEAT_ROLE].is_here);
+    stranger_close(&evaluator);
+}
+
 static bool is_fenced(void *arg)
 {
     const struct chief_fixture *f = arg;
@@ -144,6 +172,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_greeting_is_refused, set_up, chief_fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_questions_are_refused_and_the_worker_goes_on, set_up,
+                                        chief_fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_an_evaluators_questions_are_refused_and_it_goes_on, set_up,
                                         chief_fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_a_servers_rows_are_refused, set_up, chief_fixture_tear_down),
     };

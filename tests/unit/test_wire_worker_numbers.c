@@ -35,6 +35,18 @@ static void test_a_number_is_one_that_a_chief_gives(void **state)
     assert_int_equal(n_wrong(), n + 3);
 }
 
+static void test_an_evaluators_number_is_too(void **state)
+{
+    (void)state;
+    struct mst_error err;
+    assert_int_equal(mst_evaluator_number_check(UINT32_MAX, 1, &err), MST_OK);
+    assert_int_equal(mst_evaluator_number_check(2, MST_NUMBER_MAX, &err), MST_OK);
+    assert_int_equal(mst_evaluator_number_check(2, 0, &err), MST_FAILED_PRECONDITION);
+    assert_int_equal(mst_evaluator_number_check(2, MST_NUMBER_MAX + 1, &err), MST_FAILED_PRECONDITION);
+    assert_non_null(strstr(err.text, "evaluator-2 goes by the number 281474976710656"));
+    assert_non_null(strstr(err.text, "start that evaluator again"));
+}
+
 static void test_an_index_is_below_the_limit(void **state)
 {
     (void)state;
@@ -69,6 +81,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_number_is_one_that_a_chief_gives),
+        cmocka_unit_test(test_an_evaluators_number_is_too),
         cmocka_unit_test(test_an_index_is_below_the_limit),
         cmocka_unit_test(test_rows_and_fences_are_looked_at_one_by_one),
     };
