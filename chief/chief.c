@@ -593,7 +593,7 @@ mst_status mst_chief_new(const struct mst_chief_config *config, struct mst_chief
     struct mst_chief *chief = mst_alloc(sizeof *chief);
     chief->config = *config;
     chief->evaluated = json_array();
-    mst_buf_init(&chief->state, MST_FRAME_META_MAX / 2); // RECALL's answer holds more beside it
+    mst_buf_init(&chief->state, MST_CHIEF_STATE_MAX);
     chief->metrics = make_metrics();
     mst_timer_init(&chief->tick, config->control, on_tick, chief);
     mst_timer_init(&chief->round_again, config->control, mst_chief_on_round_again, chief);

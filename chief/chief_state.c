@@ -102,12 +102,14 @@ static struct mst_msg_chief_state plain_of(const struct mst_chief_state *state, 
                                         .first_epoch = c->first_epoch};
 }
 
-// All of them, for what workers report is cumulative: what was counted and what it was counted into belong together.
+// And what was evaluated. All sums, for what workers report is cumulative: what was counted and what it was counted
+// into belong together.
 static void leave_out_sums(struct mst_msg_chief_state *message, struct mst_msg_epoch_sums *epochs,
                            struct mst_msg_pace *paces)
 {
     message->last_epoch.sums = message->total = message->counted = (struct mst_training_sums){0};
     message->n_untold = 0; // without sums there is nothing to tell
+    message->evaluated = NULL;
     for (size_t i = 0; i < message->n_epoch_sums; i++)
         epochs[i].sums = (struct mst_training_sums){0};
     for (size_t i = 0; i < message->n_paces; i++)

@@ -8,14 +8,20 @@
  *
  *  The coordinator's part: the members with their numbers, who holds which lease, what was returned, how much is done
  *  of which epoch, what workers reported. Not in it: times. Who was live is live again and has two leases to be heard;
- *  a fence that was not complete is begun again. Sums that would make it too large for a frame are left out; the losses
- *  shown are then of what is trained later.
+ *  a fence that was not complete is begun again. Sums and evaluations that would make it too large for a frame are left
+ *  out; the losses shown are then of what is trained later.
  *  Thread: one at a time.
  */
 #pragma once
 
 #include "chief/coordinator.h"
+#include "wire/frame.h"
 #include "wire/messages.h"
+
+/** Bytes of a state at most: what a starting chief reads holds a close and roles beside it, in one frame. */
+#define MST_CHIEF_STATE_MAX (MST_FRAME_META_MAX / 2)
+/** … and of the evaluations in it: the newest ones. */
+#define MST_CHIEF_STATE_EVALUATED_MAX (64u << 10)
 
 /** What stands beside the coordinator. A decoded one borrows from the arena. */
 struct mst_chief_state {
@@ -35,7 +41,7 @@ struct mst_chief_state {
     uint64_t trained_ms;          // since the first lease
     uint64_t first_step_ms;       // from the command to the first step; 0: there was none
     uint64_t n_lost_updates;      // of parameter servers that came back
-    const char *evaluated;        // JSON: what result.json lists
+    const char *evaluated;        // JSON: the newest of what result.json lists
     uint64_t evaluated_step;
     size_t n_checkpoint_rows;
     const struct mst_msg_client_row *checkpoint_rows; // steps of this run's workers that `checkpoint` has

@@ -61,6 +61,25 @@ static uint64_t ms_since(uint64_t from_ns, uint64_t to_ns)
     return from_ns && to_ns > from_ns ? (to_ns - from_ns) / 1000000 : 0;
 }
 
+// New text, JSON.
+static char *list_evaluated(const struct mst_chief *chief)
+{
+    size_t n_bytes = 2; // the brackets
+    size_t first = json_array_size(chief->evaluated);
+    json_t *newest = json_array();
+    while (first > 0) {
+        n_bytes += json_dumpb(json_array_get(chief->evaluated, first - 1), NULL, 0, JSON_COMPACT) + 1;
+        if (n_bytes > MST_CHIEF_STATE_EVALUATED_MAX)
+            break;
+        first--;
+    }
+    for (; first < json_array_size(chief->evaluated); first++)
+        json_array_append(newest, json_array_get(chief->evaluated, first));
+    char *text = json_dumps(newest, JSON_COMPACT);
+    json_decref(newest);
+    return text;
+}
+
 static mst_status encode(struct mst_chief *chief)
 {
     size_t n_numbers = chief->config.job->n_callbacks ? mst_callbacks_n_numbers(chief->callbacks) : 0;
@@ -76,7 +95,7 @@ static mst_status encode(struct mst_chief *chief)
         untold[i] = (struct mst_msg_epoch_sums){record->epoch, record->n_steps, record->sums};
     }
     struct mst_msg_setback *setbacks = mst_chief_list_setbacks(chief);
-    char *evaluated = json_dumps(chief->evaluated, JSON_COMPACT);
+    char *evaluated = list_evaluated(chief);
     struct mst_chief_state state = {.map_term = chief->map.term,
                                     .map_epoch = chief->map.epoch,
                                     .plan_crc = plan_crc(chief),
@@ -132,7 +151,8 @@ void mst_chief_store(struct mst_chief *chief)
     if (chief->is_touched && mst_chief_is_stored(chief, chief->state_n) && mst_chief_lines_are_written(chief)) {
         if (encode(chief) != MST_OK) {
             mst_chief_tell(chief, MST_RESOURCE_EXHAUSTED,
-                           "what a later chief would have to know does not fit a message: use fewer workers");
+                           "what a later chief would have to know does not fit a message: use fewer workers or "
+                           "metrics");
             return;
         }
         chief->is_touched = false;

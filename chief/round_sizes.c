@@ -3,11 +3,18 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "chief/chief_state.h"
 #include "wire/frame.h"
 #include "wire/replica_sizes.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum {
+    NUMBERS_MAX = 1024,                 // more than callbacks remember
+    BESIDE_BYTES = 2 * PATH_MAX + 1024, // of a chief's state: the paths of two checkpoints, and numbers
+};
 
 static struct mst_training_sums largest_sums(size_t n_values, double *values)
 {
@@ -112,6 +119,47 @@ static uint64_t bytes_of(const struct mst_msg_round_reply *reply)
     return n_bytes;
 }
 
+// Appends the largest state of a chief, but for its texts; without what it leaves out where it is too large.
+static mst_status append_state(const struct mst_rounds_config *config, const struct mst_msg_close *close,
+                               struct mst_buf *out)
+{
+    uint64_t *numbers = mst_alloc_array(config->n_ps + NUMBERS_MAX, sizeof *numbers);
+    struct mst_msg_member *members = mst_alloc_array(config->n_workers, sizeof *members);
+    struct mst_msg_setback *setbacks = mst_alloc_array(config->n_ps, sizeof *setbacks);
+    memset(numbers, 0xff, (config->n_ps + NUMBERS_MAX) * sizeof *numbers);
+    for (size_t w = 0; w < config->n_workers; w++)
+        members[w] = (struct mst_msg_member){UINT32_MAX, UINT64_MAX, UINT64_MAX};
+    for (size_t i = 0; i < config->n_ps; i++)
+        setbacks[i] = (struct mst_msg_setback){true, true, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    const struct mst_msg_chief_state state = {.n_ps_threads = config->n_ps,
+                                              .ps_threads = numbers,
+                                              .n_callbacks = NUMBERS_MAX,
+                                              .callbacks = numbers,
+                                              .n_members = config->n_workers,
+                                              .members = members,
+                                              .has_close = true,
+                                              .close = *close,
+                                              .n_setbacks = config->n_ps,
+                                              .setbacks = setbacks};
+    mst_status status = mst_msg_chief_state_encode(&state, out);
+    free(numbers);
+    free(members);
+    free(setbacks);
+    return status;
+}
+
+static uint64_t state_bytes(const struct mst_rounds_config *config)
+{
+    struct largest largest;
+    struct mst_buf buf;
+    largest_init(&largest, config);
+    mst_buf_init(&buf, SIZE_MAX / 4);
+    uint64_t n_bytes = append_state(config, &largest.close, &buf) == MST_OK ? buf.len + BESIDE_BYTES : UINT64_MAX;
+    mst_buf_fini(&buf);
+    largest_fini(&largest);
+    return n_bytes;
+}
+
 // Elements of a list are as large alone as among others.
 static uint64_t reply_bytes(const struct mst_rounds_config *config)
 {
@@ -140,13 +188,25 @@ static uint64_t reply_bytes(const struct mst_rounds_config *config)
     return n_own + config->n_workers * n_arrival + n_norms(config) * n_norm;
 }
 
+static mst_status check_state(const struct mst_rounds_config *config, struct mst_error *err)
+{
+    uint64_t n_bytes = state_bytes(config);
+    if (n_bytes <= MST_CHIEF_STATE_MAX)
+        return MST_OK;
+    return mst_fail(err, MST_INVALID_ARGUMENT,
+                    "consistency.workers: what a later chief has to know of synchronous rounds of %zu workers, with "
+                    "%zu sums each (compile.metrics), may take %llu bytes, over the limit of %u: use fewer workers or "
+                    "metrics, or a consistency.staleness above 0",
+                    config->n_workers, config->n_sums, (unsigned long long)n_bytes, MST_CHIEF_STATE_MAX);
+}
+
 mst_status mst_round_sizes_check(const struct mst_rounds_config *config, struct mst_error *err)
 {
     uint64_t n_round = round_bytes(config);
     uint64_t n_reply = reply_bytes(config);
     uint64_t n_bytes = n_round > n_reply ? n_round : n_reply;
     if (n_bytes <= MST_FRAME_META_MAX)
-        return MST_OK;
+        return check_state(config, err);
     return mst_fail(err, MST_INVALID_ARGUMENT,
                     "consistency.workers: a message about a synchronous round of %zu workers, with %zu sums each "
                     "(compile.metrics) and norms of %zu groups (clipping), may take %llu bytes, over the limit of %u: "

@@ -12,9 +12,9 @@
 
 #include "chief/rounds.h"
 
-/** Checks the largest close that rounds of this config come to, and the largest answer of a parameter server: what
- *  each worker measured may come at once. A tail that a job with other workers left behind may be longer; then the
- *  chief says so when it comes to that.
+/** Checks the largest close that rounds of this config come to, the largest answer of a parameter server (what each
+ *  worker measured may come at once), and the chief's state, which holds a close. A tail that a job with other workers
+ *  left behind may be longer; then the chief says so when it comes to that.
  *  Errors: INVALID_ARGUMENT they do not fit (names the keys) */
 MST_MUST_USE mst_status mst_round_sizes_check(const struct mst_rounds_config *config, struct mst_error *err);
 /** Checks the largest close, and what else a backup gets of rounds. A longer tail is looked at by the parameter server.
