@@ -144,6 +144,7 @@ struct parked {
     uint64_t call;
     struct mst_lease_ask ask; // LEASE
     uint64_t incarnation;     // GREETING
+    uint64_t had;             // … the number that it says it had; 0: none
     struct mst_epoch epoch;   // WATCH_ROLES: of those that are known
     uint64_t mark;            // what its answer waits for; 0: there is no answer yet
     uint64_t since_ms;
@@ -432,8 +433,8 @@ void mst_chief_on_asked(void *arg);
 // fencing.c
 // Members are to be fenced from now on: stored first, then told.
 void mst_chief_fences_begun(struct mst_chief *chief);
-// This member is to be fenced, whether or not it lives.
-void mst_chief_fence(struct mst_chief *chief, uint32_t worker, uint64_t number);
+// This member is to be fenced, whether or not it lives. why: a literal
+void mst_chief_fence(struct mst_chief *chief, uint32_t worker, uint64_t number, const char *why);
 // Tells the PSs of fences, as far as that is stored.
 void mst_chief_fences_go_on(struct mst_chief *chief);
 
@@ -508,8 +509,9 @@ bool mst_chief_has_conn(const struct mst_chief *chief, const struct worker_conn 
 struct parked *mst_chief_park(struct worker_conn *from, const struct mst_message *message,
                               const struct mst_lease_ask *ask);
 void mst_chief_on_map(void *arg, struct mst_conn *conn, const struct mst_message *message);
+// text: why the number that it had is out; NULL: it had none
 void mst_chief_answer_greeting(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
-                               uint64_t number);
+                               uint64_t number, const char *text);
 void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message);
 void mst_chief_refuse(const struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
                       mst_status status, const char *text);

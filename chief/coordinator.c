@@ -171,8 +171,10 @@ void mst_coordinator_ask_again(struct mst_coordinator *c, const struct mst_lease
                                struct mst_lease_answer *answer)
 {
     *answer = (struct mst_lease_answer){.kind = MST_ANSWER_FENCED};
-    if (!mst_membership_is_acting(&c->membership, ask->worker, ask->number))
+    if (!mst_membership_is_acting(&c->membership, ask->worker, ask->number)) {
+        answer->why = mst_membership_why_out(&c->membership, ask->worker, ask->number);
         return;
+    }
     if (c->is_synchronous) { // its turns come from the PSs
         answer->kind = mst_rounds_is_over(&c->rounds) ? MST_ANSWER_FINISHED : MST_ANSWER_WAIT;
         return;

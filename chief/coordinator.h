@@ -57,6 +57,7 @@ enum mst_answer_kind {
 
 struct mst_lease_answer {
     enum mst_answer_kind kind;
+    const char *why; // FENCED: a literal
     struct mst_lease lease;
 };
 

@@ -39,7 +39,8 @@ static void expel_the_stuck(struct mst_chief *chief)
             continue;
         MST_LOG(WARN, "chief", "worker expelled", "worker=%u number=%llu step=%llu", row->worker,
                 (unsigned long long)row->number, (unsigned long long)row->step);
-        mst_chief_fence(chief, row->worker, row->number);
+        mst_chief_fence(chief, row->worker, row->number,
+                        "two checkpoints have waited for a push of it in vain, which some parameter servers have");
     }
     free(cut->late);
     cut->late = mst_alloc_array(machine->n_missing, sizeof *cut->late);

@@ -249,7 +249,7 @@ void mst_chief_on_evaluator(struct mst_chief *chief, struct mst_conn *conn, cons
         chief->evaluator_figures.role = "evaluator";
         chief->evaluator_figures.index = greeting->index;
     }
-    mst_chief_answer_greeting(chief, conn, message, like.number);
+    mst_chief_answer_greeting(chief, conn, message, like.number, NULL);
     struct worker_conn *added = mst_chief_add_conn(chief, conn, greeting->index, like.number);
     added->is_evaluator = true;
     added->seat = like.seat;

@@ -16,9 +16,11 @@ static void take_fence(struct ps_group *group, const struct mst_msg_fence_reply 
     mst_chief_touch(chief);
     struct mst_leases_revoked revoked;
     if (mst_coordinator_fence_answered(&chief->coordinator, &group->fence, marks, n_marks, &revoked)) {
-        MST_LOG(WARN, "chief", "worker fenced", "worker=%u number=%llu done=%llu torn=%llu returned=%llu",
+        const char *why =
+            mst_membership_why_out(&chief->coordinator.membership, group->fence.worker, group->fence.number);
+        MST_LOG(WARN, "chief", "worker fenced", "worker=%u number=%llu done=%llu torn=%llu returned=%llu reason=\"%s\"",
                 group->fence.worker, (unsigned long long)group->fence.number, (unsigned long long)revoked.n_done,
-                (unsigned long long)revoked.n_torn, (unsigned long long)revoked.n_returned);
+                (unsigned long long)revoked.n_torn, (unsigned long long)revoked.n_returned, why);
         mst_chief_advance(chief);
     }
     free(marks);
@@ -74,10 +76,10 @@ void mst_chief_fences_begun(struct mst_chief *chief)
 }
 
 // Now, for with the next tick it may have been heard again, or spared because this process did not run.
-void mst_chief_fence(struct mst_chief *chief, uint32_t worker, uint64_t number)
+void mst_chief_fence(struct mst_chief *chief, uint32_t worker, uint64_t number, const char *why)
 {
     uint64_t now_ms = mst_clock_monotonic_ms();
-    mst_membership_leave(&chief->coordinator.membership, worker, number, now_ms);
+    mst_membership_leave(&chief->coordinator.membership, worker, number, why, now_ms);
     if (mst_coordinator_tick(&chief->coordinator, now_ms) > 0)
         mst_chief_fences_begun(chief);
 }

@@ -42,15 +42,18 @@ static struct mst_member *current(struct mst_membership *m, uint32_t worker, uin
     return member->state == MST_MEMBER_LIVE || member->state == MST_MEMBER_FENCING ? member : NULL;
 }
 
-static void expect_until(struct mst_member *member, uint64_t silent_at_ms, uint64_t now_ms)
+static void expect_until(struct mst_member *member, uint64_t silent_at_ms, const char *ending, uint64_t now_ms)
 {
     member->silent_at_ms = silent_at_ms;
+    member->ending = ending;
     member->set_at_ms = now_ms;
 }
 
+static const char silence[] = "nothing was heard of it for cluster.lease_ms";
+
 static void expect_within_lease(const struct mst_membership *m, struct mst_member *member, uint64_t now_ms)
 {
-    expect_until(member, now_ms + m->lease_ms, now_ms);
+    expect_until(member, now_ms + m->lease_ms, silence, now_ms);
     member->is_spared = false;
 }
 
@@ -110,13 +113,25 @@ void mst_membership_lost(struct mst_membership *m, uint32_t worker, uint64_t num
 {
     struct mst_member *member = current(m, worker, number);
     if (member && member->state == MST_MEMBER_LIVE && member->silent_at_ms > now_ms + m->grace_ms)
-        expect_until(member, now_ms + m->grace_ms, now_ms);
+        expect_until(member, now_ms + m->grace_ms, "its connection closed, and it made no other one", now_ms);
 }
 
-void mst_membership_leave(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms)
+void mst_membership_leave(struct mst_membership *m, uint32_t worker, uint64_t number, const char *why, uint64_t now_ms)
 {
     if (mst_membership_is_acting(m, worker, number))
-        expect_until(&m->members[worker], now_ms, now_ms);
+        expect_until(&m->members[worker], now_ms, why, now_ms);
+}
+
+const char *mst_membership_why_out(const struct mst_membership *m, uint32_t worker, uint64_t number)
+{
+    const struct mst_member *member = worker < m->n_members ? &m->members[worker] : NULL;
+    if (!member || number > member->number)
+        return "this chief does not know that number";
+    if (number > 0 && number == member->fenced)
+        return member->fenced_why;
+    if (member->state == MST_MEMBER_AWAITED)
+        return "the job went on from a checkpoint, and all numbers from before are out";
+    return number < member->number ? "a later number of this worker has been given" : "an earlier chief had fenced it";
 }
 
 // What was heard on waking, before this call, was heard just now; the rest before the sleep: half of it tells which.
@@ -137,6 +152,8 @@ void mst_membership_slept(struct mst_membership *m, uint64_t slept_ms, uint64_t 
 static void begin_fence(const struct mst_membership *m, struct mst_member *member)
 {
     member->state = MST_MEMBER_FENCING;
+    member->fenced = member->number;
+    member->fenced_why = member->ending;
     free(member->answered);
     free(member->marks);
     member->answered = mst_alloc(m->n_ps);
@@ -152,7 +169,7 @@ void mst_membership_restore(struct mst_membership *m, uint32_t worker, enum mst_
     member->state = state;
     member->incarnation = state == MST_MEMBER_LIVE || state == MST_MEMBER_FENCING ? incarnation : 0;
     member->number = number;
-    expect_until(member, silent_at_ms, 0);
+    expect_until(member, silent_at_ms, state == MST_MEMBER_FENCING ? "an earlier chief had fenced it" : silence, 0);
     if (state == MST_MEMBER_FENCING)
         begin_fence(m, member);
 }

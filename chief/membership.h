@@ -38,6 +38,9 @@ struct mst_member {
     uint64_t silent_at_ms;   // when it counts as dead unless heard
     uint64_t set_at_ms;      // when silent_at_ms was set
     bool is_spared;          // this silence was prolonged once
+    const char *ending;      // why it is dead then; a literal
+    uint64_t fenced;         // the last number that this chief has fenced, or 0 …
+    const char *fenced_why;  // … and why; a literal
     unsigned char *answered; // by PS, while fencing
     size_t n_answered;
     struct mst_lease_mark *marks; // what the PSs answered, one a bucket
@@ -77,8 +80,10 @@ bool mst_membership_heard(struct mst_membership *m, uint32_t worker, uint64_t nu
 bool mst_membership_is_acting(const struct mst_membership *m, uint32_t worker, uint64_t number);
 /** The heartbeat connection of this incarnation closed: it is dead unless heard within grace_ms. */
 void mst_membership_lost(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms);
-/** This incarnation says that it leaves: it is dead at the next tick. */
-void mst_membership_leave(struct mst_membership *m, uint32_t worker, uint64_t number, uint64_t now_ms);
+/** This incarnation is dead at the next tick, whoever wants that. why: a literal, "it left" */
+void mst_membership_leave(struct mst_membership *m, uint32_t worker, uint64_t number, const char *why, uint64_t now_ms);
+/** Why a number that is not the acting one is out, as far as it is known: "it was not heard …". Owner: a literal */
+const char *mst_membership_why_out(const struct mst_membership *m, uint32_t worker, uint64_t number);
 /** This process did not run for slept_ms, until now (it was stopped, or the machine was asleep), and could hear nobody:
  *  that time does not count as silence of who was in before. Once in a silence, so that a chief that is always late
  *  still sees the dead. */

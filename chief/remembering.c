@@ -332,7 +332,8 @@ static void lose_own_worker(struct mst_chief *chief)
     struct mst_membership *members = &chief->coordinator.membership;
     uint32_t own = chief->config.own_worker;
     if (own < members->n_members)
-        mst_membership_leave(members, own, members->members[own].number, mst_clock_monotonic_ms());
+        mst_membership_leave(members, own, members->members[own].number, "the process of the chief that it was in died",
+                             mst_clock_monotonic_ms());
 }
 
 void mst_chief_recall_done(struct mst_chief *chief)

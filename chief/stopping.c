@@ -45,7 +45,8 @@ static void fence_the_idle(struct mst_chief *chief)
     uint64_t now_ms = mst_clock_monotonic_ms();
     for (const struct parked *parked = chief->parked; parked; parked = parked->next)
         if (parked->method == MST_METHOD_LEASE && parked->ask.seq == parked->ask.done_seq + 1)
-            mst_membership_leave(&chief->coordinator.membership, parked->ask.worker, parked->ask.number, now_ms);
+            mst_membership_leave(&chief->coordinator.membership, parked->ask.worker, parked->ask.number,
+                                 "the job is to stop, and it had nothing to do any more", now_ms);
     if (mst_coordinator_tick(&chief->coordinator, now_ms) > 0)
         mst_chief_fences_begun(chief);
 }

@@ -98,7 +98,8 @@ static void reply_lease(struct mst_conn *conn, const struct mst_message *message
                                         .seq = answer->lease.seq,
                                         .epoch = answer->lease.epoch,
                                         .first_batch = answer->lease.first_batch,
-                                        .n_batches = answer->lease.n_batches};
+                                        .n_batches = answer->lease.n_batches,
+                                        .text = answer->why};
     MST_CHIEF_REPLY(conn, message, lease_reply, &reply);
 }
 
@@ -250,7 +251,10 @@ static bool try_greeting(struct parked *parked, const struct mst_message *messag
             return false;
     }
     admit(from, number);
-    mst_chief_answer_greeting(chief, from->conn, message, number);
+    const struct mst_membership *known = &chief->coordinator.membership;
+    bool is_out = parked->had && parked->had != number;
+    mst_chief_answer_greeting(chief, from->conn, message, number,
+                              is_out ? mst_membership_why_out(known, from->worker, parked->had) : NULL);
     return true;
 }
 
@@ -383,9 +387,9 @@ void mst_chief_answer_heartbeat(struct mst_chief *chief, struct mst_conn *conn, 
 }
 
 // A worker is out, by its own word or by what it says: its work goes to others without waiting for a lease.
-static void let_go(struct mst_chief *chief, uint32_t worker, uint64_t number)
+static void let_go(struct mst_chief *chief, uint32_t worker, uint64_t number, const char *why)
 {
-    mst_chief_fence(chief, worker, number);
+    mst_chief_fence(chief, worker, number, why);
     mst_chief_links_tick(chief, mst_clock_monotonic_ms());
 }
 
@@ -404,7 +408,7 @@ static void expel_if_stuck(struct mst_chief *chief, const struct mst_msg_heartbe
         return;
     MST_LOG(WARN, "chief", "worker cut off", "worker=%u number=%llu waits_ms=%llu", heartbeat->index,
             (unsigned long long)heartbeat->number, (unsigned long long)heartbeat->waits_ms);
-    let_go(chief, heartbeat->index, heartbeat->number);
+    let_go(chief, heartbeat->index, heartbeat->number, "it had no answer from a parameter server for 16 leases");
 }
 
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message)
@@ -439,7 +443,7 @@ static void take_leave(const struct worker_conn *from)
     if (chief->phase >= CHIEF_TELLING)
         return;
     MST_LOG(INFO, "chief", "worker leaves", "worker=%u number=%llu", from->worker, (unsigned long long)from->number);
-    let_go(chief, from->worker, from->number);
+    let_go(chief, from->worker, from->number, "it left");
 }
 
 // A worker cannot go on, and no other could in its place: bad data, a loss that is not a number. One that is not in the
@@ -593,11 +597,12 @@ static void refuse_rival(struct mst_chief *chief, struct mst_conn *conn, const s
 }
 
 void mst_chief_answer_greeting(struct mst_chief *chief, struct mst_conn *conn, const struct mst_message *message,
-                               uint64_t number)
+                               uint64_t number, const char *text)
 {
     struct mst_msg_greeting_reply reply;
     mst_identity_answer(chief->config.identity, &reply);
     reply.number = number;
+    reply.state_text = text;
     reply.term = chief->term;
     reply.chief_known = true;
     reply.chief_address = chief->config.identity->address;
@@ -610,7 +615,9 @@ static void take_greeting(struct mst_chief *chief, struct mst_conn *conn, const 
 {
     struct worker_conn *worker = mst_chief_add_conn(chief, conn, greeting->index, 0);
     mst_service_attach(&service, worker, conn);
-    mst_chief_park(worker, message, NULL)->incarnation = greeting->incarnation;
+    struct parked *parked = mst_chief_park(worker, message, NULL);
+    parked->incarnation = greeting->incarnation;
+    parked->had = greeting->number ? greeting->number : greeting->held;
     mst_chief_answer_parked(chief);
     if (chief->phase < CHIEF_TELLING)
         mst_chief_store(chief);
@@ -621,7 +628,7 @@ static void note_fenced(struct mst_chief *chief, const struct mst_msg_greeting *
 {
     const struct mst_membership *members = &chief->coordinator.membership;
     if (greeting->number && mst_membership_is_acting(members, greeting->index, greeting->number))
-        let_go(chief, greeting->index, greeting->number);
+        let_go(chief, greeting->index, greeting->number, "a parameter server had refused it");
 }
 
 void mst_chief_on_greeting(void *arg, struct mst_conn *conn, const struct mst_message *message,

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "event/loop.h"
 #include "wire/worker_numbers.h"
 #include "worker/heartbeat.h"
@@ -160,6 +161,10 @@ static void on_chief_up(void *arg, struct mst_peer *peer, const struct mst_msg_g
         over(joining, status, err.text);
         return;
     }
+    uint64_t before = joining->fenced ? joining->fenced : joining->number;
+    if (reply->state_text[0] && reply->number != MST_NO_NUMBER)
+        MST_LOG(INFO, "worker", "admitted again", "number=%llu before=%llu reason=\"%s\"",
+                (unsigned long long)reply->number, (unsigned long long)before, reply->state_text);
     joining->number = reply->number;
     joining->fenced = 0;
     if (!joining->has_map) {

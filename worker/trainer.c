@@ -518,7 +518,7 @@ static void on_refused(void *arg, mst_status status, const char *text)
 {
     struct mst_trainer *trainer = arg;
     if (status == MST_FAILED_PRECONDITION)
-        trainer->config.events.on_fenced(trainer->config.events.arg);
+        trainer->config.events.on_fenced(trainer->config.events.arg, text);
     else
         fail(trainer, status, text);
 }

@@ -29,8 +29,8 @@ struct mst_trainer_events {
     void (*wants_lease)(void *arg);
     /** A step is done: n of them so far, the last of so many examples and of this staleness. */
     void (*on_step)(void *arg, uint64_t n_steps, size_t n_examples, uint64_t staleness);
-    /** A PS said that this incarnation is fenced. */
-    void (*on_fenced)(void *arg);
+    /** A PS said that this incarnation is fenced, in these words. */
+    void (*on_fenced)(void *arg, const char *text);
     /** Training cannot go on: bad data, a loss that is not a number. */
     void (*on_failed)(void *arg, mst_status status, const char *text);
     void *arg;

@@ -122,10 +122,11 @@ static void on_step(void *arg, uint64_t n_steps, size_t n_examples, uint64_t sta
     }
 }
 
-static void on_fenced(void *arg)
+static void on_fenced(void *arg, const char *text)
 {
     struct mst_worker *worker = arg;
-    MST_LOG(WARN, "worker", "fenced", "number=%llu", (unsigned long long)mst_joining_number(worker->joining));
+    MST_LOG(WARN, "worker", "fenced", "number=%llu reason=\"%s\"",
+            (unsigned long long)mst_joining_number(worker->joining), text);
     worker->n_questions = 0;
     mst_trainer_fenced(worker->trainer);
     if (worker->is_leaving)
@@ -207,7 +208,7 @@ static void take_answer(struct mst_worker *worker, const struct mst_msg_lease_re
         ask_later(worker);
         break;
     case MST_LEASE_REPLY_FENCED:
-        on_fenced(worker);
+        on_fenced(worker, reply->text);
         break;
     case MST_LEASE_REPLY_FINISHED:
         end(worker, MST_OK, "the job is finished");

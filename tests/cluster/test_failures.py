@@ -62,6 +62,19 @@ def test_stopped_worker_is_fenced_and_its_work_done_by_others(stalled, job, writ
     check_every_example_counted(job)
 
 
+def test_a_fenced_worker_hears_why(cluster, job, write_job):
+    """From whoever says it first: the chief, or a server, and then the chief as it gives another number."""
+    job["epochs"] = 1_000_000
+    running = cluster(write_job(job))
+    running.start_all()
+    running["worker-1"].wait_log("first step done")
+    running["worker-1"].pause()
+    why = "nothing was heard of it for cluster.lease_ms"
+    running["chief-0"].wait_log(rf'worker fenced worker=1 number=1 .* reason="{why}"')
+    running["worker-1"].resume()
+    running["worker-1"].wait_log(rf'fenced number=1 reason="{why}"|admitted again number=2 before=1 reason="{why}"')
+
+
 def test_cut_link_loses_and_doubles_nothing(stalled, job, write_job):
     running, links = stalled(write_job(job))
     links["worker-1"].cut()

@@ -76,7 +76,7 @@ void chief_receive(struct world *w, const struct message *m)
         reply.n_fenced = m->n_fenced;
         reply.map = w->map;
         if (m->number && mst_membership_is_acting(members, m->worker, m->number)) { // it says that this one is out
-            mst_membership_leave(members, m->worker, m->number, w->now_ms);
+            mst_membership_leave(members, m->worker, m->number, "it says so", w->now_ms);
             mst_coordinator_tick(&w->chief, w->now_ms);
             chief_touch_fence(w);
         }

@@ -148,7 +148,7 @@ static void play(struct fixture *f)
         for (uint64_t seq = 1; seq <= 2; seq++)
             assert_int_equal(ask(&f->old, worker, 1, seq, 0, 20).kind, MST_ANSWER_LEASE);
     assert_int_equal(ask(&f->old, 0, 1, 3, 1, 40).kind, MST_ANSWER_LEASE);
-    mst_membership_leave(&f->old.membership, 1, 1, 50);
+    mst_membership_leave(&f->old.membership, 1, 1, "it left", 50);
     mst_coordinator_tick(&f->old, 50);
 }
 
@@ -285,7 +285,7 @@ static void test_who_leads_leads_still(void **state)
         assert_int_equal(ask(&f->old, worker, 1, 1, 0, 20).kind, MST_ANSWER_LEASE);
     assert_int_equal(ask(&f->old, 0, 1, 2, 1, 30).kind, MST_ANSWER_LEASE);
     assert_int_equal(ask(&f->old, 0, 1, 3, 2, 40).kind, MST_ANSWER_WAIT);
-    mst_membership_leave(&f->old.membership, 2, 1, 50);
+    mst_membership_leave(&f->old.membership, 2, 1, "it left", 50);
     mst_coordinator_tick(&f->old, 50);
     encode(f);
     mst_coordinator_fini(&f->new);

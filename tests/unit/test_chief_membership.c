@@ -110,10 +110,10 @@ static void test_one_that_leaves_is_fenced_at_once(void **state)
 {
     (void)state;
     admitted(77, 0, 1);
-    mst_membership_leave(&members, 0, 2, 10); // of another number: nothing
-    mst_membership_leave(&members, 7, 1, 10);
+    mst_membership_leave(&members, 0, 2, "it left", 10); // of another number: nothing
+    mst_membership_leave(&members, 7, 1, "it left", 10);
     assert_int_equal(mst_membership_tick(&members, 10), 0);
-    mst_membership_leave(&members, 0, 1, 10);
+    mst_membership_leave(&members, 0, 1, "it left", 10);
     assert_int_equal(mst_membership_tick(&members, 10), 1);
     assert_false(mst_membership_heard(&members, 0, 1, 11)); // its last heartbeat
 }
@@ -204,9 +204,38 @@ static void test_what_is_heard_on_waking_counts_from_then(void **state)
 {
     (void)state;
     admitted(77, 0, 1);
-    mst_membership_leave(&members, 0, 1, 10100); // read before the late tick
+    mst_membership_leave(&members, 0, 1, "it left", 10100); // read before the late tick
     mst_membership_slept(&members, 10000, 10101);
     assert_int_equal(mst_membership_tick(&members, 10101), 1);
+}
+
+static void expect_why(uint64_t number, const char *why)
+{
+    assert_string_equal(mst_membership_why_out(&members, 0, number), why);
+}
+
+static void test_why_a_number_is_out(void **state)
+{
+    (void)state;
+    expect_why(1, "this chief does not know that number");
+    admitted(77, 0, 1);
+    assert_int_equal(mst_membership_tick(&members, 1u << 20), 1);
+    expect_why(1, "nothing was heard of it for cluster.lease_ms");
+    mst_membership_restore(&members, 0, MST_MEMBER_LIVE, 77, 2, 5000);
+    mst_membership_lost(&members, 0, 2, 10);
+    assert_int_equal(mst_membership_tick(&members, 4999), 1);
+    expect_why(2, "its connection closed, and it made no other one");
+    expect_why(1, "a later number of this worker has been given");
+    mst_membership_restore(&members, 0, MST_MEMBER_LIVE, 77, 3, 5000);
+    mst_membership_leave(&members, 0, 3, "it left", 10);
+    assert_int_equal(mst_membership_tick(&members, 10), 1);
+    expect_why(3, "it left");
+    mst_membership_restore(&members, 0, MST_MEMBER_FENCING, 77, 4, 0);
+    expect_why(4, "an earlier chief had fenced it");
+    mst_membership_restore(&members, 0, MST_MEMBER_ABSENT, 0, 5, 0);
+    expect_why(5, "an earlier chief had fenced it");
+    mst_membership_begin_again(&members, 1, 9);
+    expect_why(8, "the job went on from a checkpoint, and all numbers from before are out");
 }
 
 int main(void)
@@ -217,6 +246,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_fences_are_repeated_until_each_ps_answered, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_closed_connection_leaves_a_short_grace, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_that_leaves_is_fenced_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_why_a_number_is_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_messages_of_unknown_workers_are_not_heard, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_job_that_is_gone_on_with, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_number_of_a_forgotten_life_is_not_given_again, setup, teardown),
