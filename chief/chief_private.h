@@ -364,8 +364,12 @@ void mst_chief_links_beat(struct mst_chief *chief);
 void mst_chief_links_finish(struct mst_chief *chief);
 // Makes those that hold nothing yet serve their shards, once what is decided is stored; goes on when all do.
 void mst_chief_links_place(struct mst_chief *chief);
-// "ps-1 (DNS not found, 12 s)", or "" when all are up.
+// What is waited for of a PS that does not serve: "DNS not found, 12 s", or what it does.
+void mst_chief_link_state(const struct ps_link *link, char *out, size_t out_bytes);
+// "ps-1 (DNS not found, 12 s)", or "" when all are up; and why it takes more of them than one would think.
 void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes);
+// Adds that to what groups or servers wait for.
+void mst_chief_add_shortage(const struct mst_chief *chief, char *out, size_t out_bytes);
 
 // ps_groups.c
 void mst_chief_groups_new(struct mst_chief *chief);

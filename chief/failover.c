@@ -553,15 +553,59 @@ static void say_all(const struct mst_failover *f, struct text *text, const char 
     }
 }
 
-static void say_counted(const struct mst_failover *f, struct text *text, const char *have, size_t n)
+static bool is_read_as_needed(const struct mst_failover *f, size_t ps)
 {
-    char part[160];
-    if (text->used || is_enough(f, n))
+    return f->config.n_ps > 2 ? has_read_or_dead(f, ps) : has_read_or_gone(f, ps);
+}
+
+void mst_failover_describe_shortage(const struct mst_failover *f, char *out, size_t out_bytes)
+{
+    bool is_reading = f->phase == MST_FAILOVER_READING;
+    size_t n = n_counting(f, is_reading ? has_read : has_stored);
+    out[0] = '\0';
+    if (!has_replicas(f) || (!is_reading && is_committed(f)) || is_enough(f, n) ||
+        !are_all(f, is_reading ? is_read_as_needed : has_stored_or_dead))
         return;
-    snprintf(part, sizeof part,
-             "more parameter servers: %zu of %zu that were not started empty %s, more than half must", n,
-             f->config.n_ps, have);
-    say(text, part);
+    char needed[64] = "one of the two";
+    if (f->config.n_ps > 2)
+        snprintf(needed, sizeof needed, "more than half of the %zu", f->config.n_ps);
+    char knows[32] = "none here does";
+    if (n > 0)
+        snprintf(knows, sizeof knows, "%zu here %s", n, n == 1 ? "does" : "do");
+    snprintf(out, out_bytes,
+             "%s parameter servers %s to know who had which shards, and %s; one that is started again does not%s",
+             needed, f->config.n_ps > 2 ? "have" : "has", knows, is_reading ? "" : ", until all are here");
+}
+
+// Who is not here, and why that matters.
+static void say_shortage(const struct mst_failover *f, struct text *text)
+{
+    char why[256];
+    char part[32];
+    mst_failover_describe_shortage(f, why, sizeof why);
+    if (text->used || !why[0])
+        return;
+    for (size_t i = 0; i < f->config.n_ps; i++) {
+        snprintf(part, sizeof part, "ps-%zu", i);
+        if (!f->servers[i].is_live)
+            say(text, part);
+    }
+    if (!text->used)
+        say(text, "more parameter servers");
+    int n = snprintf(text->out + text->used, text->bytes - text->used, ": %s", why);
+    if (n > 0)
+        text->used = text->used + (size_t)n < text->bytes ? text->used + (size_t)n : text->bytes - 1;
+}
+
+// Of a group that nobody has a copy of.
+static void say_lost(const struct mst_failover *f, size_t g, char *out, size_t out_bytes)
+{
+    if (!f->servers[g].is_live || f->servers[g].incarnation == 0)
+        snprintf(out, out_bytes, "ps-%zu, which is to restore group %zu: no copy of it is left", g, g);
+    else if (!f->groups[g].may_restore)
+        snprintf(out, out_bytes, "all to store that no copy of group %zu is left, so that ps-%zu may restore it", g, g);
+    else
+        snprintf(out, out_bytes, "ps-%zu to restore group %zu, of which no copy is left", g, g);
 }
 
 static void say_group(const struct mst_failover *f, struct text *text, size_t g)
@@ -571,7 +615,7 @@ static void say_group(const struct mst_failover *f, struct text *text, size_t g)
     bool is_handed_over = of->is_handed_over && !f->groups[g].is_quiet;
     part[0] = '\0';
     if (of->primary == MST_NO_PS && of->n_backups == 0)
-        snprintf(part, sizeof part, "ps-%zu to restore its group, of which no copy is left", g);
+        say_lost(f, g, part, sizeof part);
     else if (of->primary == MST_NO_PS)
         snprintf(part, sizeof part, "ps-%u, which has the only copy of group %zu", of->backups[0], g);
     else if (!mst_failover_is_there(f, &f->current, of->primary))
@@ -594,11 +638,11 @@ void mst_failover_describe(const struct mst_failover *f, char *out, size_t out_b
     if (!has_replicas(f))
         return;
     if (f->phase == MST_FAILOVER_READING) {
-        say_all(f, &text, "say what an earlier chief left", f->config.n_ps > 2 ? has_read_or_dead : has_read_or_gone);
-        say_counted(f, &text, "are here", n_counting(f, has_read));
+        say_all(f, &text, "say what an earlier chief left", is_read_as_needed);
+        say_shortage(f, &text);
     } else if (!is_committed(f)) {
         say_all(f, &text, "store the new roles", has_stored_or_dead);
-        say_counted(f, &text, "have the new roles", n_counting(f, has_stored));
+        say_shortage(f, &text);
     } else {
         for (size_t g = 0; g < f->config.n_ps; g++)
             say_group(f, &text, g);

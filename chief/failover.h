@@ -142,3 +142,5 @@ MST_MUST_USE mst_status mst_failover_may_drain(const struct mst_failover *f, siz
 bool mst_failover_is_all_draining(const struct mst_failover *f);
 /** What holds the change of roles back, or a group, for people; "" if nothing is. */
 void mst_failover_describe(const struct mst_failover *f, char *out, size_t out_bytes);
+/** The rule that nothing can be decided by, for too few servers are here that know enough; "" if enough are. */
+void mst_failover_describe_shortage(const struct mst_failover *f, char *out, size_t out_bytes);

@@ -68,15 +68,10 @@ static void describe(const struct ps_group *group, char *out, size_t out_bytes)
     const struct mst_chief *chief = group->chief;
     char state[192];
     if (group->primary == MST_NO_PS) {
-        snprintf(out, out_bytes, "group %u, which nobody has", group->index);
+        snprintf(out, out_bytes, "group %u, of which no copy is left", group->index);
         return;
     }
-    if (!mst_chief_primary(group))
-        mst_peer_state(chief->links[group->primary].peer, state, sizeof state);
-    else if (group->is_empty)
-        snprintf(state, sizeof state, "it restores its shards from the last checkpoint");
-    else
-        snprintf(state, sizeof state, "it makes its shards");
+    mst_chief_link_state(&chief->links[group->primary], state, sizeof state);
     if (mst_chief_has_replicas(chief))
         snprintf(out, out_bytes, "ps-%u for group %u (%s)", group->primary, group->index, state);
     else
@@ -95,6 +90,7 @@ void mst_chief_groups_state(const struct mst_chief *chief, char *out, size_t out
         int n = snprintf(out + used, out_bytes - used, "%s%s", used ? ", " : "", text);
         used += n > 0 ? (size_t)n : out_bytes;
     }
+    mst_chief_add_shortage(chief, out, out_bytes);
 }
 
 bool mst_chief_is_awaited(const struct ps_link *link)

@@ -331,24 +331,43 @@ void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms)
     mst_chief_fences_go_on(chief);
 }
 
+void mst_chief_link_state(const struct ps_link *link, char *out, size_t out_bytes)
+{
+    if (!mst_peer_is_up(link->peer))
+        mst_peer_state(link->peer, out, out_bytes);
+    else if (!link->is_placing)
+        snprintf(out, out_bytes, "is here, and gets its shards when the others are");
+    else if (link->placed_prefix)
+        snprintf(out, out_bytes, "reads its shards from %s", link->placed_prefix);
+    else
+        snprintf(out, out_bytes, "makes its shards");
+}
+
+void mst_chief_add_shortage(const struct mst_chief *chief, char *out, size_t out_bytes)
+{
+    char why[256];
+    size_t used = strlen(out);
+    mst_failover_describe_shortage(&chief->failover, why, sizeof why);
+    if (used && why[0])
+        snprintf(out + used, out_bytes - used, ": %s", why);
+}
+
 void mst_chief_links_state(const struct mst_chief *chief, char *out, size_t out_bytes)
 {
     size_t used = 0;
     out[0] = '\0';
     for (size_t i = 0; i < chief->config.n_ps; i++) {
         const struct ps_link *link = &chief->links[i];
-        char state[128];
-        if (mst_peer_is_up(link->peer) ? chief->phase < CHIEF_PLACING || link->is_placed : !mst_chief_is_awaited(link))
-            continue;
-        if (mst_peer_is_up(link->peer))
-            snprintf(state, sizeof state, "making its shards");
-        else
-            mst_peer_state(link->peer, state, sizeof state);
+        char state[192];
+        if (mst_peer_is_up(link->peer) ? !link->is_placing || link->is_placed : !mst_chief_is_awaited(link))
+            continue; // one that is to be given its shards waits itself, for others or for the chief
+        mst_chief_link_state(link, state, sizeof state);
         int n = snprintf(out + used, out_bytes - used, "%sps-%zu (%s)", used ? ", " : "", i, state);
         if (n < 0 || (size_t)n >= out_bytes - used)
             return;
         used += (size_t)n;
     }
+    mst_chief_add_shortage(chief, out, out_bytes);
 }
 
 // ---- the end ----

@@ -458,6 +458,10 @@ mst_status mst_ps_ready(const struct mst_ps *ps, struct mst_error *err)
 {
     if (ps->phase == PS_SERVING || ps->phase == PS_ENDED)
         return MST_OK;
+    if (ps->phase == PS_BUILDING)
+        return ps->map.restore_prefix[0]
+                   ? mst_fail(err, MST_UNAVAILABLE, "reading its shards from %s", ps->map.restore_prefix)
+                   : mst_fail(err, MST_UNAVAILABLE, "making its shards");
     return mst_fail(err, MST_UNAVAILABLE,
                     ps->chief ? "waiting for the chief to say which shards to hold"
                               : "waiting for the chief, which has not greeted");

@@ -99,8 +99,8 @@ static void test_a_live_server_that_has_not_stored_holds_a_commit_back_until_it_
     die(1, MST_FAILOVER_SILENT);
     settle();
     assert_roles("ps-0 > ps-1, ps-1 > ps-2, ps-2 > ps-0");
-    assert_waits_for(
-        "more parameter servers: 1 of 3 that were not started empty have the new roles, more than half must");
+    assert_waits_for("ps-0, ps-1: more than half of the 3 parameter servers have to know who had which shards, and 1 "
+                     "here does; one that is started again does not, until all are here");
     servers[1].is_deaf = false;
     come_up(1);
     settle();
@@ -401,7 +401,8 @@ static void test_a_server_that_started_empty_does_not_count_until_it_acts(void *
     read_server(2);
     settle();
     assert_null(mst_failover_committed(&failover));
-    assert_waits_for("more parameter servers: 1 of 3 that were not started empty are here, more than half must");
+    assert_waits_for("ps-1: more than half of the 3 parameter servers have to know who had which shards, and 1 here "
+                     "does; one that is started again does not");
     end();
 }
 
@@ -458,8 +459,8 @@ static void test_a_server_that_acts_on_roles_of_the_process_before_it_does_not_c
     die(0, MST_FAILOVER_SILENT);
     settle();
     assert_null(mst_failover_committed(&failover));
-    assert_waits_for("more parameter servers: 1 of 3 that were not started empty have the new roles, more than half "
-                     "must");
+    assert_waits_for("ps-0: more than half of the 3 parameter servers have to know who had which shards, and 1 here "
+                     "does; one that is started again does not, until all are here");
     end();
 }
 

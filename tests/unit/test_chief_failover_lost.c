@@ -13,8 +13,8 @@ static void test_a_group_without_copies_is_lost_and_restored_at_home(void **stat
     assert_false(mst_failover_is_lost(&failover, 0));
     start_server(0);
     settle();
-    assert_waits_for(
-        "more parameter servers: 1 of 3 that were not started empty have the new roles, more than half must");
+    assert_waits_for("ps-1: more than half of the 3 parameter servers have to know who had which shards, and 1 here "
+                     "does; one that is started again does not, until all are here");
     start_server(1);
     while (!mst_failover_is_lost(&failover, 0)) {
         deliver(0);
@@ -27,6 +27,7 @@ static void test_a_group_without_copies_is_lost_and_restored_at_home(void **stat
     is_unstored = true; // the next chief would not count what is lost
     settle();
     assert_true(mst_failover_is_lost(&failover, 0));
+    assert_waits_for("all to store that no copy of group 0 is left, so that ps-0 may restore it");
     is_unstored = false;
     settle();
     assert_false(mst_failover_is_lost(&failover, 0));
@@ -71,8 +72,8 @@ static void test_a_silent_holder_is_waited_for(void **state)
     start_server(0);
     settle();
     assert_false(mst_failover_is_lost(&failover, 0));
-    assert_waits_for(
-        "more parameter servers: 1 of 3 that were not started empty have the new roles, more than half must");
+    assert_waits_for("ps-1: more than half of the 3 parameter servers have to know who had which shards, and 1 here "
+                     "does; one that is started again does not, until all are here");
     come_up(1);
     settle();
     fill(0);
