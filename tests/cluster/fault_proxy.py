@@ -242,7 +242,7 @@ class Link:
                 left -= len(data)
         else:
             body = self.corrupted(await reader.readexactly(frame.body_bytes))
-            if not self.proxies.loses(frame):
+            if not self.proxies.loses(frame, self):
                 await self.send_whole(frame, body, writer)
         if not is_up and frame.is_answered_push:
             self.proxies.answers.setdefault(self.reader, []).append(time.monotonic())
@@ -286,7 +286,8 @@ class Proxies:
         self.answers = {}  # {reader: times at which a push of it was answered}
         self.pace_s = 0.0  # each push is late by so much, so that a job lasts as long as a test needs it
         self.loses_state = False
-        self.looks_at_maps = None
+        self.is_watched = None  # of a link: whether what is told there is what lose_state() waits for
+        self.watched = set()  # (link, call) of each MAP that was
         self.n_states_lost = 0
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(lambda loop, context: None)  # connections that a fault ended under a reader's hands
@@ -305,22 +306,24 @@ class Proxies:
     def ask(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
 
-    def lose_state(self, when_mapped=None):
-        """What a chief stores does not arrive from now on, all else does; or from when a server that was told what to begin with
-        answers, and when_mapped says so."""
+    def lose_state(self, is_watched=None):
+        """What a chief stores does not arrive from now on, all else does; or from when a server answers that was told what to begin
+        with over a link of which is_watched(link) was true then."""
         def begin():
-            self.loses_state, self.looks_at_maps = when_mapped is None, when_mapped
+            self.loses_state, self.is_watched = is_watched is None, is_watched
         self.call(begin)
 
     def carry_state(self):
         def end():
-            self.loses_state, self.looks_at_maps = False, None
+            self.loses_state, self.is_watched = False, None
         self.call(end)
 
-    def loses(self, frame):
+    def loses(self, frame, link):
         """On the loop, as it passes."""
-        if frame.method == MAP and frame.flags & REPLY and self.looks_at_maps and not self.loses_state:
-            self.loses_state = self.looks_at_maps()
+        if frame.asks(MAP) and self.is_watched and self.is_watched(link):
+            self.watched.add((link, frame.call))
+        elif frame.method == MAP and (link, frame.call) in self.watched and not frame.flags & ERROR:
+            self.loses_state = self.loses_state or self.is_watched is not None
         is_lost = frame.asks(STATE) and self.loses_state
         self.n_states_lost += is_lost
         return is_lost
