@@ -173,6 +173,11 @@ def metric(port, name):
     return total
 
 
+def newest_checkpoint(chief_log):
+    """The step of the last one that was written; there must be one."""
+    return int(re.findall(r"checkpoint written prefix=\S+model-(\d+)", chief_log)[-1])
+
+
 def lost_updates(chief_log):
     """How many the log says were lost: what was known when a server was restored, and what cuts told later."""
     found = re.findall(r"(?:parameter server restored ps=\d+ lost_updates|lost updates counted ps=\d+ lost_updates=\d+ unreported)=(\d+)",

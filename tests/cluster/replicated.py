@@ -10,7 +10,7 @@ import signal
 
 import counting_job
 from counting_job import Shape
-from processes import until
+from processes import newest_checkpoint, until
 
 ENDLESS = 1_000_000  # epochs
 STEPS = "muster_worker_steps_total"
@@ -72,6 +72,11 @@ class Replicated:
         begun = self.step()
         self.wait(lambda: self.step() > begun + n_more, "more steps")
 
+    def wait_behind_checkpoint(self, n_more):
+        """So many steps are known that the newest checkpoint does not have."""
+        self.chief.wait_log("checkpoint written")
+        self.wait(lambda: self.step() > newest_checkpoint(self.chief.log()) + n_more, "steps behind the checkpoint")
+
     def wait_rounds(self, n_more):
         begun = self.metric("muster_chief_round")
         self.wait(lambda: self.metric("muster_chief_round") >= begun + n_more, "more rounds")
@@ -106,7 +111,7 @@ class Replicated:
             if role not in away:
                 self[role].expect(138)
         done = int(re.search(r"chief: stopping .*steps=(\d+)", self.chief.log())[1])
-        written = int(re.findall(r"checkpoint written prefix=\S+model-(\d+)", self.chief.log())[-1])
+        written = newest_checkpoint(self.chief.log())
         assert written >= done, self.chief.tail()
         return written
 

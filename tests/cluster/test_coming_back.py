@@ -5,7 +5,7 @@ import re
 
 import pytest
 import tiny_job
-from processes import Port, lost_updates, metric
+from processes import Port, lost_updates, metric, newest_checkpoint
 
 
 @pytest.fixture
@@ -32,6 +32,13 @@ def start_training(cluster, job, write_job, n_updates=200, **more):
     running.start_all()
     running.wait_running(lambda: running.updates() > n_updates, "training")
     return running
+
+
+def wait_behind_checkpoint(running, n_more):
+    chief = running["chief-0"]
+    chief.wait_log("checkpoint written")
+    running.wait_running(lambda: running.metric("chief-0", "muster_chief_step") > newest_checkpoint(chief.log()) + n_more,
+                         "steps that the newest checkpoint does not have")
 
 
 @pytest.mark.threads
@@ -188,9 +195,8 @@ def test_a_server_comes_back_twice(cluster, long_job, write_job):
 def test_chief_and_server_die_together(cluster, long_job, write_job):
     long_job["checkpoint"]["every_steps"] = 5000
     running = start_training(cluster, long_job, write_job)
-    saved = int(running["chief-0"].wait_log(r"checkpoint written prefix=\S+model-(\d+)")[1])
-    # Well behind it: what is lost is counted by what the chief knew as done.
-    running.wait_running(lambda: metric(running.http_ports["chief-0"].number, "muster_chief_step") > saved + 1000, "more steps")
+    # Well behind the last one: what is lost is counted by what the chief knew as done.
+    wait_behind_checkpoint(running, 1000)
     running["chief-0"].kill()
     running["ps-0"].kill()
     running.start("ps-0")
@@ -247,8 +253,7 @@ def test_a_server_of_rounds_comes_back_empty(cluster, round_job, write_job, serv
     round_job["checkpoint"]["every_steps"] = 500
     running = cluster(write_job(round_job))
     running.start_all()
-    saved = int(running["chief-0"].wait_log(r"checkpoint written prefix=\S+model-(\d+)")[1])
-    running.wait_running(lambda: metric(running.http_ports["chief-0"].number, "muster_chief_step") > saved + 50, "more rounds")
+    wait_behind_checkpoint(running, 50)
     running[server].kill()
     running.start(server)
     lost = running["chief-0"].wait_log(rf"parameter server restored ps={server[-1]} lost_updates=(\d+)")
