@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 
 # Generous: sanitizers and a busy machine slow a process down, and a passing test never waits so long.
-PATIENCE_S = 60
+PATIENCE_S = 180
 POLL_S = 0.02
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|SUMMARY: \w+Sanitizer")
 
