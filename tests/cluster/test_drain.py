@@ -36,10 +36,11 @@ def chief(training):
 
 
 def stuck(training, draining):
-    """ps-1 leaves, and its only backup stands still: so it has to stay."""
+    """ps-1 leaves, and its only backup stands still: so it has to stay. Told before anybody can miss that one; the command joins."""
     training.start()
     training.wait_full()
     training["ps-0"].pause()
+    assert post(chief(training), "/drain/ps-1")[0] == 202
     asked = draining(training, "ps-1")
     asked.wait_log("ps-1: leaves; waits for .*a server that takes group 1 from ps-1")
     return asked
@@ -130,8 +131,9 @@ def test_the_chief_dies_meanwhile(replicated, draining, job):
     training.finish()
 
 
-def test_it_is_killed_meanwhile(replicated, draining):
+def test_it_is_killed_meanwhile(replicated, draining, job):
     """What is gone need not leave, and its successor is not drained."""
+    job["cluster"]["lease_ms"] = 20000  # nobody misses ps-2 before it goes on
     training = replicated(3)
     training.start()
     training.wait_full()
@@ -150,7 +152,7 @@ def test_it_is_killed_meanwhile(replicated, draining):
 # ---- it is not ----
 
 def test_the_only_copy(replicated, run, job):
-    job["cluster"].update(lease_ms=500, heartbeat_ms=100)
+    job["cluster"].update(lease_ms=1000, heartbeat_ms=100)
     training = replicated(2)
     training.start()
     training.wait_full()
