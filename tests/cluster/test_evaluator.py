@@ -107,6 +107,7 @@ def test_one_process_evaluates_each_epoch(muster, job, write_job):
 
 def test_killed_in_the_middle_and_started_again(with_evaluator, job, write_job):
     """Training ends without it; the end gives another one the time of a lease, and that one evaluates."""
+    job["cluster"]["lease_ms"] = 20000
     job["eval"] = {"every": "epoch"}
     running = with_evaluator(write_job(job))
     running.start("chief-0")
@@ -127,6 +128,7 @@ def test_killed_in_the_middle_and_started_again(with_evaluator, job, write_job):
 @pytest.mark.parametrize("staleness", ["async", 0])
 def test_an_epoch_waits_for_its_validation_while_the_chief_dies(with_evaluator, job, write_job, tmp_path, staleness):
     """The chief that comes after has it evaluated, and callbacks hear of it once."""
+    job["cluster"]["lease_ms"] = 20000  # nobody misses the evaluator
     job["epochs"] = 1
     job["consistency"] = {"staleness": staleness}
     job["eval"] = {"every": "epoch"}
@@ -156,6 +158,8 @@ def test_an_epoch_waits_for_its_validation_while_the_chief_dies(with_evaluator, 
 def test_the_end_does_not_wait_for_ever(with_evaluator, job, write_job, tmp_path, what):
     """eval is null, the reason is said, the job is finished all the same, and no epoch is missing from a CSVLogger's file."""
     job["eval"] = {"every": "epoch", "final_timeout": 1 if what == "paused" else 600}
+    if what == "paused":
+        job["cluster"]["lease_ms"] = 6000  # it is not missed before
     job["callbacks"] = [{"class_name": "CSVLogger", "config": {"filename": str(tmp_path / "epochs.csv")}}]
     running = with_evaluator(write_job(job))
     running.start("chief-0")
@@ -177,7 +181,8 @@ def test_the_end_does_not_wait_for_ever(with_evaluator, job, write_job, tmp_path
 
 
 def test_one_that_comes_too_late_is_told(with_evaluator, job, write_job):
-    job["eval"] = {"final_timeout": 0}  # the end does not wait, but the chief stays a little for whom TF_CONFIG names
+    job["eval"] = {"final_timeout": 0}  # the end does not wait, but the chief stays half a lease for whom TF_CONFIG names
+    job["cluster"]["lease_ms"] = 20000
     running = with_evaluator(write_job(job))
     for role in ROLES:
         running.start(role)
@@ -296,7 +301,7 @@ def test_it_ends_with_the_job_that_failed(with_evaluator, job, write_job):
 # ---- muster local ----
 
 def test_local_with_an_evaluator(muster, job, write_job):
-    job["epochs"] = 10
+    job["epochs"] = 60  # the last line is written when all is trained, and is to have an evaluation
     process = muster("local", write_job(job), "--workers", "2", "--ps", "2", "--evaluators", "1", "--set", "eval.every=epoch")
     process.expect(0)
     check_evaluated(job)

@@ -31,6 +31,7 @@ def test_killed_worker_does_not_stop_the_job(stalled, job, write_job):
 
 
 def test_a_worker_that_comes_too_late_is_told(cluster, job, write_job):
+    job["cluster"]["lease_ms"] = 8000
     running = cluster(write_job(job))
     running.roles.remove("worker-1")
     others = json.loads(running.tf_config("chief-0"))
@@ -39,7 +40,9 @@ def test_a_worker_that_comes_too_late_is_told(cluster, job, write_job):
     for role in ("ps-0", "ps-1", "worker-0"):
         running.start(role)
     running["chief-0"].wait_log("job finished")
-    running.start("worker-1")  # the chief stays for those that it was told of
+    others["task"] = {"type": "worker", "index": 1}
+    late = running.start("worker-1", environment={"TF_CONFIG": json.dumps(others)})
+    late.expect(0)  # the chief stays half a lease for those that it was told of
     running.expect_all(0)
 
 
@@ -178,7 +181,7 @@ def test_a_signal_ends_a_role_with_work_left(stalled, job, write_job, number, co
 def test_a_worker_that_cuts_wait_for_in_vain_is_expelled(stalled, job, write_job):
     """It lives, but a push of it reached one server and not the other: nothing could be saved while it is in."""
     job["checkpoint"]["every_steps"] = 5
-    job["cluster"] = {"heartbeat_ms": 100, "lease_ms": 500}
+    job["cluster"] = {"heartbeat_ms": 100, "lease_ms": 1000}  # after 16 it is cut off: the first cut must be tried within four
     running, links = stalled(write_job(job))
     running["chief-0"].wait_log(r"worker expelled worker=1 number=1")
     running["chief-0"].wait_log(r"worker fenced worker=1 number=1 done=\d+ torn=1")

@@ -113,8 +113,8 @@ def test_the_grace_is_over(with_paused_evaluator, job):
 
 
 def test_a_worker_that_comes_when_all_is_over_gets_no_number(with_paused_evaluator):
-    """The chief has the figures of all, and waits for one that stands still before it ends."""
-    running = with_paused_evaluator([], lease_ms=6000)
+    """The chief has the figures of all, and waits for one that stands still before it ends, half a lease."""
+    running = with_paused_evaluator([])
     running["chief-0"].wait_log("checkpoint written")
     running["worker-0"].pause()
     running["worker-1"].kill()
