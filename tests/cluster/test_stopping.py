@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from processes import until
+from processes import newest_checkpoint, until
 from replicated import Counting, epoch_after, go_on
 
 LONG = ["--grace", "60"]
@@ -88,15 +88,12 @@ def test_a_server_is_back_and_waits_for_another(cluster, endless_job, write_job)
     assert max(written(endless_job)) >= steps_at_stop(chief) > 0
 
 
-def has_begun_to_save(running, job):
-    """When nothing moves any more: the chief knows of a step that no checkpoint has, and so it waits for one."""
-    seen = [None]
-
-    def says_no_more():
-        seen.append(running["chief-0"].log())
-        return seen[-1] == seen[-2]
-    running.wait_running(says_no_more, "the chief to wait for ps-1")
-    return running.metric("chief-0", "muster_chief_step") > max(written(job))
+def waits_for_ps_1(running, job):
+    """While that one stands still: the chief is through with all that it has written, and knows of a step that none of them has."""
+    parts = [int(path.name.split(".")[0].partition("-")[2])
+             for path in pathlib.Path(job["checkpoint"]["dir"]).glob("model-*.data-00001-of-00003*")]
+    newest = newest_checkpoint(running["chief-0"].log())  # in this order: none comes meanwhile
+    return max(parts, default=0) <= newest < running.metric("chief-0", "muster_chief_step")
 
 
 def test_a_server_is_lost_with_a_checkpoint_under_way(cluster, endless_job, write_job):
@@ -107,7 +104,7 @@ def test_a_server_is_lost_with_a_checkpoint_under_way(cluster, endless_job, writ
     chief = running["chief-0"]
     chief.wait_log("checkpoint written")
     running["ps-1"].pause()
-    while not has_begun_to_save(running, endless_job):  # it stood still just before the next one was due
+    while not waits_for_ps_1(running, endless_job):  # it stood still just before the next one was due
         newest = max(written(endless_job))
         running["ps-1"].resume()
         running.wait_running(lambda: max(written(endless_job)) > newest, "another checkpoint")
@@ -163,7 +160,7 @@ def test_a_chief_that_does_not_know_the_job_yet(cluster, endless_job, write_job)
     chief = running.start("chief-0", LONG)
     chief.wait_log("listening")
     # One of the servers has met it, and is in the middle of a job.
-    until(lambda: running["ps-0"].log().count("chief greeted") == 2, "ps-0 to be greeted by this chief")
+    until(lambda: running["ps-0"].log().count("chief greeted") >= 2, "ps-0 to be greeted by this chief")
     chief.send(signal.SIGTERM)
     chief.wait_log(r'stop waits for="ps-1 \(')
     running.start("ps-1", LONG)
@@ -181,7 +178,7 @@ def test_a_chief_that_never_comes_to_know_the_job(cluster, endless_job, write_jo
     running["chief-0"].kill()
     running["ps-1"].kill()
     chief = running.start("chief-0", ["--grace", "1"])
-    until(lambda: running["ps-0"].log().count("chief greeted") == 2, "ps-0 to be greeted by this chief")
+    until(lambda: running["ps-0"].log().count("chief greeted") >= 2, "ps-0 to be greeted by this chief")
     chief.send(signal.SIGTERM)
     chief.expect(143)
     found = re.search(r'stopped without checkpoint reason="it waited for ps-1 \(connection refused.*" steps=0 last=\S+model-(\d+)', chief.log())
@@ -209,6 +206,7 @@ def test_workers_that_a_chief_has_not_heard_of_yet(cluster, job, write_job, make
     assert "worker admitted" not in chief.log()
     for worker in links:
         running[worker].resume()
+    for worker in links:
         running[worker].expect(138)
         assert "was told to stop by SIGTERM" in running[worker].log(), running[worker].tail()
     chief.expect(143)
