@@ -20,12 +20,13 @@ def say(binary, tmp_path):
 
 @pytest.fixture
 def trained(job, write_job, muster, tmp_path):
-    """A job that left two or three checkpoints, the last of step 125."""
+    """A job that left the checkpoints of steps 60 and 125, and perhaps others between them."""
     job["epochs"] = 1
     job["checkpoint"].update(every_steps=50, keep=5)
     job["compile"]["optimizer"] = {"class_name": "Adam", "config": {}}
     path = write_job(job)
-    muster("run", path).expect(0)
+    muster("run", path, "--set", "epochs=null", "--set", "steps=60").expect(0)
+    muster("run", path, "--set", "checkpoint.resume=true").expect(0)
     return path
 
 
