@@ -23,6 +23,8 @@ def training(muster, job, write_job):
     path = write_job(job)
     local = muster("local", path, "--workers", "2", "--ps", "2")
     until(lambda: list(pathlib.Path(job["checkpoint"]["dir"]).glob("*.index")), "the first checkpoint")
+    logs = pathlib.Path(job["output"]["dir"], "logs")
+    until(lambda: all("first step done" in (logs / f"worker-{i}.log").read_text() for i in range(2)), "both workers to train")
     return local, path
 
 
