@@ -138,7 +138,7 @@ def test_a_server_dies_while_the_last_checkpoint_is_written(replicated):
     """Only its own part is not there yet: its copy writes that, and the job ends as well as any other."""
     training = replicated(2, epochs=20)
     training.shape.shards = 1  # so that the other group has nothing to write
-    training.job["checkpoint"]["max_bytes_per_second"] = 2000  # two seconds for what ps-0 writes
+    training.job["checkpoint"]["max_bytes_per_second"] = 1000  # four seconds for what ps-0 writes
     counting_job.write(training.job, training.shape, training.folder)
     training.running.start_all()
     training.chief.wait_log("training done")

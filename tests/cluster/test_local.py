@@ -278,7 +278,7 @@ def test_a_stopped_supervisor_does_not_stop_training(endless, job):
 # ---- deaths ----
 
 def test_a_killed_worker_is_started_again_and_the_job_finishes(local, job):
-    job["epochs"] = 40
+    job["epochs"] = 100
     job["checkpoint"].update(every_steps=200)
     running = local().wait_training()
     running.signal(signal.SIGSTOP, "worker-0", "worker-1")  # the job cannot end without them

@@ -111,9 +111,12 @@ def start_life(running, link, worker, name=None, arguments=()):
     """All roles; this worker's link to ps-0 is held in the middle of its training, with a push on its way."""
     running.addresses = {(worker, "ps-0"): link.address}
     for role in running.roles:
-        if role != worker:
+        if not role.startswith("worker"):
             running.start(role, arguments)
-    running.start(worker, arguments, name=name)
+    running.start(worker, arguments, name=name).wait_log("worker: joined")
+    for role in running.roles:  # later, or they might train all there is before it comes
+        if role.startswith("worker") and role != worker:
+            running.start(role, arguments).wait_log("worker: joined")
     running.wait_running(lambda: link.held, f"{worker} to train")
 
 

@@ -31,14 +31,14 @@ def chief_metric(running, name):
 
 def test_backup_workers_go_on_without_the_slowest(slow_worker, written, trained, small):
     """What it was dealt is trained by the others at the end of each epoch: it is never heard of again."""
-    path, number = written({"staleness": 0, "backup_workers": 1}, sgd(), epochs=6)
+    path, number = written({"staleness": 0, "backup_workers": 1}, sgd(), epochs=60)
     running, link = slow_worker(path)
     running.wait_running(lambda: len(running.progress("epoch")) >= 2, "two epochs without worker-2")
     assert chief_metric(running, "muster_chief_contributions_left_out_total") >= 25
     link.release()
     running.expect_all(0)
     _, result = trained(number)
-    assert result["examples"] == 6 * small and result["steps"] > 6 * BATCHES // 3, result
+    assert result["examples"] == 60 * small and result["steps"] > 60 * BATCHES // 3, result
 
 
 def test_without_backup_workers_they_wait(slow_worker, written, trained, train, small):

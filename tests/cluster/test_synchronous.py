@@ -208,6 +208,7 @@ def test_accumulating_workers(train, small):
 
 def test_more_workers_than_a_round_has(cluster, job, write_job):
     job["consistency"] = {"staleness": 0, "workers": 1}
+    job["epochs"] = 20  # so that it comes while there is one
     running = cluster(write_job(job), n_workers=2)
     running.start_all()
     running["worker-1"].expect(2)
@@ -260,6 +261,7 @@ def test_a_worker_that_leaves_takes_nothing_with_it(cluster, job, written, train
     running.start_all()
     running.wait_running(lambda: link.held, "worker-0 to be in the middle of a round")
     running["worker-2"].send(signal.SIGTERM)
+    running["worker-2"].wait_log("told to stop")
     link.release()
     running["worker-2"].expect(143)
     running.roles.remove("worker-2")
@@ -332,8 +334,8 @@ def test_a_worker_that_coordinates(muster, written, trained, train, small, coord
 
 def test_told_to_stop_and_started_again(muster, written, trained, train, small, tmp_path):
     """SIGTERM in the middle of an epoch, to all of it: what is left is trained as if nothing had been."""
-    expected, _ = train(*cluster_of(2, 2), adam(global_clipnorm=0.05), with_noise, steps=600)
-    path, number = written({"staleness": 0}, adam(global_clipnorm=0.05), with_noise, steps=600)
+    expected, _ = train(*cluster_of(2, 2), adam(global_clipnorm=0.05), with_noise, steps=2000)
+    path, number = written({"staleness": 0}, adam(global_clipnorm=0.05), with_noise, steps=2000)
     described = json.loads(path.read_text())
     described["checkpoint"]["resume"] = True
     path.write_text(json.dumps(described))
