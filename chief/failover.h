@@ -19,9 +19,8 @@
  *  - A chief that starts takes the highest roles of more than half that count, or of all servers if none was started
  *    again since; of two servers, of every one that is not gone, and has not been silent for config.patience_ms. Where
  *    none counts, and all were read, it begins anew.
- *  - A dead primary is replaced by its live backup that is nearest to the home. The other backup may have operations
- *    which that one lacks, or lack some: it is the joiner of the same proposal, and is swept unless it has the same
- *    number of them. A joiner is never promoted.
+ *  - A dead primary is replaced by its live backup that is nearest to the home. The other one stays a backup: it may be
+ *    the next to be promoted. A joiner never is.
  *  - A joiner becomes a backup when it has said that its sweep is there and the primary that it waits for it.
  *  - A group has its first copy on its home (the PS of its number) and the next ones on the servers behind it. A place
  *    whose server is dead is given to another one after config.patience_ms, or at once if the primary is to leave.

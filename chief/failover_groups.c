@@ -85,12 +85,18 @@ static void give_home(const struct mst_failover *f, struct mst_roles *roles, siz
         roles->groups[g].primary = (uint32_t)g;
 }
 
-// A backup or joiner that is dead, that its primary cannot reach, or that is to leave.
-static bool must_go(const struct mst_failover *f, const struct mst_roles *roles, size_t g, uint32_t ps)
+// A backup or joiner that is dead, or to leave.
+static bool goes(const struct mst_failover *f, const struct mst_roles *roles, size_t g, uint32_t ps)
 {
     const struct mst_group_roles *of = &roles->groups[g];
-    return !mst_failover_is_there(f, roles, ps) || f->groups[g].lost_ps == ps ||
+    return !mst_failover_is_there(f, roles, ps) ||
            (is_draining(f, ps) && (ps == of->joiner || !is_draining(f, of->primary)));
+}
+
+// … or one that its primary cannot reach.
+static bool must_go(const struct mst_failover *f, const struct mst_roles *roles, size_t g, uint32_t ps)
+{
+    return goes(f, roles, g, ps) || f->groups[g].lost_ps == ps;
 }
 
 static void drop(struct mst_failover *f, struct mst_roles *roles, size_t g, uint64_t now_ms)
@@ -135,12 +141,12 @@ static bool can_join(const struct mst_failover *f, const struct mst_roles *roles
            f->groups[g].barred[ps] <= now_ms;
 }
 
-// Its primary is not there: a live backup takes its place. Another one may lack operations, or have others: it is the
-// joiner, and not swept if it has the same. With none, and none to come back, the group is lost.
-static void replace_primary(const struct mst_failover *f, struct mst_roles *roles, size_t g, uint64_t now_ms)
+// Its primary is not there: a live backup takes its place. Another one stays, also one that the last primary could not
+// reach: until it is compared with the new one nothing is acknowledged, so it may be the next. With no backup, and none
+// to come back, the group is lost.
+static void replace_primary(const struct mst_failover *f, struct mst_roles *roles, size_t g)
 {
     struct mst_group_roles *of = &roles->groups[g];
-    const struct mst_group_roles before = *of;
     uint32_t next = best_backup(f, roles, g);
     for (size_t b = 0; next == MST_NO_PS && b < of->n_backups; b++)
         if (mst_failover_is_there(f, roles, of->backups[b]))
@@ -149,10 +155,13 @@ static void replace_primary(const struct mst_failover *f, struct mst_roles *role
         remove_gone(f, roles, g);
         return;
     }
-    *of = (struct mst_group_roles){.primary = next, .joiner = MST_NO_PS};
-    for (size_t b = 0; b < before.n_backups && of->joiner == MST_NO_PS; b++)
-        if (can_join(f, roles, g, before.backups[b], now_ms))
-            of->joiner = before.backups[b];
+    remove_backup(of, backup_at(of, next));
+    of->primary = next;
+    of->joiner = MST_NO_PS; // the new primary fills it from the beginning
+    of->is_handed_over = false;
+    for (size_t b = of->n_backups; b-- > 0;)
+        if (goes(f, roles, g, of->backups[b]))
+            remove_backup(of, b);
 }
 
 // A place is kept for the server that it belongs to, for a while.
@@ -238,7 +247,7 @@ void mst_failover_repair(struct mst_failover *f, struct mst_roles *roles, size_t
     if (of->primary == MST_NO_PS && of->n_backups == 0)
         give_home(f, roles, g);
     else if (of->primary == MST_NO_PS || !mst_failover_is_there(f, roles, of->primary))
-        replace_primary(f, roles, g, now_ms);
+        replace_primary(f, roles, g);
     else
         drop(f, roles, g, now_ms);
 }

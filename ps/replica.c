@@ -84,9 +84,7 @@ static void keep_what_counts(struct mst_replica *r, const struct mst_replica_vie
             r->is_begun = false;
         break;
     case MST_REPLICA_JOINER:
-        if (!has_same_primary && is_backup(old, &r->config.self))
-            r->is_begun = false; // the other backup of the one before was promoted, and compares
-        else if (!has_same_primary || !is_self(r, &old->joiner))
+        if (!has_same_primary || !is_self(r, &old->joiner))
             forget(r);
         break;
     default:
@@ -118,8 +116,6 @@ void mst_replica_store(struct mst_replica *r, const struct mst_roles *roles)
         r->is_whole = role == MST_REPLICA_PRIMARY || role == MST_REPLICA_BACKUP;
     else
         keep_what_counts(r, &old);
-    if (role == MST_REPLICA_PRIMARY && !is_self(r, &old.primary))
-        r->before = old;
     // Also when nobody acts on these roles in the end: others may, and then what the peers have is unknown here.
     if (r->is_reigning && role != MST_REPLICA_PRIMARY)
         end_reign(r);
@@ -141,13 +137,6 @@ static struct mst_replica_peer *find_peer(struct mst_replica *r, uint32_t ps)
     return NULL;
 }
 
-// It has the start of the same log, and its number says of which length: as it is a backup, or was one beside this one.
-static bool can_be_compared(const struct mst_replica *r, const struct mst_replica_peer *peer)
-{
-    bool was_beside = is_backup(&r->before, &r->config.self) && is_backup(&r->before, &peer->id);
-    return r->base != MST_REPLICA_NOTHING && (peer->is_backup || was_beside);
-}
-
 // Of the peers before, who is one still goes on where it was; who is new is asked or swept.
 static void name_peer(struct mst_replica *r, const struct mst_replica_peer *before, size_t n_before,
                       const struct mst_replica_peer *named, bool is_new_reign)
@@ -166,7 +155,7 @@ static void name_peer(struct mst_replica *r, const struct mst_replica_peer *befo
             peer->is_too_large = false;
             return;
         }
-    if (is_new_reign && can_be_compared(r, named))
+    if (is_new_reign && named->is_backup && r->base != MST_REPLICA_NOTHING)
         peer->phase = MST_PEER_ASKED;
     else
         begin_sweep(peer, named->heard_ms);
@@ -448,16 +437,6 @@ static void note_acked(const struct mst_replica *r, struct mst_replica_peer *pee
         peer->sent = peer->acked;
 }
 
-static void begin_following(const struct mst_replica *r, struct mst_replica_peer *peer, uint64_t now_ms)
-{
-    peer->phase = MST_PEER_FOLLOWS;
-    peer->swept_ms = now_ms;
-    if (!peer->is_waited_for) {
-        peer->is_waited_for = true;
-        peer->waited_seq = r->seq; // up to here something may be acknowledged that it does not have yet
-    }
-}
-
 void mst_replica_heard(struct mst_replica *r, const struct mst_replica_answer *answer, uint64_t now_ms)
 {
     struct mst_replica_peer *peer = accept(r, answer, now_ms);
@@ -491,7 +470,12 @@ void mst_replica_swept(struct mst_replica *r, const struct mst_replica_answer *a
     note_acked(r, peer, answer->seq);
     if (++peer->n_swept < r->config.n_buckets)
         return;
-    begin_following(r, peer, now_ms);
+    peer->phase = MST_PEER_FOLLOWS;
+    peer->swept_ms = now_ms;
+    if (!peer->is_waited_for) {
+        peer->is_waited_for = true;
+        peer->waited_seq = r->seq; // up to here something may be acknowledged that it does not have yet
+    }
 }
 
 void mst_replica_granted(struct mst_replica *r, const struct mst_replica_answer *answer, uint64_t now_ms)
@@ -500,11 +484,10 @@ void mst_replica_granted(struct mst_replica *r, const struct mst_replica_answer 
     if (!peer)
         return;
     if (peer->phase == MST_PEER_ASKED) {
-        if (!peer->is_backup && !mst_replica_is_primary(r, now_ms))
-            return; // as with a sweep: asked again when its own grants ran out
         if (answer->seq == r->base) {
+            peer->phase = MST_PEER_FOLLOWS;
+            peer->swept_ms = now_ms;
             peer->acked = peer->sent = r->base;
-            begin_following(r, peer, now_ms);
         } else {
             begin_sweep(peer, now_ms);
         }

@@ -17,8 +17,8 @@
  *  A *peer* is a follower of this primary: a backup or the joiner. A *reign* is the time in which one PS is primary
  *  without another one between. What a follower has is the start of its primary's operations; a primary compares that
  *  at the start of its reign, and a backup that has another number of them than the primary is swept anew, while
- *  nothing is acknowledged. A joiner is swept, but for one that was backup beside the primary until the reign began: it
- *  is compared, too. Everything that comes back counts under the epoch of the question only.
+ *  nothing is acknowledged. A joiner is always swept. Everything that comes back counts under the epoch of the question
+ *  only.
  *  Everything is sent again after mst_replica_refused, so a broken connection needs nothing else.
  *  (DESIGN §5, Replication and failover; models of the rules are named there.)
  *  Thread: loop of the buckets.
@@ -59,7 +59,7 @@ struct mst_replica_view {
 };
 
 enum mst_replica_peer_phase {
-    MST_PEER_ASKED,   // was a backup when this reign began: what has it?
+    MST_PEER_ASKED,   // a backup when this reign began: what has it?
     MST_PEER_SWEPT,   // is being sent bucket after bucket
     MST_PEER_FOLLOWS, // has the start of what is here
 };
@@ -97,9 +97,8 @@ struct mst_replica {
     struct mst_replica_config config;
     struct mst_replica_view stored;
     struct mst_replica_view acting;
-    struct mst_replica_view before; // stored before those that named it primary
-    uint64_t seq;                   // operations applied or counted here
-    bool is_whole;                  // all buckets are of that point
+    uint64_t seq;  // operations applied or counted here
+    bool is_whole; // all buckets are of that point
     // A follower's sweep.
     bool is_begun;
     struct mst_epoch begun; // under which epoch

@@ -82,6 +82,29 @@ def test_a_server_stands_still(replicated):
     training.finish()
 
 
+@pytest.mark.parametrize("staleness", ["async", 0])
+def test_the_promoted_server_dies_before_it_has_a_backup(replicated, make_link, staleness):
+    """It had told nobody of what the third copy may not have, so that one goes on with everything."""
+    training = replicated(3, 2, consistency={"staleness": staleness})
+    training.job["cluster"]["lease_ms"] = 20000  # ps-1 is not to call ps-2 lost
+    counting_job.write(training.job, training.shape, training.folder)
+    between = make_link(training.running.ports["ps-2"].address)
+    training.running.addresses["ps-1", "ps-2"] = between.address
+    training.start()
+    training.wait_full()
+    training.note_roles()
+    between.hold()
+    training["ps-0"].kill()
+    training.wait(lambda: any(groups[0].startswith("ps-1") for groups in training.roles()[training.n_roles:]), "ps-1 in its place")
+    training["ps-1"].kill()
+    between.release()
+    for role in ("ps-0", "ps-1"):
+        training.running.start(role)
+    training.wait_full_again()
+    training.finish()
+    assert "parameter server restored" not in training.chief.log()
+
+
 def test_a_worker_dies_with_a_server(replicated):
     """The fence of the worker goes to who is primary now."""
     training = replicated(3)

@@ -327,26 +327,69 @@ static void test_a_place_is_kept_for_a_while_and_given_back_later(void **state)
     end();
 }
 
-static void test_of_two_backups_one_is_promoted_and_the_other_filled_again(void **state)
+static void test_of_two_backups_one_is_promoted_and_the_other_stays_one(void **state)
 {
     (void)state;
     start_job(4, 2);
     assert_roles("ps-0 > ps-1 > ps-2, ps-1 > ps-2 > ps-3, ps-2 > ps-3 > ps-0, ps-3 > ps-0 > ps-1");
     die(0, MST_FAILOVER_GONE);
     assert_true(mst_failover_advance(&failover, now_ms));
-    char *first =
-        mst_roles_text(&failover.current); // in the proposal that promotes: it is compared when a reign begins
-    assert_string_equal(first, "1.2: ps-1 + ps-2, ps-1 > ps-2 > ps-3, ps-2 > ps-3 > ps-0, ps-3 > ps-0 > ps-1");
+    char *first = mst_roles_text(&failover.current);
+    assert_string_equal(first, "1.2: ps-1 > ps-2, ps-1 > ps-2 > ps-3, ps-2 > ps-3 > ps-0, ps-3 > ps-0 > ps-1");
     free(first); // the others' changes follow, one primary's after the other
     settle();
-    assert_roles("ps-1 + ps-2, ps-1 > ps-2 > ps-3, ps-2 > ps-3, ps-3 > ps-1");
-    fill(2);
     assert_roles("ps-1 > ps-2, ps-1 > ps-2 > ps-3, ps-2 > ps-3, ps-3 > ps-1");
     start_server(0);
     settle();
     fill(0);
     assert_roles("ps-0 > ps-2 > ps-1, ps-1 > ps-2 > ps-3, ps-2 > ps-3 > ps-0, ps-3 > ps-1 > ps-0");
     assert_true(mst_failover_is_full(&failover));
+    end();
+}
+
+static void test_of_three_copies_two_die(void **state)
+{
+    (void)state;
+    for (int is_between = 0; is_between < 2; is_between++) {
+        start_job(3, 2);
+        die(0, MST_FAILOVER_GONE);
+        if (is_between)
+            settle();
+        die(1, MST_FAILOVER_GONE);
+        settle();
+        start_server(0);
+        settle();
+        assert_waits_for("ps-1: more than half of the 3 parameter servers have to know who had which shards, and 1 "
+                         "here does; one that is started again does not, until all are here");
+        start_server(1);
+        settle();
+        assert_roles("ps-2 + ps-0, ps-2 + ps-1, ps-2 + ps-0");
+        end();
+    }
+}
+
+// It may be that one's fault, and what it has is as good as what the promoted one has.
+static void test_whom_a_dead_primary_could_not_reach_stays_a_backup(void **state)
+{
+    (void)state;
+    start_job(3, 2);
+    servers[0].has_lost[2] = true;
+    report(0);
+    die(0, MST_FAILOVER_GONE);
+    settle();
+    assert_roles("ps-1 > ps-2, ps-1 > ps-2, ps-2 > ps-1");
+    end();
+}
+
+static void test_a_backup_that_is_to_leave_does_not_stay_for_the_promoted_one(void **state)
+{
+    (void)state;
+    start_job(3, 2);
+    servers[2].wants_drain = true;
+    report(2);
+    die(0, MST_FAILOVER_GONE);
+    settle();
+    assert_roles("ps-1, ps-1, ps-1");
     end();
 }
 
@@ -590,7 +633,10 @@ int main(void)
         cmocka_unit_test(test_servers_are_drained_one_after_the_other),
         cmocka_unit_test(test_without_one_that_stays_away_the_others_may_be_drained),
         cmocka_unit_test(test_a_place_is_kept_for_a_while_and_given_back_later),
-        cmocka_unit_test(test_of_two_backups_one_is_promoted_and_the_other_filled_again),
+        cmocka_unit_test(test_of_two_backups_one_is_promoted_and_the_other_stays_one),
+        cmocka_unit_test(test_of_three_copies_two_die),
+        cmocka_unit_test(test_whom_a_dead_primary_could_not_reach_stays_a_backup),
+        cmocka_unit_test(test_a_backup_that_is_to_leave_does_not_stay_for_the_promoted_one),
         cmocka_unit_test(test_a_chief_that_starts_goes_on_with_the_highest_roles),
         cmocka_unit_test(test_a_server_that_started_empty_does_not_count_until_it_acts),
         cmocka_unit_test(test_a_server_that_was_not_read_counts_by_the_roles_that_the_chief_took_over),

@@ -8,6 +8,43 @@
 
 #include <cmocka.h>
 
+// Their primary dies, and of its two backups the first is promoted.
+static void promote_first_of_two(void)
+{
+    start(0, 2);
+    name_roles(1, 2, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+}
+
+static void see_it_gone(uint32_t ps)
+{
+    struct mst_replica_id gone = {0, 1};
+    mst_replica_gone(&servers[ps].replica, &gone);
+}
+
+static void test_the_other_backup_is_compared(void **state)
+{
+    (void)state;
+    name_roles(0, 1, 2, MST_NO_PS);
+    store_and_act();
+    settle();
+    apply(0, 7);
+    settle();
+    promote_first_of_two();
+    struct mst_replica *r = &servers[1].replica;
+    assert_false(mst_replica_is_primary(r, now_ms));
+    see_it_gone(1);
+    uint64_t seq = apply(1, 8);
+    assert_false(mst_replica_may_answer(r, seq, now_ms)); // this one may die, too, and only it has that
+    assert_true(carry(1, 2));
+    assert_int_equal(r->peers[0].phase, MST_PEER_FOLLOWS);
+    assert_false(mst_replica_may_answer(r, seq, now_ms));
+    assert_true(carry(1, 2));
+    assert_true(mst_replica_may_answer(r, seq, now_ms));
+    assert_equal_copies(1, 2);
+    assert_false(servers[2].replica.is_begun); // nothing was sent again
+}
+
 // Of two backups one has an operation that was never acknowledged.
 static void test_the_other_backup_is_compared_and_swept(void **state)
 {
@@ -20,14 +57,11 @@ static void test_the_other_backup_is_compared_and_swept(void **state)
     carry(0, 2);
     carry(0, 2);
     carry(0, 1);
-    start(0, 2);
-    name_roles(1, 2, MST_NO_PS, MST_NO_PS);
-    store_and_act();
+    promote_first_of_two();
     settle();
     struct mst_replica *r = &servers[1].replica;
     assert_false(mst_replica_is_primary(r, now_ms));
-    struct mst_replica_id gone = {0, 1};
-    mst_replica_gone(r, &gone);
+    see_it_gone(1);
     uint64_t seq = apply(1, 9);
     assert_int_equal(r->peers[0].phase, MST_PEER_SWEPT);
     assert_int_equal(mst_replica_acked(r), 0);
@@ -35,6 +69,42 @@ static void test_the_other_backup_is_compared_and_swept(void **state)
     settle();
     assert_true(mst_replica_may_answer(r, seq, now_ms));
     assert_equal_copies(1, 2);
+}
+
+// The promoted one dies before it has sent all: what it did not send is as it was, with all that was acknowledged.
+static void test_the_other_backup_takes_over_in_the_middle_of_its_sweep(void **state)
+{
+    (void)state;
+    name_roles(0, 1, 2, MST_NO_PS);
+    store_and_act();
+    settle();
+    apply(0, 7);
+    apply(0, 8);
+    settle();
+    apply(0, 9);
+    carry(0, 2);
+    promote_first_of_two();
+    see_it_gone(1);
+    apply(1, 10);
+    assert_true(carry(1, 2)); // the question
+    assert_true(carry(1, 2)); // and a bucket
+    assert_int_equal(servers[1].replica.peers[0].n_swept, 1);
+    struct mst_replica_id gone = {1, 1};
+    start(1, 2);
+    name_roles(2, MST_NO_PS, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+    see_it_gone(2);
+    mst_replica_gone(&servers[2].replica, &gone);
+    struct mst_replica *r = &servers[2].replica;
+    assert_int_equal(servers[2].buckets[bucket_of(1)], mix(0, 7));
+    assert_int_equal(servers[2].buckets[bucket_of(2)], mix(0, 8));
+    assert_true(mst_replica_may_answer(r, apply(2, 11), now_ms));
+    roles.incarnations[1] = 2;
+    name_roles(2, MST_NO_PS, MST_NO_PS, 1);
+    store_and_act();
+    settle();
+    assert_true(mst_replica_is_complete(r));
+    assert_equal_copies(2, 1);
 }
 
 static void test_who_has_half_a_sweep_says_so(void **state)
@@ -91,78 +161,6 @@ static void test_a_bucket_that_does_not_fit_a_message(void **state)
 }
 
 // ---- joining ----
-
-// Its primary dies, and of its two backups the first is promoted, the other one its joiner.
-static void promote_first_of_two(void)
-{
-    struct mst_replica_id gone = {0, 1};
-    start(0, 2);
-    name_roles(1, MST_NO_PS, MST_NO_PS, 2);
-    store_and_act();
-    settle();
-    assert_false(mst_replica_is_primary(&servers[1].replica, now_ms));
-    assert_int_equal(servers[1].replica.peers[0].phase, MST_PEER_ASKED); // not compared before its own grant ran out
-    mst_replica_gone(&servers[1].replica, &gone);
-}
-
-static void test_a_backup_beside_the_promoted_one_joins_without_a_sweep(void **state)
-{
-    (void)state;
-    name_roles(0, 1, 2, MST_NO_PS);
-    store_and_act();
-    apply(0, 7);
-    settle();
-    promote_first_of_two();
-    struct mst_replica *r = &servers[1].replica;
-    uint64_t seq = apply(1, 8);
-    assert_true(mst_replica_may_answer(r, seq, now_ms)); // nobody waits for it yet
-    now_ms += LEASE_MS / 4;
-    assert_true(carry(1, 2));
-    assert_int_equal(r->peers[0].phase, MST_PEER_FOLLOWS);
-    assert_false(mst_replica_is_complete(r)); // what was answered without it is not there
-    assert_false(mst_replica_may_answer(r, apply(1, 9), now_ms));
-    settle();
-    assert_true(mst_replica_is_complete(r));
-    assert_true(mst_replica_is_swept(&servers[2].replica));
-    assert_true(mst_replica_may_answer(r, r->seq, now_ms));
-    assert_equal_copies(1, 2);
-    assert_false(servers[2].replica.is_begun);
-}
-
-static void test_a_backup_beside_the_promoted_one_is_swept_if_it_has_more(void **state)
-{
-    (void)state;
-    name_roles(0, 1, 2, MST_NO_PS);
-    store_and_act();
-    settle();
-    apply(0, 7);
-    carry(0, 2);
-    promote_first_of_two();
-    apply(1, 8);
-    now_ms += LEASE_MS / 4;
-    assert_true(carry(1, 2));
-    assert_int_equal(servers[1].replica.peers[0].phase, MST_PEER_SWEPT);
-    settle();
-    assert_true(mst_replica_is_complete(&servers[1].replica));
-    assert_equal_copies(1, 2);
-}
-
-// It was backup of the same primary, but not to the end: its number says nothing of what came since.
-static void test_a_backup_that_was_dropped_is_not_compared(void **state)
-{
-    (void)state;
-    name_roles(0, 1, 2, MST_NO_PS);
-    store_and_act();
-    settle();
-    name_roles(0, 1, MST_NO_PS, MST_NO_PS);
-    for (uint32_t ps = 0; ps < 2; ps++) {
-        store(ps);
-        mst_replica_act(&servers[ps].replica, &roles.epoch, now_ms);
-    }
-    name_roles(1, MST_NO_PS, MST_NO_PS, 2);
-    store_and_act();
-    assert_int_equal(servers[1].replica.peers[0].phase, MST_PEER_SWEPT);
-}
 
 static void test_a_joiner_is_swept_and_then_waited_for(void **state)
 {
@@ -308,12 +306,11 @@ static void test_a_joiner_that_was_dropped_between_begins_anew(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_the_other_backup_is_compared),
         TEST(test_the_other_backup_is_compared_and_swept),
+        TEST(test_the_other_backup_takes_over_in_the_middle_of_its_sweep),
         TEST(test_who_has_half_a_sweep_says_so),
         TEST(test_a_bucket_that_does_not_fit_a_message),
-        TEST(test_a_backup_beside_the_promoted_one_joins_without_a_sweep),
-        TEST(test_a_backup_beside_the_promoted_one_is_swept_if_it_has_more),
-        TEST(test_a_backup_that_was_dropped_is_not_compared),
         TEST(test_a_joiner_is_swept_and_then_waited_for),
         TEST(test_what_comes_with_a_bucket_is_not_kept_for_before),
         TEST(test_a_bucket_that_is_there_against_expectation),
