@@ -1,9 +1,9 @@
 /** @file
  *  One simulated job with replicas: the product's ps/replica.h, ps/client_table.h, chief/failover.h and
  *  worker/session.h over a network that drops, duplicates, delays and reorders, while parameter servers crash and come
- *  back empty, are paused, drained and cut off from the chief or from each other, in some jobs all copies of a group at
- *  once, chiefs are killed, paused and succeeded while they live, and workers die and are fenced. Everything follows
- *  from the seed.
+ *  back empty, in some jobs two of three copies just after each other or all copies of a group at once, are paused,
+ *  drained and cut off from the chief or from each other, chiefs are killed, paused and succeeded while they live, and
+ *  workers die and are fenced. Everything follows from the seed.
  *
  *      const char *fault = replicas_run(seed, plant, &n_delivered, text);  // NULL, or text says what went wrong
  */
@@ -35,7 +35,8 @@ enum replicas_plant {
     REPLICAS_PLANT_ALONE,              // a primary goes on alone when its backup is gone, without new roles
     REPLICAS_PLANT_LATE_BUCKET,        // a joiner takes a bucket as it was before operations that came since
     REPLICAS_PLANT_BARE_ON_ITS_WAY,    // an operation on a bucket on its way comes without its gradient
-    REPLICAS_PLANT_JOINER_EQUAL,       // a joiner that was backup until then is not swept whatever its number
+    REPLICAS_PLANT_BACKUP_EQUAL,       // the backup beside a promoted one is not swept whatever its number
+    REPLICAS_PLANT_BACKUP_JOINS,       // … and is only a joiner of it
     REPLICAS_PLANT_MINORITY,           // a chief commits roles that one server has, whatever it hears of the others
     REPLICAS_PLANT_PROMOTE_JOINER,     // a joiner takes the place of a primary that is dead
     REPLICAS_PLANT_EMPTY_COUNTS,       // an empty server counts when a chief that starts reads it

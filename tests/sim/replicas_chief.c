@@ -93,6 +93,19 @@ static void take_joiner_for_backup(const struct mst_failover *f, struct mst_role
     }
 }
 
+static void take_backup_for_joiner(struct mst_failover *f)
+{
+    for (size_t g = 0; f->committed.n_ps && g < f->config.n_ps; g++) {
+        struct mst_group_roles *of = &f->current.groups[g];
+        uint32_t last = f->committed.groups[g].primary;
+        if (of->primary == MST_NO_PS || last == MST_NO_PS || of->primary == last || f->servers[last].is_live ||
+            of->n_backups == 0)
+            continue;
+        of->joiner = of->backups[0];
+        of->n_backups = 0;
+    }
+}
+
 static void plant(const struct world *w, struct mst_failover *f)
 {
     if (f->phase != MST_FAILOVER_LEADING)
@@ -139,6 +152,8 @@ static void advance(struct world *w, size_t c)
     plant(w, &chief->failover);
     replicas_lost_known(w, chief);
     for (; n < MAX_CHANGES && mst_failover_advance(&chief->failover, w->engine.now_ms); n++) {
+        if (w->plant == REPLICAS_PLANT_BACKUP_JOINS)
+            take_backup_for_joiner(&chief->failover);
         replicas_lost_roles_changed(w, chief);
         for (size_t ps = 0; ps < w->n_ps; ps++)
             ask(w, c, ps);

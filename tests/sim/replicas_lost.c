@@ -143,7 +143,8 @@ void replicas_lost_place(struct world *w, size_t c)
 {
     struct sim_chief *chief = &w->chiefs[c];
     const struct mst_roles *roles = mst_failover_committed(&chief->failover);
-    for (uint32_t ps = 0; w->is_harsh && roles && replicas_state_is_stored(chief) && ps < w->n_ps; ps++) {
+    bool is_ready = roles && replicas_state_is_stored(chief);
+    for (uint32_t ps = 0; (w->is_harsh || w->is_twofold) && is_ready && ps < w->n_ps; ps++) {
         if (chief->is_placed[ps] || !mst_failover_is_live(&chief->failover, ps))
             continue;
         struct message m = {.kind = M_MAP, .to = replicas_ps_node(ps), .term = chief->term};

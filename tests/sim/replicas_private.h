@@ -39,6 +39,7 @@ enum message_kind {
     M_SPLIT,    // the next step of a split
     M_COMPUTED, // a worker's own gradient is ready
     M_BLOW,     // a PS dies whatever else is so
+    M_SECOND,   // … if a third copy is left
     // chief and PS
     M_RECALL,
     M_RECALLED,
@@ -261,6 +262,14 @@ struct sim_loss {
     size_t checkpoint;      // it was restored from
 };
 
+// The server that died when redundancy was full.
+struct sim_first {
+    size_t ps;
+    uint64_t at_ms;
+    uint64_t term; // of the chief that led
+    uint64_t incarnations;
+};
+
 struct world {
     struct engine engine;
     enum replicas_plant plant;
@@ -275,6 +284,8 @@ struct world {
     bool is_by_roles;  // workers ask whom the roles name, and nobody else
     bool is_link_lost; // a link that is cut stays so
     bool is_harsh;     // servers die at any time, all copies of a group at once
+    bool is_twofold;   // a second one dies just after a first
+    struct sim_first first;
     unsigned crash_odds;
     unsigned n_crashes_left;
     unsigned n_blows_left;

@@ -216,9 +216,9 @@ static bool is_all_answered(const struct mst_replica *r, uint32_t ps)
     return true;
 }
 
-static void take_joiner_for_equal(struct mst_replica *r, struct mst_replica_answer answer, uint64_t now_ms)
+static void take_backup_for_equal(struct mst_replica *r, struct mst_replica_answer answer, uint64_t now_ms)
 {
-    if (answer.seq != MST_REPLICA_NOTHING && answer.from.ps == r->acting.joiner.ps)
+    if (answer.seq != MST_REPLICA_NOTHING && r->base != MST_REPLICA_NOTHING)
         answer.seq = r->base;
     mst_replica_granted(r, &answer, now_ms);
 }
@@ -235,8 +235,8 @@ static void on_answer(struct world *w, size_t ps, const struct message *m)
         mst_replica_swept(&copy->replica, &m->answer, now_ms);
         break;
     case M_GRANT_REPLY:
-        if (w->plant == REPLICAS_PLANT_JOINER_EQUAL)
-            take_joiner_for_equal(&copy->replica, m->answer, now_ms);
+        if (w->plant == REPLICAS_PLANT_BACKUP_EQUAL)
+            take_backup_for_equal(&copy->replica, m->answer, now_ms);
         else
             mst_replica_granted(&copy->replica, &m->answer, now_ms);
         break;

@@ -2,6 +2,7 @@
 #include "replicas_private.h"
 
 #include "base/alloc.h"
+#include "chief/failover_private.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,7 +31,8 @@ static const char *const plant_names[N_REPLICAS_PLANTS] = {
     [REPLICAS_PLANT_ALONE] = "alone",
     [REPLICAS_PLANT_LATE_BUCKET] = "late-bucket",
     [REPLICAS_PLANT_BARE_ON_ITS_WAY] = "bare-on-its-way",
-    [REPLICAS_PLANT_JOINER_EQUAL] = "joiner-equal",
+    [REPLICAS_PLANT_BACKUP_EQUAL] = "backup-equal",
+    [REPLICAS_PLANT_BACKUP_JOINS] = "backup-joins",
     [REPLICAS_PLANT_MINORITY] = "minority",
     [REPLICAS_PLANT_PROMOTE_JOINER] = "promote-joiner",
     [REPLICAS_PLANT_EMPTY_COUNTS] = "empty-counts",
@@ -159,21 +161,27 @@ static bool is_there(const struct world *w, const struct message *m)
     }
     return is_up && (m->to_incarnation == 0 || m->to_incarnation == incarnation) &&
            (m->kind == M_TICK || m->kind == M_COMPUTED || m->kind == M_VISIT || m->kind == M_BLOW ||
-            !is_cut(w, m->from, m->to));
+            m->kind == M_SECOND || !is_cut(w, m->from, m->to));
 }
 
 // ---- faults ----
 
-static bool is_calm(const struct world *w)
+// All but one of the servers, or all.
+static bool is_calm_but(const struct world *w, size_t missing)
 {
     for (size_t ps = 0; ps < w->n_ps; ps++) {
-        if (!replicas_is_awake(w, ps) || w->ps[ps].is_cut || w->ps[ps].wants_drain)
+        if (ps != missing && (!replicas_is_awake(w, ps) || w->ps[ps].is_cut || w->ps[ps].wants_drain))
             return false;
         for (size_t other = 0; other < w->n_ps; other++)
             if (w->is_link_cut[ps][other])
                 return false;
     }
     return true;
+}
+
+static bool is_calm(const struct world *w)
+{
+    return is_calm_but(w, MST_NO_PS);
 }
 
 static bool looks_full(const struct world *w, const struct mst_failover *f)
@@ -198,11 +206,10 @@ static void restart_later(struct world *w, uint32_t node, uint64_t most_ms)
     engine_schedule(&w->engine, &restart, 1 + engine_draw(&w->engine, most_ms));
 }
 
-static void crash(struct world *w, size_t ps, bool was_full)
+static void crash(struct world *w, size_t ps)
 {
     struct message gone = {.kind = M_GONE, .id = {(uint32_t)ps, w->ps[ps].incarnation}};
     replicas_ps_end(w, ps);
-    replicas_lost_dies(w, was_full);
     for (size_t other = 0; other < w->n_ps; other++) {
         gone.to = replicas_ps_node(other);
         gone.from = gone.to;
@@ -220,8 +227,10 @@ static bool may_be_struck(struct world *w)
 
 static void blow(struct world *w, size_t ps)
 {
-    if (may_be_struck(w) && w->ps[ps].is_up)
-        crash(w, ps, false);
+    if (!may_be_struck(w) || !w->ps[ps].is_up)
+        return;
+    crash(w, ps);
+    replicas_lost_dies(w, false);
 }
 
 // All copies of a group, or any server.
@@ -237,6 +246,43 @@ static void draw_blow(struct world *w, size_t ps)
         if (is_alone ? other == ps : role == MST_REPLICA_PRIMARY || role == MST_REPLICA_BACKUP)
             engine_schedule(&w->engine, &m, is_at_once ? 1 : 1 + engine_draw(&w->engine, 3 * LEASE_MS));
     }
+}
+
+// ---- two of three copies ----
+
+static void crash_first(struct world *w, size_t ps)
+{
+    size_t second = (ps + 1 + (size_t)engine_draw(&w->engine, w->n_ps - 1)) % w->n_ps;
+    struct message m = {.kind = M_SECOND, .to = replicas_ps_node(second)};
+    crash(w, ps);
+    replicas_lost_dies(w, true);
+    if (!w->is_twofold)
+        return;
+    w->first = (struct sim_first){ps, w->engine.now_ms, w->terms, w->incarnations};
+    engine_schedule(&w->engine, &m, 1 + engine_draw(&w->engine, engine_draw(&w->engine, 2) ? 50 : 2 * LEASE_MS));
+}
+
+// Nobody had a reason to drop it since the first one died.
+static bool is_kept(const struct world *w, const struct mst_failover *f, size_t ps)
+{
+    const struct sim_first *first = &w->first;
+    bool is_kept = w->ps[ps].incarnation <= first->incarnations && f->servers[ps].is_live &&
+                   f->servers[ps].dead_since_ms < first->at_ms;
+    for (size_t g = 0; g < w->n_ps; g++)
+        is_kept = is_kept && f->groups[g].lost_ps != ps && f->groups[g].barred[ps] < first->at_ms + f->config.avoid_ms;
+    return is_kept;
+}
+
+// The second one dies if every group has a third copy then, whatever the roles say: what the oracle lets be lost stays
+// as it was when the first one died.
+static void crash_second(struct world *w, size_t ps)
+{
+    const struct sim_chief *leader = replicas_leader(w);
+    bool may_crash = may_be_struck(w) && leader->term == w->first.term && is_calm_but(w, w->first.ps);
+    for (size_t other = 0; may_crash && other < w->n_ps; other++)
+        may_crash = other == w->first.ps || is_kept(w, &leader->failover, other);
+    if (may_crash && ps != w->first.ps)
+        crash(w, ps);
 }
 
 static void cut_link(struct world *w, size_t ps)
@@ -296,7 +342,8 @@ static void split(struct world *w, size_t step)
         }
         w->is_apart[1][emptied] = true;
         w->is_apart[0][emptied] = false;
-        crash(w, emptied, false);
+        crash(w, emptied);
+        replicas_lost_dies(w, false);
         split_later(w, 3, 1, LEASE_MS);
         break;
     case 3:
@@ -338,7 +385,7 @@ static void draw_ps_faults(struct world *w)
         draw_blow(w, ps);
     } else if (strikes(w, &w->n_crashes_left, w->crash_odds) && is_full(w)) {
         w->n_crashes_left--;
-        crash(w, ps, true);
+        crash_first(w, ps);
     } else if (strikes(w, &w->n_drains_left, 60) && is_full(w)) {
         w->n_drains_left--;
         w->ps[ps].wants_drain = true;
@@ -362,7 +409,7 @@ static bool is_known(const struct world *w)
     size_t n = 0;
     for (size_t ps = 0; ps < w->n_ps; ps++)
         n += w->ps[ps].is_up && w->ps[ps].is_counting && !w->ps[ps].wants_drain;
-    return !w->is_harsh || 2 * n > w->n_ps;
+    return !(w->is_harsh || w->is_twofold) || 2 * n > w->n_ps;
 }
 
 static void draw_chief_faults(struct world *w)
@@ -437,6 +484,8 @@ static void deliver(struct world *w, const struct message *m)
         return;
     else if (m->kind == M_BLOW)
         blow(w, m->to - MAX_CHIEFS);
+    else if (m->kind == M_SECOND)
+        crash_second(w, m->to - MAX_CHIEFS);
     else if (w->engine.now_ms < until_ms)
         engine_schedule(&w->engine, m, until_ms - w->engine.now_ms); // it finds it in its socket later
     else if (m->to < MAX_CHIEFS)
@@ -506,6 +555,7 @@ static void draw_job(struct world *w)
     w->n_threads = engine_draw(e, 4) ? 1 : MAX_THREADS;
     w->n_parts = w->n_ps * w->n_threads;
     w->is_by_roles = engine_draw(e, 2);
+    w->is_twofold = w->n_replicas == 2 && engine_draw(e, 2);
     if (engine_draw(e, 16) == 0)
         draw_split(w);
 }
