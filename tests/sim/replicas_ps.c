@@ -416,6 +416,17 @@ static void fence_rows(struct world *w, size_t ps, const struct message *m, stru
     }
 }
 
+// One that was promoted in the middle of a sweep may have it in some buckets only.
+static bool is_fenced(const struct world *w, const struct sim_copy *copy, const struct sim_op *op)
+{
+    for (size_t b = 0; b < w->n_buckets; b++) {
+        const struct mst_client_table *clients = &copy->buckets[b].clients;
+        if (op->worker >= clients->n_rows || clients->fenced[op->worker] < op->number)
+            return false;
+    }
+    return true;
+}
+
 static void ps_fence(struct world *w, size_t ps, const struct message *m)
 {
     struct sim_copy *copy = copy_of(w, ps, m->part);
@@ -431,8 +442,7 @@ static void ps_fence(struct world *w, size_t ps, const struct message *m)
     }
     if (copy->awaits_values || !mst_replica_admits(r, w->engine.now_ms))
         return;
-    const struct mst_client_table *clients = &copy->buckets[0].clients;
-    if (m->op.worker >= clients->n_rows || clients->fenced[m->op.worker] < m->op.number) {
+    if (!is_fenced(w, copy, &m->op)) {
         fence(w, copy, &m->op);
         copy->ops[mst_replica_applied(r)] = m->op;
     }
