@@ -60,8 +60,11 @@ void mst_chief_on_epoch_trained(struct mst_chief *chief, const struct mst_epoch_
 {
     mst_chief_best_epoch_trained(chief, record->epoch);
     mst_epoch_ledger_trained(&chief->ledger, record, scores, awaits_validation(chief));
-    // The last epoch's is the evaluation of the trained model, unless the model depends on it.
-    if (awaits_validation(chief) && (!mst_coordinator_finished(&chief->coordinator) || waits_for_epochs(chief)))
+    // The last epoch's is the evaluation of the trained model, unless the model depends on it. That one overtakes an
+    // epoch that is over with the last one.
+    bool is_last = mst_coordinator_finished(&chief->coordinator) &&
+                   record->epoch == mst_coordinator_progress(&chief->coordinator).last_epoch;
+    if (awaits_validation(chief) && (!is_last || waits_for_epochs(chief)))
         want(chief, (struct mst_evaluation_task){
                         .epoch = record->epoch, .step = mst_chief_steps_done(chief), .is_epoch_end = true});
     tell_known(chief);

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+import fault_proxy
 import tiny_job
 from processes import http_get, metric, until
 
@@ -95,6 +96,31 @@ def test_eval_every(with_evaluator, cluster, job, write_job, every, by, stalenes
     assert "evaluated between steps" not in log, "an evaluation is of a cut"
     if every == "epoch":
         assert log.count("chief: epoch evaluated") == done
+
+
+def test_an_epoch_that_is_over_with_the_last_one_is_counted(cluster, job, write_job):
+    """One of two workers stands still with the first epoch's two batches, a lease each, while the other one trains the second's:
+    then both are over at once, and the evaluation of the trained model overtakes that of the first."""
+    job.update(epochs=2, batch_size=tiny_job.TRAIN_EXAMPLES // 2)
+    job["cluster"]["lease_ms"] = 20000
+    job["eval"] = {"every": "epoch"}
+    running = cluster(write_job(job))
+    with fault_proxy.Proxies(1) as proxies:
+        links = [proxies.add("worker-1", role, running.ports[role].address) for role in ("ps-0", "ps-1")]
+        for link in links:
+            running.addresses[("worker-1", link.role)] = link.address
+        stalled = links[0].stall_in_push()
+        for role in ("chief-0", "ps-0", "ps-1", "worker-1"):
+            running.start(role)
+        until(stalled.is_set, "a push of worker-1 to be half sent")
+        running.start("worker-0")
+        until(lambda: running.metric("chief-0", "muster_chief_step") == 2, "the second epoch's two steps")
+        links[0].go_on()
+        running.expect_all(0)
+    result = read_result(job)
+    assert len(result["evaluations"]) + result["evaluations_skipped"] == 2
+    log = running["chief-0"].log()
+    assert log.count("chief: evaluation skipped epoch=1 ") == result["evaluations_skipped"], log
 
 
 def test_one_process_evaluates_each_epoch(muster, job, write_job):
