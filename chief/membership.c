@@ -50,6 +50,7 @@ static void expect_until(struct mst_member *member, uint64_t silent_at_ms, const
 }
 
 static const char silence[] = "nothing was heard of it for cluster.lease_ms";
+static const char fenced_before[] = "an earlier chief had fenced it";
 
 static void expect_within_lease(const struct mst_membership *m, struct mst_member *member, uint64_t now_ms)
 {
@@ -131,7 +132,7 @@ const char *mst_membership_why_out(const struct mst_membership *m, uint32_t work
         return member->fenced_why;
     if (member->state == MST_MEMBER_AWAITED)
         return "the job went on from a checkpoint, and all numbers from before are out";
-    return number < member->number ? "a later number of this worker has been given" : "an earlier chief had fenced it";
+    return number < member->number ? "a later number of this worker has been given" : fenced_before;
 }
 
 // What was heard on waking, before this call, was heard just now; the rest before the sleep: half of it tells which.
@@ -169,7 +170,7 @@ void mst_membership_restore(struct mst_membership *m, uint32_t worker, enum mst_
     member->state = state;
     member->incarnation = state == MST_MEMBER_LIVE || state == MST_MEMBER_FENCING ? incarnation : 0;
     member->number = number;
-    expect_until(member, silent_at_ms, state == MST_MEMBER_FENCING ? "an earlier chief had fenced it" : silence, 0);
+    expect_until(member, silent_at_ms, state == MST_MEMBER_FENCING ? fenced_before : silence, 0);
     if (state == MST_MEMBER_FENCING)
         begin_fence(m, member);
 }
