@@ -106,16 +106,15 @@ def test_an_epoch_that_is_over_with_the_last_one_is_counted(cluster, job, write_
     job["eval"] = {"every": "epoch"}
     running = cluster(write_job(job))
     with fault_proxy.Proxies(1) as proxies:
-        links = [proxies.add("worker-1", role, running.ports[role].address) for role in ("ps-0", "ps-1")]
-        for link in links:
-            running.addresses[("worker-1", link.role)] = link.address
-        stalled = links[0].stall_in_push()
+        link = proxies.add("worker-1", "ps-0", running.ports["ps-0"].address)
+        running.addresses[("worker-1", "ps-0")] = link.address
+        stalled = link.stall_in_push()
         for role in ("chief-0", "ps-0", "ps-1", "worker-1"):
             running.start(role)
         until(stalled.is_set, "a push of worker-1 to be half sent")
         running.start("worker-0")
         until(lambda: running.metric("chief-0", "muster_chief_step") == 2, "the second epoch's two steps")
-        links[0].go_on()
+        link.go_on()
         running.expect_all(0)
     result = read_result(job)
     assert len(result["evaluations"]) + result["evaluations_skipped"] == 2

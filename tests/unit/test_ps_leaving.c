@@ -39,8 +39,8 @@ static enum mst_job_state beat(struct fixture *f)
     return reply.job_state;
 }
 
-// Told to stop while it makes the shards of this map: whether it stays for that.
-static void expect_while_building(struct fixture *f, uint64_t iterations, const char *restore_prefix, bool stays)
+// It makes the shards of this map, until sem_post of *gate. Returns the call that answers.
+static uint64_t begin_to_build(struct fixture *f, uint64_t iterations, const char *restore_prefix, sem_t *gate)
 {
     const struct mst_msg_map map = {.term = TERM,
                                     .epoch = 1,
@@ -48,12 +48,19 @@ static void expect_while_building(struct fixture *f, uint64_t iterations, const 
                                     .shards = shards,
                                     .iterations = iterations,
                                     .restore_prefix = restore_prefix};
-    sem_t gate;
-    assert_int_equal(sem_init(&gate, 0, 0), 0);
-    mst_loop_post(f->data[0], wait_for, &gate);
+    assert_int_equal(sem_init(gate, 0, 0), 0);
+    mst_loop_post(f->data[0], wait_for, gate);
     send_map_of(f, &map);
     uint64_t call = f->call;
     assert_int_equal(beat(f), MST_JOB_RUNNING);
+    return call;
+}
+
+// Told to stop meanwhile: whether it stays for that.
+static void expect_while_building(struct fixture *f, uint64_t iterations, const char *restore_prefix, bool stays)
+{
+    sem_t gate;
+    uint64_t call = begin_to_build(f, iterations, restore_prefix, &gate);
     assert_int_equal(mst_ps_ready(f->ps, NULL), MST_UNAVAILABLE);
     assert_int_equal(mst_ps_leave(f->ps, "told to stop"), stays);
     assert_int_equal(beat(f), stays ? MST_JOB_FAILED : MST_JOB_RUNNING);
@@ -101,14 +108,8 @@ static void test_a_chief_that_has_no_job_yet_has_greeted(void **state)
 static void test_it_ends_while_shards_are_made(void **state)
 {
     struct fixture *f = *state;
-    const struct mst_msg_map map = {
-        .term = TERM, .epoch = 1, .n_shards = sizeof shards / sizeof shards[0], .shards = shards, .iterations = 9};
     sem_t gate;
-    assert_int_equal(sem_init(&gate, 0, 0), 0);
-    mst_loop_post(f->data[0], wait_for, &gate);
-    send_map_of(f, &map);
-    uint64_t call = f->call;
-    assert_int_equal(beat(f), MST_JOB_RUNNING);
+    uint64_t call = begin_to_build(f, 9, NULL, &gate);
     mst_ps_cancel(f->ps);
     assert_int_equal(sem_post(&gate), 0);
     stranger_expect_error(&f->chief, call, MST_CANCELLED, "this parameter server ends");

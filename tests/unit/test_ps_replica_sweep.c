@@ -8,6 +8,13 @@
 
 #include <cmocka.h>
 
+static void begin_with_two_backups(void)
+{
+    name_roles(0, 1, 2, MST_NO_PS);
+    store_and_act();
+    settle();
+}
+
 // Their primary dies, and of its two backups the first is promoted.
 static void promote_first_of_two(void)
 {
@@ -25,9 +32,7 @@ static void see_it_gone(uint32_t ps)
 static void test_the_other_backup_is_compared(void **state)
 {
     (void)state;
-    name_roles(0, 1, 2, MST_NO_PS);
-    store_and_act();
-    settle();
+    begin_with_two_backups();
     apply(0, 7);
     settle();
     promote_first_of_two();
@@ -49,9 +54,7 @@ static void test_the_other_backup_is_compared(void **state)
 static void test_the_other_backup_is_compared_and_swept(void **state)
 {
     (void)state;
-    name_roles(0, 1, 2, MST_NO_PS);
-    store_and_act();
-    settle();
+    begin_with_two_backups();
     apply(0, 7);
     apply(0, 8);
     carry(0, 2);
@@ -75,9 +78,7 @@ static void test_the_other_backup_is_compared_and_swept(void **state)
 static void test_the_other_backup_takes_over_in_the_middle_of_its_sweep(void **state)
 {
     (void)state;
-    name_roles(0, 1, 2, MST_NO_PS);
-    store_and_act();
-    settle();
+    begin_with_two_backups();
     apply(0, 7);
     apply(0, 8);
     settle();
@@ -110,9 +111,7 @@ static void test_the_other_backup_takes_over_in_the_middle_of_its_sweep(void **s
 static void test_who_has_half_a_sweep_says_so(void **state)
 {
     (void)state;
-    name_roles(0, 1, 2, MST_NO_PS);
-    store_and_act();
-    settle();
+    begin_with_two_backups();
     apply(0, 7);
     carry(0, 2);
     name_roles(1, 2, MST_NO_PS, MST_NO_PS);
