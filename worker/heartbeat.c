@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "event/timer.h"
+#include "wire/worker_numbers.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@ struct mst_heartbeat {
     struct mst_peer *peer;
     struct mst_timer timer;
     uint64_t number; // as the chief answered the greeting
+    _Atomic uint64_t least_number;
     bool was_up;
     bool is_over;
     bool is_waiting; // for an answer
@@ -105,6 +107,15 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
     mst_identity_greet(heartbeat->config.identity, greeting);
 }
 
+// Whether it greets again, for a number that counts.
+static bool is_outdated(struct mst_heartbeat *heartbeat)
+{
+    bool is_old = heartbeat->number < atomic_load_explicit(&heartbeat->least_number, memory_order_relaxed);
+    if (is_old)
+        mst_peer_retry(heartbeat->peer, "greeting again for a new number");
+    return is_old;
+}
+
 static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
 {
     struct mst_heartbeat *heartbeat = arg;
@@ -112,7 +123,8 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     heartbeat->number = reply->number;
     heartbeat->was_up = true;
     heartbeat->is_waiting = false;
-    beat(heartbeat);
+    if (!is_outdated(heartbeat))
+        beat(heartbeat);
 }
 
 static void on_refused(void *arg, struct mst_peer *peer, mst_status status, const char *text)
@@ -181,6 +193,22 @@ void mst_heartbeat_free(struct mst_heartbeat *heartbeat)
 static void beat_now(void *arg)
 {
     beat(arg);
+}
+
+static void check_number(void *arg)
+{
+    struct mst_heartbeat *heartbeat = arg;
+    if (mst_peer_is_up(heartbeat->peer))
+        (void)is_outdated(heartbeat);
+}
+
+void mst_heartbeat_set_number(struct mst_heartbeat *heartbeat, uint64_t number)
+{
+    if (number == MST_NO_NUMBER)
+        return;
+    // Relaxed: what is posted sees it.
+    atomic_store_explicit(&heartbeat->least_number, number, memory_order_relaxed);
+    mst_loop_post(heartbeat->config.loop, check_number, heartbeat);
 }
 
 void mst_heartbeat_set_progress(struct mst_heartbeat *heartbeat, uint64_t progress)

@@ -44,6 +44,9 @@ void mst_heartbeat_start(struct mst_heartbeat *heartbeat);
 void mst_heartbeat_stop(struct mst_heartbeat *heartbeat);
 /** Releases it; NULL is fine. Thread: the loop has stopped */
 void mst_heartbeat_free(struct mst_heartbeat *heartbeat);
+/** The chief has given this process a number, MST_NO_NUMBER: none any more. Under an earlier one no sign of life
+ *  counts, so it greets again if it has one. Thread: any */
+void mst_heartbeat_set_number(struct mst_heartbeat *heartbeat, uint64_t number);
 /** How far this process is: a number that grows. The first one above 0 is sent at once. Thread: any */
 void mst_heartbeat_set_progress(struct mst_heartbeat *heartbeat, uint64_t progress);
 /** How long this process has been waiting for the answer of a parameter server; 0: it is not. Thread: any */

@@ -167,6 +167,7 @@ static void on_chief_up(void *arg, struct mst_peer *peer, const struct mst_msg_g
                 (unsigned long long)reply->number, (unsigned long long)before, reply->state_text);
     joining->number = reply->number;
     joining->fenced = 0;
+    mst_heartbeat_set_number(joining->heartbeat, reply->number);
     if (!joining->has_map) {
         ask_map(joining);
         return;

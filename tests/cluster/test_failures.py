@@ -3,6 +3,7 @@ import json
 import pathlib
 import re
 import signal
+import time
 
 import pytest
 import tiny_job
@@ -76,6 +77,23 @@ def test_a_fenced_worker_hears_why(cluster, job, write_job):
     running["chief-0"].wait_log(rf'worker fenced worker=1 number=1 .* reason="{why}"')
     running["worker-1"].resume()
     running["worker-1"].wait_log(rf'fenced number=1 reason="{why}"|admitted again number=2 before=1 reason="{why}"')
+
+
+@pytest.mark.parametrize("staleness", ["async", 0])
+def test_a_worker_that_stood_still_is_fenced_once(cluster, job, write_job, staleness):
+    """Its signs of life count again, also where it asks the chief for nothing, as in rounds."""
+    job["epochs"] = 1_000_000
+    job["consistency"] = {"staleness": staleness}
+    running = cluster(write_job(job))
+    running.start_all()
+    running["worker-1"].wait_log("first step done")
+    running["worker-1"].pause()
+    running["chief-0"].wait_log("worker fenced worker=1 number=1 ")
+    running["worker-1"].resume()
+    running["worker-1"].wait_log("admitted again number=2 ")
+    until_s = time.monotonic() + 2 * job["cluster"]["lease_ms"] / 1000
+    running.wait_running(lambda: time.monotonic() > until_s, "two leases to be over")
+    assert running["chief-0"].log().count("worker fenced worker=1") == 1
 
 
 def test_cut_link_loses_and_doubles_nothing(stalled, job, write_job):

@@ -1,5 +1,5 @@
-// What a worker does with the number that a chief of a few lines gives it: one that cannot be ends it by name, and the
-// one that says that the job is over is told to no other chief.
+// What a worker does with the number that a chief of a few lines gives it: one that cannot be ends it by name, the one
+// that says that the job is over is told to no other chief, and signs of life are of the newest.
 #include "worker/joining.h"
 
 #include "base/alloc.h"
@@ -32,6 +32,7 @@ struct fixture {
     uint64_t number; // that it gives
     uint64_t held;   // the highest that a greeting said
     uint64_t out;    // … and that is out
+    uint64_t beaten; // the last that a sign of life said
     // the worker
     struct mst_identity identity;
     struct mst_joining *joining;
@@ -55,7 +56,12 @@ static void on_map_asked(void *arg, struct mst_conn *conn, const struct mst_mess
 static void on_heartbeat(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     const struct mst_msg_heartbeat_reply reply = {.job_state = MST_JOB_RUNNING};
-    (void)arg;
+    struct mst_arena arena;
+    struct mst_msg_heartbeat heartbeat;
+    mst_arena_init(&arena, MST_MSG_ARENA_MAX);
+    assert_int_equal(mst_msg_heartbeat_decode(message->meta, &arena, &heartbeat, NULL), MST_OK);
+    ((struct fixture *)arg)->beaten = heartbeat.number;
+    mst_arena_fini(&arena);
     RPC_ANSWER(conn, message, heartbeat_reply, &reply);
 }
 
@@ -171,6 +177,12 @@ static bool is_admitted(void *arg)
     return f->admitted == f->number;
 }
 
+static bool has_beaten(void *arg)
+{
+    const struct fixture *f = arg;
+    return f->beaten == f->number;
+}
+
 static void test_a_number_that_cannot_be_ends_it(void **state)
 {
     struct fixture *f = *state;
@@ -201,11 +213,25 @@ static void test_no_number_is_told_to_nobody(void **state)
     assert_false(f->is_over);
 }
 
+static void test_signs_of_life_are_of_the_number_that_counts(void **state)
+{
+    struct fixture *f = *state;
+    f->number = 1;
+    mst_joining_start(f->joining);
+    run_until(f->loop, has_beaten, f);
+    run_until(f->loop, has_map, f);
+    f->number = 2;
+    mst_joining_again(f->joining);
+    run_until(f->loop, has_beaten, f); // on its own connection, which nobody closed
+    assert_false(f->is_over);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_number_that_cannot_be_ends_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_number_is_told_to_nobody, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_signs_of_life_are_of_the_number_that_counts, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
