@@ -27,7 +27,7 @@ import counting_job
 import fault_proxy
 import processes
 import tiny_job
-from schedules import ALL_COPIES, CONSISTENCY, PHASES, SERVER_KINDS, Fault, Schedule, draw, draw_kills  # noqa: F401
+from schedules import ALL_COPIES, CONSISTENCY, PHASES, SERVER_KINDS, Fault, Schedule, draw, draw_kills, draw_stops  # noqa: F401
 
 LEASE_MS = 1000
 SHORT, LONG = 0.3, 1.6  # leases: a fault that nobody is declared dead for, and one that somebody is
@@ -283,10 +283,14 @@ class Ground:
         return self.until(lambda: self.are_there(fault), PHASE_S)
 
     def is_harmless(self, fault):
-        """A server dies before anything is trained, or the one that is being filled."""
+        """A server dies before anything is trained, or the one that is being filled. One that stands still has all that it had
+        afterwards, so that may be while another one is replaced, too."""
+        stands_still = fault.kind == "stop long"
         if fault.phase == "refill":
-            return fault.target == self.struck_ps
-        return fault.phase in ("start", "creation") and fault.kind == "kill" and not self.struck_ps
+            return stands_still or fault.target == self.struck_ps
+        if fault.phase == "recovery" and self.done:
+            return stands_still and self.done[-1].kind == "kill" and self.done[-1].target.startswith("ps")
+        return fault.phase in ("start", "creation") and fault.kind in ("kill", "stop long") and not self.struck_ps
 
     def are_there(self, fault):
         return not any(role in self.absent for role in fault.target.split(">"))
@@ -557,7 +561,7 @@ def summary(records):
     torn_examples = sum(record.get("torn", 0) for record in records) * counting_job.BATCH
     lacking = sum(record.get("examples_lacking", 0) for record in records if record.get("counts_wrong"))
     return {"schedules": len(records), "failed": sum(record["failed"] is not None for record in records),
-            "faults": dict(sorted(kinds.items())), "kills": n_kills(records), "missed": sum(len(record["missed"]) for record in records),
+            "faults": dict(sorted(kinds.items())), "kills": n_of("kill", records), "stops": n_of("stop", records), "missed": sum(len(record["missed"]) for record in records),
             "hangs": sum(record["hang"] for record in records),
             "pushes_doubled": sum(record.get("examples_doubled", 0) for record in records) / counting_job.BATCH,
             "pushes_lost": max(0, lacking - torn_examples) / counting_job.BATCH,
@@ -578,7 +582,7 @@ def median_and_worst(values):
 
 def print_table(figures):
     print("\n| What | Figure |\n|---|---|")
-    for name in ("schedules", "failed", "kills", "missed", "pushes_lost", "pushes_doubled", "examples_skipped", "torn", "hangs",
+    for name in ("schedules", "failed", "kills", "stops", "missed", "pushes_lost", "pushes_doubled", "examples_skipped", "torn", "hangs",
                  "processes_restarted_that_nobody_killed"):
         print(f"| {name.replace('_', ' ')} | {figures[name]:g} |")
     if figures["full_again_s"]["n"]:
@@ -603,6 +607,7 @@ def parse(arguments):
     parser.add_argument("--modes", default=",".join(CONSISTENCY), help=f"of {','.join(CONSISTENCY)} (all)")
     parser.add_argument("--faults", type=int, default=8, help="a schedule (8)")
     parser.add_argument("--kills", type=int, help="schedules of SIGKILLs alone, of all roles in all phases, until so many were done")
+    parser.add_argument("--stops", type=int, help="the same of SIGSTOPs, with the deaths of servers that their phases need")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures and every schedule here")
     parser.add_argument("--keep", type=pathlib.Path, help="keep the folders of failed schedules here (build/chaos)")
     parser.add_argument("--binary", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
@@ -614,13 +619,13 @@ def parse(arguments):
 
 
 def replay_text(options, seed):
-    limit = "--kills 1" if options.kills else "--schedules 1"  # the whole schedule, whatever it has
+    limit = "--kills 1" if options.kills else "--stops 1" if options.stops else "--schedules 1"  # the whole schedule, whatever it has
     return (f"tools/chaos --seed {seed} {limit} --faults {options.faults} --replicas {options.replicas} "
             f"--modes {','.join(options.modes)}")
 
 
 def run_one(options, seed):
-    schedule = (draw_kills if options.kills else draw)(seed, options.modes, options.replicas, options.faults)
+    schedule = (draw_kills if options.kills else draw_stops if options.stops else draw)(seed, options.modes, options.replicas, options.faults)
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"muster-chaos-{seed}-"))
     record = run_schedule(options.binary.resolve(), schedule, folder)
     verdict = "ok" if record["failed"] is None else "FAILED"
@@ -638,13 +643,14 @@ def run_one(options, seed):
     return record
 
 
-def n_kills(records):
-    return sum(n for record in records for kind, n in record["kinds"].items() if kind.startswith("kill"))
+def n_of(signal_name, records):
+    return sum(n for record in records for kind, n in record["kinds"].items() if kind.startswith(signal_name))
 
 
 def is_enough(options, records, end):
-    if options.kills:
-        return n_kills(records) >= options.kills or len(records) >= options.kills  # the job may be refused
+    for wanted, kind in ((options.kills, "kill"), (options.stops, "stop")):
+        if wanted:
+            return n_of(kind, records) >= wanted or len(records) >= wanted  # the job may be refused
     return len(records) >= options.schedules if options.schedules else time.monotonic() >= end
 
 

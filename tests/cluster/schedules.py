@@ -83,33 +83,44 @@ def draw(seed, modes, replicas, n_faults):
     return Schedule(seed, mode, workers, ps, shards, replicas, every_steps, faults)
 
 
-def draw_kill(chance, workers, ps, replicas, has_evaluator):
-    """One SIGKILL with its phase, after the death of a server where the phase needs one."""
+def draw_signal(chance, workers, ps, replicas, has_evaluator, stops):
+    """One SIGKILL, or SIGSTOP, with its phase, after the death of a server where the phase needs one."""
     weights = {"start": 1, "creation": 1, "steady": 5, "checkpoint": 3, "recovery": 3, "refill": 3 if replicas else 0, "end": 1}
-    roles = {"worker": 4, "ps": 4 if replicas else 0, "chief": 3, "evaluator": 1 if has_evaluator else 0}
+    roles = {"worker": 4, "ps": 4 if replicas or stops else 0, "chief": 3, "evaluator": 1 if has_evaluator else 0}
     phase = chance.choices(list(weights), weights.values())[0]
     before = []
     if replicas and phase in ("recovery", "refill"):
         before = [Fault("steady", "kill", f"ps-{chance.randrange(ps)}", chance.uniform(0, 0.3), chance.choice([0, 0.3]))]
-    if phase == "recovery":
+    if phase == "recovery" and not stops:
         roles["ps"] = 0  # the next one when all copies are there
     kind = chance.choices(list(roles), roles.values())[0]
     target = f"{kind}-{chance.randrange({'worker': workers, 'ps': ps}.get(kind, 1))}"
+    if stops:
+        lasts = ["stop short", "stop long"] if replicas or kind != "ps" else ["stop short"]
+        return before + [Fault(phase, chance.choice(lasts), target, chance.uniform(0, 0.3))]
     if phase == "refill" and kind == "ps":
         target = before[0].target  # the one that is filled: nobody counts on it
     how = "kill in a push" if phase == "steady" and kind in ("worker", "ps") and chance.random() < 0.4 else "kill"
     return before + [Fault(phase, how, target, chance.uniform(0, 0.3), chance.choice([0, 0.3, 0.6]))]
 
 
-def draw_kills(seed, modes, replicas, n_kills):
-    """The schedule of this seed that is all SIGKILLs, of all roles in all phases."""
-    chance = random.Random(f"kills {seed} {replicas}")
+def draw_signals(seed, modes, replicas, n_signals, stops=False):
+    """The schedule of this seed that is all SIGKILLs, or SIGSTOPs, of all roles in all phases."""
+    chance = random.Random(f"{'stops' if stops else 'kills'} {seed} {replicas}")
     mode = chance.choice(modes)
     workers, ps = chance.choice([2, 2, 3]), chance.choice([2, 2, 3] if replicas < 2 else [3, 3, 4])
     has_evaluator = chance.random() < 0.5
     faults = []
-    while len(faults) < n_kills:
-        faults += draw_kill(chance, workers, ps, replicas, has_evaluator)
+    while len(faults) < n_signals:
+        faults += draw_signal(chance, workers, ps, replicas, has_evaluator, stops)
     order = {"start": 0, "creation": 1, "end": 3}
     faults.sort(key=lambda fault: order.get(fault.phase, 2))
     return Schedule(seed, mode, workers, ps, chance.choice([ps, ps, 2 * ps]), replicas, chance.choice([100, 400]), faults, has_evaluator)
+
+
+def draw_kills(seed, modes, replicas, n_kills):
+    return draw_signals(seed, modes, replicas, n_kills)
+
+
+def draw_stops(seed, modes, replicas, n_stops):
+    return draw_signals(seed, modes, replicas, n_stops, stops=True)

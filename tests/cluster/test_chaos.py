@@ -26,16 +26,19 @@ def test_a_schedule(binary, tmp_path, mode, seed):
 
 def test_a_seed_says_all_of_a_schedule():
     for seed in range(50):
-        for draw in (chaos.draw, chaos.draw_kills):
+        for draw in (chaos.draw, chaos.draw_kills, chaos.draw_stops):
             assert draw(seed, ["async", "backup"], seed % 3, 8) == draw(seed, ["async", "backup"], seed % 3, 8)
     assert chaos.draw(1, ["async"], 0, 8) != chaos.draw(2, ["async"], 0, 8)
 
 
-def test_kills_are_of_all_roles_in_all_phases():
-    seen = {(fault.target.partition("-")[0], fault.phase)
-            for seed in range(300) for fault in chaos.draw_kills(seed, ["async"], 1, 12).faults if fault.kind.startswith("kill")}
+def test_signals_go_to_all_roles_in_all_phases():
+    def seen(draw, kinds):
+        return {(fault.target.partition("-")[0], fault.phase)
+                for seed in range(600) for fault in draw(seed, ["async"], 1, 12).faults if fault.kind in kinds}
     some = {(role, phase) for role in ("chief", "ps", "worker", "evaluator") for phase in chaos.PHASES}
-    assert some - seen == {("ps", "recovery")}  # the next server dies when all copies are there
+    assert some - seen(chaos.draw_kills, ["kill", "kill in a push"]) == {("ps", "recovery")}  # the next when all copies are there
+    for kind in ("stop short", "stop long"):
+        assert some == seen(chaos.draw_stops, [kind])
 
 
 def test_all_copies_are_lost_where_others_have_some():
