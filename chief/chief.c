@@ -495,11 +495,14 @@ static void on_reminder(void *arg)
 
 mst_status mst_chief_ready(const struct mst_chief *chief, struct mst_error *err)
 {
-    if (chief->phase >= CHIEF_RUNNING)
-        return MST_OK;
     char text[512];
     describe_wait(chief, text, sizeof text);
-    return mst_fail(err, MST_UNAVAILABLE, "waiting for %s", text[0] ? text : "parameter servers to make their shards");
+    if (chief->phase < CHIEF_RUNNING)
+        return mst_fail(err, MST_UNAVAILABLE, "waiting for %s",
+                        text[0] ? text : "parameter servers to make their shards");
+    if (text[0])
+        mst_fail(err, MST_OK, "waiting for %s", text);
+    return MST_OK;
 }
 
 // ---- making and freeing ----

@@ -87,5 +87,5 @@ struct mst_chief_drain {
  *  there are no replicas, nobody could take the only copy, or the job is over */
 MST_MUST_USE mst_status mst_chief_drain(struct mst_chief *chief, size_t ps, uint64_t incarnation,
                                         struct mst_chief_drain *out, struct mst_error *err);
-/** OK when the shards are placed; else UNAVAILABLE with what is waited for. */
+/** OK when the shards are placed, else UNAVAILABLE; with what is waited for, also by a job under way. */
 MST_MUST_USE mst_status mst_chief_ready(const struct mst_chief *chief, struct mst_error *err);

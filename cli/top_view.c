@@ -145,11 +145,11 @@ void mst_top_snapshot_add(struct mst_top_snapshot *snapshot, const char *name, c
     }
     role->is_up = true;
     take_metrics(snapshot, role, metrics->body);
-    role->is_ready = ready->code == HTTP_OK;
     if (ready->code == HTTP_OK || ready->code == HTTP_UNAVAILABLE)
         copy_text(ready->body, role->state, sizeof role->state);
     else
         snprintf(role->state, sizeof role->state, "up");
+    role->is_ready = strcmp(role->state, "ready") == 0;
 }
 
 static int rank_of(const char *name)

@@ -29,9 +29,9 @@ struct mst_top_bucket {
 struct mst_top_role {
     char name[64]; // "worker-1"
     char address[128];
-    char state[160]; // "ready", what it waits for, or why it cannot be reached
+    char state[512]; // "ready", what it waits for, or why it cannot be reached
     bool is_up;
-    bool is_ready; // as /readyz says
+    bool is_ready; // as /readyz says, and it waits for nothing
     double steps;
     double examples;
     double cpu_seconds;

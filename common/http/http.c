@@ -340,7 +340,7 @@ static void answer_ready(const struct mst_http *http, struct evhttp_request *req
     struct mst_error err = {.text = ""};
     mst_status status = http->ready ? http->ready(http->ready_arg, &err) : MST_OK;
     if (status == MST_OK)
-        answer_text(request, HTTP_OK, "ready");
+        answer_text(request, HTTP_OK, err.text[0] ? err.text : "ready");
     else
         answer_text(request, HTTP_SERVUNAVAIL, err.text[0] ? err.text : mst_status_text(status));
 }

@@ -7,7 +7,7 @@
  *
  *  /metrics  all metrics in Prometheus's text format 0.0.4
  *  /healthz  200 while the loop is alive
- *  /readyz   200 when the role has joined its job, else 503 with the sentence of the callback
+ *  /readyz   200 when the role has joined its job, else 503, with the sentence of the callback
  *  Any other path is 404; where POSTs are taken, one may be posted to. A method that is not for the path is 405, with
  *  those that are; one that HTTP does not know is 501. A connection answers one request.
  *  A POST that a browser sends for a page (it has an Origin) is 403: who can reach a port from his browser lends that
@@ -36,7 +36,8 @@ enum {
     MST_HTTP_LIFE_MS = 15000, // of a whole connection, however slowly it trickles
 };
 
-/** MST_OK when the role is ready; else any status, with a sentence in err that says what is missing. */
+/** MST_OK when the role is ready; else any status, with a sentence in err that says what is missing. One that is ready
+ *  may say there what it waits for all the same. */
 typedef mst_status (*mst_http_ready_fn)(void *arg, struct mst_error *err);
 
 /** What a POST is answered. */

@@ -185,7 +185,7 @@ def test_a_server_has_a_wrong_address_of_its_backup(replicated):
     nobody.close()
 
 
-def test_both_copies_are_lost(replicated):
+def test_both_copies_are_lost(replicated, run):
     """The home takes the last checkpoint; what that lost is a number, and the groups that have a copy lose nothing."""
     training = replicated(3, epochs=600)
     training.start()
@@ -193,6 +193,9 @@ def test_both_copies_are_lost(replicated):
     training.wait_behind_checkpoint(200)
     for role in ("ps-0", "ps-1"):  # where group 0 is
         training[role].kill()
+    chief = training.running.http_ports["chief-0"].address
+    said = r"^chief-0 +waiting for ps-0 .*ps-1 .*: more than half of the 3 parameter servers have to know"
+    training.wait(lambda: re.search(said, run("top", chief, "--once")[1], re.MULTILINE), "top to say what is waited for")
     for role in ("ps-0", "ps-1"):
         training.running.start(role)
     lost = training.chief.wait_log(r"parameter server restored ps=0 lost_updates=(\d+)")

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <string.h>
+
 static int set_up(void **state)
 {
     struct chief_fixture *f = *state = chief_fixture_prepare(2, 1);
@@ -59,6 +61,9 @@ static void test_roles_of_the_process_before_restore_nothing(void **state)
     assert_true(f->chief->groups[0].is_empty);
     assert_false(f->chief->groups[0].is_restoring);
     assert_false(f->chief->links[0].is_placed);
+    struct mst_error waits = {.text = ""};
+    assert_int_equal(mst_chief_ready(f->chief, &waits), MST_OK);
+    assert_non_null(strstr(waits.text, "waiting for ps-0 to store the new roles"));
     for (int i = 0; i < 100; i++)
         mst_loop_poll(f->loop);
     assert_int_equal(f->ps[0].n_maps, 1);

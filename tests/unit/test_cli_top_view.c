@@ -16,11 +16,14 @@ static struct mst_http_get page(int code, const char *body)
     return (struct mst_http_get){.code = code, .body = {body, strlen(body)}, .why = "Connection refused"};
 }
 
+static int chief_code = 503; // of its /readyz
+
 static void add(struct mst_top_snapshot *snapshot, const char *name, const char *address, const char *metrics)
 {
     struct mst_http_get answer = page(metrics ? 200 : 0, metrics ? metrics : "");
     bool is_chief = strcmp(name, "chief-0") == 0;
-    struct mst_http_get ready = page(is_chief ? 503 : 200, is_chief ? "waiting for ps-1 (refused, 12 s)\n" : "ready\n");
+    struct mst_http_get ready =
+        page(is_chief ? chief_code : 200, is_chief ? "waiting for ps-1 (refused, 12 s)\n" : "ready\n");
     mst_top_snapshot_add(snapshot, name, address, &answer, &ready);
 }
 
@@ -104,6 +107,21 @@ static void test_the_table(void **state)
     mst_top_snapshot_fini(&now);
 }
 
+// The chief of a job under way is ready whatever it waits for.
+static void test_one_that_is_ready_and_waits(void **state)
+{
+    (void)state;
+    chief_code = 200;
+    struct mst_top_snapshot before = job_at(10);
+    struct mst_top_snapshot now = job_at(12);
+    chief_code = 503;
+    char *text = printed(&before, &now, 80, 0);
+    assert_non_null(strstr(text, "\nchief-0      waiting for ps-1 (refused, 12 s)\n"));
+    free(text);
+    mst_top_snapshot_fini(&before);
+    mst_top_snapshot_fini(&now);
+}
+
 static void test_replicas(void **state)
 {
     (void)state;
@@ -182,9 +200,8 @@ static void test_nonsense(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_table),
-        cmocka_unit_test(test_replicas),
-        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_the_table), cmocka_unit_test(test_one_that_is_ready_and_waits),
+        cmocka_unit_test(test_replicas),  cmocka_unit_test(test_json),
         cmocka_unit_test(test_nonsense),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,7 +40,7 @@ struct fixture {
 static mst_status is_ready(void *arg, struct mst_error *err)
 {
     const struct fixture *f = arg;
-    return f->ready == MST_OK ? MST_OK : mst_fail(err, f->ready, "%s", f->missing);
+    return mst_fail(err, f->ready, "%s", f->missing ? f->missing : "");
 }
 
 static int set_up(void **state)
@@ -176,6 +176,9 @@ static void test_health_and_readiness(void **state)
     f->ready = MST_OK;
     assert_int_equal(ask(f, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
     assert_string_equal(body_of(f), "ready\n");
+    f->missing = "waiting for workers: none is there";
+    assert_int_equal(ask(f, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    assert_string_equal(body_of(f), "waiting for workers: none is there\n");
 }
 
 static void test_always_ready_without_a_callback(void **state)
