@@ -509,6 +509,8 @@ bool mst_failover_is_drained(const struct mst_failover *f, size_t ps)
 {
     if (!f->servers[ps].is_draining || !is_committed(f))
         return false;
+    if (f->servers[ps].is_live && mst_failover_is_lost(f, ps))
+        return false; // nobody else may restore it
     for (uint32_t g = 0; g < f->config.n_ps; g++)
         if (mst_roles_of(&f->committed, g, (uint32_t)ps) != MST_REPLICA_NONE)
             return false;

@@ -28,7 +28,8 @@
  *    with a backup. So a server is drained, and so primaries go home again once redundancy is full.
  *  - A group whose copies are all gone for good (not only silent) is lost: it has no primary, the others go on. Its
  *    home, once it acts on roles which say so, is made its primary and restores it from the last checkpoint; not before
- *    every chief that comes after would know that it was lost (mst_failover_may_restore).
+ *    every chief that comes after would know that it was lost (mst_failover_may_restore). One that is to leave does so
+ *    first, for nobody else could.
  *  With no replicas the roles never change: group g is on ps-g, whichever incarnation; nothing is to be sent.
  *  Invariant: with the rules of ps/replica.h there are never two primaries that acknowledge, and nothing that was
  *  acknowledged is lost while redundancy is full at each death. (DESIGN §5)
@@ -130,7 +131,8 @@ bool mst_failover_is_undecided(const struct mst_failover *f);
 bool mst_failover_is_full(const struct mst_failover *f);
 /** True if a group was lost and is not primary at its home again. */
 bool mst_failover_is_lost(const struct mst_failover *f, size_t group);
-/** True when a drained server (also one that is gone meanwhile) is named in no committed group any more. */
+/** True when a drained server (also one that is gone meanwhile) is named in no committed group any more, and is not to
+ *  restore one. */
 bool mst_failover_is_drained(const struct mst_failover *f, size_t ps);
 /** OK if a server may be drained now: no other one is, it has the only copy of nothing, and every group has all copies
  *  that there can be.

@@ -80,8 +80,8 @@ static void give_home(const struct mst_failover *f, struct mst_roles *roles, siz
 {
     const struct mst_failover_ps *home = &f->servers[g];
     if (f->groups[g].may_restore && mst_failover_is_there(f, roles, (uint32_t)g) &&
-        mst_epoch_is_same(&home->acting, &f->current.epoch) && !is_draining(f, (uint32_t)g) &&
-        f->current.groups[g].primary == MST_NO_PS && f->current.groups[g].n_backups == 0)
+        mst_epoch_is_same(&home->acting, &f->current.epoch) && f->current.groups[g].primary == MST_NO_PS &&
+        f->current.groups[g].n_backups == 0)
         roles->groups[g].primary = (uint32_t)g;
 }
 

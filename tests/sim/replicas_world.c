@@ -372,6 +372,13 @@ static bool may_be_late(struct world *w, size_t ps)
     return (w->is_free && replicas_is_awake(w, ps)) || is_full(w);
 }
 
+// It is about to restore a group of which it is the home.
+static bool is_lost_home(struct world *w, size_t ps)
+{
+    const struct sim_chief *leader = replicas_leader(w);
+    return w->ps[ps].is_up && leader && mst_failover_is_lost(&leader->failover, ps);
+}
+
 static void pause(struct world *w, uint64_t *until_ms, uint64_t most_ms)
 {
     *until_ms = w->engine.now_ms + engine_draw(&w->engine, most_ms);
@@ -386,7 +393,7 @@ static void draw_ps_faults(struct world *w)
     } else if (strikes(w, &w->n_crashes_left, w->crash_odds) && is_full(w)) {
         w->n_crashes_left--;
         crash_first(w, ps);
-    } else if (strikes(w, &w->n_drains_left, 60) && is_full(w)) {
+    } else if (strikes(w, &w->n_drains_left, 60) && (is_full(w) || is_lost_home(w, ps))) {
         w->n_drains_left--;
         w->ps[ps].wants_drain = true;
     } else if (strikes(w, &w->n_pauses_left, 60) && may_be_late(w, ps)) {

@@ -101,11 +101,40 @@ static void test_all_servers_may_be_started_again_under_one_chief(void **state)
     end();
 }
 
+// It is told to leave just before it is given its group, for which all wait: it restores it, and hands it over.
+static void test_a_home_that_is_to_leave_restores_its_group_before(void **state)
+{
+    (void)state;
+    start_job(3, 1);
+    die(0, MST_FAILOVER_GONE);
+    settle();
+    die(1, MST_FAILOVER_GONE);
+    start_server(0);
+    start_server(1);
+    is_unstored = true;
+    settle();
+    assert_true(mst_failover_is_lost(&failover, 0));
+    servers[0].wants_drain = true;
+    settle();
+    assert_true(mst_failover_is_lost(&failover, 0));
+    assert_false(mst_failover_is_drained(&failover, 0));
+    is_unstored = false;
+    settle();
+    assert_false(mst_failover_is_lost(&failover, 0));
+    assert_false(mst_failover_is_drained(&failover, 0));
+    assert_waits_for("ps-1 to have a copy of group 0, so that ps-0 may go");
+    fill(1);
+    assert_roles("ps-1, ps-2 > ps-1, ps-2");
+    assert_true(mst_failover_is_drained(&failover, 0));
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_group_without_copies_is_lost_and_restored_at_home),
         cmocka_unit_test(test_each_loss_is_known_before_it_is_restored),
+        cmocka_unit_test(test_a_home_that_is_to_leave_restores_its_group_before),
         cmocka_unit_test(test_a_silent_holder_is_waited_for),
         cmocka_unit_test(test_all_servers_may_be_started_again_under_one_chief),
     };
