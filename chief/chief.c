@@ -537,20 +537,22 @@ static mst_status read_data_header(struct mst_chief *chief, struct mst_error *er
         n_steps = (n_batches - 1) / n_round_workers + 1;
     }
     uint64_t n_epochs = job->epochs ? job->epochs : (job->steps + n_steps - 1) / n_steps;
-    struct mst_coordinator_config config = {.n_ps = chief->config.n_ps,
-                                            .n_batches = n_batches,
-                                            .n_epochs = n_epochs,
-                                            .max_steps = job->steps,
-                                            .lease_ms = job->lease_ms,
-                                            .grace_ms = job->heartbeat_ms < GRACE_MS ? job->heartbeat_ms : GRACE_MS,
-                                            .sleep_ms = job->heartbeat_ms,
-                                            .n_sums = mst_compile_n_sums(chief->config.compile),
-                                            .n_round_workers = n_round_workers,
-                                            .n_backup = (size_t)job->backup_workers,
-                                            .clip = mst_optimizer_clip(chief->config.optimizer),
-                                            .n_variables = mst_model_n_variables(chief->config.model),
-                                            .max_lead =
-                                                job->consistency == MST_CONSISTENCY_BOUNDED ? job->staleness : 0};
+    struct mst_coordinator_config config = {
+        .n_ps = chief->config.n_ps,
+        .n_batches = n_batches,
+        .n_epochs = n_epochs,
+        .max_steps = job->steps,
+        .lease_ms = job->lease_ms,
+        .grace_ms = job->heartbeat_ms < GRACE_MS ? job->heartbeat_ms : GRACE_MS,
+        .sleep_ms = job->heartbeat_ms,
+        .n_sums = mst_compile_n_sums(chief->config.compile),
+        .n_round_workers = n_round_workers,
+        .n_backup = (size_t)job->backup_workers,
+        .order = job->train.shuffle ? MST_BATCH_ORDER_SHUFFLED : MST_BATCH_ORDER_FILE,
+        .order_seed = job->train.shuffle ? job->seed : 0,
+        .clip = mst_optimizer_clip(chief->config.optimizer),
+        .n_variables = mst_model_n_variables(chief->config.model),
+        .max_lead = job->consistency == MST_CONSISTENCY_BOUNDED ? job->staleness : 0};
     chief->coordinator_config = config;
     mst_coordinator_init(&chief->coordinator, &config);
     mst_evaluations_init(&chief->evaluations, config.lease_ms, config.grace_ms);

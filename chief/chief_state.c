@@ -85,6 +85,8 @@ static struct mst_msg_chief_state plain_of(const struct mst_chief_state *state, 
                                         .close = state->close,
                                         .n_setbacks = state->n_setbacks,
                                         .setbacks = state->setbacks,
+                                        .order = c->order,
+                                        .order_seed = c->order_seed,
                                         .n_batches = leases->n_batches,
                                         .n_epochs = leases->n_epochs,
                                         .is_stopped = leases->is_stopped,
@@ -218,6 +220,26 @@ static mst_status count_open(const struct mst_msg_chief_state *m, const struct m
             if (m->holders[k].worker == holder->worker && m->holders[k].number == holder->number)
                 return odd(err, "one incarnation holds leases twice");
     }
+    return MST_OK;
+}
+
+// One that was written before orders were said fits any.
+static mst_status check_order(const struct mst_msg_chief_state *m, const struct mst_coordinator *c,
+                              struct mst_error *err)
+{
+    if (m->order == MST_BATCH_ORDER_UNSAID || c->order == MST_BATCH_ORDER_UNSAID)
+        return MST_OK;
+    if (m->order != (uint32_t)c->order)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "a chief's state is of a job that %s its examples, and this one %s: train.shuffle changed, so "
+                        "which examples of an epoch are left is not known",
+                        m->order == MST_BATCH_ORDER_FILE ? "did not shuffle" : "shuffled",
+                        c->order == MST_BATCH_ORDER_FILE ? "does not" : "does");
+    if (m->order_seed != c->order_seed)
+        return mst_fail(err, MST_INVALID_ARGUMENT,
+                        "a chief's state is of a job with seed %llu, this one has %llu: its epochs have another order, "
+                        "so which examples of an epoch are left is not known",
+                        (unsigned long long)m->order_seed, (unsigned long long)c->order_seed);
     return MST_OK;
 }
 
@@ -395,6 +417,7 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
     struct mst_msg_chief_state m;
     MST_TRY(mst_msg_chief_state_decode(bytes, arena, &m, err));
     MST_TRY(check_counts(&m, &c->leases, err));
+    MST_TRY(check_order(&m, c, err));
     MST_TRY(check_clocks(&m, &c->leases, err));
     MST_TRY(check_rest(&m, c, err));
     take_leases(&m, &c->leases);
@@ -435,6 +458,14 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
 }
 
 // ---- for a checkpoint ----
+
+mst_status mst_chief_state_check_order(struct mst_bytes bytes, struct mst_arena *arena, const struct mst_coordinator *c,
+                                       struct mst_error *err)
+{
+    struct mst_msg_chief_state m;
+    MST_TRY(mst_msg_chief_state_decode(bytes, arena, &m, err));
+    return check_order(&m, c, err);
+}
 
 mst_status mst_chief_state_members(struct mst_bytes bytes, struct mst_arena *arena, struct mst_membership *members,
                                    struct mst_error *err)

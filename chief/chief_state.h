@@ -65,11 +65,17 @@ struct mst_chief_state_row {
 MST_MUST_USE mst_status mst_chief_state_encode(const struct mst_chief_state *state, const struct mst_coordinator *c,
                                                struct mst_buf *out);
 /** Puts bytes into a coordinator of the same job, in which nothing has happened yet, and into *out.
- *  Errors: INVALID_ARGUMENT not such bytes, or of a job with other batches or measures, or what they say cannot be;
+ *  Errors: INVALID_ARGUMENT not such bytes, or of a job with other batches, another order or other measures, or what
+ *          they say cannot be;
  *          RESOURCE_EXHAUSTED the arena's maximum (the coordinator is unchanged in all cases) */
 MST_MUST_USE mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *arena,
                                                struct mst_coordinator *c, uint64_t now_ms, struct mst_chief_state *out,
                                                struct mst_error *err);
+/** Whether a checkpoint's state, whatever else it says, is of a job whose epochs have this one's order.
+ *  Errors: INVALID_ARGUMENT they have not (says which key changed), or not such bytes; RESOURCE_EXHAUSTED the arena's
+ *          maximum */
+MST_MUST_USE mst_status mst_chief_state_check_order(struct mst_bytes bytes, struct mst_arena *arena,
+                                                    const struct mst_coordinator *c, struct mst_error *err);
 /** Puts the members of a checkpoint's state into an empty membership, whatever else the state says.
  *  Errors: INVALID_ARGUMENT not such bytes; RESOURCE_EXHAUSTED the arena's maximum (nothing is put in) */
 MST_MUST_USE mst_status mst_chief_state_members(struct mst_bytes bytes, struct mst_arena *arena,

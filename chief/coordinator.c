@@ -20,6 +20,8 @@ void mst_coordinator_init(struct mst_coordinator *c, const struct mst_coordinato
     mst_leases_init(&c->leases, config->n_batches, config->n_epochs, max_steps);
     mst_pacing_init(&c->pacing, config->max_lead);
     c->n_sums = config->n_sums;
+    c->order = config->order;
+    c->order_seed = config->order_seed;
     c->sleep_ms = config->sleep_ms;
     mst_training_sums_init(&c->total, config->n_sums);
     mst_training_sums_init(&c->counted, config->n_sums);

@@ -23,6 +23,13 @@
 #include "chief/rounds.h"
 #include "wire/training_sums.h"
 
+/** Which examples an epoch's batches have: progress by batches says nothing in another order. */
+enum mst_batch_order {
+    MST_BATCH_ORDER_UNSAID,
+    MST_BATCH_ORDER_FILE,
+    MST_BATCH_ORDER_SHUFFLED,
+};
+
 struct mst_coordinator_config {
     size_t n_ps;
     uint64_t n_batches; // an epoch
@@ -33,6 +40,8 @@ struct mst_coordinator_config {
     uint64_t sleep_ms;  // without a tick for longer, this process did not run: several ticks
     size_t n_sums;      // values of the sums that workers report
     uint64_t max_lead;  // steps that a worker may lead the slowest; 0: no limit
+    enum mst_batch_order order;
+    uint64_t order_seed; // of a shuffled one
     // Of a synchronous job:
     size_t n_round_workers; // 0: it is none
     size_t n_backup;        // workers that a round does not wait for
@@ -102,6 +111,8 @@ struct mst_coordinator {
     struct mst_leases leases;
     struct mst_pacing pacing;
     size_t n_sums;
+    enum mst_batch_order order;
+    uint64_t order_seed;
     uint64_t sleep_ms;
     uint64_t ticked_ms; // the last tick; 0: none yet
     uint64_t slept_ms;  // time in which this process did not run, all of it

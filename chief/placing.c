@@ -196,6 +196,8 @@ static mst_status take_notes(struct mst_chief *chief, struct notes *notes, struc
     if (is_of_rounds != c->is_synchronous)
         return mst_fail(err, MST_INVALID_ARGUMENT, "it was made %s synchronous rounds",
                         is_of_rounds ? "in" : "without");
+    if (is_of_rounds && notes->state.data)
+        MST_TRY(mst_chief_state_check_order(notes->state, &notes->arena, c, err));
     if (is_of_rounds)
         return mst_coordinator_restore(c, &notes->round.close, MST_ROUNDS_APPLIED, err);
     struct mst_chief_state beside;

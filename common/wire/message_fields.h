@@ -273,7 +273,9 @@
     F(LIST, untold, epoch_sums)                                                                                        \
     F(BOOL, has_close, )                                                                                               \
     F(ONE, close, close)                                                                                               \
-    F(LIST, setbacks, setback)
+    F(LIST, setbacks, setback)                                                                                         \
+    F(VALUE, order, )                                                                                                  \
+    F(VALUE, order_seed, )
 #define RECALL_FIELDS(F) F(VALUE, term, )
 #define RECALL_REPLY_FIELDS(F)                                                                                         \
     F(VALUE, term, )                                                                                                   \

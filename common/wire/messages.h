@@ -568,6 +568,8 @@ struct mst_msg_chief_state {
     struct mst_msg_close close; // rounds: the last one, for where no PS has heard of any
     size_t n_setbacks;
     const struct mst_msg_setback *setbacks; // by group; none where no group was ever lost
+    uint32_t order;                         // of an epoch's examples (chief/coordinator.h); 0: not said
+    uint64_t order_seed;                    // of a shuffled one
 };
 
 /** A chief that starts claims its term and reads what is stored. */

@@ -74,6 +74,8 @@ CHANGES = {"leases to rounds": (ASYNC, {}, SYNCHRONOUS, {}), "rounds to leases":
            "bounded to rounds with a backup": (BOUNDED, {}, dict(SYNCHRONOUS, backup_workers=1), {}),
            "other batches": (ASYNC, {}, ASYNC, {"batch_size": 32}),
            "other batches in rounds": (SYNCHRONOUS, {}, SYNCHRONOUS, {"batch_size": 10}),
+           "another order": (ASYNC, {}, ASYNC, {"seed": 8}),
+           "another order in rounds": (SYNCHRONOUS, {}, SYNCHRONOUS, {"seed": 8}),
            "accumulating": (ASYNC, {}, dict(ASYNC, accumulate_steps=3), {}),
            "rounds that accumulate": (SYNCHRONOUS, {}, dict(SYNCHRONOUS, accumulate_steps=2), {})}
 

@@ -398,6 +398,42 @@ static void test_of_another_job(void **state)
     assert_non_null(strstr(err.text, "other measures"));
 }
 
+// What is done of an epoch is counted in batches, which are other examples in another order.
+static void test_of_another_order(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        enum mst_batch_order old, new;
+        uint64_t old_seed, new_seed;
+        const char *says; // NULL: it fits
+    } cases[] = {
+        {MST_BATCH_ORDER_SHUFFLED, MST_BATCH_ORDER_SHUFFLED, 7, 7, NULL},
+        {MST_BATCH_ORDER_FILE, MST_BATCH_ORDER_FILE, 0, 0, NULL},
+        {MST_BATCH_ORDER_UNSAID, MST_BATCH_ORDER_SHUFFLED, 0, 7, NULL},
+        {MST_BATCH_ORDER_SHUFFLED, MST_BATCH_ORDER_SHUFFLED, 7, 8, "with seed 7, this one has 8"},
+        {MST_BATCH_ORDER_SHUFFLED, MST_BATCH_ORDER_FILE, 7, 0, "shuffled its examples, and this one does not"},
+        {MST_BATCH_ORDER_FILE, MST_BATCH_ORDER_SHUFFLED, 0, 7, "did not shuffle its examples, and this one does"},
+    };
+    play(f);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct mst_coordinator_config other = config;
+        struct mst_chief_state got;
+        struct mst_error err = {.text = ""};
+        mst_status expected = cases[i].says ? MST_INVALID_ARGUMENT : MST_OK;
+        f->old.order = cases[i].old;
+        f->old.order_seed = cases[i].old_seed;
+        encode(f);
+        mst_coordinator_fini(&f->new);
+        other.order = cases[i].new;
+        other.order_seed = cases[i].new_seed;
+        mst_coordinator_init(&f->new, &other);
+        struct mst_bytes bytes = mst_buf_view(&f->bytes);
+        assert_int_equal(mst_chief_state_check_order(bytes, &f->arena, &f->new, &err), expected);
+        assert_int_equal(mst_chief_state_decode(bytes, &f->arena, &f->new, 0, &got, &err), expected);
+        assert_true(!cases[i].says || strstr(err.text, cases[i].says));
+    }
+}
+
 // The next number would be lower than this one, or one that every server refuses.
 static void test_a_number_that_no_chief_gives(void **state)
 {
@@ -464,6 +500,7 @@ int main(void)
                                        CASE(test_members_of_a_checkpoint),
                                        CASE(test_too_many_sums_are_left_out),
                                        CASE(test_of_another_job),
+                                       CASE(test_of_another_order),
                                        CASE(test_a_number_that_no_chief_gives),
                                        CASE(test_damaged_bytes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
