@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "chief/effective_rate.h"
+#include "chief/lease_sizes.h"
 #include "chief/round_sizes.h"
 #include "data/dataset.h"
 #include "weights/weights.h"
@@ -512,8 +513,10 @@ static mst_status check_sizes(const struct mst_chief *chief, struct mst_error *e
 {
     const struct mst_replica_sizes sizes = {.n_workers = chief->config.n_workers};
     bool has_replicas = chief->config.job->replicas > 0;
-    if (!chief->coordinator.is_synchronous)
+    if (!chief->coordinator.is_synchronous) {
+        MST_TRY(mst_lease_sizes_check(&chief->coordinator_config, chief->config.n_workers, err));
         return has_replicas ? mst_replica_sizes_check(&sizes, err) : MST_OK;
+    }
     MST_TRY(mst_round_sizes_check(&chief->coordinator.rounds.config, err));
     return has_replicas ? mst_round_sizes_check_replicas(&chief->coordinator.rounds.config, err) : MST_OK;
 }

@@ -18,8 +18,14 @@
 #include "wire/frame.h"
 #include "wire/messages.h"
 
+#include <limits.h>
+
 /** Bytes of a state at most: what a starting chief reads holds a close and roles beside it, in one frame. */
 #define MST_CHIEF_STATE_MAX (MST_FRAME_META_MAX / 2)
+/** … of the paths of two checkpoints in it, and of plain numbers. */
+#define MST_CHIEF_STATE_BESIDE_MAX (2 * PATH_MAX + 1024)
+/** Numbers in it that callbacks remember: more than they do. */
+#define MST_CHIEF_STATE_CALLBACKS_MAX 1024
 /** … and of the evaluations in it: the newest ones. */
 #define MST_CHIEF_STATE_EVALUATED_MAX (64u << 10)
 

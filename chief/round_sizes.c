@@ -7,14 +7,8 @@
 #include "wire/frame.h"
 #include "wire/replica_sizes.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-    NUMBERS_MAX = 1024,                 // more than callbacks remember
-    BESIDE_BYTES = 2 * PATH_MAX + 1024, // of a chief's state: the paths of two checkpoints, and numbers
-};
 
 static struct mst_training_sums largest_sums(size_t n_values, double *values)
 {
@@ -123,17 +117,17 @@ static uint64_t bytes_of(const struct mst_msg_round_reply *reply)
 static mst_status append_state(const struct mst_rounds_config *config, const struct mst_msg_close *close,
                                struct mst_buf *out)
 {
-    uint64_t *numbers = mst_alloc_array(config->n_ps + NUMBERS_MAX, sizeof *numbers);
+    uint64_t *numbers = mst_alloc_array(config->n_ps + MST_CHIEF_STATE_CALLBACKS_MAX, sizeof *numbers);
     struct mst_msg_member *members = mst_alloc_array(config->n_workers, sizeof *members);
     struct mst_msg_setback *setbacks = mst_alloc_array(config->n_ps, sizeof *setbacks);
-    memset(numbers, 0xff, (config->n_ps + NUMBERS_MAX) * sizeof *numbers);
+    memset(numbers, 0xff, (config->n_ps + MST_CHIEF_STATE_CALLBACKS_MAX) * sizeof *numbers);
     for (size_t w = 0; w < config->n_workers; w++)
         members[w] = (struct mst_msg_member){UINT32_MAX, UINT64_MAX, UINT64_MAX};
     for (size_t i = 0; i < config->n_ps; i++)
         setbacks[i] = (struct mst_msg_setback){true, true, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
     const struct mst_msg_chief_state state = {.n_ps_threads = config->n_ps,
                                               .ps_threads = numbers,
-                                              .n_callbacks = NUMBERS_MAX,
+                                              .n_callbacks = MST_CHIEF_STATE_CALLBACKS_MAX,
                                               .callbacks = numbers,
                                               .n_members = config->n_workers,
                                               .members = members,
@@ -154,7 +148,8 @@ static uint64_t state_bytes(const struct mst_rounds_config *config)
     struct mst_buf buf;
     largest_init(&largest, config);
     mst_buf_init(&buf, SIZE_MAX / 4);
-    uint64_t n_bytes = append_state(config, &largest.close, &buf) == MST_OK ? buf.len + BESIDE_BYTES : UINT64_MAX;
+    uint64_t n_bytes =
+        append_state(config, &largest.close, &buf) == MST_OK ? buf.len + MST_CHIEF_STATE_BESIDE_MAX : UINT64_MAX;
     mst_buf_fini(&buf);
     largest_fini(&largest);
     return n_bytes;

@@ -6,6 +6,6 @@ muster_test(test_ps_replica_sweep SOURCES test_ps_replica_sweep.c LINKS muster_p
 muster_test(test_ps_round_table SOURCES test_ps_round_table.c LINKS muster_ps_protocol)
 muster_test(test_worker_session SOURCES test_worker_session.c LINKS muster_worker_protocol)
 muster_test(test_worker_round_session SOURCES test_worker_round_session.c LINKS muster_worker_protocol)
-foreach(file chief_state cuts evaluations failover failover_lost failover_random leases membership pacing plan deal rounds rounds_moved round_sizes setback)
+foreach(file chief_state cuts evaluations failover failover_lost failover_random lease_sizes leases membership pacing plan deal rounds rounds_moved round_sizes setback)
     muster_test(test_chief_${file} SOURCES test_chief_${file}.c LINKS muster_chief_protocol)
 endforeach()
