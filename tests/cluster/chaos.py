@@ -106,7 +106,7 @@ class Ground:
         self.later = []  # (when, what to do): what ends by itself
         self.absent = {}  # role: when it is started again
         self.done, self.missed = [], []
-        self.begun = []  # (when, fault), for the pauses
+        self.begun = []  # (when, fault, whether it is measured by itself), for the pauses
         self.ended_at = 0.0  # when the chief said so
         self.full_from = 0.0  # before that the chief may not have noticed what happened
         self.stopped = set()
@@ -305,7 +305,7 @@ class Ground:
         if fault.kind in SERVER_KINDS and fault.kind != "kill in a push":
             self.note_strike(fault.target)
         if ">" in fault.target:
-            self.note_struck(fault)
+            self.note_begun(fault)
             self.disturb(self.proxies.links[tuple(fault.target.split(">"))], fault.kind)
         elif fault.kind == ALL_COPIES:
             return self.kill_all_copies(fault)
@@ -323,8 +323,7 @@ class Ground:
         if not killed or any(not self.cluster[role].is_running() for role in killed):
             return False
         groups = [at for at, servers in enumerate(holders) if servers <= set(killed)]
-        self.begun.append((time.monotonic(), fault))
-        self.note_struck(fault)
+        self.note_begun(fault)
         begun = len(self.chief_logs())
         self.losses.append((begun, groups))
         if fault.unstored_from == "kill":
@@ -363,9 +362,7 @@ class Ground:
         role = fault.target
         if self.cluster[role].popen.poll() is not None:
             return False
-        if not self.slows_refill and fault.phase != "refill":  # then links are slow besides
-            self.begun.append((time.monotonic(), fault))
-        self.note_struck(fault)
+        self.note_begun(fault)
         if fault.kind == "kill":
             self.kill(role, fault.back_s)
             self.fill_since = None if fault.phase == "refill" else self.fill_since
@@ -375,6 +372,12 @@ class Ground:
         else:
             self.stop(role, SHORT if fault.kind == "stop short" else LONG)
         return True
+
+    def note_begun(self, fault):
+        """A link is slow while a server is filled, and what befalls links alone has no figure of its own."""
+        is_measured = ">" not in fault.target and not self.slows_refill and fault.phase != "refill"
+        self.begun.append((time.monotonic(), fault, is_measured))
+        self.note_struck(fault)
 
     def note_struck(self, fault):
         """What the chief said of redundancy is old."""
@@ -393,8 +396,7 @@ class Ground:
         came = came and self.cluster[role].is_running()
         if came:
             self.note_strike(role)
-            self.begun.append((time.monotonic(), fault))
-            self.note_struck(fault)
+            self.note_begun(fault)
             self.kill(role, fault.back_s)
             if self.chance.random() < 0.7:
                 link.reset()  # else the other half arrives from where it was on its way
@@ -510,11 +512,11 @@ class Ground:
 
     def pauses(self):
         """[(what, seconds)]: the longest time without an answered push of each worker that lived through a fault. What two
-        faults have part in is of neither."""
+        faults have part in is of neither. Links stay slow for two leases."""
         found = []
-        for when, fault in self.begun:
+        for when, fault in [(when, fault) for when, fault, is_measured in self.begun if is_measured]:
             for worker, answers in self.proxies.answers.items():
-                if any(other.target == worker and -3 < at - when < 2 for at, other in self.begun):
+                if any(other.target == worker and -3 < at - when < 2 for at, other, _ in self.begun):
                     continue  # it has another reason to stand still
                 near = [at for at in answers if when - 1 < at < when + 12]
                 gaps = [(later - earlier, earlier, later) for earlier, later in zip(near, near[1:])
@@ -522,7 +524,8 @@ class Ground:
                 if not gaps:
                     continue
                 seconds, earlier, later = max(gaps)
-                if not any(earlier - LEASE_MS / 1000 < at < later for at, other in self.begun if other is not fault):
+                if not any(earlier - (1 if is_measured else 2) * LEASE_MS / 1000 < at < later
+                           for at, other, is_measured in self.begun if other is not fault):
                     found.append((f"{fault.kind} {fault.target.rpartition('-')[0]}", seconds))
         return found
 
