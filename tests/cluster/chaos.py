@@ -32,7 +32,7 @@ from schedules import ALL_COPIES, CONSISTENCY, PHASES, SERVER_KINDS, Fault, Sche
 LEASE_MS = 1000
 SHORT, LONG = 0.3, 1.6  # leases: a fault that nobody is declared dead for, and one that somebody is
 PHASE_S = 20  # a fault waits so long for its phase, then it is missed
-END_S = 120  # after the last fault a job may take so long; else it hangs
+END_S = 120  # after the last fault a job may do no step for so long; else it hangs
 PACE_S = 0.004
 LAST_PACE_S = 0.05  # when the job is nearly over and faults are left
 BATCHES = 64
@@ -425,8 +425,9 @@ class Ground:
             if self.is_over():
                 break
         self.is_ending, self.proxies.pace_s = True, 0
-        if not self.until(self.is_over, END_S):
-            raise Failed(f"it hangs: {self.waits()}")
+        while not self.is_over():
+            if not self.until(lambda part=self.part: self.is_over() or (self.is_training() and self.part != part), END_S):
+                raise Failed(f"it hangs: {self.waits()}")
 
     def is_finished(self):
         return "chief-0" not in self.absent and self.cluster["chief-0"].popen.poll() == 0
