@@ -27,7 +27,8 @@ import counting_job
 import fault_proxy
 import processes
 import tiny_job
-from schedules import ALL_COPIES, CONSISTENCY, PHASES, SERVER_KINDS, Fault, Schedule, draw, draw_kills, draw_stops  # noqa: F401
+from schedules import (  # noqa: F401
+    ALL_COPIES, CONSISTENCY, PHASES, SERVER_KINDS, TWO_COPIES, Fault, Schedule, draw, draw_kills, draw_stops)
 
 LEASE_MS = 1000
 SHORT, LONG = 0.3, 1.6  # leases: a fault that nobody is declared dead for, and one that somebody is
@@ -73,10 +74,10 @@ def told_losses(log, losses):
 
 
 def groups_of(roles):
-    """The PSs that have each group: "3.2: ps-0 > ps-1, ps-1 > ps-2" is [{"ps-0", "ps-1"}, {"ps-1", "ps-2"}]; None while one joins."""
+    """The PSs that have each group: "3.2: ps-0 > ps-1, ps-1 > ps-2" is [["ps-0", "ps-1"], ["ps-1", "ps-2"]]; None while one joins."""
     if "+" in roles or ":" not in roles:
         return None
-    return [set(re.findall(r"ps-\d+", group)) for group in roles.partition(":")[2].split(",")]
+    return [re.findall(r"ps-\d+", group) for group in roles.partition(":")[2].split(",")]
 
 
 class Ground:
@@ -118,6 +119,7 @@ class Ground:
         self.struck_ps = None  # the one that was killed last
         self.fill_since = None  # when it was, if nothing was done to its filling since
         self.full_again = []  # seconds from a kill to full redundancy
+        self.are_two_lost = False  # since redundancy was full: half the servers may know nothing, and a new chief needs more
         self.losses = []  # (where in the chief's log, groups) of each time that all copies were killed
         self.slows_refill = False  # when a server is killed now
 
@@ -277,9 +279,12 @@ class Ground:
     # ---- faults ----
 
     def can_befall(self, fault):
-        loses_server = fault.kind in SERVER_KINDS + (ALL_COPIES,) and fault.target.startswith(("ps", "chief-0>", "group"))
-        if loses_server and self.schedule.replicas and not self.is_harmless(fault):
-            return self.until(lambda: self.is_training() and self.is_full(), PHASE_S) and self.are_there(fault)
+        loses_server = fault.kind in SERVER_KINDS + (ALL_COPIES, TWO_COPIES) and fault.target.startswith(("ps", "chief-0>", "group"))
+        loses_rest = self.are_two_lost and fault.target == "chief-0" and fault.kind == "kill"
+        if loses_rest or (loses_server and self.schedule.replicas and not self.is_harmless(fault)):
+            is_full = self.until(lambda: self.is_training() and self.is_full(), PHASE_S)
+            self.are_two_lost = self.are_two_lost and not is_full
+            return is_full and self.are_there(fault)
         return self.until(lambda: self.are_there(fault), PHASE_S)
 
     def is_harmless(self, fault):
@@ -309,6 +314,8 @@ class Ground:
             self.disturb(self.proxies.links[tuple(fault.target.split(">"))], fault.kind)
         elif fault.kind == ALL_COPIES:
             return self.kill_all_copies(fault)
+        elif fault.kind == TWO_COPIES:
+            return self.kill_two_copies(fault)
         elif fault.kind == "kill in a push":
             return self.kill_in_push(fault)
         else:
@@ -317,12 +324,12 @@ class Ground:
 
     def kill_all_copies(self, fault):
         """Nobody has the group any more, nor what else only its servers had. Nothing else befalls until it is restored."""
-        holders = groups_of(self.roles_text()) if self.schedule.replicas else [{f"ps-{i}"} for i in range(self.schedule.ps)]
+        holders = groups_of(self.roles_text()) if self.schedule.replicas else [[f"ps-{i}"] for i in range(self.schedule.ps)]
         group = int(fault.target.rpartition("-")[2])
         killed = sorted(holders[group]) if holders else []
         if not killed or any(not self.cluster[role].is_running() for role in killed):
             return False
-        groups = [at for at, servers in enumerate(holders) if servers <= set(killed)]
+        groups = [at for at, servers in enumerate(holders) if set(servers) <= set(killed)]
         self.note_begun(fault)
         begun = len(self.chief_logs())
         self.losses.append((begun, groups))
@@ -337,6 +344,23 @@ class Ground:
         if not self.until(lambda: all(f"parameter server restored ps={at} " in self.said_since(begun) for at in groups), PHASE_S):
             raise Failed(f"groups {groups}, which {' and '.join(killed)} had, were not restored within {PHASE_S} s; it hangs: {self.waits()}")
         self.note_struck(fault)
+        return True
+
+    def kill_two_copies(self, fault):
+        """The primary and a backup, either one first, before the chief can have named anybody else. Who is left has all."""
+        holders = groups_of(self.roles_text())
+        copies = holders[int(fault.target.rpartition("-")[2])] if holders else []
+        if len(copies) < 3 or any(not self.cluster[role].is_running() for role in copies):
+            return False
+        primary, *backups = copies
+        killed = [primary, self.chance.choice(backups)]
+        self.chance.shuffle(killed)
+        self.note_begun(fault)
+        self.kill(killed[0], fault.back_s)
+        time.sleep(self.chance.uniform(0, 0.05))
+        self.note_strike(killed[1])
+        self.kill(killed[1], fault.back_s)
+        self.are_two_lost = True
         return True
 
     def kill_who_knows(self, group, fault):
@@ -424,6 +448,8 @@ class Ground:
             (self.done if self.befall(fault) else self.missed).append(fault)
             if self.is_over():
                 break
+        if not self.until(lambda: self.is_full() or self.is_over(), PHASE_S):
+            raise Failed(f"redundancy is not full {PHASE_S} s after the last fault: {self.roles_text()}")
         self.is_ending, self.proxies.pace_s = True, 0
         while not self.is_over():
             if not self.until(lambda part=self.part: self.is_over() or (self.is_training() and self.part != part), END_S):
@@ -506,6 +532,8 @@ class Ground:
             raise Failed(f"result.json says {torn} torn, and the logs {in_logs}")
         if self.schedule.replicas and not self.losses and result.get("lost_updates", 0):
             raise Failed(f"{result['lost_updates']} updates were lost, with replicas")
+        if self.schedule.replicas and not self.losses and (said := re.search(r"parameter server restored .* from=[^\"].*", self.chief_logs())):
+            raise Failed(f"a copy was left, but: {said[0]}")
         if result["examples"] != self.shape.epochs * self.shape.n_examples:
             raise Failed(f"{result['examples']} examples, not {self.shape.epochs * self.shape.n_examples}")
         if reports := self.cluster.sanitizer_reports():

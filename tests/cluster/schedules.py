@@ -9,6 +9,7 @@ SERVER_KINDS = ("kill", "kill in a push", "stop long", "terminate", "silent long
 LINK_KINDS = {"silent short": 3, "silent long": 1, "reset": 4, "reset and reset": 2, "half-close": 2, "delay": 2, "throttle": 2,
               "corrupt": 3, "corrupt body": 3, "twice": 3}
 ALL_COPIES = "kill all copies"  # of a group: what its servers held and no checkpoint has is lost
+TWO_COPIES = "kill two copies"  # of the three of a group, the primary's and another one, a moment apart: nothing is lost
 PHASES = ("start", "creation", "steady", "checkpoint", "recovery", "refill", "end")
 
 
@@ -72,6 +73,14 @@ def add_losses(chance, ps, replicas, faults):
         faults.insert(at, Fault("steady", ALL_COPIES, f"group-{chance.randrange(ps)}", chance.uniform(0.2, 0.8), chance.choice([0, 0.3])))
 
 
+def add_pairs(chance, ps, replicas, faults):
+    """With two backups a second server may die before anybody knows what became of the first one."""
+    for _ in range(chance.choice([0, 1, 2]) if replicas >= 2 else 0):
+        places = [at for at, fault in enumerate(faults) if fault.phase not in ("start", "creation", "refill")]
+        faults.insert(chance.choice(places or [len(faults)]), Fault(chance.choice(["steady", "steady", "checkpoint"]), TWO_COPIES,
+                      f"group-{chance.randrange(ps)}", chance.uniform(0, 0.6), chance.choice([0, 0.3, 1.2])))
+
+
 def draw(seed, modes, replicas, n_faults):
     """The schedule of this seed."""
     chance = random.Random(f"{seed} {replicas}")
@@ -80,6 +89,7 @@ def draw(seed, modes, replicas, n_faults):
     faults = sorted((draw_fault(chance, workers, ps, replicas) for _ in range(n_faults)), key=lambda fault: fault.phase == "end")
     shards, every_steps = chance.choice([ps, ps, 2 * ps, 1]), chance.choice([100, 400, 100000])
     add_losses(chance, ps, replicas, faults)
+    add_pairs(chance, ps, replicas, faults)
     return Schedule(seed, mode, workers, ps, shards, replicas, every_steps, faults)
 
 
@@ -115,7 +125,10 @@ def draw_signals(seed, modes, replicas, n_signals, stops=False):
         faults += draw_signal(chance, workers, ps, replicas, has_evaluator, stops)
     order = {"start": 0, "creation": 1, "end": 3}
     faults.sort(key=lambda fault: order.get(fault.phase, 2))
-    return Schedule(seed, mode, workers, ps, chance.choice([ps, ps, 2 * ps]), replicas, chance.choice([100, 400]), faults, has_evaluator)
+    shards, every_steps = chance.choice([ps, ps, 2 * ps]), chance.choice([100, 400])
+    if not stops:
+        add_pairs(chance, ps, replicas, faults)
+    return Schedule(seed, mode, workers, ps, shards, replicas, every_steps, faults, has_evaluator)
 
 
 def draw_kills(seed, modes, replicas, n_kills):

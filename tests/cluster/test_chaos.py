@@ -48,6 +48,15 @@ def test_all_copies_are_lost_where_others_have_some():
     assert {sum(fault.kind == chaos.ALL_COPIES for fault in schedule.faults) for schedule in losses} == {1, 2, 3}
 
 
+def test_two_copies_are_lost_where_there_are_three():
+    for draw in (chaos.draw, chaos.draw_kills):
+        counted = {replicas: [sum(fault.kind == chaos.TWO_COPIES for fault in draw(seed, ["async"], replicas, 8).faults)
+                              for seed in range(100)] for replicas in (0, 1, 2)}
+        assert set(counted[0] + counted[1]) == {0} and set(counted[2]) == {0, 1, 2}
+        assert all(before.kind == "kill" for seed in range(100) for faults in [draw(seed, ["async"], 2, 8).faults]
+                   for before, fault in zip(faults, faults[1:]) if fault.phase == "refill")
+
+
 RESTORED = "… parameter server restored ps={} lost_updates={} steps=9 from=initial values\n"
 COUNTED = "… lost updates counted ps={} lost_updates={} unreported=1\n"
 
@@ -65,7 +74,7 @@ def test_losses_of_the_log_are_told_apart():
 
 
 def test_who_has_which_group():
-    assert chaos.groups_of("3.2: ps-0 > ps-1, ps-1 > ps-2, ps-0 > ps-1") == [{"ps-0", "ps-1"}, {"ps-1", "ps-2"}, {"ps-0", "ps-1"}]
+    assert chaos.groups_of("3.2: ps-0 > ps-1, ps-1 > ps-2, ps-0 > ps-1") == [["ps-0", "ps-1"], ["ps-1", "ps-2"], ["ps-0", "ps-1"]]
     assert chaos.groups_of("3.2: ps-0 > ps-1, ps-1 + ps-2") is None and chaos.groups_of("") is None
 
 

@@ -38,6 +38,13 @@ def test_another_process_dies_with_it(binary, tmp_path, other):
     assert not record["missed"], record
 
 
+def test_two_of_three_copies_die(binary, tmp_path):
+    """A primary and a backup a moment apart, in any order: who is left had all."""
+    record = passed(binary, tmp_path, schedule_of([Fault("steady", chaos.TWO_COPIES, f"group-{group}", 0.1, 0.3)
+                                                   for group in (0, 2)], replicas=2))
+    assert not record["missed"] and record["torn"] == 0 and len(record["full_again"]) == 2, record
+
+
 def test_bits_turn_on_the_way(binary, tmp_path):
     """In headers, messages, gradients, parameters, and in what one server sends another. A gradient that is not what it was moves
     weights that no example of its batch does."""
