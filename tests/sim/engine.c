@@ -32,6 +32,7 @@ void engine_fini(struct engine *engine)
         free(engine->queue[i].message);
     for (size_t i = 0; i < engine->n_spare; i++)
         free(engine->spare[i]);
+    free(engine->delivered);
     free(engine->queue);
     free(engine->spare);
     *engine = (struct engine){0};
@@ -49,7 +50,7 @@ void engine_schedule(struct engine *engine, const void *message, uint64_t delay_
     if (engine->n_queued == engine->queue_capacity) {
         engine->queue_capacity = engine->queue_capacity ? 2 * engine->queue_capacity : 64;
         engine->queue = mst_realloc_array(engine->queue, engine->queue_capacity, sizeof *engine->queue);
-        engine->spare = mst_realloc_array(engine->spare, engine->queue_capacity, sizeof *engine->spare);
+        engine->spare = mst_realloc_array(engine->spare, engine->queue_capacity + 1, sizeof *engine->spare);
     }
     void *place = engine->n_spare ? engine->spare[--engine->n_spare] : mst_alloc(engine->message_bytes);
     struct engine_entry entry = {(engine->now_ms + delay_ms) << 32 | engine->n_sent++, place};
@@ -61,19 +62,16 @@ void engine_schedule(struct engine *engine, const void *message, uint64_t delay_
     engine->queue[i] = entry;
 }
 
-bool engine_next(struct engine *engine, void *message_out)
+const void *engine_next(struct engine *engine)
 {
     if (engine->n_queued == 0)
-        return false;
+        return NULL;
     struct engine_entry first = engine->queue[0];
     struct engine_entry last = engine->queue[--engine->n_queued];
+    engine->queue[engine->n_queued].key = UINT64_MAX; // a second child, where there is one only
     size_t i = 0;
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= engine->n_queued)
-            break;
-        if (child + 1 < engine->n_queued && engine->queue[child + 1].key < engine->queue[child].key)
-            child++;
+    for (size_t child = 1; child < engine->n_queued; child = 2 * i + 1) {
+        child += engine->queue[child + 1].key < engine->queue[child].key;
         if (engine->queue[child].key > last.key)
             break;
         engine->queue[i] = engine->queue[child];
@@ -82,9 +80,10 @@ bool engine_next(struct engine *engine, void *message_out)
     engine->queue[i] = last;
     engine->now_ms = first.key >> 32;
     engine->n_delivered++;
-    memcpy(message_out, first.message, engine->message_bytes);
-    engine->spare[engine->n_spare++] = first.message; // as many places as the queue ever had
-    return true;
+    if (engine->delivered)
+        engine->spare[engine->n_spare++] = engine->delivered; // there is one place more than the queue ever had
+    engine->delivered = first.message;
+    return first.message;
 }
 
 static uint64_t network_delay(struct engine *engine)

@@ -4,12 +4,11 @@
  *
  *      engine_init(&engine, seed, sizeof(struct message));
  *      engine_send(&engine, &message);                  // over the network; engine_schedule: to oneself
- *      while (engine_next(&engine, &message)) …         // the clock goes on to it
+ *      while ((message = engine_next(&engine))) …       // the clock goes on to it
  *      engine_fini(&engine);
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +23,7 @@ struct engine {
     size_t queue_capacity;
     void **spare; // places of messages that are not queued
     size_t n_spare;
+    void *delivered; // the place of the message that was taken out last; NULL: none was
     uint64_t n_sent;
     size_t n_delivered;
     unsigned drop_percent;
@@ -43,5 +43,5 @@ uint64_t engine_draw(struct engine *engine, uint64_t n);
 void engine_send(struct engine *engine, const void *message);
 /** Puts a message of a node to itself into the queue, for `delay_ms` from now. */
 void engine_schedule(struct engine *engine, const void *message, uint64_t delay_ms);
-/** Takes the next message out; false: there is none. */
-bool engine_next(struct engine *engine, void *message_out);
+/** Takes the next message out; NULL: there is none. Owner: borrowed until the next call */
+const void *engine_next(struct engine *engine);

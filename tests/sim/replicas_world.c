@@ -631,14 +631,14 @@ const char *replicas_run(uint64_t seed, int plant, size_t *n_delivered, char *te
         if (node != 1) // the second chief may come later
             start_process(w, node);
     w->n_first = w->incarnations;
-    struct message m;
-    while (!w->fault[0] && !is_done(w) && engine_next(&w->engine, &m)) {
+    const struct message *m;
+    while (!w->fault[0] && !is_done(w) && (m = engine_next(&w->engine))) {
         if (w->engine.now_ms > JOB_END_MS) {
             describe_hang(w);
             break;
         }
-        deliver(w, &m);
-        check(w, &m);
+        deliver(w, m);
+        check(w, m);
         draw_faults(w);
     }
     *n_delivered += w->engine.n_delivered;

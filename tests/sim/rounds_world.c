@@ -295,15 +295,15 @@ const char *rounds_run(uint64_t seed, int plant, size_t *n_delivered, char *text
     w->fault = text;
     text[0] = '\0';
     start(w, seed);
-    struct message m;
-    while (!w->fault[0] && !is_done(w) && engine_next(&w->engine, &m)) {
+    const struct message *m;
+    while (!w->fault[0] && !is_done(w) && (m = engine_next(&w->engine))) {
         if (w->engine.now_ms > JOB_END_MS) {
             rounds_fail(w, "hang: round %llu of epoch %llu after %d ms",
                         (unsigned long long)w->chief.coordinator.rounds.close_round,
                         (unsigned long long)w->chief.coordinator.rounds.next.epoch, JOB_END_MS);
             break;
         }
-        deliver(w, &m);
+        deliver(w, m);
         draw_faults(w);
     }
     rounds_oracle_check_end(w);

@@ -291,15 +291,15 @@ static bool is_finished(const struct world *w)
 
 const char *world_run(struct world *w)
 {
-    struct message m;
-    while (!w->fault[0] && !is_finished(w) && engine_next(&w->engine, &m)) {
+    const struct message *m;
+    while (!w->fault[0] && !is_finished(w) && (m = engine_next(&w->engine))) {
         w->now_ms = w->engine.now_ms;
         if (w->now_ms > JOB_END_MS) {
             world_fail(w, "hang: %llu of %llu batches done after %d ms", (unsigned long long)w->chief.leases.n_done,
                        (unsigned long long)w->chief.leases.n_total, JOB_END_MS);
             break;
         }
-        deliver(w, &m);
+        deliver(w, m);
         draw_faults(w);
     }
     oracle_check_end(w);
