@@ -173,8 +173,8 @@ struct sim_ps {
     size_t n_visits; // roles on their way through them
     uint64_t visit_ms;
     bool is_counting;
-    uint64_t wake_ms; // a tick of its copies is due then; not later than now: none
-    struct sim_copy copies[MAX_PARTS];
+    uint64_t wake_ms;        // a tick of its copies is due then; not later than now: none
+    struct sim_copy *copies; // of each part; it is not cleared
 };
 
 // What a chief has of a worker.
