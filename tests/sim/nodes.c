@@ -52,10 +52,39 @@ static void end_fence(struct mst_membership *members, uint32_t worker)
         mst_membership_restore(members, worker, MST_MEMBER_ABSENT, 0, members->members[worker].number, 0);
 }
 
-void chief_receive(struct world *w, const struct message *m)
+static void on_greet(struct world *w, const struct message *m)
 {
     struct mst_membership *members = &w->chief.membership;
-    struct message reply = {.to = world_worker_node(w, m->worker), .worker = m->worker, .incarnation = m->incarnation};
+    struct message reply = {.kind = M_GREETED, .to = world_worker_node(w, m->worker), .worker = m->worker};
+    reply.incarnation = m->incarnation;
+    reply.n_fenced = m->n_fenced;
+    reply.map = w->map;
+    if (m->number && mst_membership_is_acting(members, m->worker, m->number)) { // it says that this one is out
+        mst_membership_leave(members, m->worker, m->number, "it says so", w->now_ms);
+        mst_coordinator_tick(&w->chief, w->now_ms);
+        chief_touch_fence(w);
+    }
+    mst_membership_had(members, m->worker, m->held);
+    if (w->plant == PLANT_ADMIT_EARLY)
+        end_fence(members, m->worker);
+    if (mst_membership_greet(members, m->worker, m->incarnation, w->now_ms, &reply.number) == MST_GREET_ADMITTED) {
+        chief_touch(w);
+        chief_answer(w, &reply);
+    }
+}
+
+static void on_heartbeat(struct world *w, const struct message *m)
+{
+    if (mst_membership_heard(&w->chief.membership, m->worker, m->number, w->now_ms))
+        return;
+    struct message reply = {.kind = M_FENCED, .to = world_worker_node(w, m->worker), .worker = m->worker};
+    reply.incarnation = m->incarnation;
+    reply.number = m->number;
+    world_send(w, &reply);
+}
+
+void chief_receive(struct world *w, const struct message *m)
+{
     if (succession_receive(w, m))
         return;
     if (servers_chief_receive(w, m)) {
@@ -72,30 +101,13 @@ void chief_receive(struct world *w, const struct message *m)
         world_schedule(w, m, HEARTBEAT_MS / 2);
         break;
     case M_GREET:
-        reply.kind = M_GREETED;
-        reply.n_fenced = m->n_fenced;
-        reply.map = w->map;
-        if (m->number && mst_membership_is_acting(members, m->worker, m->number)) { // it says that this one is out
-            mst_membership_leave(members, m->worker, m->number, "it says so", w->now_ms);
-            mst_coordinator_tick(&w->chief, w->now_ms);
-            chief_touch_fence(w);
-        }
-        mst_membership_had(members, m->worker, m->held);
-        if (w->plant == PLANT_ADMIT_EARLY)
-            end_fence(members, m->worker);
-        if (mst_membership_greet(members, m->worker, m->incarnation, w->now_ms, &reply.number) == MST_GREET_ADMITTED) {
-            chief_touch(w);
-            chief_answer(w, &reply);
-        }
+        on_greet(w, m);
         break;
     case M_HEARTBEAT:
-        reply.kind = M_FENCED;
-        reply.number = m->number;
-        if (!mst_membership_heard(members, m->worker, m->number, w->now_ms))
-            world_send(w, &reply);
+        on_heartbeat(w, m);
         break;
     case M_LOST:
-        mst_membership_lost(members, m->worker, m->number, w->now_ms);
+        mst_membership_lost(&w->chief.membership, m->worker, m->number, w->now_ms);
         break;
     case M_ASK:
         chief_answer_ask(w, m);
@@ -181,9 +193,18 @@ static void ps_fence(struct world *w, const struct message *m)
     world_send(w, &reply);
 }
 
-void ps_receive(struct world *w, const struct message *m)
+static void ps_pull(struct world *w, const struct message *m)
 {
     struct message reply = {.kind = M_PULLED, .to = world_worker_node(w, m->worker), .worker = m->worker};
+    mst_client_table_pulled(&w->buckets[m->bucket].clients, m->worker, m->number);
+    reply.incarnation = m->incarnation;
+    reply.number = m->number;
+    reply.bucket = m->bucket;
+    world_send(w, &reply);
+}
+
+void ps_receive(struct world *w, const struct message *m)
+{
     if (servers_ps_receive(w, m))
         return;
     switch (m->kind) {
@@ -205,11 +226,7 @@ void ps_receive(struct world *w, const struct message *m)
         cuts_ps_receive(w, m);
         break;
     case M_PULL:
-        mst_client_table_pulled(&w->buckets[m->bucket].clients, m->worker, m->number);
-        reply.incarnation = m->incarnation;
-        reply.number = m->number;
-        reply.bucket = m->bucket;
-        world_send(w, &reply);
+        ps_pull(w, m);
         break;
     default:
         world_fail(w, "a PS got a message of kind %d", m->kind);

@@ -95,8 +95,8 @@ static void release(struct world *w)
     for (size_t i = 0; i < w->n_held; i++)
         if (w->held[i].mark <= stored_n(w))
             world_send(w, &w->held[i].message);
-        else
-            w->held[n++] = w->held[i];
+        else if (n++ != i)
+            w->held[n - 1] = w->held[i];
     w->n_held = n;
 }
 
