@@ -280,11 +280,12 @@ struct world {
     size_t n_buckets; // of each part
     size_t n_workers;
     uint64_t n_steps;
-    bool is_free;      // pauses and cuts come at any time
-    bool is_by_roles;  // workers ask whom the roles name, and nobody else
-    bool is_link_lost; // a link that is cut stays so
-    bool is_harsh;     // servers die at any time, all copies of a group at once
-    bool is_twofold;   // a second one dies just after a first
+    bool is_free;       // pauses and cuts come at any time
+    bool is_by_roles;   // workers ask whom the roles name, and nobody else
+    bool is_link_lost;  // a link that is cut stays so
+    bool is_harsh;      // servers die at any time, all copies of a group at once
+    bool is_twofold;    // a second one dies just after a first
+    bool is_state_slow; // most messages with a chief's state are lost
     struct sim_first first;
     unsigned crash_odds;
     unsigned n_crashes_left;

@@ -61,7 +61,9 @@ void replicas_state_store(struct world *w, size_t c)
     for (size_t ps = 0; chief->saved && ps < w->n_ps; ps++) {
         struct message m = {.kind = M_STATE, .to = replicas_ps_node(ps), .term = chief->term, .saved = chief->saved};
         m.to_incarnation = chief->known[ps];
-        if (!has_stored(chief, ps) && mst_failover_is_live(&chief->failover, ps))
+        // Not the first to a process: on its connection that comes before the roles by which it counts.
+        bool is_lost = w->is_state_slow && chief->stored_n[ps] && engine_draw(&w->engine, 8);
+        if (!is_lost && !has_stored(chief, ps) && mst_failover_is_live(&chief->failover, ps))
             replicas_send(w, (uint32_t)c, &m);
     }
 }

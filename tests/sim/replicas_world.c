@@ -541,6 +541,13 @@ static void draw_split(struct world *w)
     split_later(w, 0, LEASE_MS, 2 * LEASE_MS);
 }
 
+// Groups are lost and chiefs die, and it takes long until servers have stored what a chief has to leave to the next.
+static void draw_slow_states(struct world *w)
+{
+    w->is_state_slow = w->is_harsh = true;
+    w->n_blows_left = w->n_chief_kills_left = 3;
+}
+
 static void draw_job(struct world *w)
 {
     struct engine *e = &w->engine;
@@ -575,8 +582,11 @@ static void draw_job(struct world *w)
     w->n_parts = w->n_ps * w->n_threads;
     w->is_by_roles = engine_draw(e, 2);
     w->is_twofold = w->n_replicas == 2 && engine_draw(e, 2);
-    if (engine_draw(e, 16) == 0)
+    uint64_t script = engine_draw(e, 16);
+    if (script == 0)
         draw_split(w);
+    else if (script == 1)
+        draw_slow_states(w);
 }
 
 static bool has_cut_link(const struct world *w)
