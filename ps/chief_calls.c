@@ -112,22 +112,32 @@ struct mst_loop *mst_ps_group_loop(const struct ps_group *group, size_t home_thr
     return group->ps->config.data_loops[mst_ps_thread_of(group->ps, home_thread)];
 }
 
-mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t asked, struct ps_group **out, struct mst_error *err)
+mst_status mst_ps_find_held(const struct mst_ps *ps, uint32_t asked, struct ps_group **out, struct mst_error *err)
 {
     uint32_t index = mst_ps_asked_group(ps, asked);
     *out = NULL;
     if (ps->phase != PS_SERVING)
         return mst_fail(err, MST_UNAVAILABLE, "ps-%u does not hold its shards yet", ps->config.identity->index);
-    *out = mst_ps_group(ps, index);
-    if (!*out)
+    struct ps_group *group = mst_ps_group(ps, index);
+    if (!group)
         return mst_fail(err, MST_NOT_FOUND, "ps-%u holds nothing of the shards of ps-%u", ps->config.identity->index,
                         index);
+    for (size_t t = 0; mst_ps_has_roles(ps) && t < group->n_holdings; t++)
+        if (!group->holdings[t]) // they are on their way
+            return mst_fail(err, MST_UNAVAILABLE, "ps-%u does not hold the shards of ps-%u yet",
+                            ps->config.identity->index, index);
+    *out = group;
+    return MST_OK;
+}
+
+mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t asked, struct ps_group **out, struct mst_error *err)
+{
+    uint32_t index = mst_ps_asked_group(ps, asked);
+    MST_TRY(mst_ps_find_held(ps, asked, out, err));
     if (!mst_ps_has_roles(ps))
         return MST_OK;
-    bool is_primary = mst_ps_role(ps, mst_ps_roles_stored(ps), index) == MST_REPLICA_PRIMARY && mst_ps_is_acting(ps);
-    for (size_t t = 0; is_primary && t < (*out)->n_holdings; t++)
-        is_primary = (*out)->holdings[t] != NULL; // they are on their way
-    if (!is_primary)
+    bool is_primary = mst_ps_role(ps, mst_ps_roles_stored(ps), index) == MST_REPLICA_PRIMARY;
+    if (!is_primary || !mst_ps_is_acting(ps))
         return mst_fail(err, MST_UNAVAILABLE, "ps-%u is not the primary of the shards of ps-%u",
                         ps->config.identity->index, index);
     return MST_OK;

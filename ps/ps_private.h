@@ -76,8 +76,11 @@ uint32_t mst_ps_asked_group(const struct mst_ps *ps, uint32_t asked);
 size_t mst_ps_thread_of(const struct mst_ps *ps, size_t home_thread);
 // The loop of the data thread that has the group's buckets of this home thread.
 struct mst_loop *mst_ps_group_loop(const struct ps_group *group, size_t home_thread);
-// That group, on a PS that serves.
-// Errors: UNAVAILABLE the shards are not here yet, or this is not its primary; NOT_FOUND there is no such group
+// That group, on a PS that serves, whatever it is in it.
+// Errors: UNAVAILABLE the shards are not here yet; NOT_FOUND there is no such group
+mst_status mst_ps_find_held(const struct mst_ps *ps, uint32_t asked, struct ps_group **out, struct mst_error *err);
+// The same of its primary.
+// Errors: as mst_ps_find_held; UNAVAILABLE this is not its primary, or does not act on the roles yet that it has stored
 mst_status mst_ps_find_group(const struct mst_ps *ps, uint32_t asked, struct ps_group **out, struct mst_error *err);
 // Whom a map has refused, and whose steps it says, can be.
 mst_status mst_ps_check_map_workers(const struct mst_msg_map *map, struct mst_error *err);

@@ -352,6 +352,8 @@ static mst_status check_save(const struct mst_ps *ps, const struct mst_msg_save 
     MST_TRY(mst_ps_check_term(ps, meta->term, err));
     if (meta->is_question)
         *out = mst_ps_group(ps, mst_ps_asked_group(ps, meta->group));
+    else if (meta->cut) // marked as primary; what it is since, or is about to be, changes nothing in that
+        MST_TRY(mst_ps_find_held(ps, meta->group, out, err));
     else
         MST_TRY(mst_ps_find_group(ps, meta->group, out, err));
     if (*out && (*out)->save)

@@ -1,5 +1,5 @@
-// A group that was lost gets its values on a server that serves another one all the while: two groups on one data
-// thread. A pipe in the place of the checkpoint's index keeps whoever opens it waiting for as long as the test likes.
+// A group that was lost gets its values on a server that serves another one all the while, and parts of checkpoints are
+// written whatever happens to roles: two groups on one data thread. A pipe in the place of the checkpoint's index keeps whoever opens it waiting for as long as the test likes.
 #include "ckpt/checkpoint_names.h"
 #include "ps_rounds_fixture.h"
 
@@ -67,18 +67,23 @@ static struct mst_msg_roles roles_of(uint64_t n, const struct mst_msg_group_role
                                   .incarnations = incarnations};
 }
 
-static void give_roles(struct fixture *f, uint64_t n, const struct mst_msg_group_roles *groups)
+static struct mst_msg_roles_reply send_roles(struct fixture *f, const struct mst_msg_roles *roles)
 {
-    const struct mst_msg_roles roles = roles_of(n, groups);
     struct mst_msg_roles_reply reply;
     struct mst_buf meta;
     mst_buf_init(&meta, MST_FRAME_META_MAX);
-    assert_int_equal(mst_msg_roles_encode(&roles, &meta), MST_OK);
+    assert_int_equal(mst_msg_roles_encode(roles, &meta), MST_OK);
     send_meta(&f->chief, MST_METHOD_ROLES, ++f->call, &meta);
     mst_arena_fini(&f->arena);
     assert_int_equal(mst_msg_roles_reply_decode(expect_reply(&f->chief, f->call)->meta, &f->arena, &reply, NULL),
                      MST_OK);
-    assert_int_equal(reply.acting_n, n);
+    return reply;
+}
+
+static void give_roles(struct fixture *f, uint64_t n, const struct mst_msg_group_roles *groups)
+{
+    const struct mst_msg_roles roles = roles_of(n, groups);
+    assert_int_equal(send_roles(f, &roles).acting_n, n);
 }
 
 // The kernel is of the one group, the bias of the other; both are on data thread 0.
@@ -192,6 +197,44 @@ static void test_a_checkpoint_does_not_hold_it_up(void **state)
     remove_pipe(&part);
 }
 
+static void mark_cut(struct fixture *f, uint64_t id)
+{
+    const struct mst_msg_cut cut = {.term = TERM, .id = id, .phase = MST_CUT_ADMIT, .group = SERVED};
+    struct mst_msg_cut_reply reply;
+    struct mst_buf meta;
+    mst_buf_init(&meta, MST_FRAME_META_MAX);
+    assert_int_equal(mst_msg_cut_encode(&cut, &meta), MST_OK);
+    send_meta(&f->chief, MST_METHOD_CUT, ++f->call, &meta);
+    mst_arena_fini(&f->arena);
+    assert_int_equal(mst_msg_cut_reply_decode(expect_reply(&f->chief, f->call)->meta, &f->arena, &reply, NULL), MST_OK);
+    assert_true(reply.id == id && reply.is_marked);
+}
+
+// What is marked is written also while roles are stored that are not acted on yet.
+static void test_a_checkpoint_while_roles_change(void **state)
+{
+    struct fixture *f = *state;
+    struct slow_file part;
+    struct mst_msg_roles roles = begin_with_a_lost_group(f);
+    make_pipe(&part, "");
+    mark_cut(f, 1);
+    roles.n = 3;
+    roles.is_committed = false;
+    const struct mst_msg_roles_reply reply = send_roles(f, &roles);
+    assert_true(reply.stored_n == 3 && reply.acting_n == 2);
+    struct mst_msg_save save = {
+        .term = TERM, .dir = part.folder, .shard_id = SERVED, .n_shards = N_GROUPS, .step = 2, .group = SERVED};
+    stranger_expect_error(&f->chief, send_save(f, &save), MST_UNAVAILABLE, "is not the primary");
+    save.cut = 2;
+    stranger_expect_error(&f->chief, send_save(f, &save), MST_ABORTED, "is not kept as it was at cut 2");
+    save.cut = 1;
+    expect_reply(&f->chief, send_save(f, &save));
+    char written[sizeof part.path];
+    snprintf(written, sizeof written, "%s/model-2.data-00001-of-00002" MST_CHECKPOINT_TMP, part.folder);
+    assert_int_equal(unlink(written), 0);
+    remove_pipe(&part);
+}
+
 // Lost once more while its values were read: they may be others now.
 static void test_what_was_read_for_older_roles_is_not_used(void **state)
 {
@@ -222,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_other_groups_are_served_while_it_is_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_checkpoint_does_not_hold_it_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_checkpoint_while_roles_change, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_was_read_for_older_roles_is_not_used, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
