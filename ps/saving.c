@@ -11,12 +11,15 @@
 #include "ckpt/checkpoint_part.h"
 #include "ckpt/local_part.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct ps_save {
     struct late_call late;
     struct ps_group *group;
+    struct ps_save *next;    // waits until this one is over; control loop's
+    atomic_bool is_given_up; // somebody else is to write now
     char *dir;
     uint64_t cut;
     uint64_t step;
@@ -47,6 +50,8 @@ struct ps_save {
 
 static void free_save(struct ps_save *save)
 {
+    if (!save)
+        return;
     mst_store_view_abandon(&save->view);
     mst_checkpoint_part_abort(save->part);
     mst_local_part_abort(save->own);
@@ -69,6 +74,7 @@ static void on_dropped(void *arg)
     struct ps_save *save = arg;
     if (save->group)
         save->group->save = NULL;
+    free_save(save->next);
     free_save(save);
 }
 
@@ -159,17 +165,23 @@ static void answer(struct ps_save *save)
     free(numbers);
 }
 
+static void begin(void *arg);
+
 static void on_over(void *arg)
 {
     struct ps_save *save = arg;
-    save->group->save = NULL;
-    mst_ps_trim_later(save->late.ps);
+    struct mst_ps *ps = save->late.ps;
+    struct ps_save *next = save->next;
+    save->group->save = next;
+    mst_ps_trim_later(ps);
     if (save->status == MST_OK) {
         answer(save);
-        return;
+    } else {
+        mst_ps_answer_error(&save->late, save->status, save->err.text);
+        free_save(save);
     }
-    mst_ps_answer_error(&save->late, save->status, save->err.text);
-    free_save(save);
+    if (next) // now that the files of the other one, which may have the same names, are gone
+        post(ps->writer, begin, next);
 }
 
 // ---- writing, on the writer's loop ----
@@ -324,6 +336,8 @@ static void take_next(void *arg)
     struct mst_ps *ps = save->late.ps;
     const struct mst_holding *holding = save->group->holdings[save->thread];
     mst_store_view_fini(&save->view); // of the bucket before, which is of this thread too
+    if (save->status == MST_OK && atomic_load_explicit(&save->is_given_up, memory_order_relaxed)) // it guards no data
+        save->status = mst_fail(&save->err, MST_UNAVAILABLE, "another chief wants a checkpoint");
     if (save->status != MST_OK) {
         post(ps->config.control, on_over, save);
         return;
@@ -356,10 +370,28 @@ static mst_status check_save(const struct mst_ps *ps, const struct mst_msg_save 
         MST_TRY(mst_ps_find_held(ps, meta->group, out, err));
     else
         MST_TRY(mst_ps_find_group(ps, meta->group, out, err));
-    if (*out && (*out)->save)
+    if (meta->is_question && *out && (*out)->save)
         return mst_fail(err, MST_UNAVAILABLE, "ps-%u is still writing its part of step %llu",
                         ps->config.identity->index, (unsigned long long)(*out)->save->step);
     return MST_OK;
+}
+
+// A chief asks when its last one is over. So who comes while one is written has taken the place of the chief who asked
+// for that, and nobody waits for it any more: it ends with its bucket, for both would be of one name.
+static void begin_or_wait(struct ps_save *save)
+{
+    struct ps_save *first = save->group->save;
+    if (!first) {
+        save->group->save = save;
+        post(save->late.ps->writer, begin, save);
+        return;
+    }
+    atomic_store_explicit(&first->is_given_up, true, memory_order_relaxed);
+    if (first->next) {
+        mst_ps_answer_error(&first->next->late, MST_UNAVAILABLE, "another chief wants a checkpoint");
+        free_save(first->next);
+    }
+    first->next = save;
 }
 
 void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *message)
@@ -394,8 +426,7 @@ void mst_ps_on_save(void *arg, struct mst_conn *conn, const struct mst_message *
                                  .n_updates = UINT64_MAX};
         if (meta.n_keep)
             memcpy(save->keep, meta.keep, meta.n_keep * sizeof *save->keep);
-        group->save = save;
-        post(ps->writer, begin, save);
+        begin_or_wait(save);
     }
     mst_arena_fini(&arena);
 }

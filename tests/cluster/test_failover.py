@@ -9,7 +9,7 @@ import signal
 
 import pytest
 import counting_job
-from processes import Port, lost_updates
+from processes import Port, lost_updates, until
 from replicated import Counting
 
 
@@ -170,6 +170,21 @@ def test_a_server_dies_while_the_last_checkpoint_is_written(replicated):
     training.expect("ps-1")
     assert training.check()["checkpoints_failed"] == 0
     training.chief.wait_log("checkpoint put off")
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_the_chief_dies_while_the_last_checkpoint_is_written(replicated, replicas):
+    """The next one writes it, under the same names, while servers are still about that of the first."""
+    training = replicated(2, replicas, epochs=20)
+    training.job["checkpoint"]["max_bytes_per_second"] = 1000
+    counting_job.write(training.job, training.shape, training.folder)
+    training.running.start_all()
+    training.chief.wait_log("training done")
+    until(lambda: len(list(training.folder.glob("ckpt/*.data-*.tmp"))) == 2, "both servers to write")
+    training.chief.kill()
+    training.start_again("chief-0")
+    training.expect("ps-0", "ps-1")
+    assert training.check()["checkpoints_failed"] == 0
 
 
 def test_a_server_has_a_wrong_address_of_its_backup(replicated):

@@ -1,5 +1,6 @@
 // A group that was lost gets its values on a server that serves another one all the while, and parts of checkpoints are
-// written whatever happens to roles: two groups on one data thread. A pipe in the place of the checkpoint's index keeps whoever opens it waiting for as long as the test likes.
+// written whatever happens to roles and chiefs: two groups on one data thread. A pipe in the place of a file keeps
+// whoever opens it waiting for as long as the test likes.
 #include "ckpt/checkpoint_names.h"
 #include "ps_rounds_fixture.h"
 
@@ -197,6 +198,29 @@ static void test_a_checkpoint_does_not_hold_it_up(void **state)
     remove_pipe(&part);
 }
 
+// Its chief died; the next one writes the same step under the same names.
+static void test_a_checkpoint_of_the_chief_before_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+    struct slow_file part;
+    begin_with_a_lost_group(f);
+    make_pipe(&part, ".data-00001-of-00002" MST_CHECKPOINT_TMP);
+    uint64_t first = save_slowly(f, &part);
+    uint64_t second = save_slowly(f, &part);
+    uint64_t third = save_slowly(f, &part);
+    stranger_expect_error(&f->chief, second, MST_UNAVAILABLE, "another chief wants a checkpoint");
+    int fd = open(part.path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(unlink(part.path), 0); // what is no file the server leaves where it is
+    stranger_expect_error(&f->chief, first, MST_UNAVAILABLE, "another chief wants a checkpoint");
+    expect_reply(&f->chief, third);
+    close(fd);
+    struct stat written;
+    assert_int_equal(stat(part.path, &written), 0);
+    assert_true(S_ISREG(written.st_mode));
+    remove_pipe(&part);
+}
+
 static void mark_cut(struct fixture *f, uint64_t id)
 {
     const struct mst_msg_cut cut = {.term = TERM, .id = id, .phase = MST_CUT_ADMIT, .group = SERVED};
@@ -265,6 +289,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_other_groups_are_served_while_it_is_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_checkpoint_does_not_hold_it_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_checkpoint_of_the_chief_before_is_given_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_checkpoint_while_roles_change, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_was_read_for_older_roles_is_not_used, set_up, tear_down),
     };
