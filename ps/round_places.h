@@ -31,6 +31,7 @@ struct mst_round_waiter {
     uint64_t round;
     uint64_t since_ns; // of the monotonic clock; 0: nobody measures
     uint32_t worker;
+    uint64_t number; // that the worker goes by; 0: it has none
     /** Told once, off the list by then; releases it. */
     void (*on_applied)(struct mst_round_waiter *waiter, struct mst_bucket *bucket, const struct mst_msg_turn *turn,
                        bool is_finite);

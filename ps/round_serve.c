@@ -220,7 +220,7 @@ static void answer_now(const struct client *client, struct round_serving *servin
 }
 
 static void wait_for(struct client *client, struct round_serving *serving, const struct mst_message *call,
-                     struct mst_round_place *place, uint64_t round)
+                     struct mst_round_place *place, uint64_t round, uint64_t number)
 {
     if (client->n_waiting == WAITS_MAX * serving->rounds->n_places) {
         mst_data_thread_count_refused(client->thread);
@@ -230,7 +230,8 @@ static void wait_for(struct client *client, struct round_serving *serving, const
     }
     client->n_waiting++;
     struct waiting *waiting = take_waiting(serving);
-    waiting->base = (struct mst_round_waiter){.round = round, .worker = client->worker, .on_applied = on_applied};
+    waiting->base =
+        (struct mst_round_waiter){.round = round, .worker = client->worker, .number = number, .on_applied = on_applied};
     if (call->method == MST_METHOD_PUSH)
         waiting->base.since_ns = mst_clock_monotonic_ns();
     waiting->client = client;
@@ -242,14 +243,14 @@ static void wait_for(struct client *client, struct round_serving *serving, const
 
 // A call for a round that is applied.
 static void answer_over(struct client *client, struct round_serving *serving, const struct mst_message *call,
-                        struct mst_round_place *place, uint64_t round)
+                        struct mst_round_place *place, uint64_t round, uint64_t number)
 {
     if (!serving->holding->replication || mst_round_replica_has_told(serving)) {
         answer_now(client, serving, call, place);
         return;
     }
     serving->has_untold = true;
-    wait_for(client, serving, call, place, round);
+    wait_for(client, serving, call, place, round, number);
 }
 
 static mst_status status_of(enum mst_round_verdict verdict)
@@ -271,7 +272,8 @@ static mst_status status_of(enum mst_round_verdict verdict)
 static void refuse(const struct client *client, const struct mst_message *call, enum mst_round_verdict verdict)
 {
     mst_data_thread_count_refused(client->thread);
-    mst_conn_reply_error(client->conn, call, status_of(verdict), "push of worker-%u refused: %s", client->worker,
+    mst_conn_reply_error(client->conn, call, status_of(verdict), "%s of worker-%u refused: %s",
+                         call->method == MST_METHOD_PUSH ? "push" : "pull", client->worker,
                          mst_round_verdict_text(verdict));
 }
 
@@ -340,10 +342,10 @@ enum mst_body_verdict mst_round_serve_push_head(struct client *client, struct ro
         *sink = (struct mst_sink){&client->part, 1};
         return MST_BODY_TAKE;
     case MST_ROUND_HAVE:
-        wait_for(client, serving, message, place, push.round);
+        wait_for(client, serving, message, place, push.round, push.number);
         return MST_BODY_DRAIN;
     case MST_ROUND_OVER:
-        answer_over(client, serving, message, place, push.round);
+        answer_over(client, serving, message, place, push.round, push.number);
         return MST_BODY_DRAIN;
     case MST_ROUND_WAIT:
         return MST_BODY_PARK; // until the first close is acted on
@@ -374,14 +376,14 @@ static void end_push(struct client *client, const struct mst_message *message, s
     enum mst_round_verdict verdict = mst_round_table_hold(&serving->rounds->table, place->part, &push);
     switch (verdict) {
     case MST_ROUND_TAKE:
-        wait_for(client, serving, message, place, push.round);
+        wait_for(client, serving, message, place, push.round, push.number);
         note_held(serving, place, &push);
         return;
     case MST_ROUND_HAVE:
-        wait_for(client, serving, message, place, push.round);
+        wait_for(client, serving, message, place, push.round, push.number);
         return;
     case MST_ROUND_OVER:
-        answer_over(client, serving, message, place, push.round);
+        answer_over(client, serving, message, place, push.round, push.number);
         return;
     default:
         refuse(client, message, verdict);
@@ -416,10 +418,12 @@ void mst_round_serve_pull(struct client *client, struct round_serving *serving, 
         return;
     }
     bool wants_what_there_is = client->worker == MST_NO_WORKER && pull->round == 0;
-    if (wants_what_there_is || mst_round_table_is_due(&serving->rounds->table, pull->round))
-        answer_over(client, serving, message, place, pull->round);
+    if (mst_round_table_is_fenced(&serving->rounds->table, client->worker, pull->number))
+        refuse(client, message, MST_ROUND_REFUSED_FENCED);
+    else if (wants_what_there_is || mst_round_table_is_due(&serving->rounds->table, pull->round))
+        answer_over(client, serving, message, place, pull->round, pull->number);
     else
-        wait_for(client, serving, message, place, pull->round);
+        wait_for(client, serving, message, place, pull->round, pull->number);
 }
 
 static bool is_of_client(const void *arg, struct mst_round_waiter *waiter)
@@ -522,10 +526,26 @@ void mst_round_serve_version_free(struct round_serving *serving)
         mst_loop_post(serving->thread->loop, act_again, serving);
 }
 
+static bool refuse_fenced(const void *arg, struct mst_round_waiter *waiter)
+{
+    struct waiting *waiting = (struct waiting *)waiter;
+    if (!waiting->client || !mst_round_table_is_fenced(arg, waiter->worker, waiter->number))
+        return false;
+    struct mst_message call = {.method = waiting->method, .call = waiting->call};
+    waiting->client->n_waiting--;
+    refuse(waiting->client, &call, MST_ROUND_REFUSED_FENCED);
+    mst_round_serve_give_waiting(waiting);
+    return true;
+}
+
+// Who waits hears it at once: if all are fenced, no round is applied before one of them comes under its next number.
 void mst_round_serve_fence(struct mst_holding *holding, uint32_t worker, uint64_t number)
 {
-    if (holding->serving)
-        mst_round_table_fence(&holding->serving->rounds->table, worker, number);
+    if (!holding->serving)
+        return;
+    struct mst_round_places *rounds = holding->serving->rounds;
+    mst_round_table_fence(&rounds->table, worker, number);
+    mst_round_places_drop(rounds, refuse_fenced, &rounds->table);
 }
 
 // ---- the direct carrier: a process that serves all by itself, so nothing of it has replicas ----

@@ -104,5 +104,6 @@ void mst_round_serve_order(void *arg);
  *  is here is at the followers, reign and progress are reported. The order is left as it is, but for its reign, until
  *  every holding has reported that. Thread: loop; arg is the holding */
 void mst_round_serve_begin(void *arg);
-/** Refuses contributions of a worker's numbers up to `number`. Without rounds it does nothing. Thread: loop */
+/** Refuses what comes under a worker's numbers up to `number`, and what waits. What is here of them stays. Without
+ *  rounds it does nothing. Thread: loop */
 void mst_round_serve_fence(struct mst_holding *holding, uint32_t worker, uint64_t number);

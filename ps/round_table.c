@@ -57,7 +57,7 @@ enum mst_round_verdict mst_round_table_offer(const struct mst_round_table *table
                                              const struct mst_round_push *push)
 {
     MST_ASSERT(part < table->n_parts && push->worker < table->n_workers);
-    if (push->number <= table->fenced[push->worker])
+    if (mst_round_table_is_fenced(table, push->worker, push->number))
         return MST_ROUND_REFUSED_FENCED;
     if (push->number < table->newest[push->worker])
         return MST_ROUND_REFUSED_NUMBER;
@@ -130,6 +130,11 @@ void mst_round_table_fence(struct mst_round_table *table, size_t worker, uint64_
 {
     if (worker < table->n_workers && table->fenced[worker] < number)
         table->fenced[worker] = number;
+}
+
+bool mst_round_table_is_fenced(const struct mst_round_table *table, size_t worker, uint64_t number)
+{
+    return worker < table->n_workers && number <= table->fenced[worker];
 }
 
 bool mst_round_table_is_of_its_workers(const struct mst_round_table *table, const struct mst_msg_close *close)

@@ -119,6 +119,8 @@ bool mst_round_table_holds(const struct mst_round_table *table, size_t part, siz
 bool mst_round_table_has(const struct mst_round_table *table, size_t worker);
 /** Refuses pushes of the worker's numbers up to `number` from now on. */
 void mst_round_table_fence(struct mst_round_table *table, size_t worker, uint64_t number);
+/** True if this number of a worker is refused. */
+bool mst_round_table_is_fenced(const struct mst_round_table *table, size_t worker, uint64_t number);
 
 /** What to do with a close; changes nothing. Who it names ascends and is < n_workers, or it is refused. */
 enum mst_round_close_verdict mst_round_table_check(const struct mst_round_table *table,

@@ -7,7 +7,9 @@ import time
 
 import pytest
 import tiny_job
-from processes import Port, http_get
+from processes import Port, http_get, metric
+
+SOON_S = 30  # a call that waits for a round takes a minute before it is given up
 
 
 def check_every_example_counted(job):
@@ -94,6 +96,28 @@ def test_a_worker_that_stood_still_is_fenced_once(cluster, job, write_job, stale
     until_s = time.monotonic() + 2 * job["cluster"]["lease_ms"] / 1000
     running.wait_running(lambda: time.monotonic() > until_s, "two leases to be over")
     assert running["chief-0"].log().count("worker fenced worker=1") == 1
+
+
+def test_all_workers_are_fenced_in_a_round(cluster, make_link, job, write_job):
+    """Who waits for the round hears so at once, and not when its call has taken too long: there is nobody else to end it."""
+    job["epochs"] = 1_000_000
+    job["consistency"] = {"staleness": 0}
+    running = cluster(write_job(job))
+    link = make_link(running.ports["ps-0"].address, hold_at=50_000)
+    running.addresses[("worker-1", "ps-0")] = link.address
+    running.start_all()
+    held = "muster_ps_round_contributions_held"
+    running.wait_running(lambda: link.held and all(metric(running.http_ports[ps].number, held) >= 1 for ps in ("ps-0", "ps-1")),
+                         "worker-0 to wait for worker-1")
+    for worker in ("worker-0", "worker-1"):
+        running[worker].pause()
+    for i in range(2):
+        running["chief-0"].wait_log(f"worker fenced worker={i} number=1 ")
+    running["worker-0"].resume()
+    running["worker-0"].wait_log("admitted again number=2 ", SOON_S)
+    chief = running.http_ports["chief-0"].number
+    steps = metric(chief, "muster_chief_step")
+    running.wait_running(lambda: metric(chief, "muster_chief_step") > steps + 2, "rounds of worker-0 alone")
 
 
 def test_cut_link_loses_and_doubles_nothing(stalled, job, write_job):

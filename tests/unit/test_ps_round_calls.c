@@ -196,6 +196,30 @@ static void test_a_fence_refuses_what_comes_and_keeps_what_is_there(void **state
     leave(new);
 }
 
+// Else all wait for a round that none of them is in any more.
+static void test_a_fence_tells_who_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct worker *old = join(f, 1, 1);
+    push(old, 1, 4, 1);
+    ask_until(f, round_of(0, NULL, 0, 0), has_arrivals, 1);
+    send_pull(&old->links[0], 0, 1, 1, 7);
+    settle(old, 0);
+    fence(f, 1, 1);
+    stranger_expect_error(&old->links[0], 7, MST_FAILED_PRECONDITION, "pull of worker-1 refused: an incarnation");
+    for (size_t t = 0; t < 2; t++)
+        stranger_expect_error(&old->links[t], 1, MST_FAILED_PRECONDITION, "push of worker-1 refused: an incarnation");
+    send_pull(&old->links[0], 0, 1, 1, 8);
+    stranger_expect_error(&old->links[0], 8, MST_FAILED_PRECONDITION, "pull of worker-1 refused");
+    struct worker *new = join(f, 1, 2);
+    push(new, 1, 55, 1); // what is here is kept
+    static const uint64_t ins[] = {1};
+    apply_round(f, 1, ins, 1);
+    expect_round(new, 1, 1, -4);
+    leave(old);
+    leave(new);
+}
+
 static void test_pushes_that_cannot_be_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -385,6 +409,7 @@ int main(void)
         TEST(test_a_newer_connection_takes_over_what_an_older_reads, set_up_begun),
         TEST(test_a_doubled_push_counts_once, set_up_begun),
         TEST(test_a_fence_refuses_what_comes_and_keeps_what_is_there, set_up_begun),
+        TEST(test_a_fence_tells_who_waits, set_up_begun),
         TEST(test_pushes_that_cannot_be_are_refused, set_up_begun),
         TEST(test_calls_without_end_do_not_wait, set_up_begun),
         TEST(test_a_question_is_held_and_a_newer_one_answers_it, set_up_begun),
