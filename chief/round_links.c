@@ -43,6 +43,8 @@ static void on_reply(void *arg, const struct mst_reply *reply)
         mst_chief_rounds_go_on(chief);
         return;
     }
+    // What was refused is told again, though a question of before may still be held.
+    group->round_told = 0;
     // A broken link, or a silent PS, is seen to elsewhere; the tick asks again. Refused for its term, this chief gives
     // way to the later one.
     if (reply->status == MST_UNAVAILABLE)

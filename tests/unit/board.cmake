@@ -4,6 +4,6 @@ muster_test(test_chief_effective_rate SOURCES test_chief_effective_rate.c LINKS 
 muster_test(test_chief_csv_log SOURCES test_chief_csv_log.c LINKS muster_chief)
 muster_test(test_chief_epoch_scores SOURCES test_chief_epoch_scores.c LINKS muster_chief)
 # A whole chief among servers of a few lines.
-foreach(file ending giving_way ps_links workers)
+foreach(file ending giving_way ps_links round_links workers)
     muster_test(test_chief_${file} SOURCES test_chief_${file}.c chief_fixture.c data_files.c rpc_frames.c rpc_stranger.c LINKS muster_chief PkgConfig::ZLIB)
 endforeach()

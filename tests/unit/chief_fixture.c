@@ -155,6 +155,14 @@ void scripted_restart(struct scripted_ps *ps)
         mst_conn_close(conn);
 }
 
+static void on_round(void *arg, struct mst_conn *conn, const struct mst_message *message)
+{
+    struct scripted_ps *ps = arg;
+    ps->n_rounds++;
+    if (ps->refuses_rounds)
+        mst_conn_reply_error(conn, message, MST_UNAVAILABLE, "not yet the primary of these shards");
+}
+
 static void on_finish(void *arg, struct mst_conn *conn, const struct mst_message *message)
 {
     const struct mst_msg_finish_reply reply = {0};
@@ -174,7 +182,7 @@ static const struct mst_handler handlers[] = {
     {MST_METHOD_HEARTBEAT, NULL, on_heartbeat}, {MST_METHOD_RECALL, NULL, on_recall},
     {MST_METHOD_STATE, NULL, on_state},         {MST_METHOD_MAP, NULL, on_map},
     {MST_METHOD_FINISH, NULL, on_finish},       {MST_METHOD_FENCE, NULL, on_fence},
-    {MST_METHOD_ROLES, NULL, on_roles},
+    {MST_METHOD_ROLES, NULL, on_roles},         {MST_METHOD_ROUND, NULL, on_round},
 };
 static const struct mst_service service = {handlers, sizeof handlers / sizeof handlers[0], on_conn_closed};
 

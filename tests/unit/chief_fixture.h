@@ -42,6 +42,8 @@ struct scripted_ps {
     enum scripted roles;           // ROLES; SCRIPT_ANSWERS: it stores them, and acts on them when they are committed
     struct mst_message kept_roles; // the last that it keeps …
     struct mst_msg_roles kept;     // … and what it says, but for its arrays
+    bool refuses_rounds;           // ROUND, as one that does not act on the newest roles yet; else it is held
+    size_t n_rounds;
     struct mst_epoch stored;
     struct mst_epoch acting;
     uint64_t status;
