@@ -6,10 +6,15 @@
 #include "base/error.h"
 #include "wire/worker_numbers.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECONNECT_LEASES = 2 };
+enum {
+    RECONNECT_LEASES = 2,
+    CALLBACKS_MAX = 1024,               // numbers that callbacks remember: more than they do
+    BESIDE_BYTES = 2 * PATH_MAX + 1024, // of the paths of two checkpoints, and of plain numbers
+};
 
 // ---- to bytes ----
 
@@ -455,6 +460,43 @@ mst_status mst_chief_state_decode(struct mst_bytes bytes, struct mst_arena *aren
                                     .n_setbacks = m.n_setbacks,
                                     .setbacks = m.setbacks};
     return MST_OK;
+}
+
+// ---- how large it can be ----
+
+static uint64_t bytes_of(const struct mst_msg_chief_state *state)
+{
+    struct mst_buf buf;
+    mst_buf_init(&buf, SIZE_MAX / 4);
+    mst_status status = mst_msg_chief_state_encode(state, &buf);
+    MST_ASSERT(status == MST_OK); // it is given all the room that it takes
+    uint64_t n_bytes = buf.len;
+    mst_buf_fini(&buf);
+    return n_bytes;
+}
+
+uint64_t mst_chief_state_bytes(const struct mst_msg_chief_state *parts)
+{
+    return bytes_of(parts) - bytes_of(&(struct mst_msg_chief_state){0});
+}
+
+uint64_t mst_chief_state_own_bytes(size_t n_ps)
+{
+    size_t n_numbers = n_ps + CALLBACKS_MAX;
+    uint64_t *numbers = mst_alloc_array(n_numbers, sizeof *numbers);
+    struct mst_msg_setback *setbacks = mst_alloc_array(n_ps, sizeof *setbacks);
+    memset(numbers, 0xff, n_numbers * sizeof *numbers);
+    for (size_t i = 0; i < n_ps; i++)
+        setbacks[i] = (struct mst_msg_setback){true, true, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    uint64_t n_bytes = mst_chief_state_bytes(&(struct mst_msg_chief_state){.n_ps_threads = n_ps,
+                                                                           .ps_threads = numbers,
+                                                                           .n_callbacks = CALLBACKS_MAX,
+                                                                           .callbacks = numbers,
+                                                                           .n_setbacks = n_ps,
+                                                                           .setbacks = setbacks});
+    free(numbers);
+    free(setbacks);
+    return n_bytes + BESIDE_BYTES;
 }
 
 // ---- for a checkpoint ----

@@ -18,14 +18,8 @@
 #include "wire/frame.h"
 #include "wire/messages.h"
 
-#include <limits.h>
-
 /** Bytes of a state at most: what a starting chief reads holds a close and roles beside it, in one frame. */
 #define MST_CHIEF_STATE_MAX (MST_FRAME_META_MAX / 2)
-/** … of the paths of two checkpoints in it, and of plain numbers. */
-#define MST_CHIEF_STATE_BESIDE_MAX (2 * PATH_MAX + 1024)
-/** Numbers in it that callbacks remember: more than they do. */
-#define MST_CHIEF_STATE_CALLBACKS_MAX 1024
 /** … and of the evaluations in it: the newest ones. */
 #define MST_CHIEF_STATE_EVALUATED_MAX (64u << 10)
 
@@ -70,6 +64,11 @@ struct mst_chief_state_row {
 /** Appends the bytes to out. Errors: RESOURCE_EXHAUSTED they do not fit out, without sums too */
 MST_MUST_USE mst_status mst_chief_state_encode(const struct mst_chief_state *state, const struct mst_coordinator *c,
                                                struct mst_buf *out);
+/** Bytes that these parts add to a state, for who measures how large one can be: an element of a list adds as much alone
+ *  as among others. */
+uint64_t mst_chief_state_bytes(const struct mst_msg_chief_state *parts);
+/** Bytes at most of what a state has whoever works: numbers, paths, and what is of each parameter server. */
+uint64_t mst_chief_state_own_bytes(size_t n_ps);
 /** Puts bytes into a coordinator of the same job, in which nothing has happened yet, and into *out.
  *  Errors: INVALID_ARGUMENT not such bytes, or of a job with other batches, another order or other measures, or what
  *          they say cannot be;

@@ -1,25 +1,10 @@
 // The largest state is made and measured, so that a field that it gets later counts, too. Sums are not in it: they are
-// left out where there is no room. Elements of a list are as large alone as among others.
+// left out where there is no room.
 #include "chief/lease_sizes.h"
 
-#include "base/alloc.h"
 #include "base/error.h"
 #include "chief/chief_state.h"
 #include "wire/worker_numbers.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-static uint64_t bytes_of(const struct mst_msg_chief_state *state)
-{
-    struct mst_buf buf;
-    mst_buf_init(&buf, SIZE_MAX / 4);
-    mst_status status = mst_msg_chief_state_encode(state, &buf);
-    MST_ASSERT(status == MST_OK);
-    uint64_t n_bytes = buf.len;
-    mst_buf_fini(&buf);
-    return n_bytes;
-}
 
 // What each worker adds. Every lease has at least one batch, and one that is torn is given again, seldom twice.
 static uint64_t worker_bytes(const struct mst_coordinator_config *config, uint64_t n_planned)
@@ -36,16 +21,16 @@ static uint64_t worker_bytes(const struct mst_coordinator_config *config, uint64
     const struct mst_msg_pace pace = {.number = number};
     const struct mst_msg_client_row row = {
         .worker = worker, .number = number, .step = count, .lease = count, .offset = config->n_batches};
-    return bytes_of(&(struct mst_msg_chief_state){.n_holders = 1,
-                                                  .holders = &holder,
-                                                  .n_returned = MST_LEASES_PER_WORKER,
-                                                  .returned = returned,
-                                                  .n_members = 1,
-                                                  .members = &member,
-                                                  .n_paces = 1,
-                                                  .paces = &pace,
-                                                  .n_checkpoint_rows = 1,
-                                                  .checkpoint_rows = &row});
+    return mst_chief_state_bytes(&(struct mst_msg_chief_state){.n_holders = 1,
+                                                               .holders = &holder,
+                                                               .n_returned = MST_LEASES_PER_WORKER,
+                                                               .returned = returned,
+                                                               .n_members = 1,
+                                                               .members = &member,
+                                                               .n_paces = 1,
+                                                               .paces = &pace,
+                                                               .n_checkpoint_rows = 1,
+                                                               .checkpoint_rows = &row});
 }
 
 // Epochs are open, besides the one that is given out, as long as leases of them are held or came back.
@@ -56,26 +41,7 @@ static uint64_t epochs_bytes(const struct mst_coordinator_config *config, size_t
     const struct mst_msg_chief_state state = {
         .n_open_epochs = 1, .open_epochs = &n_batches, .n_epoch_sums = 1, .epoch_sums = &sums};
     uint64_t n_open = 2 * MST_LEASES_PER_WORKER * n_workers / n_batches + 2;
-    return (n_open < config->n_epochs ? n_open : config->n_epochs) * bytes_of(&state);
-}
-
-static uint64_t own_bytes(const struct mst_coordinator_config *config)
-{
-    size_t n_numbers = config->n_ps + MST_CHIEF_STATE_CALLBACKS_MAX;
-    uint64_t *numbers = mst_alloc_array(n_numbers, sizeof *numbers);
-    struct mst_msg_setback *setbacks = mst_alloc_array(config->n_ps, sizeof *setbacks);
-    memset(numbers, 0xff, n_numbers * sizeof *numbers);
-    for (size_t i = 0; i < config->n_ps; i++)
-        setbacks[i] = (struct mst_msg_setback){true, true, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
-    uint64_t n_bytes = bytes_of(&(struct mst_msg_chief_state){.n_ps_threads = config->n_ps,
-                                                              .ps_threads = numbers,
-                                                              .n_callbacks = MST_CHIEF_STATE_CALLBACKS_MAX,
-                                                              .callbacks = numbers,
-                                                              .n_setbacks = config->n_ps,
-                                                              .setbacks = setbacks});
-    free(numbers);
-    free(setbacks);
-    return n_bytes + MST_CHIEF_STATE_BESIDE_MAX;
+    return (n_open < config->n_epochs ? n_open : config->n_epochs) * mst_chief_state_bytes(&state);
 }
 
 mst_status mst_lease_sizes_check(const struct mst_coordinator_config *config, size_t n_workers, struct mst_error *err)
@@ -83,8 +49,8 @@ mst_status mst_lease_sizes_check(const struct mst_coordinator_config *config, si
     uint64_t n_planned;
     if (__builtin_mul_overflow(config->n_batches, config->n_epochs, &n_planned) || n_planned > UINT64_MAX / 4)
         n_planned = UINT64_MAX / 4;
-    uint64_t n_bytes =
-        own_bytes(config) + epochs_bytes(config, n_workers) + n_workers * worker_bytes(config, n_planned);
+    uint64_t n_bytes = mst_chief_state_own_bytes(config->n_ps) + epochs_bytes(config, n_workers) +
+                       n_workers * worker_bytes(config, n_planned);
     if (n_bytes <= MST_CHIEF_STATE_MAX)
         return MST_OK;
     return mst_fail(err, MST_INVALID_ARGUMENT,

@@ -113,44 +113,16 @@ static uint64_t bytes_of(const struct mst_msg_round_reply *reply)
     return n_bytes;
 }
 
-// Appends the largest state of a chief, but for its texts; without what it leaves out where it is too large.
-static mst_status append_state(const struct mst_rounds_config *config, const struct mst_msg_close *close,
-                               struct mst_buf *out)
-{
-    uint64_t *numbers = mst_alloc_array(config->n_ps + MST_CHIEF_STATE_CALLBACKS_MAX, sizeof *numbers);
-    struct mst_msg_member *members = mst_alloc_array(config->n_workers, sizeof *members);
-    struct mst_msg_setback *setbacks = mst_alloc_array(config->n_ps, sizeof *setbacks);
-    memset(numbers, 0xff, (config->n_ps + MST_CHIEF_STATE_CALLBACKS_MAX) * sizeof *numbers);
-    for (size_t w = 0; w < config->n_workers; w++)
-        members[w] = (struct mst_msg_member){UINT32_MAX, UINT64_MAX, UINT64_MAX};
-    for (size_t i = 0; i < config->n_ps; i++)
-        setbacks[i] = (struct mst_msg_setback){true, true, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
-    const struct mst_msg_chief_state state = {.n_ps_threads = config->n_ps,
-                                              .ps_threads = numbers,
-                                              .n_callbacks = MST_CHIEF_STATE_CALLBACKS_MAX,
-                                              .callbacks = numbers,
-                                              .n_members = config->n_workers,
-                                              .members = members,
-                                              .has_close = true,
-                                              .close = *close,
-                                              .n_setbacks = config->n_ps,
-                                              .setbacks = setbacks};
-    mst_status status = mst_msg_chief_state_encode(&state, out);
-    free(numbers);
-    free(members);
-    free(setbacks);
-    return status;
-}
-
+// Without what a state leaves out where it is too large.
 static uint64_t state_bytes(const struct mst_rounds_config *config)
 {
     struct largest largest;
-    struct mst_buf buf;
     largest_init(&largest, config);
-    mst_buf_init(&buf, SIZE_MAX / 4);
+    const struct mst_msg_member member = {UINT32_MAX, UINT64_MAX, UINT64_MAX};
     uint64_t n_bytes =
-        append_state(config, &largest.close, &buf) == MST_OK ? buf.len + MST_CHIEF_STATE_BESIDE_MAX : UINT64_MAX;
-    mst_buf_fini(&buf);
+        mst_chief_state_own_bytes(config->n_ps) +
+        config->n_workers * mst_chief_state_bytes(&(struct mst_msg_chief_state){.n_members = 1, .members = &member}) +
+        mst_chief_state_bytes(&(struct mst_msg_chief_state){.has_close = true, .close = largest.close});
     largest_fini(&largest);
     return n_bytes;
 }
