@@ -107,13 +107,14 @@ static void on_greet(void *arg, struct mst_peer *peer, struct mst_msg_greeting *
     mst_identity_greet(heartbeat->config.identity, greeting);
 }
 
-// Whether it greets again, for a number that counts.
-static bool is_outdated(struct mst_heartbeat *heartbeat)
+static bool is_outdated(const struct mst_heartbeat *heartbeat)
 {
-    bool is_old = heartbeat->number < atomic_load_explicit(&heartbeat->least_number, memory_order_relaxed);
-    if (is_old)
-        mst_peer_retry(heartbeat->peer, "greeting again for a new number");
-    return is_old;
+    return heartbeat->number < atomic_load_explicit(&heartbeat->least_number, memory_order_relaxed);
+}
+
+static void greet_again(struct mst_heartbeat *heartbeat)
+{
+    mst_peer_retry(heartbeat->peer, "greeting again for a new number");
 }
 
 static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greeting_reply *reply)
@@ -123,7 +124,9 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
     heartbeat->number = reply->number;
     heartbeat->was_up = true;
     heartbeat->is_waiting = false;
-    if (!is_outdated(heartbeat))
+    if (is_outdated(heartbeat))
+        greet_again(heartbeat);
+    else
         beat(heartbeat);
 }
 
@@ -198,8 +201,8 @@ static void beat_now(void *arg)
 static void check_number(void *arg)
 {
     struct mst_heartbeat *heartbeat = arg;
-    if (mst_peer_is_up(heartbeat->peer))
-        (void)is_outdated(heartbeat);
+    if (mst_peer_is_up(heartbeat->peer) && is_outdated(heartbeat))
+        greet_again(heartbeat);
 }
 
 void mst_heartbeat_set_number(struct mst_heartbeat *heartbeat, uint64_t number)
