@@ -584,6 +584,9 @@ def run_schedule(binary, schedule, folder):
 
 # ---- all schedules ----
 
+DRAWS = {"schedules": draw, "kills": draw_kills, "stops": draw_stops}  # by the option that says how many
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="tools/chaos", description="Real processes under random faults, against an oracle that counts.")
     parser.add_argument("--seconds", type=float, default=600, help="begin schedules for so long (600)")
@@ -592,12 +595,14 @@ def parse(arguments):
     parser.add_argument("--replicas", type=int, default=0, help="the job's replicas; from 1 on parameter servers are killed, too (0)")
     parser.add_argument("--modes", default=",".join(CONSISTENCY), help=f"of {','.join(CONSISTENCY)} (all)")
     parser.add_argument("--faults", type=int, default=8, help="a schedule (8)")
-    parser.add_argument("--kills", type=int, help="schedules of SIGKILLs alone, of all roles in all phases, until so many were done")
-    parser.add_argument("--stops", type=int, help="the same of SIGSTOPs, with the deaths of servers that their phases need")
+    signals = parser.add_mutually_exclusive_group()
+    signals.add_argument("--kills", type=int, help="schedules of SIGKILLs alone, of all roles in all phases, until so many were done")
+    signals.add_argument("--stops", type=int, help="the same of SIGSTOPs, with the deaths of servers that their phases need")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures and every schedule here")
     parser.add_argument("--keep", type=pathlib.Path, help="keep the folders of failed schedules here (build/chaos)")
     parser.add_argument("--binary", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    options.what = "kills" if options.kills else "stops" if options.stops else "schedules"
     options.modes = options.modes.split(",")
     if unknown := set(options.modes) - set(CONSISTENCY):
         parser.error(f"--modes: no {', '.join(sorted(unknown))}; there are {', '.join(CONSISTENCY)}")
@@ -605,13 +610,12 @@ def parse(arguments):
 
 
 def replay_text(options, seed):
-    limit = "--kills 1" if options.kills else "--stops 1" if options.stops else "--schedules 1"  # the whole schedule, whatever it has
-    return (f"tools/chaos --seed {seed} {limit} --faults {options.faults} --replicas {options.replicas} "
+    return (f"tools/chaos --seed {seed} --{options.what} 1 --faults {options.faults} --replicas {options.replicas} "
             f"--modes {','.join(options.modes)}")
 
 
 def run_one(options, seed):
-    schedule = (draw_kills if options.kills else draw_stops if options.stops else draw)(seed, options.modes, options.replicas, options.faults)
+    schedule = DRAWS[options.what](seed, options.modes, options.replicas, options.faults)
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"muster-chaos-{seed}-"))
     record = run_schedule(options.binary.resolve(), schedule, folder)
     verdict = "ok" if record["failed"] is None else "FAILED"
@@ -630,9 +634,8 @@ def run_one(options, seed):
 
 
 def is_enough(options, records, end):
-    for wanted, kind in ((options.kills, "kill"), (options.stops, "stop")):
-        if wanted:
-            return n_of(kind, records) >= wanted or len(records) >= wanted  # the job may be refused
+    if wanted := options.kills or options.stops:
+        return n_of(options.what.rstrip("s"), records) >= wanted or len(records) >= wanted  # the job may be refused
     return len(records) >= options.schedules if options.schedules else time.monotonic() >= end
 
 

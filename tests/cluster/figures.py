@@ -6,8 +6,9 @@ import counting_job
 from schedules import PHASES
 
 
-def n_of(signal_name, records):
-    return sum(n for record in records for kind, n in record["kinds"].items() if kind.startswith(signal_name))
+def n_of(kind_begins, records):
+    """Faults of the kinds that begin so."""
+    return sum(n for record in records for kind, n in record["kinds"].items() if kind.startswith(kind_begins))
 
 
 def summary(records):
@@ -19,7 +20,8 @@ def summary(records):
     torn_examples = sum(record.get("torn", 0) for record in records) * counting_job.BATCH
     lacking = sum(record.get("examples_lacking", 0) for record in records if record.get("counts_wrong"))
     return {"schedules": len(records), "failed": sum(record["failed"] is not None for record in records),
-            "faults": dict(sorted(kinds.items())), "kills": n_of("kill", records), "stops": n_of("stop", records), "missed": sum(len(record["missed"]) for record in records),
+            "faults": dict(sorted(kinds.items())), "kills": n_of("kill", records), "stops": n_of("stop", records),
+            "missed": sum(len(record["missed"]) for record in records),
             "hangs": sum(record["hang"] for record in records),
             "pushes_doubled": sum(record.get("examples_doubled", 0) for record in records) / counting_job.BATCH,
             "pushes_lost": max(0, lacking - torn_examples) / counting_job.BATCH,
