@@ -64,8 +64,8 @@ struct mst_chief_state_row {
 /** Appends the bytes to out. Errors: RESOURCE_EXHAUSTED they do not fit out, without sums too */
 MST_MUST_USE mst_status mst_chief_state_encode(const struct mst_chief_state *state, const struct mst_coordinator *c,
                                                struct mst_buf *out);
-/** Bytes that these parts add to a state, for who measures how large one can be: an element of a list adds as much alone
- *  as among others. */
+/** Bytes that these parts add to a state, for who measures how large one can be: an element of a list adds as much
+ *  alone as among others. */
 uint64_t mst_chief_state_bytes(const struct mst_msg_chief_state *parts);
 /** Bytes at most of what a state has whoever works: numbers, paths, and what is of each parameter server. */
 uint64_t mst_chief_state_own_bytes(size_t n_ps);
