@@ -365,6 +365,12 @@ void mst_peer_ask_again(struct mst_peer *peer, const char *why)
         wait_again(peer, why);
 }
 
+void mst_peer_hurry(struct mst_peer *peer)
+{
+    if (peer->state == PEER_WAITING)
+        mst_timer_start_once(&peer->backoff, 0);
+}
+
 void mst_peer_break(struct mst_peer *peer, const char *why)
 {
     struct mst_conn *conn = mst_peer_conn(peer);

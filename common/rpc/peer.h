@@ -66,6 +66,8 @@ void mst_peer_stop(struct mst_peer *peer);
 void mst_peer_retry(struct mst_peer *peer, const char *why);
 /** From on_refused: connects again all the same, after the back-off; `why` becomes the state's text. */
 void mst_peer_ask_again(struct mst_peer *peer, const char *why);
+/** There is news that it can be reached: what is left of a back-off is not waited for. */
+void mst_peer_hurry(struct mst_peer *peer);
 /** Treats the connection of a peer that is up as lost: from the loop pending calls fail, on_down runs, and it connects
  *  again. `why` stands in the text: "connection with ps-1 <why>". */
 void mst_peer_break(struct mst_peer *peer, const char *why);

@@ -2,6 +2,6 @@
 foreach(file parser send_queue)
     muster_test(test_rpc_${file} SOURCES test_rpc_${file}.c rpc_frames.c LINKS muster_rpc)
 endforeach()
-foreach(file conn conn_move conn_tcp client peer resolve service server)
+foreach(file conn conn_move conn_tcp client peer peer_waits resolve service server)
     muster_test(test_rpc_${file} SOURCES test_rpc_${file}.c rpc_frames.c rpc_stranger.c LINKS muster_rpc)
 endforeach()
