@@ -581,6 +581,15 @@ static void need_links(const struct replication *replication)
         need_link(replication, replica->stored.primary.ps);
 }
 
+void mst_forwarding_hurry(const struct replication *replication)
+{
+    const struct mst_replica *replica = &replication->replica;
+    for (size_t i = 0; i < replica->n_peers; i++)
+        for (struct link *link = replication->replicating->links; link; link = link->next)
+            if (link->ps == replica->peers[i].id.ps && link->remote_thread == remote_thread(replication, link->ps))
+                mst_peer_hurry(link->peer);
+}
+
 void mst_forwarding_keep_links(struct replicating *replicating)
 {
     for (struct link *link = replicating->links; link; link = link->next)

@@ -414,6 +414,7 @@ void mst_holding_act(struct mst_holding *holding, const struct mst_epoch *epoch)
     if (!replication)
         return;
     mst_replica_act(&replication->replica, epoch, now_ms());
+    mst_forwarding_hurry(replication);
     on_changed(replication);
 }
 

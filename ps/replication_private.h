@@ -142,6 +142,8 @@ void mst_forwarding_prune(struct replication *replication, uint64_t floor);
 void mst_forwarding_pump(struct replication *replication);
 // Says that this follower is given up, and why.
 void mst_forwarding_tell_unreached(const struct replication *replication, uint32_t ps);
+// New roles name those that it sends to: the chief has met them.
+void mst_forwarding_hurry(const struct replication *replication);
 // Connects with those that a holding of the thread may have to send something to.
 void mst_forwarding_keep_links(struct replicating *replicating);
 
