@@ -319,7 +319,8 @@ static mst_status begin_from(struct mst_chief *chief, struct mst_error *err)
     }
     values[initial->n] =
         (struct mst_checkpoint_value){.tensor = {.name = "iterations", .type = MST_TF_INT64}, .data = &none};
-    mst_status status = mst_checkpoint_begin(dir, 0, 1, &writer, err);
+    const struct mst_checkpoint_attempt attempt = {.dir = dir, .n_shards = 1, .id = chief->term};
+    mst_status status = mst_checkpoint_begin(&attempt, &writer, err);
     if (status == MST_OK) {
         status = mst_checkpoint_write(writer, values, initial->n + 1, err);
         if (status == MST_OK)

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "ckpt/checkpoint.h"
 #include "ckpt/checkpoint_list.h"
+#include "ckpt/checkpoint_part.h"
 #include "ckpt/local_part.h"
 #include "tfio/disk_file.h"
 
@@ -150,19 +151,26 @@ static struct mst_checkpoint_value bytes_value(const char *name, const struct ms
         .data = bytes->data};
 }
 
+// The last data file is the chief's own, and the only one where PSs keep theirs.
+static struct mst_checkpoint_attempt attempt_of(const struct mst_chief_save *save)
+{
+    const struct mst_chief *chief = save->chief;
+    return (struct mst_checkpoint_attempt){.dir = chief->config.job->checkpoint_chief_dir,
+                                           .step = save->step,
+                                           .n_shards =
+                                               save->part_id && !save->wants_values ? 1 : chief->config.n_ps + 1,
+                                           .id = save->cut};
+}
+
 // What PSs sent of their variables becomes their data files.
 static mst_status write_sent(struct mst_chief_save *save)
 {
-    size_t n_ps = save->chief->config.n_ps;
-    for (size_t i = 0; save->wants_values && i < n_ps; i++) {
-        char *prefix = mst_checkpoint_prefix(save->chief->config.job->checkpoint_chief_dir, save->step);
-        char *data = mst_bundle_data_path(prefix, i, n_ps + 1);
-        char *temporary = mst_text("%s.tmp", data);
+    const struct mst_checkpoint_attempt attempt = attempt_of(save);
+    for (size_t i = 0; save->wants_values && i < save->chief->config.n_ps; i++) {
+        char *path = mst_checkpoint_part_path(&attempt, i);
         struct mst_bytes bytes = {save->parts[i].values, save->parts[i].n_values_bytes};
-        mst_status status = mst_disk_write(temporary, bytes, &save->err);
-        free(temporary);
-        free(data);
-        free(prefix);
+        mst_status status = mst_disk_write(path, bytes, &save->err);
+        free(path);
         MST_TRY(status);
     }
     return MST_OK;
@@ -367,10 +375,8 @@ static void write_parts(struct mst_chief_save *save)
         save->wants_values = chief->phase == CHIEF_CLOSING;
         mst_chief_part_numbers(chief, save->part_id, save->numbers);
     }
-    // The last data file is the chief's own, and the only one where PSs keep theirs.
-    size_t n_shards = save->part_id && !save->wants_values ? 1 : chief->config.n_ps + 1;
-    save->status =
-        mst_checkpoint_begin(chief->config.job->checkpoint_chief_dir, save->step, n_shards, &save->writer, &save->err);
+    const struct mst_checkpoint_attempt attempt = attempt_of(save);
+    save->status = mst_checkpoint_begin(&attempt, &save->writer, &save->err);
     uint64_t *keep = NULL; // what the chief has: a PS keeps nothing else
     size_t n_keep = 0;
     if (save->status == MST_OK && !mst_chief_groups_are_whole(chief))
@@ -386,7 +392,7 @@ static void write_parts(struct mst_chief_save *save)
     size_t n_steps = mst_chief_best_steps(chief, &steps);
     mst_checkpoint_spare(save->writer, steps, n_steps);
     free(steps);
-    ask_all(save, n_shards, keep, n_keep);
+    ask_all(save, attempt.n_shards, keep, n_keep);
     free(keep);
     mst_chief_rounds_go_on(chief); // they waited for the mark
 }

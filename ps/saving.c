@@ -180,7 +180,7 @@ static void on_over(void *arg)
         mst_ps_answer_error(&save->late, save->status, save->err.text);
         free_save(save);
     }
-    if (next) // now that the files of the other one, which may have the same names, are gone
+    if (next)
         post(ps->writer, begin, next);
 }
 
@@ -316,12 +316,12 @@ static void ask_next(struct ps_save *save)
 static void begin(void *arg)
 {
     struct ps_save *save = arg;
+    const struct mst_checkpoint_attempt attempt = {save->dir, save->step, save->n_shards, save->cut};
     save->began_ns = mst_clock_monotonic_ns();
     if (save->part_id)
         save->status = mst_local_part_new(save->dir, save->step, save->part_id, &save->own, &save->err);
     else
-        save->status =
-            mst_checkpoint_part_new(save->dir, save->step, save->shard, save->n_shards, &save->part, &save->err);
+        save->status = mst_checkpoint_part_new(&attempt, save->shard, &save->part, &save->err);
     if (save->status == MST_OK)
         ask_next(save);
     else
@@ -377,7 +377,8 @@ static mst_status check_save(const struct mst_ps *ps, const struct mst_msg_save 
 }
 
 // A chief asks when its last one is over. So who comes while one is written has taken the place of the chief who asked
-// for that, and nobody waits for it any more: it ends with its bucket, for both would be of one name.
+// for that, and nobody waits for it any more: it ends with its bucket. The new one is begun after it, for a local part
+// begins with removing what others have left.
 static void begin_or_wait(struct ps_save *save)
 {
     struct ps_save *first = save->group->save;

@@ -19,12 +19,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct mst_checkpoint_writer {
-    char *dir;
+    char *dir; // the attempt's
+    struct mst_checkpoint_attempt attempt;
     char *prefix;
-    uint64_t step;
-    size_t n_shards;
     uint64_t *shard_end; // for each shard, where its last added piece ends
     struct mst_bundle_index *index;
     uint64_t *spared; // steps
@@ -36,28 +36,29 @@ char *mst_checkpoint_prefix(const char *dir, uint64_t step)
     return mst_text("%s/model-%llu", dir, (unsigned long long)step);
 }
 
-static char *temporary_of(char *path)
+static char *index_temporary(const struct mst_checkpoint_writer *writer)
 {
-    char *temporary = mst_text("%s" MST_CHECKPOINT_TMP, path);
+    char *path = mst_bundle_index_path(writer->prefix);
+    char *temporary = mst_checkpoint_temporary(path, writer->attempt.id);
     free(path);
     return temporary;
 }
 
-mst_status mst_checkpoint_begin(const char *dir, uint64_t step, size_t n_shards, struct mst_checkpoint_writer **out,
+mst_status mst_checkpoint_begin(const struct mst_checkpoint_attempt *attempt, struct mst_checkpoint_writer **out,
                                 struct mst_error *err)
 {
     *out = NULL;
-    if (n_shards < 1 || n_shards > MST_BUNDLE_SHARDS_MAX)
-        return mst_fail(err, MST_INVALID_ARGUMENT, "a checkpoint of %zu shards; there are 1 to %d", n_shards,
+    if (attempt->n_shards < 1 || attempt->n_shards > MST_BUNDLE_SHARDS_MAX)
+        return mst_fail(err, MST_INVALID_ARGUMENT, "a checkpoint of %zu shards; there are 1 to %d", attempt->n_shards,
                         MST_BUNDLE_SHARDS_MAX);
-    MST_TRY(mst_disk_make_folders(dir, err));
+    MST_TRY(mst_disk_make_folders(attempt->dir, err));
     struct mst_checkpoint_writer *writer = mst_alloc(sizeof *writer);
-    writer->dir = mst_strdup(dir);
-    writer->prefix = mst_checkpoint_prefix(dir, step);
-    writer->step = step;
-    writer->n_shards = n_shards;
-    writer->shard_end = mst_alloc_array(n_shards, sizeof *writer->shard_end);
-    writer->index = mst_bundle_index_new(n_shards);
+    writer->dir = mst_strdup(attempt->dir);
+    writer->attempt = *attempt;
+    writer->attempt.dir = writer->dir;
+    writer->prefix = mst_checkpoint_prefix(attempt->dir, attempt->step);
+    writer->shard_end = mst_alloc_array(attempt->n_shards, sizeof *writer->shard_end);
+    writer->index = mst_bundle_index_new(attempt->n_shards);
     *out = writer;
     return MST_OK;
 }
@@ -85,9 +86,9 @@ mst_status mst_checkpoint_add(struct mst_checkpoint_writer *writer, const struct
 mst_status mst_checkpoint_write(struct mst_checkpoint_writer *writer, const struct mst_checkpoint_value *values,
                                 size_t n_values, struct mst_error *err)
 {
-    size_t last = writer->n_shards - 1;
+    size_t last = writer->attempt.n_shards - 1;
     struct mst_checkpoint_part *part;
-    MST_TRY(mst_checkpoint_part_new(writer->dir, writer->step, last, writer->n_shards, &part, err));
+    MST_TRY(mst_checkpoint_part_new(&writer->attempt, last, &part, err));
     mst_status status = MST_OK;
     for (size_t i = 0; status == MST_OK && i < n_values; i++) {
         struct mst_bundle_piece piece;
@@ -103,8 +104,8 @@ mst_status mst_checkpoint_write(struct mst_checkpoint_writer *writer, const stru
 
 static mst_status check_shards(const struct mst_checkpoint_writer *writer, struct mst_error *err)
 {
-    for (size_t i = 0; i < writer->n_shards; i++) {
-        char *path = temporary_of(mst_bundle_data_path(writer->prefix, i, writer->n_shards));
+    for (size_t i = 0; i < writer->attempt.n_shards; i++) {
+        char *path = mst_checkpoint_part_path(&writer->attempt, i);
         struct stat info;
         mst_status status = MST_OK;
         if (stat(path, &info) != 0)
@@ -112,7 +113,7 @@ static mst_status check_shards(const struct mst_checkpoint_writer *writer, struc
                 errno == ENOENT
                     ? mst_fail(err, MST_DATA_LOSS,
                                "%s is not there: shard %zu of %zu was not written, or not to a folder that all share",
-                               path, i, writer->n_shards)
+                               path, i, writer->attempt.n_shards)
                     : mst_disk_fail(err, errno, "examine", path);
         else if ((uint64_t)info.st_size < writer->shard_end[i])
             status = mst_fail(err, MST_DATA_LOSS, "%s has %llu bytes, its tensors end at %llu", path,
@@ -125,7 +126,7 @@ static mst_status check_shards(const struct mst_checkpoint_writer *writer, struc
 
 static mst_status write_index(const struct mst_checkpoint_writer *writer, struct mst_error *err)
 {
-    char *path = temporary_of(mst_bundle_index_path(writer->prefix));
+    char *path = index_temporary(writer);
     mst_status status = mst_bundle_index_write(writer->index, path, err);
     free(path);
     return status;
@@ -146,12 +147,23 @@ static mst_status remove_old_index(const struct mst_checkpoint_writer *writer, s
     return status;
 }
 
-static mst_status rename_temporary(char *final_path, struct mst_error *err)
+static mst_status rename_data_file(const struct mst_checkpoint_writer *writer, size_t shard, struct mst_error *err)
 {
-    char *temporary = mst_text("%s" MST_CHECKPOINT_TMP, final_path);
-    mst_status status = mst_disk_rename(temporary, final_path, err);
+    char *temporary = mst_checkpoint_part_path(&writer->attempt, shard);
+    char *path = mst_bundle_data_path(writer->prefix, shard, writer->attempt.n_shards);
+    mst_status status = mst_disk_rename(temporary, path, err);
+    free(path);
     free(temporary);
-    free(final_path);
+    return status;
+}
+
+static mst_status rename_index(const struct mst_checkpoint_writer *writer, struct mst_error *err)
+{
+    char *temporary = index_temporary(writer);
+    char *path = mst_bundle_index_path(writer->prefix);
+    mst_status status = mst_disk_rename(temporary, path, err);
+    free(path);
+    free(temporary);
     return status;
 }
 
@@ -173,12 +185,15 @@ static mst_status on_file_of_step(void *context, const char *name, enum mst_chec
     return status;
 }
 
-// The index goes first: data files without an index are leftovers, an index without data files looks like damage.
+// The index goes first: data files without an index are leftovers, an index without data files looks like damage. Last
+// what attempts have left that were given up.
 static mst_status remove_checkpoint(const char *dir, uint64_t step, struct mst_error *err)
 {
     struct removal removal = {dir, step, MST_CHECKPOINT_INDEX};
     MST_TRY(mst_checkpoint_each_file(dir, on_file_of_step, &removal, err));
     removal.kind = MST_CHECKPOINT_DATA;
+    MST_TRY(mst_checkpoint_each_file(dir, on_file_of_step, &removal, err));
+    removal.kind = MST_CHECKPOINT_TEMPORARY;
     return mst_checkpoint_each_file(dir, on_file_of_step, &removal, err);
 }
 
@@ -231,7 +246,7 @@ static mst_status publish(const struct mst_checkpoint_writer *writer, size_t kee
     size_t n_steps;
     MST_TRY(mst_checkpoint_list(writer->dir, &steps, &n_steps, err));
     mst_checkpoint_state_sort(writer->dir, steps, n_steps);
-    put_last(steps, n_steps, writer->step);
+    put_last(steps, n_steps, writer->attempt.step);
     mst_status status = mst_checkpoint_state_write(writer->dir, steps, n_steps, err);
     if (status == MST_OK && keep > 0 && n_steps > keep) {
         status = remove_old(writer, steps, &n_steps, n_steps - keep, err);
@@ -247,10 +262,10 @@ static mst_status commit_files(const struct mst_checkpoint_writer *writer, bool 
     MST_TRY(check_shards(writer, err));
     MST_TRY(write_index(writer, err));
     MST_TRY(remove_old_index(writer, err));
-    for (size_t i = 0; i < writer->n_shards; i++)
-        MST_TRY(rename_temporary(mst_bundle_data_path(writer->prefix, i, writer->n_shards), err));
+    for (size_t i = 0; i < writer->attempt.n_shards; i++)
+        MST_TRY(rename_data_file(writer, i, err));
     MST_TRY(mst_disk_sync_folder(writer->dir, err));
-    MST_TRY(rename_temporary(mst_bundle_index_path(writer->prefix), err));
+    MST_TRY(rename_index(writer, err));
     *is_committed = true;
     return mst_disk_sync_folder(writer->dir, err);
 }
@@ -268,17 +283,24 @@ mst_status mst_checkpoint_commit(struct mst_checkpoint_writer *writer, size_t ke
     return status;
 }
 
+static void remove_quietly(char *path)
+{
+    (void)unlink(path);
+    free(path);
+}
+
 void mst_checkpoint_abort(struct mst_checkpoint_writer *writer)
 {
     if (!writer)
         return;
-    struct removal removal = {writer->dir, writer->step, MST_CHECKPOINT_TEMPORARY};
+    struct removal removal = {writer->dir, writer->attempt.step, MST_CHECKPOINT_DATA};
     struct mst_error ignored; // whoever aborts has a failure of his own to tell; clean finds what is left
-    (void)!mst_checkpoint_each_file(writer->dir, on_file_of_step, &removal, &ignored);
+    for (size_t i = 0; i < writer->attempt.n_shards; i++)
+        remove_quietly(mst_checkpoint_part_path(&writer->attempt, i));
+    remove_quietly(index_temporary(writer));
     // A commit that got as far as renaming data files had no index of this step any more.
     char *index = mst_bundle_index_path(writer->prefix);
     struct stat info;
-    removal.kind = MST_CHECKPOINT_DATA;
     if (stat(index, &info) != 0 && errno == ENOENT)
         (void)!mst_checkpoint_each_file(writer->dir, on_file_of_step, &removal, &ignored);
     free(index);

@@ -1,7 +1,7 @@
 /** @file
  *  Checkpoints in a directory: one TensorBundle `model-<step>` each, and TensorFlow's `checkpoint` state file.
  *
- *      MST_TRY(mst_checkpoint_begin(dir, step, n_shards, &w, err));      // the chief; each PS: ckpt/checkpoint_part.h
+ *      MST_TRY(mst_checkpoint_begin(&attempt, &w, err));                 // the chief; each PS: ckpt/checkpoint_part.h
  *      MST_TRY(mst_checkpoint_add(w, &tensor, shard, &piece, err));      // each piece
  *      MST_TRY(mst_checkpoint_write(w, &iterations, 1, err));
  *      MST_TRY(mst_checkpoint_commit(w, keep, err));
@@ -43,11 +43,20 @@ struct mst_checkpoint_value {
 /** New text "dir/model-<step>": the prefix of the bundle. */
 char *mst_checkpoint_prefix(const char *dir, uint64_t step);
 
+/** One attempt to write a checkpoint. Its temporary files carry its id, so that a process of an attempt that was given
+ *  up, and which goes on all the same because it stood still meanwhile, touches no file of the next one. */
+struct mst_checkpoint_attempt {
+    const char *dir;
+    uint64_t step;
+    size_t n_shards; // data files
+    uint64_t id;     // the cut's, or what else no other attempt has
+};
+
 struct mst_checkpoint_writer;
 
-/** New writer in *out for the checkpoint of this step, made of n_shards data files; makes dir if it is missing.
- *  Errors: INVALID_ARGUMENT n_shards; disk errors */
-MST_MUST_USE mst_status mst_checkpoint_begin(const char *dir, uint64_t step, size_t n_shards,
+/** New writer in *out; makes the folder if it is missing.
+ *  Owner: copies. Errors: INVALID_ARGUMENT n_shards; disk errors */
+MST_MUST_USE mst_status mst_checkpoint_begin(const struct mst_checkpoint_attempt *attempt,
                                              struct mst_checkpoint_writer **out, struct mst_error *err);
 /** Notes a value that another process has written into its shard.
  *  Owner: copies. Errors: those of mst_bundle_index_add */
@@ -65,8 +74,8 @@ void mst_checkpoint_spare(struct mst_checkpoint_writer *writer, const uint64_t *
  *  Errors: DATA_LOSS a shard's file is missing or shorter than what was added from it; INVALID_ARGUMENT slices with a
  *          gap; disk errors. After an error from step 6 on, the checkpoint exists all the same */
 MST_MUST_USE mst_status mst_checkpoint_commit(struct mst_checkpoint_writer *writer, size_t keep, struct mst_error *err);
-/** Gives up: deletes the temporary files of this step, and data files that have no index; releases writer. NULL is
- *  fine. */
+/** Gives up: deletes this attempt's temporary files, and data files of its step that have no index; releases writer.
+ *  NULL is fine. */
 void mst_checkpoint_abort(struct mst_checkpoint_writer *writer);
 
 /** Deletes what crashed writes have left in dir: temporary files, data files without an index. Only for the chief,

@@ -17,17 +17,18 @@
 #define NAME_BEGIN "model-"
 
 // A decimal number without leading zeros at *text, which moves past it.
-static bool take_step(const char **text, uint64_t *out)
+static bool take_number(const char **text, uint64_t *out)
 {
     const char *p = *text;
-    uint64_t step = 0;
+    uint64_t number = 0;
     if (*p < '0' || *p > '9' || (*p == '0' && p[1] >= '0' && p[1] <= '9'))
         return false;
     for (; *p >= '0' && *p <= '9'; p++)
-        if (__builtin_mul_overflow(step, 10u, &step) || __builtin_add_overflow(step, (uint64_t)(*p - '0'), &step))
+        if (__builtin_mul_overflow(number, 10u, &number) ||
+            __builtin_add_overflow(number, (uint64_t)(*p - '0'), &number))
             return false;
     *text = p;
-    *out = step;
+    *out = number;
     return true;
 }
 
@@ -48,13 +49,28 @@ static bool take_text(const char **text, const char *want)
     return true;
 }
 
+char *mst_checkpoint_temporary(const char *path, uint64_t attempt)
+{
+    return mst_text("%s.%llu" MST_CHECKPOINT_TMP, path, (unsigned long long)attempt);
+}
+
+// What follows the name of a file that is being written.
+static bool is_temporary_end(const char *text)
+{
+    uint64_t attempt;
+    const char *p = text;
+    if (strcmp(text, MST_CHECKPOINT_TMP) == 0)
+        return true;
+    return take_text(&p, ".") && take_number(&p, &attempt) && strcmp(p, MST_CHECKPOINT_TMP) == 0;
+}
+
 enum mst_checkpoint_kind mst_checkpoint_name_kind(const char *name, uint64_t *step)
 {
     enum mst_checkpoint_kind kind;
     *step = 0;
     if (strcmp(name, MST_CHECKPOINT_STATE MST_CHECKPOINT_TMP) == 0)
         return MST_CHECKPOINT_TEMPORARY;
-    if (!take_text(&name, NAME_BEGIN) || !take_step(&name, step))
+    if (!take_text(&name, NAME_BEGIN) || !take_number(&name, step))
         return MST_CHECKPOINT_OTHER;
     if (take_text(&name, ".index"))
         kind = MST_CHECKPOINT_INDEX;
@@ -62,7 +78,7 @@ enum mst_checkpoint_kind mst_checkpoint_name_kind(const char *name, uint64_t *st
         kind = MST_CHECKPOINT_DATA;
     else
         return MST_CHECKPOINT_OTHER;
-    if (strcmp(name, MST_CHECKPOINT_TMP) == 0)
+    if (is_temporary_end(name))
         return MST_CHECKPOINT_TEMPORARY;
     return *name ? MST_CHECKPOINT_OTHER : kind;
 }

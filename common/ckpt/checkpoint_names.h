@@ -2,7 +2,7 @@
  *  The names in a checkpoint directory, and what a name there is. Private to ckpt/.
  *
  *  1. model-<step>.index and model-<step>.data-0000i-of-0000N: a bundle;
- *  2. either with `.tmp`: being written;
+ *  2. either with `.<attempt>.tmp`: being written, by that attempt; or with `.tmp`;
  *  3. checkpoint, TensorFlow's state file;
  *  4. checkpoint.tmp.
  *  All else belongs to somebody else and is left alone.
@@ -24,6 +24,9 @@ enum mst_checkpoint_kind {
     MST_CHECKPOINT_DATA,
     MST_CHECKPOINT_TEMPORARY // any of ours with .tmp
 };
+
+/** New text: what a file is called while this attempt writes it. */
+char *mst_checkpoint_temporary(const char *path, uint64_t attempt);
 
 /** What a name (without folder) is, and for all but OTHER and checkpoint.tmp its step in *step (else 0). */
 enum mst_checkpoint_kind mst_checkpoint_name_kind(const char *name, uint64_t *step);

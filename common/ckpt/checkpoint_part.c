@@ -11,18 +11,24 @@ struct mst_checkpoint_part {
     struct mst_bundle_data *data;
 };
 
-mst_status mst_checkpoint_part_new(const char *dir, uint64_t step, size_t shard, size_t n_shards,
+char *mst_checkpoint_part_path(const struct mst_checkpoint_attempt *attempt, size_t shard)
+{
+    char *prefix = mst_checkpoint_prefix(attempt->dir, attempt->step);
+    char *path = mst_bundle_data_path(prefix, shard, attempt->n_shards);
+    char *temporary = mst_checkpoint_temporary(path, attempt->id);
+    free(path);
+    free(prefix);
+    return temporary;
+}
+
+mst_status mst_checkpoint_part_new(const struct mst_checkpoint_attempt *attempt, size_t shard,
                                    struct mst_checkpoint_part **out, struct mst_error *err)
 {
     *out = NULL;
-    char *prefix = mst_checkpoint_prefix(dir, step);
-    char *path = mst_bundle_data_path(prefix, shard, n_shards);
-    char *temporary = mst_text("%s" MST_CHECKPOINT_TMP, path);
+    char *path = mst_checkpoint_part_path(attempt, shard);
     struct mst_bundle_data *data;
-    mst_status status = mst_bundle_data_new(temporary, &data, err);
-    free(temporary);
+    mst_status status = mst_bundle_data_new(path, &data, err);
     free(path);
-    free(prefix);
     if (status != MST_OK)
         return status;
     *out = mst_alloc(sizeof **out);

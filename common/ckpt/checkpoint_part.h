@@ -2,7 +2,7 @@
  *  One process's part of a checkpoint, written value by value: a data file under its temporary name (ckpt/checkpoint.h
  *  says how it becomes part of a checkpoint).
  *
- *      MST_TRY(mst_checkpoint_part_new(dir, step, shard, n_shards, &part, err));
+ *      MST_TRY(mst_checkpoint_part_new(&attempt, shard, &part, err));
  *      MST_TRY(mst_checkpoint_part_add(part, &value, &piece, err));       // each; the pieces go to the chief
  *      MST_TRY(mst_checkpoint_part_close(part, err));
  *
@@ -14,8 +14,10 @@
 
 struct mst_checkpoint_part;
 
+/** New text: the path of a shard's data file while it is written. */
+char *mst_checkpoint_part_path(const struct mst_checkpoint_attempt *attempt, size_t shard);
 /** New part in *out, an empty file. Errors: disk errors with path and the system's text */
-MST_MUST_USE mst_status mst_checkpoint_part_new(const char *dir, uint64_t step, size_t shard, size_t n_shards,
+MST_MUST_USE mst_status mst_checkpoint_part_new(const struct mst_checkpoint_attempt *attempt, size_t shard,
                                                 struct mst_checkpoint_part **out, struct mst_error *err);
 /** Appends a value and says where it lies.
  *  Errors: DATA_LOSS a float that is NaN or Inf (names tensor and element); INVALID_ARGUMENT a bad tensor; disk errors.

@@ -38,8 +38,9 @@ mst_status mst_local_part_new(const char *dir, uint64_t step, uint64_t id, struc
     struct mst_checkpoint_part *file;
     *out = NULL;
     MST_TRY(mst_checkpoint_clean(dir, err)); // who failed may not have been able to delete what it wrote
-    MST_TRY(mst_checkpoint_begin(dir, step, 1, &writer, err));
-    mst_status status = mst_checkpoint_part_new(dir, step, 0, 1, &file, err);
+    const struct mst_checkpoint_attempt attempt = {.dir = dir, .step = step, .n_shards = 1, .id = id};
+    MST_TRY(mst_checkpoint_begin(&attempt, &writer, err));
+    mst_status status = mst_checkpoint_part_new(&attempt, 0, &file, err);
     if (status != MST_OK) {
         mst_checkpoint_abort(writer);
         return status;

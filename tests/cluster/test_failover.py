@@ -174,7 +174,7 @@ def test_a_server_dies_while_the_last_checkpoint_is_written(replicated):
 
 @pytest.mark.parametrize("replicas", [0, 1])
 def test_the_chief_dies_while_the_last_checkpoint_is_written(replicated, replicas):
-    """The next one writes it, under the same names, while servers are still about that of the first."""
+    """The next one writes it while servers are still about that of the first."""
     training = replicated(2, replicas, epochs=20)
     training.job["checkpoint"]["max_bytes_per_second"] = 1000
     counting_job.write(training.job, training.shape, training.folder)

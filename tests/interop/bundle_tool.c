@@ -64,7 +64,8 @@ static const struct part parts[2][N_PARTS] = {
      {"wide/kernel", {3, {300, 2, 3}}, 230, 70}},
 };
 
-static void write_shard(const char *dir, uint64_t step, size_t shard, struct mst_checkpoint_writer *writer)
+static void write_shard(const struct mst_checkpoint_attempt *attempt, size_t shard,
+                        struct mst_checkpoint_writer *writer)
 {
     struct mst_checkpoint_value values[N_PARTS];
     float *memory[N_PARTS];
@@ -82,7 +83,7 @@ static void write_shard(const char *dir, uint64_t step, size_t shard, struct mst
         values[k].data = memory[k];
     }
     struct mst_checkpoint_part *file;
-    check(mst_checkpoint_part_new(dir, step, shard, N_SHARDS, &file, &error));
+    check(mst_checkpoint_part_new(attempt, shard, &file, &error));
     for (size_t k = 0; k < N_PARTS; k++) {
         struct mst_bundle_piece piece;
         check(mst_checkpoint_part_add(file, &values[k], &piece, &error));
@@ -95,11 +96,12 @@ static void write_shard(const char *dir, uint64_t step, size_t shard, struct mst
 static void write_checkpoint(const char *dir, uint64_t step)
 {
     struct mst_checkpoint_writer *writer;
+    const struct mst_checkpoint_attempt attempt = {.dir = dir, .step = step, .n_shards = N_SHARDS};
     int64_t iterations = (int64_t)step;
     const struct mst_checkpoint_value value = {{"iterations", MST_TF_INT64, {0, {0}}, 0, 0}, &iterations};
-    check(mst_checkpoint_begin(dir, step, N_SHARDS, &writer, &error));
+    check(mst_checkpoint_begin(&attempt, &writer, &error));
     for (size_t shard = 0; shard < 2; shard++)
-        write_shard(dir, step, shard, writer);
+        write_shard(&attempt, shard, writer);
     check(mst_checkpoint_write(writer, &value, 1, &error));
     check(mst_checkpoint_commit(writer, 2, &error));
 }

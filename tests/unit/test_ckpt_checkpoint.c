@@ -28,7 +28,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ROWS = 6, WIDTH = 3 };
+enum { ROWS = 6, WIDTH = 3, ATTEMPT = 7 };
 
 static char *folder;
 static float kernel[ROWS * WIDTH];
@@ -64,18 +64,24 @@ static void touch(const char *name)
     free(path);
 }
 
+static struct mst_checkpoint_attempt attempt_at(uint64_t step)
+{
+    return (struct mst_checkpoint_attempt){.dir = folder, .step = step, .n_shards = 3, .id = ATTEMPT};
+}
+
 // Two PSs with the kernel cut 4 + 2, the chief with `iterations`: up to but without the commit.
 static mst_status prepare(uint64_t step, struct mst_checkpoint_writer **writer, struct mst_error *err)
 {
     const uint64_t cut[2][2] = {{0, 4}, {4, 2}};
-    assert_int_equal(mst_checkpoint_begin(folder, step, 3, writer, err), MST_OK);
+    const struct mst_checkpoint_attempt attempt = attempt_at(step);
+    assert_int_equal(mst_checkpoint_begin(&attempt, writer, err), MST_OK);
     for (size_t shard = 0; shard < 2; shard++) {
         struct mst_bundle_piece piece;
         struct mst_checkpoint_value value = {
             {"dense/kernel", MST_TF_FLOAT, {2, {ROWS, WIDTH}}, cut[shard][0], cut[shard][1]},
             kernel + cut[shard][0] * WIDTH};
         struct mst_checkpoint_part *part;
-        MST_TRY(mst_checkpoint_part_new(folder, step, shard, 3, &part, err));
+        MST_TRY(mst_checkpoint_part_new(&attempt, shard, &part, err));
         mst_status status = mst_checkpoint_part_add(part, &value, &piece, err);
         if (status != MST_OK) {
             mst_checkpoint_part_abort(part);
@@ -246,19 +252,41 @@ static void test_missing_or_short_shard(void **state)
     struct mst_error err = {0};
     commit(1, 5);
     assert_int_equal(prepare(2, &writer, &err), MST_OK);
-    char *path = mst_text("%s/model-2.data-00001-of-00003.tmp", folder);
+    char *path = mst_text("%s/model-2.data-00001-of-00003.7.tmp", folder);
     assert_int_equal(truncate(path, 3), 0);
     assert_int_equal(mst_checkpoint_commit(writer, 5, &err), MST_DATA_LOSS);
     assert_non_null(strstr(err.text, "has 3 bytes, its tensors end at 24"));
-    assert_false(exists("model-2.data-00000-of-00003.tmp"));
+    assert_false(exists("model-2.data-00000-of-00003.7.tmp"));
     assert_int_equal(prepare(2, &writer, &err), MST_OK);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(mst_checkpoint_commit(writer, 5, &err), MST_DATA_LOSS);
     assert_non_null(strstr(err.text, "shard 1 of 3 was not written"));
     assert_false(exists("model-2.index"));
-    assert_false(exists("model-2.index.tmp"));
+    assert_false(exists("model-2.index.7.tmp"));
     expect_newest(1);
     free(path);
+}
+
+// A PS stood still while it wrote; the step was written again without it, and then it goes on.
+static void test_an_attempt_that_was_given_up_touches_nothing(void **state)
+{
+    (void)state;
+    struct mst_checkpoint_attempt given_up = attempt_at(2);
+    struct mst_checkpoint_writer *writer;
+    struct mst_checkpoint_part *early;
+    struct mst_checkpoint_part *late;
+    given_up.id = ATTEMPT - 1;
+    assert_int_equal(mst_checkpoint_part_new(&given_up, 0, &early, NULL), MST_OK);
+    assert_int_equal(prepare(2, &writer, NULL), MST_OK);
+    assert_int_equal(mst_checkpoint_part_new(&given_up, 1, &late, NULL), MST_OK);
+    mst_checkpoint_part_abort(early);
+    assert_int_equal(mst_checkpoint_commit(writer, 1, NULL), MST_OK);
+    assert_int_equal(mst_checkpoint_part_close(late, NULL), MST_OK);
+    expect_newest(2);
+    assert_true(exists("model-2.data-00001-of-00003.6.tmp")); // goes with its step
+    commit(3, 1);
+    assert_false(exists("model-2.data-00001-of-00003.6.tmp"));
+    expect_newest(3);
 }
 
 static void test_nan_is_never_saved(void **state)
@@ -276,8 +304,8 @@ static void test_nan_is_never_saved(void **state)
         mst_checkpoint_abort(writer);
         kernel[13] = saved;
     }
-    assert_false(exists("model-2.data-00000-of-00003.tmp"));
-    assert_false(exists("model-2.data-00001-of-00003.tmp"));
+    assert_false(exists("model-2.data-00000-of-00003.7.tmp"));
+    assert_false(exists("model-2.data-00001-of-00003.7.tmp"));
     expect_newest(1);
 }
 
@@ -410,8 +438,12 @@ static void test_clean(void **state)
 {
     (void)state;
     static const char *const leftovers[] = {
-        "model-2.data-00000-of-00003.tmp", "model-2.index.tmp", "checkpoint.tmp", "model-3.data-00001-of-00002",
-        "model-1.data-00000-of-00003.tmp",
+        "model-2.data-00000-of-00003.tmp",
+        "model-2.data-00000-of-00003.18446744073709551615.tmp",
+        "model-2.index.7.tmp",
+        "checkpoint.tmp",
+        "model-3.data-00001-of-00002",
+        "model-1.data-00000-of-00003.7.tmp",
     };
     static const char *const others[] = {
         "model-2.txt",
@@ -420,6 +452,10 @@ static void test_clean(void **state)
         "model-.index",
         "model-2.data-0000-of-00003",
         "model-2.json",
+        "model-2.index.x.tmp",
+        "model-2.index.07.tmp",
+        "model-2.index.7",
+        "model-2.index.18446744073709551616.tmp",
         "notes",
         "model-99999999999999999999.data-00000-of-00001",
     };
@@ -445,12 +481,12 @@ static void test_crash_at_any_point(void **state)
     commit(1, 0);
     assert_int_equal(prepare(2, &writer, NULL), MST_OK); // 1: data files
     expect_newest(1);
-    touch("model-2.index.tmp"); // 2: the index
+    touch("model-2.index.7.tmp"); // 2: the index
     expect_newest(1);
     static const char *const names[] = {"model-2.data-00000-of-00003", "model-2.data-00001-of-00003",
                                         "model-2.data-00002-of-00003"};
     for (size_t i = 0; i < 3; i++) { // 4: renames
-        char *from = mst_text("%s/%s.tmp", folder, names[i]);
+        char *from = mst_text("%s/%s.7.tmp", folder, names[i]);
         char *to = mst_text("%s/%s", folder, names[i]);
         assert_int_equal(rename(from, to), 0);
         expect_newest(1);
@@ -479,15 +515,17 @@ static void test_disk_errors(void **state)
     struct mst_error err = {0};
     char *dir = mst_text("%s/file/ckpt", folder);
     touch("file");
-    assert_int_not_equal(mst_checkpoint_begin(dir, 1, 1, &writer, &err), MST_OK);
+    struct mst_checkpoint_attempt attempt = {.dir = dir, .step = 1, .n_shards = 1, .id = ATTEMPT};
+    assert_int_not_equal(mst_checkpoint_begin(&attempt, &writer, &err), MST_OK);
     assert_null(writer);
     assert_non_null(strstr(err.text, dir));
     struct mst_checkpoint_part *part;
-    assert_int_equal(mst_checkpoint_part_new(dir, 1, 0, 1, &part, &err), MST_NOT_FOUND);
+    assert_int_equal(mst_checkpoint_part_new(&attempt, 0, &part, &err), MST_NOT_FOUND);
     assert_null(part);
-    assert_non_null(strstr(err.text, "model-1.data-00000-of-00001.tmp"));
+    assert_non_null(strstr(err.text, "model-1.data-00000-of-00001.7.tmp"));
     free(dir);
-    assert_int_equal(mst_checkpoint_begin(folder, 1, 0, &writer, &err), MST_INVALID_ARGUMENT);
+    attempt = (struct mst_checkpoint_attempt){.dir = folder, .step = 1, .id = ATTEMPT};
+    assert_int_equal(mst_checkpoint_begin(&attempt, &writer, &err), MST_INVALID_ARGUMENT);
 }
 
 int main(void)
@@ -499,6 +537,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_pipes_are_not_waited_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_spared_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_missing_or_short_shard, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_attempt_that_was_given_up_touches_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nan_is_never_saved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_newest_passes_over_broken_ones, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_empty_folder_holds_none, set_up, tear_down),

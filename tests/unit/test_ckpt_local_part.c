@@ -162,8 +162,9 @@ static void test_damaged_parts_are_passed_over(void **state)
     assert_int_equal(unlink(path), 0);
     free(path);
     struct mst_checkpoint_writer *writer; // a checkpoint that is whole, but no part
+    const struct mst_checkpoint_attempt attempt = {.dir = dir, .step = 2, .n_shards = 1};
     const struct mst_checkpoint_value value = {{"b", MST_TF_FLOAT, {1, {WIDTH}}, 0, 0}, bias};
-    assert_int_equal(mst_checkpoint_begin(dir, 2, 1, &writer, NULL), MST_OK);
+    assert_int_equal(mst_checkpoint_begin(&attempt, &writer, NULL), MST_OK);
     assert_int_equal(mst_checkpoint_write(writer, &value, 1, NULL), MST_OK);
     assert_int_equal(mst_checkpoint_commit(writer, 0, NULL), MST_OK);
     path = mst_text("%s/model-9.data-00000-of-00001.tmp", dir);

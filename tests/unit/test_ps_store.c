@@ -137,7 +137,8 @@ static char *save(struct mst_bucket *bucket)
     assert_int_equal(mst_store_view(bucket, 0, model, &view, &err), MST_OK);
     assert_int_equal(view.n_updates, 3);
     struct mst_checkpoint_writer *writer;
-    assert_int_equal(mst_checkpoint_begin(folder, 3, 1, &writer, &err), MST_OK);
+    const struct mst_checkpoint_attempt attempt = {.dir = folder, .step = 3, .n_shards = 1};
+    assert_int_equal(mst_checkpoint_begin(&attempt, &writer, &err), MST_OK);
     assert_int_equal(mst_checkpoint_write(writer, view.values, view.n_values, &err), MST_OK);
     if (mst_checkpoint_commit(writer, 5, &err) != MST_OK)
         fail_msg("%s", err.text);
