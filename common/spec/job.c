@@ -136,8 +136,9 @@ mst_status mst_job_check_ps(const struct mst_job *job, size_t n_ps, struct mst_e
     if (job->replicas == 0 || job->replicas < n_ps)
         return MST_OK;
     return mst_fail(err, MST_INVALID_ARGUMENT,
-                    "%s: replicas is %llu, must be less than the number of parameter servers, which is %zu", job->file,
-                    (unsigned long long)job->replicas, n_ps);
+                    "replicas is %llu, must be less than the number of parameter servers, which is %zu: start more of "
+                    "them, or set less (in %s or with --set)",
+                    (unsigned long long)job->replicas, n_ps, job->file);
 }
 
 void mst_job_free(struct mst_job *job)

@@ -63,7 +63,8 @@ static void test_more_copies_than_servers(void **state)
     assert_int_equal(mst_job_check_ps(&job, 3, &err), MST_OK);
     assert_int_equal(mst_job_check_ps(&job, 2, &err), MST_INVALID_ARGUMENT);
     assert_string_equal(err.text,
-                        "a/job.json: replicas is 2, must be less than the number of parameter servers, which is 2");
+                        "replicas is 2, must be less than the number of parameter servers, which is 2: start more of "
+                        "them, or set less (in a/job.json or with --set)");
 }
 
 int main(void)
