@@ -307,8 +307,8 @@ static void tell_servers(struct mst_chief *chief)
 }
 
 // Who TF_CONFIG names and never came may come just now, and who was here may be on its way back (after a death, its own
-// or the chief's): without a chief it would wait for ever. It has until the servers are told, half a lease after the
-// end. A job that has failed says so to those that live: a chief that was just started may not have heard of them, or
+// or the chief's), or stand still: without a chief it would wait for long. It has until the servers are told, half a
+// lease after the end. A job that has failed says so to those that live: a chief that was just started may not have heard of them, or
 // not know of any.
 static bool is_waiting_for_late(const struct mst_chief *chief)
 {
@@ -325,7 +325,8 @@ static bool is_waiting_for_late(const struct mst_chief *chief)
         bool may_come = is_well ? member->state != MST_MEMBER_AWAITED : member->state == MST_MEMBER_LIVE;
         lacks_worker = lacks_worker || (member->number > 0 && may_come && !mst_chief_is_told(chief, w));
     }
-    return !chief->are_servers_told && ((has_others && lacks_evaluator) || lacks_worker);
+    bool lacks_server = is_well && mst_chief_links_lack(chief);
+    return !chief->are_servers_told && ((has_others && lacks_evaluator) || lacks_worker || lacks_server);
 }
 
 void mst_chief_check_told(struct mst_chief *chief)

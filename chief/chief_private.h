@@ -361,6 +361,8 @@ void mst_chief_links_start(struct mst_chief *chief);
 void mst_chief_try_recall(struct mst_chief *chief);
 void mst_chief_links_tick(struct mst_chief *chief, uint64_t now_ms);
 void mst_chief_links_beat(struct mst_chief *chief);
+// A server that was here, and was not let go, is away.
+bool mst_chief_links_lack(const struct mst_chief *chief);
 void mst_chief_links_finish(struct mst_chief *chief);
 // Makes those that hold nothing yet serve their shards, once what is decided is stored; goes on when all do.
 void mst_chief_links_place(struct mst_chief *chief);

@@ -197,8 +197,10 @@ static void on_up(void *arg, struct mst_peer *peer, const struct mst_msg_greetin
         mst_chief_tell(chief, MST_OK, MST_CHIEF_WAS_FINISHED);
         return;
     }
-    if (chief->phase >= CHIEF_TELLING)
-        return; // it hears how the job ended, and no more
+    if (chief->phase >= CHIEF_TELLING) { // it hears how the job ended, and no more
+        mst_chief_check_told(chief);
+        return;
+    }
     if (chief->phase >= CHIEF_PLACING) {
         meet_again(link, reply);
         return;
@@ -379,6 +381,16 @@ static void on_told(void *arg, const struct mst_reply *reply)
     link->is_told = true;
     mst_peer_stop(link->peer);
     mst_chief_check_told(link->chief);
+}
+
+bool mst_chief_links_lack(const struct mst_chief *chief)
+{
+    for (size_t i = 0; i < chief->config.n_ps; i++) {
+        const struct ps_link *link = &chief->links[i];
+        if (link->incarnation && !link->is_told && !link->is_let_go && !mst_peer_is_up(link->peer))
+            return true;
+    }
+    return false;
 }
 
 void mst_chief_links_finish(struct mst_chief *chief)

@@ -113,7 +113,7 @@ class Ground:
         self.stopped = set()
         self.leaving = set()  # told to stop, and started again when they have
         self.n_restarts = collections.Counter()
-        self.started_at = {}
+        self.started_at, self.resumed_at = {}, {}
         self.looked_at, self.part, self.full, self.is_ending = 0.0, 0.0, False, False
         self.struck_at = 0.0  # the last fault that may cost a server
         self.struck_ps = None  # the one that was killed last
@@ -158,6 +158,7 @@ class Ground:
 
         def resume():
             process.resume()
+            self.resumed_at[role] = time.monotonic()
             self.stopped.discard(role)
         process.pause()
         self.stopped.add(role)
@@ -459,12 +460,15 @@ class Ground:
         return "chief-0" not in self.absent and self.cluster["chief-0"].popen.poll() == 0
 
     def is_over(self):
-        """All ended with 0, but for who came, or was to come, when the job was finished: nobody waits for that one, or tells it."""
+        """All ended with 0, but for who came, was to come or stood still when the job was finished: nobody waits for that one for
+        long, or tells it."""
         if not self.is_finished():
             return False
         self.ended_at = self.ended_at or time.monotonic()
         late_s = self.ended_at - 3 * LEASE_MS / 1000
+        still_s = self.ended_at - 0.1  # it is seen a moment later
         return all(self.cluster[role].popen.poll() == 0 or role in self.absent or self.started_at[role] > late_s
+                   or role in self.stopped or self.resumed_at.get(role, 0) > still_s
                    or not self.cluster[role].is_running() and self.cluster[role].popen.returncode < 0 for role in self.roles)
 
     def waits(self):

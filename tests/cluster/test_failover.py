@@ -82,6 +82,21 @@ def test_a_server_stands_still(replicated):
     training.finish()
 
 
+def test_a_server_stands_still_until_the_end(replicated):
+    """It goes on when all is done without it, and hears so: it would look for its chief for long, and then call that lost."""
+    training = replicated(2, epochs=60)
+    training.job["cluster"]["lease_ms"] = 4000  # half of it is the time to go on in
+    counting_job.write(training.job, training.shape, training.folder)
+    training.start(50)
+    training.wait_full()
+    training["ps-0"].pause()
+    training.chief.wait_log("job finished")
+    training["ps-0"].resume()
+    training.expect("ps-0", "ps-1")
+    assert "parameter server dead ps=0" in training.chief.log()
+    training.check()
+
+
 @pytest.mark.parametrize("staleness", ["async", 0])
 def test_the_promoted_server_dies_before_it_has_a_backup(replicated, make_link, staleness):
     """It had told nobody of what the third copy may not have, so that one goes on with everything."""
