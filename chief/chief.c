@@ -308,8 +308,8 @@ static void tell_servers(struct mst_chief *chief)
 
 // Who TF_CONFIG names and never came may come just now, and who was here may be on its way back (after a death, its own
 // or the chief's), or stand still: without a chief it would wait for long. It has until the servers are told, half a
-// lease after the end. A job that has failed says so to those that live: a chief that was just started may not have heard of them, or
-// not know of any.
+// lease after the end. A job that has failed says so to those that live: a chief that was just started may not have
+// heard of them, or not know of any.
 static bool is_waiting_for_late(const struct mst_chief *chief)
 {
     const struct mst_membership *members = &chief->coordinator.membership;
