@@ -190,7 +190,7 @@ static void test_a_checkpoint_does_not_hold_it_up(void **state)
     struct fixture *f = *state;
     const struct mst_msg_roles roles = begin_with_a_lost_group(f);
     struct slow_file part;
-    make_pipe(&part, ".data-00001-of-00002" MST_CHECKPOINT_TMP);
+    make_pipe(&part, ".data-00001-of-00002.0" MST_CHECKPOINT_TMP);
     uint64_t save = save_slowly(f, &part);
     expect_reply(&f->chief, give_map(f, &roles, NULL));
     read_all(&part);
@@ -204,7 +204,7 @@ static void test_a_checkpoint_of_the_chief_before_is_given_up(void **state)
     struct fixture *f = *state;
     struct slow_file part;
     begin_with_a_lost_group(f);
-    make_pipe(&part, ".data-00001-of-00002" MST_CHECKPOINT_TMP);
+    make_pipe(&part, ".data-00001-of-00002.0" MST_CHECKPOINT_TMP);
     uint64_t first = save_slowly(f, &part);
     uint64_t second = save_slowly(f, &part);
     uint64_t third = save_slowly(f, &part);
@@ -254,7 +254,7 @@ static void test_a_checkpoint_while_roles_change(void **state)
     save.cut = 1;
     expect_reply(&f->chief, send_save(f, &save));
     char written[sizeof part.path];
-    snprintf(written, sizeof written, "%s/model-2.data-00001-of-00002" MST_CHECKPOINT_TMP, part.folder);
+    snprintf(written, sizeof written, "%s/model-2.data-00001-of-00002.1" MST_CHECKPOINT_TMP, part.folder);
     assert_int_equal(unlink(written), 0);
     remove_pipe(&part);
 }
