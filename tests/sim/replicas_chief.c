@@ -238,10 +238,20 @@ static void tick_workers(struct world *w, size_t c)
     }
 }
 
+// As ps_groups.c has it, an answer of who was primary of the group before counts no more: the group may be lost since.
+static bool is_of_primary(const struct world *w, const struct sim_chief *chief, const struct message *m)
+{
+    uint32_t g = replicas_group_of(w, m->part);
+    return w->plant == REPLICAS_PLANT_FENCE_ANY ||
+           (m->id.ps == mst_failover_primary(&chief->failover, g) && m->id.incarnation == chief->known[m->id.ps] &&
+            !chief->groups[g].is_empty);
+}
+
 static void on_fence_reply(struct world *w, struct sim_chief *chief, const struct message *m)
 {
     struct sim_member *member = &chief->members[m->op.worker];
-    if (!member->is_fencing || member->number != m->op.number || member->has_answered[m->part])
+    if (!member->is_fencing || member->number != m->op.number || member->has_answered[m->part] ||
+        !is_of_primary(w, chief, m))
         return;
     member->has_answered[m->part] = true;
     replicas_oracle_counted(w, m->part, m);
