@@ -264,7 +264,7 @@ static void on_reply(void *arg, const struct mst_reply *reply)
     mst_arena_fini(&arena);
     if (status != MST_OK) {
         note_refusal(replication, &sent, status, reply->text);
-        mst_replica_refused(&replication->replica, sent.message.to.ps, now_ms());
+        mst_replica_refused(&replication->replica, &sent.message, now_ms());
         mst_replicating_wake(replication->replicating); // when that is sent again
     }
     if (was_full)
@@ -474,7 +474,7 @@ void mst_forwarding_pump(struct replication *replication)
             continue;
         while (mst_replica_next(replica, link->ps, now_ms(), &message)) {
             if (!mst_peer_is_up(link->peer) || message.to.incarnation != link->incarnation) {
-                mst_replica_refused(replica, link->ps, now_ms()); // so that it is known how long it is out of reach
+                mst_replica_unreached(replica, link->ps, now_ms()); // so that it is known how long it is out of reach
                 break;
             }
             if (message.kind == MST_REPLICA_OP && link->n_calls >= OPS_WINDOW)
@@ -519,7 +519,7 @@ static void on_down(void *arg, struct mst_peer *peer, mst_status status, const c
     MST_LOG(DEBUG, "ps", "link broken", "ps=%u reason=\"%s\"", link->ps, text);
     for (struct mst_holding *holding = link->thread->holdings; holding; holding = holding->next)
         if (holding->replication)
-            mst_replica_refused(&holding->replication->replica, link->ps, now_ms());
+            mst_replica_unreached(&holding->replication->replica, link->ps, now_ms());
     mst_replicating_wake(link->thread->replicating);
 }
 

@@ -151,7 +151,7 @@ static void name_peer(struct mst_replica *r, const struct mst_replica_peer *befo
             peer->n_tries = 0;
             peer->sent = peer->acked; // what is on its way may be refused under the new roles
             peer->n_sent = peer->n_swept;
-            peer->retry_ms = 0;
+            peer->retry_ms = peer->pause_ms = 0;
             peer->is_too_large = false;
             return;
         }
@@ -421,18 +421,24 @@ static struct mst_replica_peer *accept(struct mst_replica *r, const struct mst_r
 
 static void send_again(const struct mst_replica *r, struct mst_replica_peer *peer, uint64_t now_ms)
 {
+    uint64_t longest_ms = r->config.lease_ms / 16;
+    peer->pause_ms = peer->pause_ms ? 2 * peer->pause_ms : 1;
+    if (peer->pause_ms > longest_ms)
+        peer->pause_ms = longest_ms;
     if (peer->phase == MST_PEER_FOLLOWS || peer->has_base)
         peer->sent = peer->acked;
     peer->n_sent = peer->n_swept;
-    peer->retry_ms = now_ms + r->config.lease_ms / 16;
+    peer->retry_ms = now_ms + peer->pause_ms;
 }
 
 static void note_acked(const struct mst_replica *r, struct mst_replica_peer *peer, uint64_t seq)
 {
     if (seq > r->seq)
         seq = r->seq;
-    if (peer->acked < seq)
+    if (peer->acked < seq) {
         peer->acked = seq;
+        peer->pause_ms = 0;
+    }
     if (peer->sent < peer->acked)
         peer->sent = peer->acked;
 }
@@ -467,6 +473,7 @@ void mst_replica_swept(struct mst_replica *r, const struct mst_replica_answer *a
         return;
     }
     peer->has_base = true;
+    peer->pause_ms = 0;
     note_acked(r, peer, answer->seq);
     if (++peer->n_swept < r->config.n_buckets)
         return;
@@ -483,6 +490,7 @@ void mst_replica_granted(struct mst_replica *r, const struct mst_replica_answer 
     struct mst_replica_peer *peer = accept(r, answer, now_ms);
     if (!peer)
         return;
+    peer->pause_ms = 0;
     if (peer->phase == MST_PEER_ASKED) {
         if (answer->seq == r->base) {
             peer->phase = MST_PEER_FOLLOWS;
@@ -503,10 +511,16 @@ void mst_replica_released(struct mst_replica *r, uint32_t ps)
         r->release_until_ms = 0;
 }
 
-void mst_replica_refused(struct mst_replica *r, uint32_t ps, uint64_t now_ms)
+void mst_replica_refused(struct mst_replica *r, const struct mst_replica_message *message, uint64_t now_ms)
+{
+    if (mst_epoch_is_same(&message->epoch, &r->acting.epoch))
+        mst_replica_unreached(r, message->to.ps, now_ms);
+}
+
+void mst_replica_unreached(struct mst_replica *r, uint32_t ps, uint64_t now_ms)
 {
     struct mst_replica_peer *peer = find_peer(r, ps);
-    if (!peer)
+    if (!peer || peer->retry_ms > now_ms) // nothing was sent since the pause began
         return;
     peer->n_tries++;
     send_again(r, peer, now_ms);
@@ -523,7 +537,7 @@ void mst_replica_linked(struct mst_replica *r, uint32_t ps)
 {
     struct mst_replica_peer *peer = find_peer(r, ps);
     if (peer)
-        peer->retry_ms = 0;
+        peer->retry_ms = peer->pause_ms = 0;
 }
 
 // ---- time ----

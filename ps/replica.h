@@ -85,6 +85,7 @@ struct mst_replica_peer {
     uint64_t tried_ms; // when the last of …
     unsigned n_tries;  // … this many attempts since then was made
     uint64_t retry_ms; // nothing is sent before
+    uint64_t pause_ms; // the last pause before something was sent again; 0: it took something since
 };
 
 /** A lease that this one granted. */
@@ -222,9 +223,12 @@ void mst_replica_swept(struct mst_replica *r, const struct mst_replica_answer *a
 void mst_replica_granted(struct mst_replica *r, const struct mst_replica_answer *answer, uint64_t now_ms);
 /** The lease was taken back there. */
 void mst_replica_released(struct mst_replica *r, uint32_t ps);
-/** Something sent to a PS was refused, the connection broke, or there is none although mst_replica_next has something
- *  for it: what it has not answered is sent again after a pause. */
-void mst_replica_refused(struct mst_replica *r, uint32_t ps, uint64_t now_ms);
+/** What was sent was refused: what that PS has not answered is sent again after a pause, from a millisecond doubling to
+ *  a sixteenth of a lease, for a PS that is only behind with its roles is not so for long. Of what was sent under
+ *  earlier roles it means nothing: all was sent again since. */
+void mst_replica_refused(struct mst_replica *r, const struct mst_replica_message *message, uint64_t now_ms);
+/** The connection broke, or there is none although mst_replica_next has something for it: the same. */
+void mst_replica_unreached(struct mst_replica *r, uint32_t ps, uint64_t now_ms);
 /** The next bucket for a PS does not fit a message: no more are sent under these roles. If that PS is waited for, it is
  *  lost. */
 void mst_replica_cannot_sweep(struct mst_replica *r, uint32_t ps);

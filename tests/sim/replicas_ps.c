@@ -159,7 +159,7 @@ static void note_lost(struct world *w, struct sim_copy *copy)
         const struct mst_replica_peer *peer = &copy->replica.peers[i];
         uint64_t since_ms = copy->unanswered_ms[peer->id.ps];
         if (since_ms && w->engine.now_ms > since_ms + LEASE_MS / 4) {
-            mst_replica_refused(&copy->replica, peer->id.ps, w->engine.now_ms);
+            mst_replica_unreached(&copy->replica, peer->id.ps, w->engine.now_ms);
             copy->unanswered_ms[peer->id.ps] = 0;
         }
     }
@@ -226,6 +226,7 @@ static void take_backup_for_equal(struct mst_replica *r, struct mst_replica_answ
 static void on_answer(struct world *w, size_t ps, const struct message *m)
 {
     struct sim_copy *copy = copy_of(w, ps, m->part);
+    const struct mst_replica_message refused = {.to = m->id, .epoch = m->answer.epoch};
     uint64_t now_ms = w->engine.now_ms;
     switch (m->kind) {
     case M_OP_REPLY:
@@ -244,7 +245,7 @@ static void on_answer(struct world *w, size_t ps, const struct message *m)
         mst_replica_released(&copy->replica, m->id.ps);
         break;
     default:
-        mst_replica_refused(&copy->replica, m->id.ps, now_ms);
+        mst_replica_refused(&copy->replica, &refused, now_ms);
     }
     if (m->kind != M_GRANT_REPLY)
         copy->unanswered_ms[m->id.ps] = is_all_answered(&copy->replica, m->id.ps) ? 0 : now_ms;

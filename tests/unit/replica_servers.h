@@ -101,14 +101,13 @@ static inline uint64_t apply(uint32_t ps, uint64_t op)
     return seq;
 }
 
-static inline void deliver_op(struct server *from, struct server *to, const struct mst_replica_call *call,
+// False: it was refused.
+static inline bool deliver_op(struct server *from, struct server *to, const struct mst_replica_call *call,
                               struct mst_replica_answer *answer)
 {
     enum mst_follow_verdict verdict = mst_replica_take_op(&to->replica, call, now_ms);
-    if (verdict == MST_FOLLOW_REFUSED) {
-        mst_replica_refused(&from->replica, answer->from.ps, now_ms);
-        return;
-    }
+    if (verdict == MST_FOLLOW_REFUSED)
+        return false;
     if (verdict == MST_FOLLOW_APPLY) {
         assert_false(call->is_bare);
         to->ops[call->seq] = from->ops[call->seq];
@@ -116,20 +115,20 @@ static inline void deliver_op(struct server *from, struct server *to, const stru
     }
     answer->seq = mst_replica_has(&to->replica);
     mst_replica_heard(&from->replica, answer, now_ms);
+    return true;
 }
 
-static inline void deliver_sweep(struct server *from, struct server *to, const struct mst_replica_call *call,
+static inline bool deliver_sweep(struct server *from, struct server *to, const struct mst_replica_call *call,
                                  struct mst_replica_answer *answer)
 {
     enum mst_follow_verdict verdict = mst_replica_take_sweep(&to->replica, call, now_ms);
-    if (verdict == MST_FOLLOW_REFUSED) {
-        mst_replica_refused(&from->replica, answer->from.ps, now_ms);
-        return;
-    }
+    if (verdict == MST_FOLLOW_REFUSED)
+        return false;
     if (verdict == MST_FOLLOW_APPLY)
         to->buckets[call->bucket] = from->buckets[call->bucket];
     answer->seq = mst_replica_has(&to->replica);
     mst_replica_swept(&from->replica, answer, now_ms);
+    return true;
 }
 
 // Sends the next message from one server to another and brings the answer back. False: there was none.
@@ -147,24 +146,26 @@ static inline bool carry(uint32_t from, uint32_t to)
                                     message.is_first,    is_op && servers[from].is_bare[message.seq]};
     struct mst_replica_answer answer = {
         receiver->config.self, receiver->stored.epoch, now_ms, message.seq, 0, call.bucket};
+    bool is_taken = true;
     switch (message.kind) {
     case MST_REPLICA_OP:
-        deliver_op(&servers[from], &servers[to], &call, &answer);
+        is_taken = deliver_op(&servers[from], &servers[to], &call, &answer);
         break;
     case MST_REPLICA_SWEEP:
-        deliver_sweep(&servers[from], &servers[to], &call, &answer);
+        is_taken = deliver_sweep(&servers[from], &servers[to], &call, &answer);
         break;
     case MST_REPLICA_GRANT:
         answer.seq = mst_replica_has_all(receiver);
-        if (mst_replica_ask(receiver, &call, now_ms))
+        is_taken = mst_replica_ask(receiver, &call, now_ms);
+        if (is_taken)
             mst_replica_granted(sender, &answer, now_ms);
-        else
-            mst_replica_refused(sender, to, now_ms);
         break;
     default:
         if (mst_replica_take_release(receiver, &call))
             mst_replica_released(sender, to);
     }
+    if (!is_taken)
+        mst_replica_refused(sender, &message, now_ms);
     return true;
 }
 

@@ -124,6 +124,56 @@ static void test_a_gap_is_sent_again(void **state)
     assert_equal_copies(0, 1);
 }
 
+static void test_what_was_refused_is_sent_again_soon(void **state)
+{
+    (void)state;
+    name_roles(0, 1, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+    settle();
+    apply(0, 7);
+    struct mst_replica *r = &servers[0].replica;
+    struct mst_replica_message message;
+    uint64_t pause_ms = 1;
+    for (int i = 0; i < 9; i++) {
+        assert_true(mst_replica_next(r, 1, now_ms, &message) && message.kind == MST_REPLICA_OP);
+        mst_replica_sent(r, &message, now_ms);
+        mst_replica_refused(r, &message, now_ms);
+        mst_replica_refused(r, &message, now_ms); // another one of what was on its way
+        assert_false(mst_replica_next(r, 1, now_ms, &message));
+        assert_int_equal(mst_replica_next_wake(r, now_ms), now_ms + pause_ms);
+        now_ms += pause_ms;
+        pause_ms = 2 * pause_ms < LEASE_MS / 16 ? 2 * pause_ms : LEASE_MS / 16;
+    }
+    settle();
+    assert_int_equal(mst_replica_acked(r), 1);
+    apply(0, 8);
+    assert_true(mst_replica_next(r, 1, now_ms, &message));
+    mst_replica_sent(r, &message, now_ms);
+    mst_replica_refused(r, &message, now_ms);
+    assert_true(mst_replica_next(r, 1, now_ms + 1, &message));
+}
+
+static void test_a_refusal_under_earlier_roles_means_nothing(void **state)
+{
+    (void)state;
+    name_roles(0, 1, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+    settle();
+    apply(0, 7);
+    struct mst_replica *r = &servers[0].replica;
+    struct mst_replica_message message;
+    assert_true(mst_replica_next(r, 1, now_ms, &message));
+    mst_replica_sent(r, &message, now_ms);
+    struct mst_replica_message early = message;
+    name_roles(0, 1, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+    mst_replica_refused(r, &early, now_ms);
+    assert_true(mst_replica_next(r, 1, now_ms, &message) && message.kind == MST_REPLICA_OP && message.seq == 1);
+    mst_replica_sent(r, &message, now_ms);
+    mst_replica_refused(r, &early, now_ms);
+    assert_false(mst_replica_next(r, 1, now_ms, &message)); // it is on its way
+}
+
 // ---- another primary ----
 
 static void test_a_promoted_backup_waits_until_its_grant_ran_out(void **state)
@@ -238,6 +288,8 @@ int main(void)
         TEST(test_without_its_lease_it_does_not_serve),
         TEST(test_operations_come_without_gaps),
         TEST(test_a_gap_is_sent_again),
+        TEST(test_what_was_refused_is_sent_again_soon),
+        TEST(test_a_refusal_under_earlier_roles_means_nothing),
         TEST(test_a_promoted_backup_waits_until_its_grant_ran_out),
         TEST(test_a_handover_needs_no_waiting),
         TEST(test_a_release_of_other_roles_is_nothing),

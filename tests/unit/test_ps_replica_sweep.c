@@ -228,7 +228,7 @@ static void test_what_comes_with_a_bucket_is_not_kept_for_before(void **state)
         mst_replica_sent(r, &message, now_ms);
     mst_replica_sent(r, &message, now_ms);
     assert_true(!mst_replica_is_counted(r, 0) && mst_replica_is_counted(r, 1)); // the first is on its way
-    mst_replica_refused(r, 1, now_ms);
+    mst_replica_unreached(r, 1, now_ms);
     assert_false(mst_replica_is_counted(r, 0)); // it may have come all the same
     now_ms += LEASE_MS;
     assert_true(carry(0, 1));
