@@ -380,6 +380,14 @@ bool mst_replica_next(const struct mst_replica *r, uint32_t ps, uint64_t now_ms,
     return peer->ask_at_ms <= now_ms;
 }
 
+static void note_try(const struct mst_replica *r, struct mst_replica_peer *peer, uint64_t now_ms)
+{
+    if (now_ms < peer->tried_ms + r->config.lease_ms / TRIES)
+        return;
+    peer->tried_ms = now_ms;
+    peer->n_tries++;
+}
+
 void mst_replica_sent(struct mst_replica *r, const struct mst_replica_message *message, uint64_t now_ms)
 {
     if (message->kind == MST_REPLICA_RELEASE) {
@@ -390,10 +398,7 @@ void mst_replica_sent(struct mst_replica *r, const struct mst_replica_message *m
     if (!peer)
         return;
     peer->ask_at_ms = now_ms + r->config.lease_ms / TRIES;
-    if (now_ms >= peer->tried_ms + r->config.lease_ms / TRIES) {
-        peer->tried_ms = now_ms;
-        peer->n_tries++;
-    }
+    note_try(r, peer, now_ms);
     if (message->kind == MST_REPLICA_OP)
         peer->sent = message->seq;
     if (message->kind != MST_REPLICA_SWEEP)
@@ -522,7 +527,7 @@ void mst_replica_unreached(struct mst_replica *r, uint32_t ps, uint64_t now_ms)
     struct mst_replica_peer *peer = find_peer(r, ps);
     if (!peer || peer->retry_ms > now_ms) // nothing was sent since the pause began
         return;
-    peer->n_tries++;
+    note_try(r, peer, now_ms);
     send_again(r, peer, now_ms);
 }
 

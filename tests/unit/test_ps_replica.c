@@ -153,6 +153,27 @@ static void test_what_was_refused_is_sent_again_soon(void **state)
     assert_true(mst_replica_next(r, 1, now_ms + 1, &message));
 }
 
+static void test_a_broken_link_accuses_nobody_at_once(void **state)
+{
+    (void)state;
+    name_roles(0, 1, MST_NO_PS, MST_NO_PS);
+    store_and_act();
+    settle();
+    struct mst_replica *r = &servers[0].replica;
+    struct mst_replica_message message;
+    now_ms += 2 * LEASE_MS; // it did not run
+    uint64_t begun_ms = now_ms;
+    for (; now_ms < begun_ms + LEASE_MS / 2; now_ms = mst_replica_next_wake(r, now_ms)) {
+        if (mst_replica_next(r, 1, now_ms, &message))
+            mst_replica_unreached(r, 1, now_ms);
+        assert_int_equal(mst_replica_lost(r, now_ms), MST_NO_PS);
+    }
+    for (; now_ms <= begun_ms + LEASE_MS; now_ms = mst_replica_next_wake(r, now_ms))
+        if (mst_replica_next(r, 1, now_ms, &message))
+            mst_replica_unreached(r, 1, now_ms);
+    assert_int_equal(mst_replica_lost(r, now_ms), 1);
+}
+
 static void test_a_refusal_under_earlier_roles_means_nothing(void **state)
 {
     (void)state;
@@ -289,6 +310,7 @@ int main(void)
         TEST(test_operations_come_without_gaps),
         TEST(test_a_gap_is_sent_again),
         TEST(test_what_was_refused_is_sent_again_soon),
+        TEST(test_a_broken_link_accuses_nobody_at_once),
         TEST(test_a_refusal_under_earlier_roles_means_nothing),
         TEST(test_a_promoted_backup_waits_until_its_grant_ran_out),
         TEST(test_a_handover_needs_no_waiting),
