@@ -19,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 struct mst_checkpoint_writer {
     char *dir; // the attempt's
@@ -147,23 +146,12 @@ static mst_status remove_old_index(const struct mst_checkpoint_writer *writer, s
     return status;
 }
 
-static mst_status rename_data_file(const struct mst_checkpoint_writer *writer, size_t shard, struct mst_error *err)
+// Releases both paths.
+static mst_status rename_temporary(char *temporary, char *final_path, struct mst_error *err)
 {
-    char *temporary = mst_checkpoint_part_path(&writer->attempt, shard);
-    char *path = mst_bundle_data_path(writer->prefix, shard, writer->attempt.n_shards);
-    mst_status status = mst_disk_rename(temporary, path, err);
-    free(path);
+    mst_status status = mst_disk_rename(temporary, final_path, err);
     free(temporary);
-    return status;
-}
-
-static mst_status rename_index(const struct mst_checkpoint_writer *writer, struct mst_error *err)
-{
-    char *temporary = index_temporary(writer);
-    char *path = mst_bundle_index_path(writer->prefix);
-    mst_status status = mst_disk_rename(temporary, path, err);
-    free(path);
-    free(temporary);
+    free(final_path);
     return status;
 }
 
@@ -262,10 +250,12 @@ static mst_status commit_files(const struct mst_checkpoint_writer *writer, bool 
     MST_TRY(check_shards(writer, err));
     MST_TRY(write_index(writer, err));
     MST_TRY(remove_old_index(writer, err));
-    for (size_t i = 0; i < writer->attempt.n_shards; i++)
-        MST_TRY(rename_data_file(writer, i, err));
+    for (size_t i = 0; i < writer->attempt.n_shards; i++) {
+        char *path = mst_bundle_data_path(writer->prefix, i, writer->attempt.n_shards);
+        MST_TRY(rename_temporary(mst_checkpoint_part_path(&writer->attempt, i), path, err));
+    }
     MST_TRY(mst_disk_sync_folder(writer->dir, err));
-    MST_TRY(rename_index(writer, err));
+    MST_TRY(rename_temporary(index_temporary(writer), mst_bundle_index_path(writer->prefix), err));
     *is_committed = true;
     return mst_disk_sync_folder(writer->dir, err);
 }
@@ -283,9 +273,11 @@ mst_status mst_checkpoint_commit(struct mst_checkpoint_writer *writer, size_t ke
     return status;
 }
 
+// Whoever aborts has a failure of his own to tell; clean finds what is left. Releases path.
 static void remove_quietly(char *path)
 {
-    (void)unlink(path);
+    struct mst_error ignored;
+    (void)!mst_disk_remove(path, &ignored);
     free(path);
 }
 
@@ -294,7 +286,7 @@ void mst_checkpoint_abort(struct mst_checkpoint_writer *writer)
     if (!writer)
         return;
     struct removal removal = {writer->dir, writer->attempt.step, MST_CHECKPOINT_DATA};
-    struct mst_error ignored; // whoever aborts has a failure of his own to tell; clean finds what is left
+    struct mst_error ignored;
     for (size_t i = 0; i < writer->attempt.n_shards; i++)
         remove_quietly(mst_checkpoint_part_path(&writer->attempt, i));
     remove_quietly(index_temporary(writer));
