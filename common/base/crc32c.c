@@ -1,8 +1,8 @@
 // With SSE4.2 three independent streams hide the instruction's latency of three cycles; their CRCs are joined by
-// multiplying with x^(8 n) mod P, a table lookup per byte of state. Where there are carry-less products of 512 bits,
-// long inputs are folded: 16 pieces of 128 bits are moved on over the next 256 bytes, as Gopal et al. do it ("Fast CRC
-// Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel, 2009), so that memory is what limits it.
-// Elsewhere: slicing by eight.
+// multiplying with x^(8 n) mod P, a table lookup per byte of state. Where there are carry-less products of 256 or 512
+// bits, long inputs are folded: 16 pieces of 128 bits are moved on over the next 256 bytes, as Gopal et al. do it
+// ("Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel, 2009), so that memory is what
+// limits it. Elsewhere: slicing by eight.
 #include "base/crc32c.h"
 
 #include "crc32c_private.h"
@@ -14,9 +14,13 @@
 
 enum {
     STREAM_BYTES = 1024, // three streams of this length a turn: long enough to pay for the join
-    REGISTER_BYTES = 64, // of a fold
-    N_REGISTERS = 4,     // hide the latency of a product
-    FOLD_BYTES = N_REGISTERS * REGISTER_BYTES,
+    FOLD_BYTES = 256,    // in flight, to hide the latency of a product
+    WIDE_BYTES = 64,     // a register of 512 bits
+    N_WIDE = FOLD_BYTES / WIDE_BYTES,
+    HALF_BYTES = 32, // of 256
+    N_HALVES = FOLD_BYTES / HALF_BYTES,
+    AHEAD_BYTES = 2048, // prefetched: processors with no wider products than of 256 bits fetch too late by themselves
+    LINE_BYTES = 64,    // of the cache
     FOLD_MIN_BYTES = 1024, // less is not worth the end of a fold
 };
 
@@ -28,7 +32,8 @@ struct fold_factors {
 
 static uint32_t slices[8][256];
 static uint32_t shift_table[4][256]; // advances a CRC over STREAM_BYTES zero bytes
-static struct fold_factors by_register;
+static struct fold_factors by_wide;
+static struct fold_factors by_half;
 static struct fold_factors by_fold;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -77,7 +82,8 @@ static void build_tables(void)
                     sum ^= of_bit[byte * 8 + bit];
             shift_table[byte][i] = sum;
         }
-    by_register = fold_factors_of(REGISTER_BYTES);
+    by_wide = fold_factors_of(WIDE_BYTES);
+    by_half = fold_factors_of(HALF_BYTES);
     by_fold = fold_factors_of(FOLD_BYTES);
 }
 
@@ -136,86 +142,125 @@ __attribute__((target("sse4.2"))) static uint32_t extend_sse42(uint32_t crc, con
     return crc;
 }
 
-__attribute__((target("avx512f"))) static __m512i spread(struct fold_factors by)
+__attribute__((target("avx2"))) static __m256i spread_256(struct fold_factors by)
+{
+    return _mm256_set_epi64x((long long)by.last, (long long)by.first, (long long)by.last, (long long)by.first);
+}
+
+__attribute__((target("avx2,vpclmulqdq"))) static __m256i fold_256(__m256i x, __m256i by, __m256i next)
+{
+    __m256i first = _mm256_clmulepi64_epi128(x, by, 0x00);
+    __m256i last = _mm256_clmulepi64_epi128(x, by, 0x11);
+    return _mm256_xor_si256(_mm256_xor_si256(first, last), next);
+}
+
+__attribute__((target("avx2"))) static __m256i load_256(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const __m256i_u *)p);
+}
+
+// At least FOLD_BYTES.
+__attribute__((target("avx2,vpclmulqdq,sse4.2"))) static uint32_t extend_folding_256(uint32_t crc, const uint8_t *p,
+                                                                                     size_t len)
+{
+    __m256i sum[N_HALVES];
+    for (int i = 0; i < N_HALVES; i++)
+        sum[i] = load_256(p + i * HALF_BYTES);
+    sum[0] = _mm256_xor_si256(sum[0], _mm256_zextsi128_si256(_mm_cvtsi32_si128((int)crc)));
+    p += FOLD_BYTES;
+    len -= FOLD_BYTES;
+    for (__m256i by = spread_256(by_fold); len >= FOLD_BYTES; p += FOLD_BYTES, len -= FOLD_BYTES) {
+        for (int i = 0; i < FOLD_BYTES; i += LINE_BYTES)
+            __builtin_prefetch(p + AHEAD_BYTES + i);
+        for (int i = 0; i < N_HALVES; i++)
+            sum[i] = fold_256(sum[i], by, load_256(p + i * HALF_BYTES));
+    }
+    for (int i = 1; i < N_HALVES; i++)
+        sum[i] = fold_256(sum[i - 1], spread_256(by_half), sum[i]);
+    uint8_t rest[HALF_BYTES]; // what came so far has the CRC of these bytes
+    _mm256_storeu_si256((__m256i_u *)rest, sum[N_HALVES - 1]);
+    _mm256_zeroupper(); // GCC leaves it out before the calls; without it all SSE code that follows is slower
+    return extend_sse42(extend_sse42(0, rest, sizeof rest), p, len);
+}
+
+__attribute__((target("avx512f"))) static __m512i spread_512(struct fold_factors by)
 {
     return _mm512_set4_epi64((long long)by.last, (long long)by.first, (long long)by.last, (long long)by.first);
 }
 
-__attribute__((target("avx512f,vpclmulqdq"))) static __m512i fold(__m512i x, __m512i by, __m512i next)
+__attribute__((target("avx512f,vpclmulqdq"))) static __m512i fold_512(__m512i x, __m512i by, __m512i next)
 {
     __m512i first = _mm512_clmulepi64_epi128(x, by, 0x00);
     __m512i last = _mm512_clmulepi64_epi128(x, by, 0x11);
     return _mm512_ternarylogic_epi64(first, last, next, 0x96); // the XOR of the three
 }
 
-// At least FOLD_BYTES.
-__attribute__((target("avx512f,vpclmulqdq,sse4.2"))) static uint32_t extend_folding(uint32_t crc, const uint8_t *p,
-                                                                                    size_t len)
+// The same.
+__attribute__((target("avx512f,vpclmulqdq,sse4.2"))) static uint32_t extend_folding_512(uint32_t crc, const uint8_t *p,
+                                                                                        size_t len)
 {
-    __m512i sum[N_REGISTERS];
-    for (int i = 0; i < N_REGISTERS; i++)
-        sum[i] = _mm512_loadu_si512(p + i * REGISTER_BYTES);
+    __m512i sum[N_WIDE];
+    for (int i = 0; i < N_WIDE; i++)
+        sum[i] = _mm512_loadu_si512(p + i * WIDE_BYTES);
     sum[0] = _mm512_xor_si512(sum[0], _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)crc)));
     p += FOLD_BYTES;
     len -= FOLD_BYTES;
-    for (__m512i by = spread(by_fold); len >= FOLD_BYTES; p += FOLD_BYTES, len -= FOLD_BYTES)
-        for (int i = 0; i < N_REGISTERS; i++)
-            sum[i] = fold(sum[i], by, _mm512_loadu_si512(p + i * REGISTER_BYTES));
-    for (int i = 1; i < N_REGISTERS; i++)
-        sum[i] = fold(sum[i - 1], spread(by_register), sum[i]);
-    uint8_t rest[REGISTER_BYTES]; // what came so far has the CRC of these bytes
-    _mm512_storeu_si512(rest, sum[N_REGISTERS - 1]);
-    _mm256_zeroupper(); // GCC leaves it out before the calls; without it all SSE code that follows is slower
+    for (__m512i by = spread_512(by_fold); len >= FOLD_BYTES; p += FOLD_BYTES, len -= FOLD_BYTES)
+        for (int i = 0; i < N_WIDE; i++)
+            sum[i] = fold_512(sum[i], by, _mm512_loadu_si512(p + i * WIDE_BYTES));
+    for (int i = 1; i < N_WIDE; i++)
+        sum[i] = fold_512(sum[i - 1], spread_512(by_wide), sum[i]);
+    uint8_t rest[WIDE_BYTES];
+    _mm512_storeu_si512(rest, sum[N_WIDE - 1]);
+    _mm256_zeroupper();
     return extend_sse42(extend_sse42(0, rest, sizeof rest), p, len);
 }
 
-static bool has_sse42(void)
-{
-    return __builtin_cpu_supports("sse4.2");
-}
-
-static bool has_folding(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq");
-}
-#else
-static uint32_t extend_folding(uint32_t crc, const uint8_t *p, size_t len)
-{
-    return extend_tables(crc, p, len);
-}
-
-static bool has_folding(void)
-{
-    return false;
-}
-
-static uint32_t extend_sse42(uint32_t crc, const uint8_t *p, size_t len)
-{
-    return extend_tables(crc, p, len);
-}
-
-static bool has_sse42(void)
-{
-    return false;
-}
-#endif
-
 bool mst_crc32c_can(enum mst_crc32c_way way)
 {
-    return way == MST_CRC32C_TABLES || (way == MST_CRC32C_SSE42 ? has_sse42() : has_folding());
+    switch (way) {
+    case MST_CRC32C_TABLES:
+        return true;
+    case MST_CRC32C_SSE42:
+        return __builtin_cpu_supports("sse4.2");
+    case MST_CRC32C_FOLDING_256:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("vpclmulqdq");
+    case MST_CRC32C_FOLDING_512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq");
+    }
+    return false;
 }
+
+static uint32_t extend_by(enum mst_crc32c_way way, uint32_t crc, const uint8_t *p, size_t len)
+{
+    if (way == MST_CRC32C_TABLES)
+        return extend_tables(crc, p, len);
+    if (way == MST_CRC32C_SSE42 || len < FOLD_MIN_BYTES)
+        return extend_sse42(crc, p, len);
+    return way == MST_CRC32C_FOLDING_256 ? extend_folding_256(crc, p, len) : extend_folding_512(crc, p, len);
+}
+#else
+bool mst_crc32c_can(enum mst_crc32c_way way)
+{
+    return way == MST_CRC32C_TABLES;
+}
+
+static uint32_t extend_by(enum mst_crc32c_way way, uint32_t crc, const uint8_t *p, size_t len)
+{
+    (void)way;
+    return extend_tables(crc, p, len);
+}
+#endif
 
 uint32_t mst_crc32c_extend_by(enum mst_crc32c_way way, uint32_t crc, const void *data, size_t len)
 {
     pthread_once(&once, build_tables);
-    if (way == MST_CRC32C_FOLDING && len >= FOLD_MIN_BYTES)
-        return ~extend_folding(~crc, data, len);
-    return ~(way == MST_CRC32C_TABLES ? extend_tables(~crc, data, len) : extend_sse42(~crc, data, len));
+    return ~extend_by(way, ~crc, data, len);
 }
 
 uint32_t mst_crc32c_extend(uint32_t crc, const void *data, size_t len)
 {
-    enum mst_crc32c_way way = MST_CRC32C_FOLDING;
+    enum mst_crc32c_way way = MST_CRC32C_FOLDING_512;
     while (!mst_crc32c_can(way))
         way--;
     return mst_crc32c_extend_by(way, crc, data, len);

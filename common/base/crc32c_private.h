@@ -10,8 +10,9 @@
 
 enum mst_crc32c_way {
     MST_CRC32C_TABLES,
-    MST_CRC32C_SSE42,   // short inputs and what is left of long ones
-    MST_CRC32C_FOLDING, // and carry-less products of 512 bits for long ones
+    MST_CRC32C_SSE42,       // short inputs and what is left of long ones
+    MST_CRC32C_FOLDING_256, // and carry-less products of 256 bits for long ones
+    MST_CRC32C_FOLDING_512, // or of 512
 };
 
 /** True if this processor has the instructions. */

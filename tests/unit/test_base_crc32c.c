@@ -58,7 +58,7 @@ static void test_lengths_and_alignments(void **state)
         for (size_t offset = 0; offset < 9; offset++) {
             uint32_t expected = reference(data + offset, lengths[i]);
             assert_int_equal(mst_crc32c(data + offset, lengths[i]), expected);
-            for (enum mst_crc32c_way way = MST_CRC32C_TABLES; way <= MST_CRC32C_FOLDING; way++)
+            for (enum mst_crc32c_way way = MST_CRC32C_TABLES; way <= MST_CRC32C_FOLDING_512; way++)
                 if (mst_crc32c_can(way))
                     assert_int_equal(mst_crc32c_extend_by(way, 0, data + offset, lengths[i]), expected);
         }
