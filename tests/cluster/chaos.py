@@ -108,7 +108,7 @@ class Ground:
         self.absent = {}  # role: when it is started again
         self.done, self.missed = [], []
         self.begun = []  # (when, fault, whether it is measured by itself), for the pauses
-        self.ended_at = 0.0  # when the chief said so
+        self.ended_at = 0.0  # when the chief ended
         self.full_from = 0.0  # before that the chief may not have noticed what happened
         self.stopped = set()
         self.leaving = set()  # told to stop, and started again when they have
@@ -457,14 +457,17 @@ class Ground:
                 raise Failed(f"it hangs: {self.waits()}")
 
     def is_finished(self):
-        return "chief-0" not in self.absent and self.cluster["chief-0"].popen.poll() == 0
+        """Asked in every tick, so that it is known when the chief ended."""
+        is_finished = "chief-0" not in self.absent and self.cluster["chief-0"].popen.poll() == 0
+        if is_finished:
+            self.ended_at = self.ended_at or time.monotonic()
+        return is_finished
 
     def is_over(self):
         """All ended with 0, but for who came, was to come or stood still when the job was finished: nobody waits for that one for
         long, or tells it."""
         if not self.is_finished():
             return False
-        self.ended_at = self.ended_at or time.monotonic()
         late_s = self.ended_at - 3 * LEASE_MS / 1000
         still_s = self.ended_at - 0.1  # it is seen a moment later
         return all(self.cluster[role].popen.poll() == 0 or role in self.absent or self.started_at[role] > late_s
