@@ -195,7 +195,7 @@ __attribute__((target("avx512f,vpclmulqdq"))) static __m512i fold_512(__m512i x,
     return _mm512_ternarylogic_epi64(first, last, next, 0x96); // the XOR of the three
 }
 
-// The same.
+// As extend_folding_256, without the prefetch: these processors read ahead far enough by themselves.
 __attribute__((target("avx512f,vpclmulqdq,sse4.2"))) static uint32_t extend_folding_512(uint32_t crc, const uint8_t *p,
                                                                                         size_t len)
 {
