@@ -13,7 +13,6 @@
 #include "rpc/probe.h"
 #include "wire/worker_numbers.h"
 
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -513,40 +512,16 @@ static void on_probed(void *arg, enum mst_probe_result result)
     }
 }
 
-// IPv4 has two forms.
-static void plain_address(const struct mst_socket_address *address, unsigned char host[16], uint16_t *port_out)
-{
-    static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
-    if (address->storage.ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)&address->storage;
-        memcpy(host, mapped, sizeof mapped);
-        memcpy(host + sizeof mapped, &in->sin_addr, sizeof in->sin_addr);
-        *port_out = in->sin_port;
-    } else {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->storage;
-        memcpy(host, &in6->sin6_addr, sizeof in6->sin6_addr);
-        *port_out = in6->sin6_port;
-    }
-}
-
-static bool is_same_address(const struct mst_socket_address *a, const struct mst_socket_address *b)
-{
-    unsigned char hosts[2][16];
-    uint16_t ports[2];
-    plain_address(a, hosts[0], &ports[0]);
-    plain_address(b, hosts[1], &ports[1]);
-    return ports[0] == ports[1] && memcmp(hosts[0], hosts[1], sizeof hosts[0]) == 0;
-}
-
 // A port that a parent keeps (muster local) refuses nobody; but where another process answers, the one before is gone.
 void mst_following_met(struct replicating *replicating, uint32_t ps, uint64_t incarnation, const struct mst_conn *conn)
 {
     struct mst_socket_address address;
-    if (!conn || !mst_conn_peer_address(conn, &address.storage, &address.len))
+    if (!conn || !mst_conn_peer_address(conn, &address))
         return;
     for (struct death_watch *watch = replicating->watches, *next; watch; watch = next) {
         next = watch->next;
-        if (watch->who.ps != ps || watch->who.incarnation == incarnation || !is_same_address(&watch->address, &address))
+        if (watch->who.ps != ps || watch->who.incarnation == incarnation ||
+            !mst_socket_address_is_same(&watch->address, &address))
             continue;
         on_gone(watch, "another process answers at its address");
         end_watch(watch);
@@ -625,13 +600,10 @@ static bool find_address(const struct mst_replicating_config *config, uint32_t p
 {
     char host[256];
     uint16_t port;
-    if (!mst_conn_peer_address(conn, &out->storage, &out->len) ||
+    if (!mst_conn_peer_address(conn, out) ||
         mst_address_split(config->addresses[ps], host, sizeof host, &port, NULL) != MST_OK)
         return false;
-    if (out->storage.ss_family == AF_INET)
-        ((struct sockaddr_in *)&out->storage)->sin_port = htons(port);
-    else
-        ((struct sockaddr_in6 *)&out->storage)->sin6_port = htons(port);
+    mst_socket_address_set_port(out, port);
     return true;
 }
 

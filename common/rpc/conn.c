@@ -651,12 +651,10 @@ void mst_conn_add_body_crc(struct mst_conn *conn)
     conn->adds_crc = true;
 }
 
-bool mst_conn_peer_address(const struct mst_conn *conn, struct sockaddr_storage *out, socklen_t *len_out)
+bool mst_conn_peer_address(const struct mst_conn *conn, struct mst_socket_address *out)
 {
-    *out = (struct sockaddr_storage){0};
-    *len_out = sizeof *out;
-    return conn->fd >= 0 && getpeername(conn->fd, (struct sockaddr *)out, len_out) == 0 &&
-           (out->ss_family == AF_INET || out->ss_family == AF_INET6);
+    struct mst_socket_address local;
+    return mst_socket_address_ends(conn->fd, &local, out);
 }
 
 size_t mst_conn_n_queued(const struct mst_conn *conn)

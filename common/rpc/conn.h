@@ -20,12 +20,12 @@
 
 #include "base/bytes.h"
 #include "event/loop.h"
+#include "rpc/socket_address.h"
 #include "wire/frame.h"
 #include "wire/methods.h"
 
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 
 #define MST_CONN_REPLIES_MAX 256                  // replies waiting to be sent before reading pauses
@@ -117,7 +117,7 @@ void *mst_conn_user(const struct mst_conn *conn);
 /** "worker-1". Owner: borrowed until close */
 const char *mst_conn_name(const struct mst_conn *conn);
 /** The address it is connected with, as the kernel sees it. False if it is closed or no internet address. */
-bool mst_conn_peer_address(const struct mst_conn *conn, struct sockaddr_storage *out, socklen_t *len_out);
+bool mst_conn_peer_address(const struct mst_conn *conn, struct mst_socket_address *out);
 /** The loop it is on. */
 struct mst_loop *mst_conn_loop(const struct mst_conn *conn);
 /** TCP_USER_TIMEOUT: bytes or, while nothing is sent, probes of the kernel that nobody acknowledges for this long end

@@ -239,9 +239,7 @@ static const char *connect_text(int error)
 static void note_failure(struct mst_peer *peer, int error)
 {
     const struct mst_socket_address *address = &peer->addresses[peer->next_address - 1];
-    bool is_there =
-        address->len == peer->met_at.len && memcmp(&address->storage, &peer->met_at.storage, address->len) == 0;
-    peer->is_refused |= error == ECONNREFUSED && is_there;
+    peer->is_refused |= error == ECONNREFUSED && mst_socket_address_is_same(address, &peer->met_at);
     snprintf(peer->why, sizeof peer->why, "%s", connect_text(error));
 }
 
@@ -256,11 +254,8 @@ static void connect_failed(struct mst_peer *peer, int error)
 // On one machine a connect to a free port of the ephemeral range can meet itself.
 static bool met_itself(int fd)
 {
-    struct sockaddr_storage local = {0}, remote = {0};
-    socklen_t local_len = sizeof local, remote_len = sizeof remote;
-    return getsockname(fd, (struct sockaddr *)&local, &local_len) == 0 &&
-           getpeername(fd, (struct sockaddr *)&remote, &remote_len) == 0 && local_len == remote_len &&
-           memcmp(&local, &remote, local_len) == 0;
+    struct mst_socket_address local, remote;
+    return mst_socket_address_ends(fd, &local, &remote) && mst_socket_address_is_same(&local, &remote);
 }
 
 static void on_connected(evutil_socket_t fd, short what, void *arg)

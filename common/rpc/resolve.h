@@ -10,19 +10,14 @@
 #pragma once
 
 #include "event/loop.h"
+#include "rpc/socket_address.h"
 
-#include <netinet/in.h>
-#include <sys/socket.h>
+#include <stdint.h>
 
 #define MST_SOCKET_ADDRESSES_MAX 8 // of one name; more are left out
 
 struct mst_resolver;
 struct mst_lookup;
-
-struct mst_socket_address {
-    struct sockaddr_storage storage;
-    socklen_t len;
-};
 
 /** A name resolved (status OK, n > 0) or not (NOT_FOUND no such name, UNAVAILABLE try again; text says which). */
 typedef void (*mst_resolved_fn)(void *arg, mst_status status, const char *text,
