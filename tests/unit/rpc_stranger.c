@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -38,17 +39,30 @@ void stranger_pair(struct stranger *stranger, struct mst_loop *loop, int *fd_out
     *fd_out = fds[1];
 }
 
-void stranger_connect(struct stranger *stranger, struct mst_loop *loop, uint16_t port)
+static void connect_from(struct stranger *stranger, struct mst_loop *loop, const char *host, uint16_t port)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     MST_ASSERT(fd >= 0);
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    assert_int_equal(inet_pton(AF_INET, host, &address.sin_addr), 1);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
     assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof address), 0); // the kernel accepts
     init(stranger, loop, fd);
 }
 
+void stranger_connect(struct stranger *stranger, struct mst_loop *loop, uint16_t port)
+{
+    connect_from(stranger, loop, "127.0.0.1", port);
+}
+
 void stranger_tcp_pair(struct stranger *stranger, struct mst_loop *loop, int *fd_out)
+{
+    stranger_tcp_pair_from(stranger, loop, "127.0.0.1", fd_out);
+}
+
+void stranger_tcp_pair_from(struct stranger *stranger, struct mst_loop *loop, const char *host, int *fd_out)
 {
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     MST_ASSERT(listener >= 0);
@@ -57,7 +71,7 @@ void stranger_tcp_pair(struct stranger *stranger, struct mst_loop *loop, int *fd
     assert_int_equal(bind(listener, (const struct sockaddr *)&address, len), 0);
     assert_int_equal(listen(listener, 1), 0);
     assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
-    stranger_connect(stranger, loop, ntohs(address.sin_port));
+    connect_from(stranger, loop, host, ntohs(address.sin_port));
     *fd_out = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     assert_true(*fd_out >= 0);
     close(listener);

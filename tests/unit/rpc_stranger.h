@@ -23,6 +23,8 @@ struct stranger {
 void stranger_pair(struct stranger *stranger, struct mst_loop *loop, int *fd_out);
 // The same over TCP.
 void stranger_tcp_pair(struct stranger *stranger, struct mst_loop *loop, int *fd_out);
+// The same, the stranger from this IPv4 address; the other end is at 127.0.0.1.
+void stranger_tcp_pair_from(struct stranger *stranger, struct mst_loop *loop, const char *host, int *fd_out);
 // Connects to a port of this machine.
 void stranger_connect(struct stranger *stranger, struct mst_loop *loop, uint16_t port);
 // Closes it.

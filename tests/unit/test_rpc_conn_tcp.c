@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -154,6 +156,32 @@ static void test_an_end_within_a_body(void **state)
     assert_int_equal(f->n_messages, 0);
 }
 
+static void congestion_control(int fd, char out[16])
+{
+    socklen_t len = 16;
+    memset(out, 0, len);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, out, &len), 0);
+}
+
+static void test_nothing_paces_within_a_host(void **state)
+{
+    struct fixture *f = *state;
+    char ours[16], theirs[16];
+    congestion_control(f->fd, ours);
+    assert_string_equal(ours, "reno");
+    // From another address: it could be another host, whose network the system knows better.
+    int fd;
+    struct stranger stranger;
+    stranger_tcp_pair_from(&stranger, f->loop, "127.0.0.2", &fd);
+    congestion_control(stranger.fd, theirs);
+    struct mst_conn *conn;
+    assert_int_equal(mst_conn_new(f->loop, fd, "ps-1", &conn, NULL), MST_OK);
+    congestion_control(fd, ours);
+    assert_string_equal(ours, theirs);
+    mst_conn_close(conn);
+    stranger_close(&stranger);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -161,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_large_and_small_ones_in_bits),
         CASE(test_an_end_within_a_body),
+        CASE(test_nothing_paces_within_a_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
