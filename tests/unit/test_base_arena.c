@@ -105,6 +105,21 @@ static void test_copies(void **state)
     assert_null(copy);
 }
 
+static void test_large_memory_begins_with_a_page(void **state)
+{
+    (void)state;
+    for (size_t bytes = 64 << 10; bytes < 16 << 20; bytes = 3 * bytes + 1) {
+        uint8_t *memory = mst_alloc_aligned(bytes);
+        void *copy;
+        assert_int_equal(mst_try_copy(memory, bytes, &copy), MST_OK);
+        assert_int_equal((uintptr_t)memory % 4096, 0);
+        assert_int_equal((uintptr_t)copy % 4096, 0);
+        assert_int_equal(memory[bytes - 1], 0);
+        free(memory);
+        free(copy);
+    }
+}
+
 static void test_aligned_and_texts(void **state)
 {
     (void)state;
@@ -133,6 +148,7 @@ int main(void)
         cmocka_unit_test(test_large_and_small_blocks),
         cmocka_unit_test(test_try_alloc_fails_when_told),
         cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_large_memory_begins_with_a_page),
         cmocka_unit_test(test_aligned_and_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
