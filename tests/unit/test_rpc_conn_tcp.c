@@ -13,7 +13,6 @@
 
 #include <cmocka.h>
 
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,7 +159,7 @@ static void congestion_control(int fd, char out[16])
 {
     socklen_t len = 16;
     memset(out, 0, len);
-    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, out, &len), 0);
+    assert_int_equal(getsockopt(fd, SOL_TCP, TCP_CONGESTION, out, &len), 0);
 }
 
 static void test_nothing_paces_within_a_host(void **state)

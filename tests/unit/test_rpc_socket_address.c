@@ -1,6 +1,7 @@
 // Addresses are compared whatever form IPv4 has in them; what is none is the same as nothing.
 #include "rpc/socket_address.h"
 
+#include "base/error.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,6 +65,7 @@ static void test_ends(void **state)
     (void)state;
     struct mst_socket_address address = v4("127.0.0.1", 0), local, remote;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    MST_ASSERT(listener >= 0 && fd >= 0);
     assert_int_equal(bind(listener, (const struct sockaddr *)&address.storage, address.len), 0);
     assert_int_equal(listen(listener, 1), 0);
     assert_int_equal(getsockname(listener, (struct sockaddr *)&address.storage, &address.len), 0);
