@@ -1,7 +1,6 @@
 // The bodies of the apply kernels. A file that defines ISA_LANES, APPLY_TABLE and (on x86) the width's square root and
-// streaming store, and PREFETCH_AHEAD if it gains by that, includes this once; every width gives the same bits, because
-// each element is computed by itself with the same operations: no contraction to FMA (build flags), no reciprocal
-// estimates.
+// streaming store includes this once; every width gives the same bits, because each element is computed by itself with
+// the same operations: no contraction to FMA (build flags), no reciprocal estimates.
 //
 // One pass: read gradient, weights and slots, write them back. The NaN check rides along: x - x is +0 for every finite
 // x and NaN for NaN and Inf, so OR-ing the bits of the differences stays zero exactly while all is finite; it costs two
@@ -333,22 +332,6 @@ static inline __attribute__((always_inline)) ivec apply_vector(unsigned kind, en
     return check_lanes(n_slots, &at);
 }
 
-// The line of each array that is PREFETCH_AHEAD floats behind element i. That may be past its end: it cannot fault.
-static inline __attribute__((always_inline)) void prefetch_line(unsigned kind, const struct mst_apply *apply, size_t i)
-{
-#ifdef PREFETCH_AHEAD
-    const size_t at = (i + PREFETCH_AHEAD) * sizeof(float);
-    __builtin_prefetch((const void *)((uintptr_t)apply->grad + at));
-    __builtin_prefetch((const void *)((uintptr_t)apply->w_in + at));
-    for (unsigned slot = 0; slot < slots_of(kind); slot++)
-        __builtin_prefetch((const void *)((uintptr_t)apply->slots_in[slot] + at));
-#else
-    (void)kind;
-    (void)apply;
-    (void)i;
-#endif
-}
-
 static inline __attribute__((always_inline)) bool apply_run(unsigned kind, enum mst_apply_store store, bool is_adjusted,
                                                             const struct mst_apply *apply)
 {
@@ -359,11 +342,9 @@ static inline __attribute__((always_inline)) bool apply_run(unsigned kind, enum 
         head = apply->n;
     ivec bad = apply_singles(kind, is_adjusted, apply, &c, 0, head);
     size_t i = head;
-    for (; i + 16 <= apply->n; i += 16) {
-        prefetch_line(kind, apply, i);
+    for (; i + 16 <= apply->n; i += 16)
         for (size_t j = 0; j < 16; j += ISA_LANES)
             bad |= apply_vector(kind, store, is_adjusted, apply, &c, i + j);
-    }
     bad |= apply_singles(kind, is_adjusted, apply, &c, i, apply->n);
     if (store == MST_APPLY_STREAMED)
         vec_fence();
